@@ -1,0 +1,140 @@
+"""Configurations: frozen dataclasses whose fields carry description, unit and range; YAML in and out.
+
+One declaration serves the YAML file, the command line, the node's parameters and the README's tables. An unknown key
+is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vpr_ros.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def option(
+    default: Any,
+    description: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] = (),
+) -> Any:
+    """A dataclass field that knows what it is for. low and high are inclusive; choices, where given, are all there are."""
+    metadata = {"description": description, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def unknown_key(key: str, known: Sequence[str], where: str) -> ConfigError:
+    """The error for a key nobody knows, with the nearest known one."""
+    nearest = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
+    return ConfigError(f"{where}: unknown parameter '{key}'; {hint}")
+
+
+def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") -> C:
+    """Build a configuration from plain data, nested ones included.
+
+    Raises ConfigError for an unknown key, a wrong type or a value outside its range, naming where it came from.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected names with values, got {data!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in data.items():
+        if key not in fields:
+            raise unknown_key(key, list(fields), where)
+        values[key] = _value(hints[key], fields[key], value, f"{where}: {key}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    """A plain value as the field's type, checked against its range."""
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    value = _typed(hint, value, where)
+    choices, low, high = (field.metadata.get(name) for name in ("choices", "low", "high"))
+    if choices and value not in choices:
+        raise ConfigError(f"{where} is {value!r}; choose one of {', '.join(map(str, choices))}")
+    # "not (low <= value)" rather than "value < low": NaN fails it.
+    if (low is not None and not low <= value) or (high is not None and not value <= high):
+        unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
+        raise ConfigError(f"{where} is {value}{unit}; it must lie in {low} .. {high}")
+    return value
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A YAML value as the hinted type: bool, int, float, str, tuple, dict, or a union with None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _typed(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) == len(value):
+            return tuple(_typed(kind, item, where) for kind, item in zip(inner, value, strict=True))
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif hint is Any or (isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool))):
+        return value
+    raise ConfigError(f"{where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data, ready for YAML: tuples become lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def load_yaml(cls: type[C], path: Path, overrides: dict[str, Any] | None = None) -> C:
+    """Defaults, beaten by the file, beaten by the overrides (the command line's flags).
+
+    Raises ConfigError where the file is missing, is not YAML, or does not fit.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected names with values, got {data!r}")
+    return from_dict(cls, {**data, **(overrides or {})}, str(path))
+
+
+def save_yaml(config: Any, path: Path) -> None:
+    """Write the resolved configuration, saved beside every result."""
+    import yaml
+
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """How an image becomes an answer."""
+
+    matches: int = option(50, "places fetched from the index for each image", low=1, high=10000)
+    index: str = option("Flat", "FAISS index factory string: Flat is exact, SQ8 and HNSW32 suit large maps")
+    hypotheses: int = option(5, "poses published for each image, best first", low=1, high=100)
+    cluster_radius: float = option(25.0, "places closer than this are one hypothesis", "m", low=1.0, high=500.0)
+    filter: bool = option(True, "accumulate evidence over time; false answers from each image alone")
+    speed: float = option(5.0, "typical speed, believed where there is no odometry", "m/s", low=0.1, high=100.0)
+    odometry_noise: float = option(0.1, "standard deviation of odometry as a share of the distance", low=0.0, high=1.0)
+    off_map_entry: float = option(0.002, "probability of leaving the map per metre driven", "1/m", low=0.0, high=0.5)
+    off_map_exit: float = option(0.01, "probability of coming back per metre driven", "1/m", low=0.0, high=0.5)

@@ -1,0 +1,1 @@
+"""Where frames with poses come from. Every kind of drive yields DriveFrame records; ``open_drive`` finds the kind."""

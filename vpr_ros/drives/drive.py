@@ -1,0 +1,43 @@
+"""What every kind of drive offers, and sampling along it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from vpr_ros.records import DriveFrame
+
+
+class Drive(Protocol):
+    """A recorded (or simulated) trip: images in order of time, not decoded until asked for.
+
+    name: for people and for the map's drives table. world: names the frame its poses live in ("utm 30N", "town 7",
+    "local"); drives of one world can share a map. len() is the number of images. Iterating twice gives the same frames.
+    """
+
+    name: str
+    world: str
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[DriveFrame]: ...
+
+
+def sample(drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> Iterator[DriveFrame]:
+    """The frames of a drive that lie at least every_m metres and every_s seconds after the last one taken.
+
+    Distance is straight between true positions; a frame without a true pose is left out when every_m is above zero.
+    """
+    taken_stamp_ns: int | None = None
+    taken_position = np.zeros(3)
+    for frame in drive:
+        if every_m > 0 and frame.T_map_camera is None:
+            continue
+        position = taken_position if frame.T_map_camera is None else frame.T_map_camera[:3, 3]
+        if taken_stamp_ns is not None:
+            if (frame.stamp_ns - taken_stamp_ns) < every_s * 1e9 or np.linalg.norm(position - taken_position) < every_m:
+                continue
+        taken_stamp_ns, taken_position = frame.stamp_ns, position
+        yield frame

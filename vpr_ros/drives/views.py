@@ -1,0 +1,50 @@
+"""Drives seen otherwise: numbered instead of posed, or moved to a map's origin."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from vpr_ros import geometry
+from vpr_ros.drives.drive import Drive
+from vpr_ros.records import DriveFrame
+
+
+class NumberedDrive:
+    """A drive whose truth is the order of its images: frame k lies at x = k in the world "frames".
+
+    For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
+    request, since a robot has no use for such poses.
+    """
+
+    world = "frames"
+
+    def __init__(self, drive: Drive) -> None:
+        self.name = drive.name
+        self._drive = drive
+
+    def __len__(self) -> int:
+        return len(self._drive)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for number, frame in enumerate(self._drive):
+            T_map_camera = geometry.transform(geometry.R_BODY_OPTICAL, np.array([number, 0.0, 0.0]))
+            yield dataclasses.replace(frame, T_map_camera=T_map_camera, T_odom_camera=None)
+
+
+class MovedDrive:
+    """A drive whose true poses went through a function, such as ``PlaceMap.map_pose``: (4, 4) -> (4, 4)."""
+
+    def __init__(self, drive: Drive, move: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.name, self.world = drive.name, drive.world
+        self._drive, self._move = drive, move
+
+    def __len__(self) -> int:
+        return len(self._drive)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for frame in self._drive:
+            moved = None if frame.T_map_camera is None else self._move(frame.T_map_camera)
+            yield dataclasses.replace(frame, T_map_camera=moved)

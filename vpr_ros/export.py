@@ -1,0 +1,107 @@
+"""From a training checkpoint to the file a robot runs: ONNX with its manifest, and a report of how well the two agree."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vpr_ros.config import to_dict
+from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.training.loop import Checkpoint, network_preprocessing
+
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the exported model differs from torch's over some images. depth_error_m: absolute, metres."""
+
+    images: int
+    cosine_min: float
+    cosine_mean: float
+    depth_error_max_m: float
+    depth_error_mean_m: float
+
+    def check(self, cosine_min: float = 0.9999, depth_error_max_m: float = 0.1) -> None:
+        """Raises ModelError where the two models disagree."""
+        if not (self.cosine_min >= cosine_min and self.depth_error_max_m <= depth_error_max_m):
+            raise ModelError(
+                f"the exported model disagrees with torch: smallest cosine {self.cosine_min:.6f}, "
+                f"largest depth error {self.depth_error_max_m:.3f} m"
+            )
+
+
+def export(checkpoint: Checkpoint, onnx_path: Path, manifest: dict[str, Any] | None = None, images: np.ndarray | None = None) -> Parity:
+    """Write ``onnx_path`` and its manifest beside it, and compare with torch.
+
+    manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, 3, H, W) float32 to compare on, random
+    ones where None. Raises ModelError where the two disagree.
+    """
+    network = checkpoint.network.eval().float().to("cpu", memory_format=torch.contiguous_format)
+    preprocessing = network_preprocessing(network)
+    if images is None:
+        size = (4, 3, preprocessing.height, preprocessing.width)
+        images = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
+    onnx_path.parent.mkdir(parents=True, exist_ok=True)
+    part = onnx_path.with_name(onnx_path.name + ".part")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
+        torch.onnx.export(
+            network,
+            (torch.from_numpy(images[:1]),),
+            str(part),
+            input_names=["image"],
+            output_names=["descriptor", "depth"],
+            dynamic_axes={"image": {0: "batch"}, "descriptor": {0: "batch"}, "depth": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)})
+    parity = compare(network, part, images)
+    parity.check()
+    part.replace(onnx_path)
+    made = Manifest(
+        name=onnx_path.stem,
+        fingerprint=fingerprint_file(onnx_path),
+        dimension=network.config.dimension,
+        depth=True,
+        preprocessing=preprocessing,
+        training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
+    )
+    fields = dict(manifest or {})
+    fields["training"] = {**made.training, **fields.get("training", {}), "parity": asdict(parity)}
+    replace(made, **fields).save(onnx_path)
+    return parity
+
+
+def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Parity:
+    """Run both on the same images, (B, 3, H, W) float32."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("comparing an exported model needs ONNX Runtime: pip install onnxruntime") from error
+    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    descriptors, depth = session.run(["descriptor", "depth"], {"image": images})
+    with torch.inference_mode():
+        torch_descriptors, torch_depth = (output.numpy() for output in network(torch.from_numpy(images)))
+    cosine = (descriptors * torch_descriptors).sum(1)
+    error = np.abs(depth - torch_depth)
+    return Parity(len(images), float(cosine.min()), float(cosine.mean()), float(error.max()), float(error.mean()))
+
+
+def _add_metadata(path: Path, entries: dict[str, str]) -> None:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError("exporting needs the training extra: pip install 'vpr_ros[train]'") from error
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, entries)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))

@@ -1,0 +1,144 @@
+"""Rigid motions in numpy. A transform is a (4, 4) float64 matrix ``T_target_source``; metres, radians.
+
+Quaternions are (x, y, z, w), unit length. roll, pitch, yaw are about fixed x, y, z axes: R = Rz(yaw) Ry(pitch) Rx(roll).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Optical camera axes (x right, y down, z forward) seen from a body frame (x forward, y left, z up), REP-103.
+R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+T_BODY_OPTICAL = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+# East-north-up axes seen from north-east-down ones; its own inverse.
+R_ENU_NED = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+
+
+def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation and (3,) translation -> (4, 4)."""
+    T = np.eye(4)
+    T[:3, :3] = rotation
+    T[:3, 3] = translation
+    return T
+
+
+def inverse(T: np.ndarray) -> np.ndarray:
+    """Inverse of rigid motions, (..., 4, 4)."""
+    R_transposed = np.swapaxes(T[..., :3, :3], -1, -2)
+    out = np.zeros_like(T)
+    out[..., :3, :3] = R_transposed
+    out[..., :3, 3] = -(R_transposed @ T[..., :3, 3, None])[..., 0]
+    out[..., 3, 3] = 1.0
+    return out
+
+
+def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> np.ndarray:
+    """Fixed-axes roll, pitch, yaw in radians -> (3, 3)."""
+    cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+def rpy_from_matrix(R: np.ndarray) -> np.ndarray:
+    """(3, 3) -> (roll, pitch, yaw) in radians; at gimbal lock roll is zero."""
+    pitch = np.arcsin(np.clip(-R[2, 0], -1.0, 1.0))
+    if abs(R[2, 0]) > 1 - 1e-12:
+        return np.array([0.0, pitch, np.arctan2(-R[0, 1], R[1, 1])])
+    return np.array([np.arctan2(R[2, 1], R[2, 2]), pitch, np.arctan2(R[1, 0], R[0, 0])])
+
+
+def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:
+    """(4,) quaternion -> (3, 3). Raises ValueError where its length is not near 1 or not finite."""
+    quat = np.asarray(quat_xyzw, dtype=float)
+    length = np.linalg.norm(quat)
+    if not 0.9 < length < 1.1:
+        raise ValueError(f"quaternion {quat.tolist()} has length {length:.3g}, not 1")
+    x, y, z, w = quat / length
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def quat_xyzw_from_matrix(R: np.ndarray) -> np.ndarray:
+    """(3, 3) -> (4,) quaternion with w >= 0 (Shepperd's method: the largest component divides)."""
+    four_squares = np.array(
+        [
+            1 + R[0, 0] - R[1, 1] - R[2, 2],
+            1 - R[0, 0] + R[1, 1] - R[2, 2],
+            1 - R[0, 0] - R[1, 1] + R[2, 2],
+            1 + R[0, 0] + R[1, 1] + R[2, 2],
+        ]
+    )
+    largest = int(np.argmax(four_squares))
+    outer = np.array(
+        [
+            [four_squares[0], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0], R[2, 1] - R[1, 2]],
+            [R[0, 1] + R[1, 0], four_squares[1], R[1, 2] + R[2, 1], R[0, 2] - R[2, 0]],
+            [R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], four_squares[2], R[1, 0] - R[0, 1]],
+            [R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1], four_squares[3]],
+        ]
+    )
+    quat = outer[largest] / np.linalg.norm(outer[largest])
+    return quat if quat[3] >= 0 else -quat
+
+
+def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
+    """(3,) axis times angle -> (3, 3), Rodrigues."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = np.asarray(vector) / angle
+    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * (K @ K)
+
+
+def vector_from_rotation(R: np.ndarray) -> np.ndarray:
+    """(3, 3) -> (3,) axis times angle, angle in [0, pi]."""
+    quat = quat_xyzw_from_matrix(R)
+    sine = float(np.linalg.norm(quat[:3]))
+    if sine < 1e-12:
+        return np.zeros(3)
+    return quat[:3] / sine * (2 * np.arctan2(sine, quat[3]))
+
+
+def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> np.ndarray:
+    """Pose between two, linear in translation and along the shortest turn in rotation; fraction 0 is the first."""
+    R_turn = T_first[:3, :3].T @ T_second[:3, :3]
+    R = T_first[:3, :3] @ rotation_from_vector(fraction * vector_from_rotation(R_turn))
+    return transform(R, (1 - fraction) * T_first[:3, 3] + fraction * T_second[:3, 3])
+
+
+def interpolate_track(stamps_ns: np.ndarray, T: np.ndarray, stamp_ns: int, max_gap_ns: int) -> np.ndarray | None:
+    """Pose of a track at a stamp.
+
+    stamps_ns: (N,) int64 ascending; T: (N, 4, 4). None where the stamp lies outside the track, or where the two
+    poses round it are further apart in time than max_gap_ns.
+    """
+    after = int(np.searchsorted(stamps_ns, stamp_ns))
+    if after < len(stamps_ns) and stamps_ns[after] == stamp_ns:
+        return np.array(T[after])
+    if after == 0 or after == len(stamps_ns):
+        return None
+    start, end = int(stamps_ns[after - 1]), int(stamps_ns[after])
+    if end - start > max_gap_ns:
+        return None
+    return interpolate(T[after - 1], T[after], (stamp_ns - start) / (end - start))
+
+
+def heading(T_map_camera: np.ndarray) -> np.ndarray:
+    """Yaw of the optical axis in the map's plane, radians counter-clockwise from east; (..., 4, 4) -> (...)."""
+    return np.arctan2(T_map_camera[..., 1, 2], T_map_camera[..., 0, 2])
+
+
+def wrap_angle(angle: np.ndarray | float) -> np.ndarray:
+    """Radians into [-pi, pi)."""
+    return (np.asarray(angle) + np.pi) % (2 * np.pi) - np.pi

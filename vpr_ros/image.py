@@ -1,0 +1,55 @@
+"""The preprocessing, one place for training, map and robot: RGB uint8 -> float32 CHW."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpr_ros.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the network's input. Part of a model's fingerprint and of a map's meta table.
+
+    height, width: pixels; the whole image is squashed to them. mean, std: per RGB channel, on the 0..255 scale.
+    """
+
+    height: int = 224
+    width: int = 224
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+
+
+def resize(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3) uint8 by area averaging. Raises ImageError for anything else."""
+    if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
+        raise ImageError(f"expected a (H, W, 3) uint8 RGB image, got shape {image_rgb.shape} of {image_rgb.dtype}")
+    import cv2
+
+    return cv2.resize(image_rgb, (preprocessing.width, preprocessing.height), interpolation=cv2.INTER_AREA)
+
+
+def normalise(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(height, width, 3) uint8 of the network's size -> (3, height, width) float32."""
+    mean = np.asarray(preprocessing.mean, np.float32)
+    scale = 1 / np.asarray(preprocessing.std, np.float32)
+    return np.ascontiguousarray(((image_rgb - mean) * scale).transpose(2, 0, 1), dtype=np.float32)
+
+
+def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of any size -> (3, height, width) float32, the network's input."""
+    return normalise(resize(image_rgb, preprocessing), preprocessing)
+
+
+def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
+    """(H, W, 3) uint8 RGB -> JPEG of that width, for reports; ratio kept."""
+    import cv2
+
+    height = max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1]))
+    small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_AREA)
+    done, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    if not done:
+        raise ImageError("an image cannot be written as JPEG")
+    return jpeg.tobytes()

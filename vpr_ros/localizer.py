@@ -1,0 +1,119 @@
+"""The whole algorithm on one page: an image in, a ranked and honest answer out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from vpr_ros.config import LocalizerConfig
+from vpr_ros.errors import MapError
+from vpr_ros.image import preprocess
+from vpr_ros.inference.describer import Describer
+from vpr_ros.records import Estimate, Frame, Match
+from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.hypotheses import cluster, covariance_at
+from vpr_ros.retrieval.index import Index
+from vpr_ros.retrieval.observation import ObservationModel
+from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.retrieval.places import Places
+from vpr_ros.retrieval.temporal import BayesFilter
+
+
+class Localizer:
+    """Where is this image on this map? Live node, replay and evaluation all use this object; one caller at a time."""
+
+    def __init__(
+        self,
+        places: Places,
+        describer: Describer,
+        config: LocalizerConfig | None = None,
+        calibration: Calibration | None = None,
+        index: Index | None = None,
+    ) -> None:
+        """Raises MapError for a map without places."""
+        if len(places) == 0:
+            raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
+        self.config = config or LocalizerConfig()
+        self.calibration = calibration or Calibration()
+        self.places = places
+        self.describer = describer
+        self.index = index or Index.build(places.descriptors, self.config.index)
+        self.observation = ObservationModel(places, self.calibration)
+        self.filter = BayesFilter(places, self.config, self.calibration)
+        self.place_map: PlaceMap | None = None
+
+    @classmethod
+    def open(
+        cls, map_path: Path, model: str = "", backend: str = "auto", config: LocalizerConfig | None = None, threads: int = 0
+    ) -> Localizer:
+        """A localiser on a stored map.
+
+        model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one sentence each,
+        where the two do not fit or cannot be read.
+        """
+        from vpr_ros.inference.describer import find_model, open_describer
+
+        place_map = PlaceMap.open(Path(map_path))
+        try:
+            describer = open_describer(find_model(model or place_map.model.name), backend=backend, threads=threads)
+            place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
+            config = config or LocalizerConfig()
+            index = Index.of_map(place_map, config.index)
+            localizer = cls(place_map.places, describer, config, place_map.calibration, index)
+        except BaseException:
+            place_map.close()
+            raise
+        localizer.place_map = place_map
+        return localizer
+
+    def localize(self, frame: Frame) -> Estimate:
+        """One image -> where it was taken. Raises ImageError for an image that is none."""
+        start = perf_counter()
+        image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
+        preprocessed = perf_counter()
+        description = self.describer.describe(image[None])
+        described = perf_counter()
+        timings_ms = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (described - preprocessed)}
+        depth = None if description.depth is None else description.depth[0]
+        return self.recognise(frame.stamp_ns, description.descriptors[0], frame.T_odom_camera, depth, timings_ms)
+
+    def recognise(
+        self,
+        stamp_ns: int,
+        descriptor: np.ndarray,
+        T_odom_camera: np.ndarray | None = None,
+        depth: np.ndarray | None = None,
+        timings_ms: dict[str, float] | None = None,
+    ) -> Estimate:
+        """The half after the network: descriptor (D,) float32 -> search, filter over time, hypotheses."""
+        start = perf_counter()
+        similarities, rows = self.index.search(descriptor, self.config.matches)
+        searched = perf_counter()
+        log_ratios = self.observation.log_ratios(descriptor, similarities, rows)
+        if not self.config.filter:
+            self.filter.reset()
+        belief = self.filter.update(log_ratios, stamp_ns, T_odom_camera)
+        hypotheses, off_map = cluster(
+            belief, self.places, self.calibration, self.config.cluster_radius, self.config.hypotheses
+        )
+        matches = self._matches(rows, similarities, belief.places[rows])
+        timings_ms = dict(timings_ms or {})
+        timings_ms["search"] = 1e3 * (searched - start)
+        timings_ms["answer"] = 1e3 * (perf_counter() - searched)
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms)
+
+    def _matches(self, rows: np.ndarray, similarities: np.ndarray, probabilities: np.ndarray) -> tuple[Match, ...]:
+        places = self.places.subset(rows)
+        covariances = covariance_at(places.T_map_camera, self.calibration)
+        return tuple(
+            Match(int(place_id), str(drive), int(stamp_ns), float(similarity), float(probability), T, covariance)
+            for place_id, drive, stamp_ns, similarity, probability, T, covariance in zip(
+                places.ids, places.drives, places.stamps_ns, similarities, probabilities, places.T_map_camera, covariances, strict=True
+            )
+        )
+
+    def reset(self) -> None:
+        """Forget the past: the next answer comes from its image alone."""
+        self.filter.reset()

@@ -1,0 +1,1 @@
+"""The stored map, the search in it, and what a match says about the pose."""

@@ -1,0 +1,41 @@
+"""What an image says about every place: log-likelihood ratios against "not on this map"."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.places import Places
+
+_BACKGROUND = 512  # places that stand for the whole map when an image's similarities are standardised
+_SMALLEST_SPREAD = 0.01
+
+
+class ObservationModel:
+    """Similarities -> evidence.
+
+    A similarity is judged against the image's own similarities to the whole map (median, and the spread below it, so
+    that the true places, which lie above, do not count): night lowers all of them and changes nothing.
+    """
+
+    def __init__(self, places: Places, calibration: Calibration) -> None:
+        self._calibration = calibration
+        rows = np.unique(np.linspace(0, len(places) - 1, min(_BACKGROUND, len(places))).astype(int))
+        self._background = places.descriptors[rows]
+        self._count = len(places)
+
+    def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:
+        """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,)."""
+        median, low = np.quantile(self._background @ descriptor, (0.5, 0.16))
+        return (similarities - median) / max(median - low, _SMALLEST_SPREAD)
+
+    def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Evidence for every place, (N,): log p(image | place) - log p(image | not on this map).
+
+        similarities (K,), most similar first, and rows (K,): what the index found. Places it did not fetch count as much
+        as the last one it did.
+        """
+        scores = self.scores(descriptor, similarities)
+        evidence = np.full(self._count, scores[-1])
+        evidence[rows] = scores
+        return self._calibration.slope * (evidence - self._calibration.off_map_score)

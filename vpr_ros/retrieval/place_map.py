@@ -1,0 +1,280 @@
+"""The stored map: one SQLite file, one transaction per keyframe, tied to the model that described it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_ros import geometry
+from vpr_ros.errors import DriveError, MapError
+from vpr_ros.image import Preprocessing
+from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.places import Places
+
+FORMAT_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE places (
+    id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
+    pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
+    descriptor BLOB NOT NULL,  -- little-endian float32, unit length
+    thumbnail BLOB,            -- JPEG
+    UNIQUE (drive_id, stamp_ns));
+"""
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """The model a map was described with. Another fingerprint means other descriptors: the map is refused."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    preprocessing: Preprocessing
+
+
+class PlaceMap:
+    """A map file, open. Use as a context manager.
+
+    Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the world's
+    coordinates are too large for small numbers (UTM).
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._places: Places | None = None
+        with self._reading():
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+            if int(meta["format_version"]) != FORMAT_VERSION:
+                raise MapError(
+                    f"{path} has map format {meta['format_version']}, this version reads {FORMAT_VERSION}: build it again"
+                )
+            model = json.loads(meta["model"])
+            model["preprocessing"] = Preprocessing(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in model["preprocessing"].items()}
+            )
+            self.model = MapModel(**model)
+            self.world: str = meta["world"]
+            self.frame_id: str = meta["frame_id"]
+            self.origin = np.array(json.loads(meta["origin"]), dtype=float)
+            self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        model: MapModel,
+        world: str,
+        origin: np.ndarray | None = None,
+        calibration: Calibration | None = None,
+        frame_id: str = "map",
+    ) -> PlaceMap:
+        """A new, empty map. Raises MapError where the file exists or cannot be written."""
+        path = Path(path)
+        if path.exists():
+            raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
+        if not path.parent.is_dir():
+            raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
+        meta = {
+            "format_version": str(FORMAT_VERSION),
+            "model": json.dumps(asdict(model)),
+            "world": world,
+            "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
+            "frame_id": frame_id,
+            "calibration": json.dumps((calibration or Calibration()).to_dict()),
+            "revision": "0",
+        }
+        connection = None
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            connection.executescript("BEGIN;" + _SCHEMA)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise MapError(f"cannot write the map {path}: {error}") from error
+        return cls(path, connection)
+
+    @classmethod
+    def open(cls, path: Path, writable: bool = False) -> PlaceMap:
+        """An existing map. Raises MapError where it is missing, not a map, corrupt or of another format."""
+        path = Path(path)
+        if not path.is_file():
+            raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o {path}`")
+        # A killed writer leaves a journal, which only a writer may roll back.
+        mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
+        connection = None
+        try:
+            uri = f"{path.absolute().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            return cls(path, connection)
+        except (MapError, sqlite3.Error, KeyError, TypeError, ValueError, AttributeError) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, MapError):
+                raise
+            raise MapError(f"{path} is not a map, or is corrupt ({error}): build it again with `vpr map build`") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> PlaceMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        with self._reading():
+            return int(self._connection.execute("SELECT count(*) FROM places").fetchone()[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError, KeyError) as error:
+            raise MapError(f"{self.path} is not a map, or is corrupt ({error}): build it again with `vpr map build`") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction; whatever it changes makes caches beside the map stale."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+        except sqlite3.Error as error:
+            raise MapError(f"cannot write the map {self.path}: {error}") from error
+        self._places = None
+
+    def check_model(self, name: str, fingerprint: str) -> None:
+        """Raises MapError where this map's descriptors are not that model's."""
+        if fingerprint != self.model.fingerprint:
+            raise MapError(
+                f"{self.path} was built with model {self.model.name} ({self.model.fingerprint[:12]}), not with {name} "
+                f"({fingerprint[:12]}): use that model, or build the map again with this one"
+            )
+
+    def check_world(self, drive: str, world: str) -> None:
+        """Raises DriveError where a drive's poses live in another world than this map's."""
+        if world != self.world:
+            raise DriveError(
+                f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
+                "only drives of one world can share a map"
+            )
+
+    def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:
+        """Poses (..., 4, 4) in the drives' world -> in this map."""
+        T_map_camera = np.array(T_world_camera, dtype=float)
+        T_map_camera[..., :3, 3] -= self.origin
+        return T_map_camera
+
+    def stamps_of(self, drive: str) -> set[int]:
+        """The stamps of the places a drive has here already, nanoseconds."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT stamp_ns FROM places JOIN drives ON drives.id = drive_id WHERE name = ?", (drive,)
+            )
+            return {int(stamp_ns) for (stamp_ns,) in rows}
+
+    def add(
+        self, drive: str, stamp_ns: int, T_map_camera: np.ndarray, descriptor: np.ndarray, thumbnail: bytes | None = None
+    ) -> int:
+        """Store one place, at once and whole, and return its id.
+
+        T_map_camera: (4, 4). descriptor: (D,) float32. thumbnail: JPEG. Raises MapError for a pose or descriptor that is not
+        finite or not this model's size, for a place that is there already, and where the file cannot be written.
+        """
+        if descriptor.shape != (self.model.dimension,) or not np.all(np.isfinite(descriptor)):
+            raise MapError(f"a descriptor of {self.model.name} is {self.model.dimension} finite numbers, not {descriptor.shape}")
+        if not np.all(np.isfinite(T_map_camera)):
+            raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
+        pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
+        with self._writing():
+            self._connection.execute("INSERT OR IGNORE INTO drives (name) VALUES (?)", (drive,))
+            place = self._connection.execute(
+                "INSERT INTO places (drive_id, stamp_ns, pose, descriptor, thumbnail) "
+                "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
+                (int(stamp_ns), pose.astype("<f8").tobytes(), descriptor.astype("<f4").tobytes(), thumbnail, drive),
+            )
+            return int(place.lastrowid or 0)
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        """Keep a calibration with the map."""
+        with self._writing():
+            self._connection.execute(
+                "UPDATE meta SET value = ? WHERE key = 'calibration'", (json.dumps(calibration.to_dict()),)
+            )
+        self.calibration = calibration
+
+    @property
+    def revision(self) -> int:
+        """Counts the transactions: a cache made at another revision is stale."""
+        with self._reading():
+            return int(self._connection.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
+
+    @property
+    def places(self) -> Places:
+        """All places, read once."""
+        if self._places is None:
+            with self._reading():
+                rows = self._connection.execute(
+                    "SELECT places.id, name, stamp_ns, pose, descriptor FROM places "
+                    "JOIN drives ON drives.id = drive_id ORDER BY places.id"
+                ).fetchall()
+                self._places = _places_from_rows(rows, self.model.dimension)
+        return self._places
+
+    def thumbnail(self, place_id: int) -> bytes | None:
+        """JPEG of a place, or None where it has none."""
+        with self._reading():
+            row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
+        return row[0] if row else None
+
+    def info(self) -> dict[str, Any]:
+        """What ``vpr map info`` prints."""
+        places = self.places
+        names, counts = np.unique(places.drives, return_counts=True)
+        extent = np.ptp(places.positions, axis=0) if len(places) else np.zeros(3)
+        return {
+            "places": len(places),
+            "drives": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+            "spacing_m": round(places.spacing, 2),
+            "extent_m": [round(float(value), 1) for value in extent],
+            "world": self.world,
+            "origin": self.origin.tolist(),
+            "model": self.model.name,
+            "fingerprint": self.model.fingerprint,
+            "dimension": self.model.dimension,
+            "calibrated_on": self.calibration.source,
+            "size_MB": round(self.path.stat().st_size / 1e6, 2),
+        }
+
+
+def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], dimension: int) -> Places:
+    """Rows of the places table -> arrays. Raises ValueError where a blob has the wrong size or a number is not finite."""
+    poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
+    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), dimension)
+    if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):
+        raise ValueError("a place is not finite")
+    T_map_camera = np.zeros((len(rows), 4, 4))
+    for T, pose in zip(T_map_camera, poses, strict=True):
+        T[:] = geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+    return Places(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        drives=np.array([row[1] for row in rows], dtype=np.str_),
+        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        T_map_camera=T_map_camera,
+        descriptors=np.ascontiguousarray(descriptors, dtype=np.float32),
+    )
