@@ -1,7 +1,7 @@
 """Fit the constants that turn similarities into probabilities, on a drive that is not in the map.
 
-A held-out drive says how similar right places look. What "not on this map" looks like it says as well: hide the places round
-a stretch of the drive, and its images are off the map.
+A held-out drive says how similar right places look. What "not on this map" looks like it says as well: hide the
+places round a stretch of the drive, and its images are off the map.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def fit(
     config = config or LocalizerConfig()
     radius = config.cluster_radius
     if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
-        raise DriveError(f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: calibrate with a drive on it")
+        raise DriveError(
+            f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: calibrate with a drive on it"
+        )
     source = ", ".join(drive.name for drive in drives)
     calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), radius)
     worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
@@ -110,7 +112,7 @@ def fit(
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
     """(F,) metres from each true position to the nearest place."""
-    offsets = T_map_camera[:, None, :3, 3] - places.positions[None]
+    offsets = T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
     return np.linalg.norm(offsets, axis=2).min(axis=1)
 
 
@@ -119,10 +121,10 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
     shown = [places]
     count = len(drive.stamps_ns)
     for start, end in _HOLES:
-        stretch = drive.T_map_camera[int(start * count) : int(end * count), :3, 3]
+        stretch = drive.T_map_camera[int(start * count) : int(end * count), :2, 3]
         if not len(stretch):
             continue
-        distance = np.linalg.norm(places.positions[:, None] - stretch[None], axis=2).min(axis=1)
+        distance = np.linalg.norm(places.positions[:, None, :2] - stretch[None], axis=2).min(axis=1)
         if np.count_nonzero(distance > 2 * radius) > 10:
             shown.append(places.subset(distance > 2 * radius))
     return shown
@@ -131,13 +133,15 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
 def _fit_observation(
     places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, radius: float
 ) -> Calibration:
-    """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its own surroundings."""
+    """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its
+    own surroundings.
+    """
     observation = ObservationModel(places, calibration)
     right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
     for drive in drives:
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
             scores = observation.scores(descriptor, places.descriptors @ descriptor)
-            distance = np.linalg.norm(places.positions - T[:3, 3], axis=1)
+            distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
             away = distance > 2 * radius
             if away.any():
                 elsewhere.append(_log_mean_exp(scores[away]))
@@ -150,9 +154,7 @@ def _fit_observation(
     on_loss = np.logaddexp(total, threshold).mean(axis=0) - on.mean(axis=0)
     off_loss = (np.logaddexp(off, threshold) - threshold).mean(axis=0) if len(elsewhere) else 0.0
     slope, score = np.unravel_index(np.argmin(on_loss + off_loss), on_loss.shape)
-    return dataclasses.replace(
-        calibration, slope=float(_SLOPES[slope]), off_map_score=float(_OFF_MAP_SCORES[score])
-    )
+    return dataclasses.replace(calibration, slope=float(_SLOPES[slope]), off_map_score=float(_OFF_MAP_SCORES[score]))
 
 
 def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
@@ -163,7 +165,7 @@ def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
 
 
 def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> bool:
-    return bool(np.linalg.norm(hypothesis.T_map_camera[:3, 3] - T_map_camera[:3, 3]) < radius)
+    return bool(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - T_map_camera[:2, 3]) < radius)
 
 
 def _fit_softening(found: list[tuple[Estimate, np.ndarray, bool]], radius: float) -> tuple[float, float, float]:
@@ -190,9 +192,7 @@ def _fit_softening(found: list[tuple[Estimate, np.ndarray, bool]], radius: float
     return best
 
 
-def _fit_spread(
-    calibration: Calibration, found: list[tuple[Estimate, np.ndarray, bool]], radius: float
-) -> Calibration:
+def _fit_spread(calibration: Calibration, found: list[tuple[Estimate, np.ndarray, bool]], radius: float) -> Calibration:
     """sigma_*: what the errors of right answers hold beyond the spread of their own places."""
     excess = []
     own = calibration.covariance_body()

@@ -28,7 +28,10 @@ def option(
     high: float | None = None,
     choices: Sequence[Any] = (),
 ) -> Any:
-    """A dataclass field that knows what it is for. low and high are inclusive; choices, where given, are all there are."""
+    """A dataclass field that knows what it is for.
+
+    low and high are inclusive; choices, where given, are all there are.
+    """
     metadata = {"description": description, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -1,6 +1,7 @@
 """Rigid motions in numpy. A transform is a (4, 4) float64 matrix ``T_target_source``; metres, radians.
 
-Quaternions are (x, y, z, w), unit length. roll, pitch, yaw are about fixed x, y, z axes: R = Rz(yaw) Ry(pitch) Rx(roll).
+Quaternions are (x, y, z, w), unit length. roll, pitch, yaw are about fixed x, y, z axes: R = Rz(yaw) Ry(pitch)
+Rx(roll).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import numpy as np
 
 from vpr_ros.errors import ImageError
 
-# Bytes a pixel and the step to RGB. ROS names a mosaic by its first two pixels of rows one and two; OpenCV's short names
-# (BayerBG, ...) start at the second row and column, its four-letter names (BayerRGGB) agree with ROS.
+# Bytes a pixel and the step to RGB. ROS names a mosaic by its first two pixels of rows one and two; OpenCV's short
+# names (BayerBG, ...) start at the second row and column, its four-letter names (BayerRGGB) agree with ROS.
 _EIGHT_BIT: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
@@ -60,21 +60,24 @@ def decode_image(
 ) -> np.ndarray:
     """The payload of a sensor_msgs/Image -> (H, W, 3) uint8 RGB.
 
-    encoding: one of ENCODINGS. step: bytes a row, padding included. data: any buffer of bytes. rgb8 comes back as a view of
-    data. 16-bit images are stretched so that their 0.5th to 99.5th percentile fill 0..255, because cameras put 10, 12 or 14
-    bits there without saying so. Raises ImageError for an empty image, an unknown encoding or sizes that do not agree.
+    encoding: one of ENCODINGS. step: bytes a row, padding included. data: any buffer of bytes. rgb8 comes back as a
+    view of data. 16-bit images are stretched so that their 0.5th to 99.5th percentile fill 0..255, because cameras
+    put 10, 12 or 14 bits there without saying so. Raises ImageError for an empty image, an unknown encoding or sizes
+    that do not agree.
     """
     if height <= 0 or width <= 0:
         raise ImageError(f"the image is empty ({width} x {height} pixels)")
     name = _SIXTEEN_BIT.get(encoding, encoding)
     if name not in _EIGHT_BIT:
-        raise ImageError(f"the image encoding {encoding!r} is not known; have the camera send one of {', '.join(ENCODINGS)}")
+        raise ImageError(
+            f"the image encoding {encoding!r} is not known; have the camera send one of {', '.join(ENCODINGS)}"
+        )
     channels, code = _EIGHT_BIT[name]
     row_bytes = width * channels * (2 if encoding in _SIXTEEN_BIT else 1)
     flat = _as_bytes(data)
     if step < row_bytes or flat.size != step * height:
         raise ImageError(
-            f"the image's sizes do not agree: {width} x {height} {encoding} in rows of {step} bytes, but {flat.size} bytes of data"
+            f"the image's sizes do not agree: {width} x {height} {encoding}, rows of {step} bytes, in all {flat.size}"
         )
     rows = flat.reshape(height, step)[:, :row_bytes]
     if encoding in _SIXTEEN_BIT:
@@ -83,16 +86,18 @@ def decode_image(
     if code is None:
         return pixels
     try:
+        if channels == 2 and width % 2:  # OpenCV 4 would read past the row
+            raise cv2.error("4:2:2 needs an even width")
         return cv2.cvtColor(pixels, code)
-    except cv2.error as error:  # an odd width in 4:2:2, a mosaic of one row
+    except cv2.error as error:
         raise ImageError(f"a {width} x {height} image cannot be {encoding}") from error
 
 
 def decode_compressed(data: Any) -> np.ndarray:
     """The payload of a sensor_msgs/CompressedImage or an image file (JPEG, PNG, ...) -> (H, W, 3) uint8 RGB.
 
-    Raises ImageError where it is empty, truncated or no image. OpenCV fills the missing part of a truncated JPEG with grey
-    and says nothing, so the end marker is looked for.
+    Raises ImageError where it is empty, truncated or no image. OpenCV fills the missing part of a truncated JPEG with
+    grey and says nothing, so the end marker is looked for.
     """
     flat = _as_bytes(data)
     if flat.size == 0:
@@ -112,7 +117,7 @@ def decode_compressed(data: Any) -> np.ndarray:
 
 
 def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
-    """(H, W) uint8 mosaic -> (H, W, 3) uint8 RGB. pattern: rggb, bggr, gbrg or grbg, the first two pixels of rows one, two."""
+    """(H, W) uint8 mosaic -> (H, W, 3) uint8 RGB. pattern: rggb, bggr, gbrg or grbg, the corner's rows."""
     return cv2.cvtColor(mosaic, _EIGHT_BIT[f"bayer_{pattern}8"][1] or 0)
 
 
@@ -135,7 +140,7 @@ def _as_bytes(data: Any) -> np.ndarray:
 
 
 def _check_complete(flat: np.ndarray) -> None:
-    """Raise ImageError for a JPEG or PNG without its end. Cameras pad with any bytes, thumbnails have ends of their own."""
+    """Raise ImageError for a JPEG or PNG without its end. Cameras pad; thumbnails have ends of their own."""
     head = flat[:8].tobytes()
     if head.startswith(_JPEG_START):
         if flat[-2:].tobytes() == _JPEG_END:

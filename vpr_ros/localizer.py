@@ -46,12 +46,17 @@ class Localizer:
 
     @classmethod
     def open(
-        cls, map_path: Path, model: str = "", backend: str = "auto", config: LocalizerConfig | None = None, threads: int = 0
+        cls,
+        map_path: Path,
+        model: str = "",
+        backend: str = "auto",
+        config: LocalizerConfig | None = None,
+        threads: int = 0,
     ) -> Localizer:
         """A localiser on a stored map.
 
-        model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one sentence each,
-        where the two do not fit or cannot be read.
+        model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one
+        sentence each, where the two do not fit or cannot be read.
         """
         from vpr_ros.inference.describer import find_model, open_describer
 
@@ -110,7 +115,14 @@ class Localizer:
         return tuple(
             Match(int(place_id), str(drive), int(stamp_ns), float(similarity), float(probability), T, covariance)
             for place_id, drive, stamp_ns, similarity, probability, T, covariance in zip(
-                places.ids, places.drives, places.stamps_ns, similarities, probabilities, places.T_map_camera, covariances, strict=True
+                places.ids,
+                places.drives,
+                places.stamps_ns,
+                similarities,
+                probabilities,
+                places.T_map_camera,
+                covariances,
+                strict=True,
             )
         )
 

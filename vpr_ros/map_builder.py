@@ -35,8 +35,8 @@ def build_map(
 ) -> PlaceMap:
     """A new map of these drives; the first one's world becomes the map's.
 
-    every_m, every_s: least distance and time between places. Raises MapError where the file exists, DriveError where a drive has no pose
-    or lies in another world.
+    every_m, every_s: least distance and time between places. Raises MapError where the file exists, DriveError where
+    a drive has no pose or lies in another world.
     """
     place_map: PlaceMap | None = None
     try:
@@ -54,7 +54,9 @@ def build_map(
 
 
 def _create(path: Path, drive: Drive, describer: Describer) -> PlaceMap:
-    """An empty map with its origin, in hundreds of metres, near the drive's first pose where its coordinates are large."""
+    """An empty map with its origin, in hundreds of metres, near the drive's first pose where its coordinates are
+    large.
+    """
     first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
     if first is None:
         raise DriveError(
@@ -78,7 +80,8 @@ def add_drive(
 ) -> int:
     """Add a drive's places to a map and return how many were new; those that are there already are left alone.
 
-    Raises MapError where the map is another model's, DriveError where the drive lies in another world or none of its images has a pose.
+    Raises MapError where the map is another model's, DriveError where the drive lies in another world or none of its
+    images has a pose.
     """
     place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
     place_map.check_world(drive.name, drive.world)
@@ -140,7 +143,9 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
         for other in opened[1:]:
             other.check_model(first.model.name, first.model.fingerprint)
             if other.world != first.world:
-                raise MapError(f"{other.path} lies in world '{other.world}', {first.path} in '{first.world}': they cannot be merged")
+                raise MapError(
+                    f"{other.path} lies in world '{other.world}', {first.path} in '{first.world}': they cannot be merged"
+                )
         merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
         for source in opened:
             _copy(source, merged)
@@ -159,4 +164,10 @@ def _copy(source: PlaceMap, target: PlaceMap) -> None:
         if stamp_ns not in there[drive]:
             T_world_camera = np.array(places.T_map_camera[row])
             T_world_camera[:3, 3] += source.origin
-            target.add(drive, stamp_ns, target.map_pose(T_world_camera), places.descriptors[row], source.thumbnail(places.ids[row]))
+            target.add(
+                drive,
+                stamp_ns,
+                target.map_pose(T_world_camera),
+                places.descriptors[row],
+                source.thumbnail(places.ids[row]),
+            )

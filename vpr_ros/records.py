@@ -83,8 +83,9 @@ class Estimate:
     """The answer for one image.
 
     hypotheses: best first, over the images so far. matches: this image's places, most similar first.
-    off_map_probability: that the robot is nowhere on this map. depth: (h, w) float32 metres as hallucinated by the network,
-    or None for a model without depth. timings_ms: wall milliseconds of each step, by name (preprocess, network, search, ...).
+    off_map_probability: that the robot is nowhere on this map. depth: (h, w) float32 metres as hallucinated by the
+    network, or None for a model without depth. timings_ms: wall milliseconds of each step, by name (preprocess,
+    network, search, ...).
     """
 
     stamp_ns: int

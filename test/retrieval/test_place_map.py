@@ -28,7 +28,9 @@ def town(tmp_path, toy_world) -> PlaceMap:
     places = toy_world.places()
     place_map = PlaceMap.create(tmp_path / "town.vprmap", MODEL, "toy")
     for row in range(len(places)):
-        place_map.add("reference", int(places.stamps_ns[row]), places.T_map_camera[row], places.descriptors[row], b"jpeg")
+        place_map.add(
+            "reference", int(places.stamps_ns[row]), places.T_map_camera[row], places.descriptors[row], b"jpeg"
+        )
     return place_map
 
 
@@ -75,9 +77,8 @@ def test_a_corrupt_map_is_one_sentence_and_stays_as_it_is(town, damage):
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE places SET pose = zeroblob(3) WHERE id = 5")
     before = path.read_bytes()
-    with pytest.raises(MapError, match=r"town\.vprmap"):  # noqa: PT012
-        with PlaceMap.open(path) as opened:
-            _ = opened.places
+    with pytest.raises(MapError, match=r"town\.vprmap"), PlaceMap.open(path) as opened:
+        _ = opened.places
     assert path.read_bytes() == before
 
 
@@ -137,7 +138,9 @@ def test_a_kill_loses_at_most_the_keyframe_being_written(tmp_path, attempt):
     """kill -9 in the middle of building: every place reported as written is there, and the map goes on growing."""
     path = tmp_path / "killed.vprmap"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert writer.stdout is not None
     last = -1
     for line in writer.stdout:

@@ -1,4 +1,6 @@
-"""The filter is what makes a weak camera answer trustworthy: it must follow odometry, doubt, forget and say "off the map"."""
+"""The filter is what makes a weak camera answer trustworthy: it must follow odometry, doubt, forget and say "off
+the map".
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from vpr_ros.retrieval.temporal import BayesFilter
 SECOND = 1_000_000_000
 
 
-def drive(localizer, world, start, metres, step=1.0, noise=1.5, odometry=True, first_stamp=0, speed=5.0) -> list[Estimate]:
+def drive(
+    localizer, world, start, metres, step=1.0, noise=1.5, odometry=True, first_stamp=0, speed=5.0
+) -> list[Estimate]:
     """Answers along a stretch of the street, images a step apart."""
     answers = []
     for k in range(int(metres / step)):

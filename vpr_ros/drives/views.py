@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
 from vpr_ros import geometry
-from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.records import DriveFrame
 
 
@@ -48,3 +49,21 @@ class MovedDrive:
         for frame in self._drive:
             moved = None if frame.T_map_camera is None else self._move(frame.T_map_camera)
             yield dataclasses.replace(frame, T_map_camera=moved)
+
+
+class SampledDrive:
+    """A drive thinned by distance and time, as ``drive.sample`` does; its length is counted once."""
+
+    def __init__(self, drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> None:
+        self.name, self.world = drive.name, drive.world
+        self._drive, self._every_m, self._every_s = drive, every_m, every_s
+
+    @cached_property
+    def _length(self) -> int:
+        return sum(1 for _ in self)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        return sample(self._drive, self._every_m, self._every_s)

@@ -15,11 +15,12 @@ class Calibration:
     """Constants of the observation model. The defaults are cautious; ``vpr map calibrate`` fits them to a map.
 
     A similarity becomes a standard score z against the map's own spread for that image, so that a dark image, whose
-    similarities are all low, is judged like a bright one. slope: log-likelihood ratio per unit of z. off_map_score: the z at which
-    a place explains the image as well as "not on this map" does. correlation_length: metres after which a new image counts as new
-    evidence. temperature, floor: the published probabilities are p ** (1 / temperature), normalised, times 1 - floor: the floor is what remains
-    for "something else". sigma_*: standard deviation of the camera's pose round the hypothesis when it is right, in the camera's
-    body axes, metres and radians. source: what they were fitted on.
+    similarities are all low, is judged like a bright one. slope: log-likelihood ratio per unit of z. off_map_score:
+    the z at which a place explains the image as well as "not on this map" does. correlation_length: metres after
+    which a new image counts as new evidence. temperature, floor: the published probabilities are p ** (1 /
+    temperature), normalised, times 1 - floor: the floor is what remains for "something else". sigma_*: standard
+    deviation of the camera's pose round the hypothesis when it is right, in the camera's body axes, metres and
+    radians. source: what they were fitted on.
     """
 
     slope: float = 2.0

@@ -28,7 +28,7 @@ def cluster(
 ) -> tuple[tuple[Hypothesis, ...], float]:
     """Up to count hypotheses, likeliest first, and the calibrated probability of "not on this map".
 
-    Greedy: the likeliest place and all within radius metres of it that look the same way are one hypothesis, then again
+    Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one hypothesis, then again
     with the rest. The pose is the members' mean, the covariance theirs plus that of a right answer.
     """
     members_of, masses = _clusters(belief.places, places, radius)
@@ -49,7 +49,7 @@ def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[n
     masses: list[float] = []
     while len(rows) and len(masses) < _SEEDS:
         seed = rows[np.argmax(belief[rows])]
-        near = np.linalg.norm(places.positions[rows] - places.positions[seed], axis=1) < radius
+        near = np.linalg.norm(places.positions[rows, :2] - places.positions[seed, :2], axis=1) < radius
         alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < _HEADING_OF_ONE
         members = rows[near & alike]
         members_of.append(members[np.argsort(-belief[members])])
@@ -61,7 +61,9 @@ def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[n
 def _hypothesis(
     members: np.ndarray, belief: Belief, places: Places, calibration: Calibration, probability: float
 ) -> Hypothesis:
-    """Mean pose and covariance of the members, weighted by belief; the rotation is the likeliest member's, turned by the mean yaw."""
+    """Mean pose and covariance of the members, weighted by belief; the rotation is the likeliest member's, turned
+    by the mean yaw.
+    """
     weights = belief.places[members] / belief.places[members].sum()
     T_members = places.T_map_camera[members] @ belief.T_place_camera
     mean = weights @ T_members[:, :3, 3]

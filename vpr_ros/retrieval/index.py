@@ -23,7 +23,10 @@ class Index:
 
     @classmethod
     def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
-        """descriptors: (N, D) float32, unit length. factory: FAISS index factory string. Raises ConfigError for a bad one."""
+        """descriptors: (N, D) float32, unit length. factory: FAISS index factory string.
+
+        Raises ConfigError for a bad one.
+        """
         try:
             index = faiss.index_factory(descriptors.shape[1], factory, _METRIC)
             if len(descriptors):
@@ -31,14 +34,24 @@ class Index:
                 index.add(descriptors)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[-1]
-            raise ConfigError(f"FAISS cannot build an index '{factory}' of {len(descriptors)} places ({reason}); try Flat") from error
+            raise ConfigError(
+                f"FAISS cannot build an index '{factory}' of {len(descriptors)} places ({reason}); try Flat"
+            ) from error
         return cls(index)
 
     @classmethod
     def of_map(cls, place_map: PlaceMap, factory: str = "Flat") -> Index:
-        """The map's index from the cache beside it, or built and cached. A cache that cannot be written is done without."""
+        """The map's index from the cache beside it, or built and cached.
+
+        A cache that cannot be written is done without.
+        """
         path = cache_path(place_map.path)
-        key = {"revision": place_map.revision, "places": len(place_map), "factory": factory, "model": place_map.model.fingerprint}
+        key = {
+            "revision": place_map.revision,
+            "places": len(place_map),
+            "factory": factory,
+            "model": place_map.model.fingerprint,
+        }
         cached = _read(path, key)
         if cached is not None:
             return cls(cached)

@@ -32,8 +32,8 @@ class ObservationModel:
     def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Evidence for every place, (N,): log p(image | place) - log p(image | not on this map).
 
-        similarities (K,), most similar first, and rows (K,): what the index found. Places it did not fetch count as much
-        as the last one it did.
+        similarities (K,), most similar first, and rows (K,): what the index found. Places it did not fetch count as
+        much as the last one it did.
         """
         scores = self.scores(descriptor, similarities)
         evidence = np.full(self._count, scores[-1])

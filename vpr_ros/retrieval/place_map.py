@@ -44,8 +44,8 @@ class MapModel:
 class PlaceMap:
     """A map file, open. Use as a context manager.
 
-    Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the world's
-    coordinates are too large for small numbers (UTM).
+    Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the
+    world's coordinates are too large for small numbers (UTM).
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -60,7 +60,10 @@ class PlaceMap:
                 )
             model = json.loads(meta["model"])
             model["preprocessing"] = Preprocessing(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in model["preprocessing"].items()}
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in model["preprocessing"].items()
+                }
             )
             self.model = MapModel(**model)
             self.world: str = meta["world"]
@@ -123,7 +126,9 @@ class PlaceMap:
                 connection.close()
             if isinstance(error, MapError):
                 raise
-            raise MapError(f"{path} is not a map, or is corrupt ({error}): build it again with `vpr map build`") from error
+            raise MapError(
+                f"{path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -144,7 +149,9 @@ class PlaceMap:
         try:
             yield
         except (sqlite3.Error, ValueError, KeyError) as error:
-            raise MapError(f"{self.path} is not a map, or is corrupt ({error}): build it again with `vpr map build`") from error
+            raise MapError(
+                f"{self.path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
+            ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -189,15 +196,22 @@ class PlaceMap:
             return {int(stamp_ns) for (stamp_ns,) in rows}
 
     def add(
-        self, drive: str, stamp_ns: int, T_map_camera: np.ndarray, descriptor: np.ndarray, thumbnail: bytes | None = None
+        self,
+        drive: str,
+        stamp_ns: int,
+        T_map_camera: np.ndarray,
+        descriptor: np.ndarray,
+        thumbnail: bytes | None = None,
     ) -> int:
         """Store one place, at once and whole, and return its id.
 
-        T_map_camera: (4, 4). descriptor: (D,) float32. thumbnail: JPEG. Raises MapError for a pose or descriptor that is not
-        finite or not this model's size, for a place that is there already, and where the file cannot be written.
+        T_map_camera: (4, 4). descriptor: (D,) float32. thumbnail: JPEG. Raises MapError for a pose or descriptor that
+        is not finite or not this model's size, for a place that is there already, and where the file cannot be written.
         """
         if descriptor.shape != (self.model.dimension,) or not np.all(np.isfinite(descriptor)):
-            raise MapError(f"a descriptor of {self.model.name} is {self.model.dimension} finite numbers, not {descriptor.shape}")
+            raise MapError(
+                f"a descriptor of {self.model.name} is {self.model.dimension} finite numbers, not {descriptor.shape}"
+            )
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
         pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
@@ -263,7 +277,10 @@ class PlaceMap:
 
 
 def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], dimension: int) -> Places:
-    """Rows of the places table -> arrays. Raises ValueError where a blob has the wrong size or a number is not finite."""
+    """Rows of the places table -> arrays.
+
+    Raises ValueError where a blob has the wrong size or a number is not finite.
+    """
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
     descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), dimension)
     if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):

@@ -45,12 +45,15 @@ class Places:
     def spacing(self) -> float:
         """Typical distance between one place and the next of its drive, metres; 1 for a map of one place."""
         follows = self.drives[1:] == self.drives[:-1]
-        steps = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)[follows]
+        steps = np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1)[follows]
         return max(float(np.median(steps)), 0.1) if len(steps) else 1.0
 
 
 class Neighbours:
-    """Places by cells of a plane grid, so that looking round a point costs the same in a map of any size."""
+    """Places by cells of a grid, so that looking round a point costs the same in a map of any size.
+
+    Distances are in the plane: heights from GPS jump by tens of metres between drives.
+    """
 
     def __init__(self, positions: np.ndarray, radius: float) -> None:
         """positions: (N, 3) metres; radius: the furthest distance that will be asked for, metres."""
@@ -64,7 +67,9 @@ class Neighbours:
             self._rows[int(cells[rows[0], 0]), int(cells[rows[0], 1])] = rows
 
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs of a point and a place within the radius of it: (M, 3) metres -> point rows, place rows, distances (P,)."""
+        """Pairs of a point and a place within the radius of it: (M, 3) metres -> point rows, place rows,
+        distances (P,).
+        """
         groups: dict[tuple[int, int], list[int]] = {}
         for row, (x, y) in enumerate(np.floor(points[:, :2] / self._radius).astype(np.int64).tolist()):
             groups.setdefault((x, y), []).append(row)
@@ -77,6 +82,6 @@ class Neighbours:
                 of_point.append(np.repeat(members, len(nearby)))
                 of_place.append(np.tile(nearby, len(members)))
         point_rows, place_rows = np.concatenate(of_point), np.concatenate(of_place)
-        distances = np.linalg.norm(points[point_rows] - self._positions[place_rows], axis=1)
+        distances = np.linalg.norm(points[point_rows, :2] - self._positions[place_rows, :2], axis=1)
         keep = distances <= self._radius
         return point_rows[keep], place_rows[keep], distances[keep]

@@ -23,8 +23,8 @@ _MOST_MOVED = 1000  # places moved in one step, so that the step costs the same 
 class Belief:
     """Where the camera is.
 
-    places: (N,) probability of each place; off_map: of none of them; they sum to one. T_place_camera: (4, 4) motion since the
-    places' belief was last moved: being at place i means the pose T_map_place_i @ T_place_camera.
+    places: (N,) probability of each place; off_map: of none of them; they sum to one. T_place_camera: (4, 4) motion
+    since the places' belief was last moved: being at place i means the pose T_map_place_i @ T_place_camera.
     """
 
     places: np.ndarray

@@ -1,0 +1,49 @@
+# Five verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint bags clean
+
+help:
+	@echo "make demo   localise three drives through a small town on real ROS 2 topics; report in demo/report.html"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff and mypy"
+	@echo "make bags   render the demo's drives again (needs EGL: apt install libegl1 libgl1-mesa-dri)"
+	@echo "make clean  remove the virtual environment and what the demo wrote"
+
+demo: $(VENV)/.demo
+	@$(BIN)/vpr demo
+
+test: $(VENV)/.test
+	@echo "== running the tests"
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	@echo "== ruff and mypy"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bags: $(VENV)/.test
+	@$(BIN)/python tools/make_demo_bags.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 13) and \
+		f"vpr_ros runs on Python 3.10 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: try make PYTHON=python3.12 ...")'
+	@echo "== making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || (echo "cannot make a virtual environment: install the venv module (Debian: apt install python3-venv)"; exit 1)
+
+$(VENV)/.demo: $(VENV)/bin/python setup.cfg
+	@echo "== installing ROS 2 and what the robot needs (about 400 MB, once)"
+	@$(PIP) install -e ".[ros]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
+	@echo "== installing what tests, simulator and training need (once)"
+	@$(PIP) install -e ".[ros,ros-build,sim,dev]"
+	@$(BIN)/python tools/install_torch.py
+	@$(BIN)/python tools/build_messages.py || echo "tests of typed messages will be skipped"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log

@@ -1,0 +1,151 @@
+"""Image folders: order, stamps and poses as documented, and a missing column named with its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_ros.drives.open import DriveOptions, open_drive
+from vpr_ros.errors import DriveError, ImageError
+from vpr_ros.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
+
+
+def images(folder: Path, names: list[str]) -> Path:
+    """Small pictures whose red value is their number."""
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / name), np.full((6, 8, 3), (0, 0, 10 * i), np.uint8))
+    return folder
+
+
+def red(frame) -> int:
+    return int(frame.read()[0, 0, 0])
+
+
+def test_a_plain_folder_keeps_its_order(tmp_path: Path) -> None:
+    """Truth by frame number needs 2.png before 10.png; there are no poses to invent."""
+    folder = images(tmp_path / "walk", ["1.png", "2.png", "10.png"])
+    (folder / "notes.txt").write_text("not an image")
+    drive = open_drive(folder, DriveOptions(frame_rate_hz=2.0))
+    frames = list(drive)
+    assert [red(f) for f in frames] == [0, 10, 20] and len(drive) == 3
+    assert [f.stamp_ns for f in frames] == [0, 500_000_000, 1_000_000_000]
+    assert all(f.T_map_camera is None for f in frames) and drive.name == "walk"
+
+
+def test_rows_name_their_images(tmp_path: Path) -> None:
+    """Rows are put in order of time; yaw is the view's, counter-clockwise from east; an empty cell is no pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png", "c.png"])
+    (folder / "poses.csv").write_text("file,stamp,x,y,yaw\nb.png,2.5,1,2,1.5708\na.png,1.25,3,4,0\nc.png,3,5,,0\n")
+    (folder / "other.csv").write_text("x\n1\n")
+    frames = list(open_drive(folder))
+    assert [f.stamp_ns for f in frames] == [1_250_000_000, 2_500_000_000, 3_000_000_000]
+    assert [red(f) for f in frames] == [0, 10, 20]
+    np.testing.assert_allclose(frames[1].T_map_camera[:3, 3], [1, 2, 0])
+    assert heading(frames[0].T_map_camera) == pytest.approx(0)
+    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2, abs=1e-4)
+    np.testing.assert_allclose(frames[0].T_map_camera[:3, 1], [0, 0, -1], atol=1e-9)  # image y is down
+    assert frames[2].T_map_camera is None
+
+
+def test_images_named_by_stamps_get_interpolated_poses(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", ["1000000000.png", "1500000000.png", "9000000000.png"])
+    rows = "stamp_ns,x,y,z,yaw\n1000000000,0,0,1,0\n2000000000,10,0,1,0\n"
+    (folder / "track.csv").write_text(rows)
+    frames = list(open_drive(folder))
+    np.testing.assert_allclose(frames[1].T_map_camera[:3, 3], [5, 0, 1])
+    assert frames[2].T_map_camera is None
+
+
+def test_quaternions_are_the_cameras_or_the_robots(tmp_path: Path) -> None:
+    """Without a mounting they are of the optical frame, with one of the base."""
+    folder = images(tmp_path / "d", ["a.png"])
+    R_map_base = matrix_from_rpy(0, 0, 0.7)
+    for R, options in (
+        (R_map_base @ R_BODY_OPTICAL, DriveOptions()),
+        (R_map_base, DriveOptions(T_base_camera=(0, 0, 1, -np.pi / 2, 0, -np.pi / 2))),
+    ):
+        quat = ",".join(map(str, quat_xyzw_from_matrix(R)))
+        (folder / "poses.csv").write_text(f"file,x,y,z,qx,qy,qz,qw\na.png,1,2,3,{quat}\n")
+        (frame,) = open_drive(folder, options)
+        np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_map_base @ R_BODY_OPTICAL, atol=1e-9)
+    assert frame.T_map_camera[2, 3] == pytest.approx(4)
+
+
+def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
+    """Driving north, so that the camera looks north."""
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(4)])
+    rows = "".join(f"{i}.png,{51.75 + 1e-4 * i},-1.25,20\n" for i in range(4))
+    (folder / "poses.csv").write_text("file,lat,lon,alt\n" + rows)
+    drive = open_drive(folder)
+    first, second, *_ = drive
+    assert drive.world == "utm 30U" and first.T_map_camera[2, 3] == 20
+    assert second.T_map_camera[1, 3] - first.T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
+    assert heading(first.T_map_camera) == pytest.approx(np.pi / 2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,x,yaw\na.png,1,0\n", "poses.csv has no column 'y', needed for positions"),
+        ("file,x,y\na.png,1,2\n", "poses.csv has no column 'qx', needed for poses"),
+        ("x,y,yaw\n1,2,0\n", "poses.csv has no column 'file', needed for matching rows"),
+        ("file,x,y,yaw\na.png,one,2,0\n", "poses.csv has a cell that is no number"),
+        ("file,x,y,yaw\na.png,1\n", "row 2 of .*poses.csv has 2 cells"),
+        ("file,x,y,yaw\nz.png,1,2,0\n", "z.png that .* names is missing"),
+        ("file,x,y,qx,qy,qz,qw\na.png,1,2,0,0,0,0\n", "is no pose"),
+        ("file,stamp,x,y,yaw\na.png,noon,1,2,0\n", "'noon' is no time"),
+        ("stamp_ns,x,y,yaw\n5,1,2,0\n", "a.png is not named by a stamp"),
+        ("file,lat,lon\na.png,51,0\n", "no column 'yaw'.*never move"),
+        ("file,lat,lon\na.png,,\n", "no row with lat and lon"),
+        ("", "poses.csv is empty"),
+    ],
+)
+def test_a_faulty_table_is_named(tmp_path: Path, content: str, says: str) -> None:
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "poses.csv").write_text(content)
+    with pytest.raises(DriveError, match=says) as caught:
+        open_drive(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_drive(tmp_path: Path) -> None:
+    """Nothing there, an empty folder, another file; wrong options; a broken image when it is read."""
+    with pytest.raises(DriveError, match="does not exist"):
+        open_drive(tmp_path / "none")
+    with pytest.raises(DriveError, match="holds nothing a drive is made of"):
+        open_drive(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DriveError, match="holds nothing"):
+        open_drive(tmp_path / "a.txt")
+    with pytest.raises(DriveError, match="pose source 'gps' is not known"):
+        DriveOptions(pose_source="gps")
+    with pytest.raises(DriveError, match="six finite numbers"):
+        DriveOptions(T_base_camera=(0, 0, 0))  # type: ignore[arg-type]
+    folder = images(tmp_path / "d", ["a.jpg"])
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"a\.jpg: the JPEG is truncated"):
+        next(iter(open_drive(folder))).read()
+
+
+def test_names_with_utm_positions(tmp_path: Path) -> None:
+    """Position, height, and a compass heading (clockwise from north) turned into ours; the heading may be missing."""
+    names = [
+        "@0620084.40@5735712.77@30@U@51.7@-1.2@pano@@90@@@61.5@201412@@.jpg",
+        "@0620090.00@5735712.77@30@U@@@@@@@@@@@.jpg",
+        "@0620095.00@5735712.77@.jpg",
+    ]
+    drive = open_drive(images(tmp_path / "database", names))
+    frames = list(drive)
+    assert drive.world == "utm 30U" and len(drive) == 3
+    np.testing.assert_allclose(frames[0].T_map_camera[:3, 3], [620084.40, 5735712.77, 61.5])
+    assert heading(frames[0].T_map_camera) == pytest.approx(0, abs=1e-9)  # east
+    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2)  # unknown: north
+    assert frames[2].T_map_camera[0, 3] == 620095
+    images(tmp_path / "bad", ["@east@north@.jpg"])
+    with pytest.raises(DriveError, match="'east', not a number"):
+        list(open_drive(tmp_path / "bad"))

@@ -1,0 +1,35 @@
+"""The one preprocessing: what training saw is what the robot sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vpr_ros.errors import ImageError
+from vpr_ros.image import Preprocessing, preprocess, thumbnail
+
+
+def test_channels_scale_and_layout():
+    """RGB stays RGB, mean and std apply per channel, the result is contiguous CHW float32."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[...] = (255, 128, 0)
+    out = preprocess(image, Preprocessing(20, 30, mean=(255.0, 0.0, 0.0), std=(1.0, 128.0, 2.0)))
+    assert out.shape == (3, 20, 30) and out.dtype == np.float32 and out.flags.c_contiguous
+    assert out[:, 7, 7] == pytest.approx([0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
+    ids=["empty", "grey", "float"],
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ImageError, match="expected a"):
+        preprocess(image, Preprocessing())
+
+
+def test_thumbnail_keeps_the_ratio():
+    import cv2
+
+    jpeg = thumbnail(np.full((100, 200, 3), 127, np.uint8), width=50)
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (25, 50, 3)

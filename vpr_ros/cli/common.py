@@ -1,0 +1,79 @@
+"""What the commands share: options, progress bars, opening drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vpr_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vpr_ros.config import LocalizerConfig
+    from vpr_ros.drives.drive import Drive
+
+Model = Annotated[str, typer.Option(help="Model file, or the name of a shipped one.")]
+Backend = Annotated[str, typer.Option(help="auto, onnx, tensorrt or torch.")]
+DriveOption = Annotated[
+    list[str],
+    typer.Option("--drive-option", "-d", help="KEY=VALUE of the drive, such as camera=stereo/left; repeatable."),
+]
+Numbered = Annotated[
+    bool, typer.Option("--numbered", help="Images without poses: the frame's number stands for metres.")
+]
+Config = Annotated[Path | None, typer.Option(help="YAML of localiser parameters; only what differs from the defaults.")]
+Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE, beats the file; repeatable.")]
+
+
+def pairs(values: list[str]) -> dict[str, Any]:
+    """KEY=VALUE strings, values read as YAML. Raises ConfigError for anything else."""
+    import yaml
+
+    found = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"'{text}' is not KEY=VALUE")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of '{text}' cannot be read as YAML") from error
+    return found
+
+
+def localizer_config(path: Path | None, overrides: list[str]) -> LocalizerConfig:
+    """Defaults, beaten by the file, beaten by the flags."""
+    from vpr_ros.config import LocalizerConfig, from_dict, load_yaml
+
+    changes = pairs(overrides)
+    return load_yaml(LocalizerConfig, path, changes) if path else from_dict(LocalizerConfig, changes, "--set")
+
+
+def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> list[Drive]:
+    """Drives of any kind, all of them opened before any work starts."""
+    from vpr_ros.config import from_dict
+    from vpr_ros.drives.open import open_drive
+    from vpr_ros.drives.options import DriveOptions
+    from vpr_ros.drives.views import NumberedDrive
+
+    chosen = from_dict(DriveOptions, pairs(options), "--drive-option")
+    drives = [open_drive(spec, chosen) for spec in specs]
+    return [NumberedDrive(drive) for drive in drives] if numbered else drives
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with a total; call it with (done, total)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+    if not console.is_terminal:
+        console.print(f"{label}: done")

@@ -1,0 +1,54 @@
+"""Entry point of the `vpr` command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import vpr_ros
+from vpr_ros.cli import demo, evaluate, maps, networks, simulate
+from vpr_ros.errors import VprError
+
+app = typer.Typer(
+    name="vpr",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Where is this camera? Build maps from drives, localise on them, and measure how well.",
+)
+app.add_typer(maps.app, name="map")
+app.add_typer(networks.app, name="train")
+app.command("export")(networks.export)
+app.command("evaluate")(evaluate.evaluate)
+app.command("replay")(evaluate.replay)
+app.command("simulate")(simulate.simulate)
+app.command("demo")(demo.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(vpr_ros.__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; a known error prints one line, an unknown one a traceback."""
+    try:
+        app()
+    except VprError as error:
+        typer.secho(f"vpr: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

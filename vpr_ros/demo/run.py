@@ -1,0 +1,129 @@
+"""The demonstration, start to finish: map, calibration, node, replay, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vpr_ros.calibrator import describe_drive, fit
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.open import open_drive
+from vpr_ros.drives.views import MovedDrive
+from vpr_ros.errors import MissingDependencyError
+from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
+from vpr_ros.evaluation.scenes import Plan
+from vpr_ros.evaluation.study import Gallery, write_study
+from vpr_ros.evaluation.summary import Assessment, assess
+from vpr_ros.image import thumbnail
+from vpr_ros.inference.describer import Describer, find_model, open_describer
+from vpr_ros.map_builder import build_map
+from vpr_ros.retrieval.index import cache_path
+from vpr_ros.retrieval.place_map import PlaceMap
+
+if TYPE_CHECKING:
+    from vpr_ros.demo.live import Player
+
+MODEL = "demixvpr_mobilenet"
+REFERENCE, HELD_OUT, CONDITIONS = "overcast", "calibration", ("sun", "snow", "night")
+RATE_HZ = 8.0
+
+Progress = Callable[[int, int], None]
+ProgressBar = Callable[[str], AbstractContextManager[Progress]]
+
+
+def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: ProgressBar) -> tuple[list[Assessment], Path]:
+    """Run everything and return what was found and the report's path.
+
+    folder: where results go. bags: folder with the town's drives. bar: label -> context manager of a progress
+    callback. Raises MissingDependencyError where ROS 2 is not installed.
+    """
+    try:
+        from vpr_ros.demo.live import Player, running_node
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the demo needs ROS 2 ({error}): run `make demo`, or pip install 'vpr_ros[ros]'"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    describer = open_describer(find_model(MODEL))
+    plan, camera_pose = _town(bags)
+    map_path = folder / "town.vprmap"
+    for stale in (map_path, cache_path(map_path)):
+        stale.unlink(missing_ok=True)
+    with _make_map(map_path, bags, describer, say, bar) as place_map:
+        say(
+            f"starting the node ({describer.backend}) and replaying {', '.join(CONDITIONS)} at {RATE_HZ:g} images a second"
+        )
+        assessments, galleries = [], {}
+        parameters = {
+            "map": map_path,
+            "image": "/camera/image_raw/compressed",
+            "odom": "/odom",
+            "camera_pose": camera_pose,
+        }
+        for condition in CONDITIONS:
+            answers = folder / f"{condition}.node.jsonl"
+            answers.unlink(missing_ok=True)
+            log = folder / f"{condition}.node.log"
+            drive = open_drive(bags / f"{condition}.mcap")
+            with running_node({**parameters, "answers_file": answers}, log) as node, Player(node, log) as player:
+                player.wait_until_ready()
+                run, gallery = _replay(player, drive, bags / f"{condition}.mcap", answers, place_map, bar)
+            assessments.append(assess(run))
+            galleries[run.name] = gallery
+        say("drawing the report")
+        facts = {
+            "backend": describer.backend,
+            "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
+        }
+        report = write_study(folder, assessments, galleries, place_map, plan, "A town, four kinds of weather", facts)
+    return assessments, report
+
+
+def _make_map(
+    map_path: Path, bags: Path, describer: Describer, say: Callable[[str], None], bar: ProgressBar
+) -> PlaceMap:
+    """The reference drive as a map, calibrated on the held-out one."""
+    with bar("building the map") as progress:
+        place_map = build_map(map_path, [open_drive(bags / f"{REFERENCE}.mcap")], describer, on_progress=progress)
+    with bar("calibrating") as progress:
+        described = describe_drive(open_drive(bags / f"{HELD_OUT}.mcap"), place_map, describer, progress)
+    place_map.set_calibration(fit(place_map.places, describer, [described]))
+    say(f"{len(place_map)} places, {map_path.stat().st_size / 1e6:.1f} MB")
+    return place_map
+
+
+def _replay(
+    player, drive: Drive, bag: Path, answers: Path, place_map: PlaceMap, bar: ProgressBar
+) -> tuple[Run, Gallery]:
+    """One query drive through the node, joined with its truth by stamp."""
+    from vpr_ros.demo.live import wait_for_answers
+
+    with bar(f"replaying {drive.name}") as progress:
+        player.play(bag, RATE_HZ, lambda count: progress(count, len(drive)))
+        lines = wait_for_answers(answers, len(drive))
+    by_stamp = {answer.stamp_ns: answer for answer in map(answer_from_json, lines)}
+    gallery = Gallery()
+    joined: list[Answer] = []
+    for number, frame in enumerate(MovedDrive(drive, place_map.map_pose)):
+        answer = by_stamp.get(frame.stamp_ns)
+        if answer is None:
+            joined.append(unanswered(frame, number, "dropped"))
+            continue
+        joined.append(dataclasses.replace(answer, frame_index=number, T_map_camera_true=frame.T_map_camera))
+        gallery.jpegs[number] = thumbnail(frame.read(), 280)
+        if frame.stamp_ns in player.depths:
+            gallery.depths[number] = player.depths[frame.stamp_ns]
+    return Run(drive.name, drive.name, tuple(joined), place_map.places.T_map_camera), gallery
+
+
+def _town(bags: Path) -> tuple[Plan, list[float]]:
+    """The town from above and the camera's pose on the robot, as the simulator wrote them beside the bags."""
+    data = json.loads((bags / "town.json").read_text())
+    return Plan([np.array(polygon) for polygon in data["polygons"]], data["colours"]), data["camera_pose"]

@@ -1,0 +1,292 @@
+"""ROS 1 and ROS 2 bags as drives, drives as ROS 2 bags, and their messages for replay, without ROS."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import yaml
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from vpr_ros.drives import bag_messages as msgs
+from vpr_ros.drives.bag_poses import BagPoses
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.options import DriveOptions
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import T_BODY_OPTICAL, inverse, vector_from_rotation
+from vpr_ros.image_messages import annotate, decode_message
+from vpr_ros.records import DriveFrame
+
+_BAG_SUFFIXES = (".bag", ".mcap", ".db3")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix in _BAG_SUFFIXES and p.is_file())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[AnyReader]:
+    """A bag's reader. Raises DriveError where there is no bag or it cannot be opened."""
+    target = path
+    if path.is_dir() and not (path / "metadata.yaml").is_file():
+        files = _files_in(path)
+        if len(files) != 1:
+            raise DriveError(
+                f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files, or run "
+                f"`ros2 bag reindex {path}`"
+            )
+        target = files[0]
+    try:
+        # The types are for bags older than Iron, which carry none.
+        reader = AnyReader([target], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+        reader.open()
+    except Exception as error:  # rosbags raises its own errors and, on broken files, those of struct, YAML and others
+        raise DriveError(
+            f"the bag {path} is empty, truncated or no bag ({error}): record it again or repair it with "
+            "`ros2 bag reindex` or `mcap recover`"
+        ) from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _raw_messages(
+    reader: AnyReader, topics: Sequence[str], path: Path, start: int | None = None, stop: int | None = None
+) -> Iterator[tuple[Any, int, bytes]]:
+    """(connection, log time in nanoseconds, bytes) of some topics in order. Raises DriveError for a damaged bag."""
+    connections = [c for c in reader.connections if c.topic in topics]
+    if not connections:
+        return
+    stream = reader.messages(connections, start, stop)
+    while True:
+        try:
+            item = next(stream)
+        except StopIteration:
+            return
+        except Exception as error:  # see _opened
+            raise DriveError(f"the bag {path} is damaged ({error}): repair it with `mcap recover`") from error
+        yield item
+
+
+def _messages(
+    reader: AnyReader, topics: Sequence[str], path: Path, start: int | None = None, stop: int | None = None
+) -> Iterator[tuple[str, int, Any]]:
+    """(topic, log time in nanoseconds, message) of some topics in the order of the bag."""
+    for connection, log_ns, raw in _raw_messages(reader, topics, path, start, stop):
+        try:
+            message = reader.deserialize(raw, connection.msgtype)
+        except Exception as error:  # see _opened
+            raise DriveError(f"the bag {path} has a damaged message on {connection.topic} ({error})") from error
+        yield connection.topic, log_ns, message
+
+
+def _custom_data(path: Path) -> dict[str, str]:
+    """What write_bag noted in the bag's metadata.yaml; {} for bags of others."""
+    metadata = (path if path.is_dir() else path.parent) / "metadata.yaml"
+    try:
+        info = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
+        ours = path.is_dir() or path.name in info["relative_file_paths"]
+        return dict(info["custom_data"] or {}) if ours else {}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return {}
+
+
+class BagDrive:
+    """A ROS 1 or ROS 2 bag as a Drive: images of one topic, poses of topics or /tf (see DriveOptions).
+
+    Poses are read once on opening; images stream in the order of the bag, and only the current message is in memory:
+    a frame kept for later reads its message from the bag again. Pose topics give the pose of the robot's base, which
+    the camera's mounting (DriveOptions or /tf_static) takes to the camera. Raises DriveError, one sentence, for what
+    is missing.
+    """
+
+    def __init__(self, path: Path, options: DriveOptions) -> None:
+        self.path = path
+        self.name = path.stem if path.is_file() else path.name
+        with _opened(path) as reader:
+            topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+            if not topics:
+                raise DriveError(f"the bag {path} holds no messages: record it again")
+            image_topic = msgs.choose_topic(
+                options.image_topic, topics, msgs.IMAGE_TYPES, "image_topic", "images", path
+            )
+            if image_topic is None:
+                raise DriveError(f"the bag {path} has no images; its topics are {', '.join(sorted(topics))}")
+            self.image_topic: str = image_topic
+            self._count = sum(c.msgcount for c in reader.connections if c.topic == image_topic)
+            first = next(_messages(reader, [image_topic], path), None)
+            if first is None:
+                raise DriveError(f"the bag {path} is damaged: its index counts images but none can be read")
+            camera_frame = options.camera_frame or first[2].header.frame_id
+            self._poses = BagPoses(topics, camera_frame, options, path)
+            for topic, log_ns, message in _messages(reader, self._poses.topics, path):
+                self._poses.add(topic, log_ns, message)
+        world = self._poses.close()
+        self.world = options.world or _custom_data(path).get("world", "") or world
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        with _opened(self.path) as reader:
+            for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
+                stamp = msgs.stamp_ns(message.header) or log_ns
+                image = _BagImage(self, log_ns, message)
+                yield DriveFrame(stamp, image.read, *self._poses.at(stamp))
+                image.message = None
+
+    def message_at(self, log_ns: int, header: Any) -> Any:
+        """The image message logged at a time with this header, read from the bag again."""
+        with _opened(self.path) as reader:
+            for _, _, message in _messages(reader, [self.image_topic], self.path, log_ns, log_ns + 1):
+                if message.header.stamp == header.stamp:
+                    return message
+        raise DriveError(f"the bag {self.path} changed while it was read")
+
+
+class _BagImage:
+    """An image message while it is the current one; afterwards, where to find it."""
+
+    def __init__(self, drive: BagDrive, log_ns: int, message: Any) -> None:
+        self.drive, self.log_ns, self.header, self.message = drive, log_ns, message.header, message
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        message = self.message or self.drive.message_at(self.log_ns, self.header)
+        where = f"{self.drive.path}, topic {self.drive.image_topic}, stamp {msgs.stamp_ns(self.header)}"
+        return annotate(lambda: decode_message(message), where)
+
+
+class RawMessage(NamedTuple):
+    """One serialised message of a bag: data is CDR, as rclpy's publish() takes it."""
+
+    stamp_ns: int
+    topic: str
+    data: bytes
+    msgtype: str
+
+
+def bag_topics(path: str | Path) -> dict[str, tuple[str, int]]:
+    """Topic -> (message type, number of messages) of a bag."""
+    topics: dict[str, tuple[str, int]] = {}
+    with _opened(Path(path)) as reader:
+        for c in reader.connections:
+            topics[c.topic] = (c.msgtype, c.msgcount + topics.get(c.topic, ("", 0))[1])
+    return topics
+
+
+def read_messages(path: str | Path, topics: Sequence[str] | None = None) -> Iterator[RawMessage]:
+    """The serialised messages of a ROS 2 bag in order of their log times (stamp_ns), for replay on real topics.
+
+    topics: which; None is all. Raises DriveError for a ROS 1 bag, whose messages ROS 2 cannot take as they are.
+    """
+    path = Path(path)
+    with _opened(path) as reader:
+        if not reader.is2:
+            raise DriveError(f"{path} is a ROS 1 bag: convert it with `rosbags-convert` to replay it on ROS 2 topics")
+        wanted = [c.topic for c in reader.connections] if topics is None else topics
+        for connection, log_ns, raw in _raw_messages(reader, wanted, path):
+            yield RawMessage(log_ns, connection.topic, bytes(raw), connection.msgtype)
+
+
+def _qos(depth: int, latched: bool) -> Qos:
+    forever = QosTime(2147483647, 4294967295)
+    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
+    delivery = (QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE, durability)
+    return Qos(*delivery, forever, forever, QosLiveliness.AUTOMATIC, forever, False)
+
+
+def write_bag(
+    path: str | Path,
+    drive: Drive,
+    *,
+    image_topic: str = "/camera/image_raw/compressed",
+    odom_topic: str = "/odom",
+    truth_topic: str = "/truth/pose",
+    jpeg_quality: int = 85,
+    camera_info: np.ndarray | None = None,
+    T_base_camera: np.ndarray = T_BODY_OPTICAL,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a drive as a ROS 2 bag (a folder with an mcap file); the same drive gives the same bytes.
+
+    Image (JPEG, frame camera_optical), odometry (odom -> base_link) and truth (base_link in map) share the image's
+    stamp; /tf_static holds T_base_camera, (4, 4) base_link -> camera_optical. camera_info: (3, 3) pinhole matrix,
+    published beside the image where given. on_progress: called with (images done, images in all). The bag appears
+    when it is whole. Raises DriveError where path exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise DriveError(f"{path} exists already: remove it or give another name")
+    partial = path.parent / f".{path.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    with Writer(partial / path.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.set_custom_data("world", drive.world)
+        out = _BagWriter(writer, T_base_camera)
+        info_topic = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+        for done, frame in enumerate(drive, start=1):
+            image = frame.read()
+            if done == 1:
+                mounting = out.make.static_transform(frame.stamp_ns, "base_link", "camera_optical", T_base_camera)
+                out.write("/tf_static", mounting)
+            out.write_poses(frame, odom_topic, truth_topic)
+            if camera_info is not None:
+                size = (image.shape[0], image.shape[1])
+                out.write(info_topic, out.make.camera_info(frame.stamp_ns, "camera_optical", size, camera_info))
+            jpeg = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel()
+            out.write(image_topic, out.make.compressed_image(frame.stamp_ns, "camera_optical", jpeg))
+            if on_progress is not None:
+                on_progress(done, len(drive))
+    (partial / path.name).rename(path)
+    partial.rmdir()
+
+
+class _BagWriter:
+    """Writes messages of any type by topic."""
+
+    def __init__(self, writer: Writer, T_base_camera: np.ndarray) -> None:
+        self._writer = writer
+        self._types = get_typestore(Stores.ROS2_JAZZY)
+        self._connections: dict[str, Any] = {}
+        self._T_camera_base = inverse(T_base_camera)
+        self._last: tuple[int, np.ndarray] | None = None
+        self._stamp = 0
+        self.make = msgs.MessageFactory(self._types.types)
+
+    def write(self, topic: str, message: Any) -> None:
+        """Log a message at its own stamp."""
+        if topic not in self._connections:
+            qos = _qos(1 if topic == "/tf_static" else 10, topic == "/tf_static")
+            self._connections[topic] = self._writer.add_connection(
+                topic, message.__msgtype__, typestore=self._types, offered_qos_profiles=[qos]
+            )
+        if hasattr(message, "header"):
+            self._stamp = msgs.stamp_ns(message.header)
+        else:
+            self._stamp = msgs.stamp_ns(message.transforms[0].header)
+        data = self._types.serialize_cdr(message, message.__msgtype__)
+        self._writer.write(self._connections[topic], self._stamp, data)
+
+    def write_poses(self, frame: DriveFrame, odom_topic: str, truth_topic: str) -> None:
+        """Log the odometry and truth a frame has. The velocity is that since the last frame."""
+        if frame.T_odom_camera is not None:
+            T = frame.T_odom_camera @ self._T_camera_base
+            velocity = np.zeros(6)
+            if self._last is not None and frame.stamp_ns > self._last[0]:
+                step = inverse(self._last[1]) @ T
+                elapsed_s = (frame.stamp_ns - self._last[0]) / 1e9
+                velocity = np.concatenate([step[:3, 3], vector_from_rotation(step[:3, :3])]) / elapsed_s
+            self._last = (frame.stamp_ns, T)
+            self.write(odom_topic, self.make.odometry(frame.stamp_ns, T, velocity, ("odom", "base_link")))
+        if frame.T_map_camera is not None:
+            T_map_base = frame.T_map_camera @ self._T_camera_base
+            self.write(truth_topic, self.make.pose_stamped(frame.stamp_ns, "map", T_map_base))

@@ -1,0 +1,143 @@
+"""Between ROS messages and matrices, and which topic is meant. Knows messages by their fields only, no library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
+ODOMETRY_TYPES = ("nav_msgs/msg/Odometry",)
+NAVSAT_TYPES = ("sensor_msgs/msg/NavSatFix",)
+TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+# Poses people give by hand, and pictures of depth: never what is meant.
+_NEVER_MEANT = ("initialpose", "goal_pose", "goal", "move_base_simple", "compressedDepth", "depth", "disparity")
+
+
+def choose_topic(
+    wanted: str, topics: Mapping[str, str], types: tuple[str, ...], option: str, purpose: str, path: object
+) -> str | None:
+    """The topic of one of the types that is wanted, or the only one, or None where there is none.
+
+    topics: name -> message type, of topics that have messages. Raises DriveError where a wanted topic is missing or of
+    another type, and, listing the candidates, where several could be meant.
+    """
+    if wanted == "none":
+        return None
+    candidates = sorted(name for name, msgtype in topics.items() if msgtype in types)
+    listing = ", ".join(candidates) or "none"
+    if wanted:
+        if wanted not in candidates:
+            raise DriveError(f"the bag {path} has no topic {wanted} with {purpose}; topics that could be: {listing}")
+        return wanted
+    likely = [name for name in candidates if not set(name.split("/")) & set(_NEVER_MEANT)] or candidates
+    if len(likely) > 1:
+        listing = ", ".join(likely)
+        raise DriveError(f"the bag {path} has several topics with {purpose}: give {option} as one of {listing}")
+    return likely[0] if likely else None
+
+
+def stamp_ns(header: Any) -> int:
+    """The stamp of a header in nanoseconds, ROS 1 or 2."""
+    stamp = header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def matrix_from_pose(message: Any) -> np.ndarray | None:
+    """A Pose, PoseStamped, PoseWithCovariance(Stamped) or Odometry -> (4, 4); None where it is no finite pose."""
+    pose = message
+    while not hasattr(pose, "position"):
+        pose = pose.pose
+    return _matrix(pose.position, pose.orientation)
+
+
+def matrix_from_transform(message: Any) -> np.ndarray | None:
+    """A geometry_msgs/Transform -> (4, 4); None where it is not finite or no rotation."""
+    return _matrix(message.translation, message.rotation)
+
+
+def _matrix(position: Any, orientation: Any) -> np.ndarray | None:
+    translation = np.array([position.x, position.y, position.z], float)
+    try:
+        rotation = matrix_from_quat_xyzw(np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
+    except ValueError:
+        return None
+    return transform(rotation, translation) if np.all(np.isfinite(translation)) else None
+
+
+class MessageFactory:
+    """Messages made of a table of classes, name -> class, such as a rosbags typestore's."""
+
+    def __init__(self, types: Mapping[str, Any]) -> None:
+        self._types = types
+
+    def _make(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return self._types[name](*args, **kwargs)
+
+    def header(self, stamp: int, frame_id: str) -> Any:
+        """std_msgs/Header at a stamp in nanoseconds."""
+        time = self._make("builtin_interfaces/msg/Time", stamp // 1_000_000_000, stamp % 1_000_000_000)
+        return self._make("std_msgs/msg/Header", time, frame_id)
+
+    def pose(self, T: np.ndarray) -> Any:
+        """geometry_msgs/Pose of a (4, 4)."""
+        position = self._make("geometry_msgs/msg/Point", *map(float, T[:3, 3]))
+        return self._make("geometry_msgs/msg/Pose", position, self._quaternion(T))
+
+    def pose_stamped(self, stamp: int, frame_id: str, T: np.ndarray) -> Any:
+        """geometry_msgs/PoseStamped."""
+        return self._make("geometry_msgs/msg/PoseStamped", self.header(stamp, frame_id), self.pose(T))
+
+    def odometry(self, stamp: int, T_odom_base: np.ndarray, velocity: np.ndarray, frames: tuple[str, str]) -> Any:
+        """nav_msgs/Odometry. velocity: (6,) linear and angular in the base frame. Covariances zero: unknown."""
+        vectors = (self._make("geometry_msgs/msg/Vector3", *map(float, v)) for v in (velocity[:3], velocity[3:]))
+        twist = self._make("geometry_msgs/msg/Twist", *vectors)
+        return self._make(
+            "nav_msgs/msg/Odometry",
+            self.header(stamp, frames[0]),
+            frames[1],
+            self._make("geometry_msgs/msg/PoseWithCovariance", self.pose(T_odom_base), np.zeros(36)),
+            self._make("geometry_msgs/msg/TwistWithCovariance", twist, np.zeros(36)),
+        )
+
+    def static_transform(self, stamp: int, parent: str, child: str, T_parent_child: np.ndarray) -> Any:
+        """tf2_msgs/TFMessage with one transform."""
+        translation = self._make("geometry_msgs/msg/Vector3", *map(float, T_parent_child[:3, 3]))
+        stamped = self._make(
+            "geometry_msgs/msg/TransformStamped",
+            self.header(stamp, parent),
+            child,
+            self._make("geometry_msgs/msg/Transform", translation, self._quaternion(T_parent_child)),
+        )
+        return self._make("tf2_msgs/msg/TFMessage", [stamped])
+
+    def compressed_image(self, stamp: int, frame_id: str, jpeg: np.ndarray) -> Any:
+        """sensor_msgs/CompressedImage of (N,) uint8 JPEG bytes."""
+        return self._make("sensor_msgs/msg/CompressedImage", self.header(stamp, frame_id), "jpeg", jpeg)
+
+    def camera_info(self, stamp: int, frame_id: str, size: tuple[int, int], K: np.ndarray) -> Any:
+        """sensor_msgs/CameraInfo of an undistorted pinhole. size: height, width. K: (3, 3)."""
+        region = self._make("sensor_msgs/msg/RegionOfInterest", 0, 0, 0, 0, False)
+        P = np.column_stack([K, np.zeros(3)])
+        return self._make(
+            "sensor_msgs/msg/CameraInfo",
+            header=self.header(stamp, frame_id),
+            height=size[0],
+            width=size[1],
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=K.astype(float).ravel(),
+            r=np.eye(3).ravel(),
+            p=P.astype(float).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+        )
+
+    def _quaternion(self, T: np.ndarray) -> Any:
+        return self._make("geometry_msgs/msg/Quaternion", *map(float, quat_xyzw_from_matrix(T[:3, :3])))

@@ -1,0 +1,141 @@
+"""The poses of a bag, gathered in one pass from pose, odometry and NavSatFix topics and /tf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.drives import bag_messages as msgs
+from vpr_ros.drives.geodesy import headings_from_track, utm_from_latlon
+from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.track import Track, TransformTree, planar_poses
+from vpr_ros.errors import DriveError
+
+
+class BagPoses:
+    """Feed it every message of ``topics``, then close it, then ask for the camera's poses at image stamps.
+
+    topics (given): name -> type of what the bag holds. Raises DriveError, on opening or closing, where several topics
+    could be meant, where a topic holds no valid pose, and where the camera's mounting is unknown.
+    """
+
+    def __init__(self, topics: Mapping[str, str], camera_frame: str, options: DriveOptions, path: object) -> None:
+        self._options, self._camera_frame, self._path = options, camera_frame, path
+        self._base_frame = options.base_frame
+        odometry = (options.odom_topic, topics, msgs.ODOMETRY_TYPES, "odom_topic", "odometry", path)
+        self._odom_topic = msgs.choose_topic(*odometry)
+        pose_types = msgs.POSE_TYPES + (msgs.ODOMETRY_TYPES if options.pose_topic else ())
+        self._pose_topic = msgs.choose_topic(options.pose_topic, topics, pose_types, "pose_topic", "poses", path)
+        self._navsat_topic = None
+        if self._pose_topic is None and (options.pose_topic != "none" or options.navsat_topic):
+            navsat = (options.navsat_topic, topics, msgs.NAVSAT_TYPES, "navsat_topic", "NavSatFix", path)
+            self._navsat_topic = msgs.choose_topic(*navsat)
+        self._tf_topics = [name for name, msgtype in topics.items() if msgtype in msgs.TF_TYPES]
+        wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self._tf_topics)
+        self.topics = sorted({topic for topic in wanted if topic})
+        self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
+        self._edges: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
+        self._tree = TransformTree(options.max_pose_gap_ns)
+        self._truth: Track | None = None
+        self._odometry: Track | None = None
+
+    def add(self, topic: str, log_ns: int, message: Any) -> None:
+        """Take one message; poses that are not finite or no rotation are left out, a gap in the track."""
+        if topic in self._tf_topics:
+            self._add_transforms(topic, message)
+            return
+        stamp = msgs.stamp_ns(message.header) or log_ns
+        if topic == self._navsat_topic:
+            fix = np.array([message.latitude, message.longitude, message.altitude])
+            if message.status.status >= 0 and np.all(np.isfinite(fix[:2])):
+                self._poses[topic].append((stamp, np.nan_to_num(fix)))
+            return
+        if topic == self._odom_topic and not self._base_frame:
+            self._base_frame = message.child_frame_id
+        T = msgs.matrix_from_pose(message)
+        if T is not None:
+            self._poses[topic].append((stamp, T))
+
+    def _add_transforms(self, topic: str, message: Any) -> None:
+        for stamped in message.transforms:
+            T = msgs.matrix_from_transform(stamped.transform)
+            parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+            if T is None:
+                continue
+            if topic.endswith("tf_static"):
+                self._tree.static[child] = (parent, T)
+            else:
+                self._edges.setdefault((parent, child), []).append((msgs.stamp_ns(stamped.header), T))
+
+    def close(self) -> str:
+        """All messages are in. Returns the name of the poses' world: "utm 30U" for NavSatFix, else "local"."""
+        for (parent, child), samples in self._edges.items():
+            track = self._track_of(samples)
+            self._tree.moving[child] = (parent, track)
+        self._edges.clear()
+        self._base_frame = (self._base_frame or "base_link").lstrip("/")
+        self._camera_frame = self._camera_frame.lstrip("/")
+        world = "local"
+        if self._odom_topic:
+            self._odometry = self._track(self._odom_topic)
+        if self._pose_topic:
+            self._truth = self._track(self._pose_topic)
+        elif self._navsat_topic:
+            self._truth, world = self._navsat_track(self._navsat_topic)
+        self._check_mount()
+        self._poses.clear()
+        return world
+
+    def _track(self, topic: str) -> Track:
+        samples = self._poses[topic]
+        if not samples:
+            raise DriveError(f"the bag {self._path} has no valid pose on {topic}: all are NaN or without a rotation")
+        return self._track_of(samples)
+
+    def _track_of(self, samples: list[tuple[int, np.ndarray]]) -> Track:
+        return Track.of([s for s, _ in samples], [T for _, T in samples], self._options.max_pose_gap_ns)
+
+    def _navsat_track(self, topic: str) -> tuple[Track, str]:
+        samples = sorted(self._poses[topic], key=lambda sample: sample[0])
+        if not samples:
+            raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
+        fixes = np.array([fix for _, fix in samples])
+        positions, zone = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2])
+        yaw = headings_from_track(positions)
+        if yaw is None:
+            raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
+        T = planar_poses(positions, yaw)
+        return Track.of([s for s, _ in samples], T, self._options.max_pose_gap_ns), f"utm {zone}"
+
+    def _check_mount(self) -> None:
+        """A pose of the base is of no use without the camera's place on it, and identity would be a silent lie."""
+        if (self._truth is None and self._odometry is None) or self._options.mount is not None:
+            return
+        if not self._tree.connected(self._base_frame, self._camera_frame):
+            camera = self._camera_frame or "the camera"
+            raise DriveError(
+                f"the bag {self._path} has no transform from {self._base_frame} to {camera} in /tf_static: give "
+                "T_base_camera (x y z roll pitch yaw of the camera's optical frame), base_frame or camera_frame"
+            )
+
+    def at(self, stamp: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(T_map_camera, T_odom_camera) at an image's stamp, each (4, 4) or None."""
+        use_tf = self._options.pose_topic != "none"
+        T_map_camera = self._camera_in(self._truth, self._options.map_frame if use_tf else "", stamp)
+        use_tf = self._options.odom_topic != "none"
+        return T_map_camera, self._camera_in(self._odometry, self._options.odom_frame if use_tf else "", stamp)
+
+    def _camera_in(self, track: Track | None, frame: str, stamp: int) -> np.ndarray | None:
+        """Pose of the camera from a track of the base, or, without one, from the tree."""
+        mount = self._options.mount
+        if track is None:
+            target = self._camera_frame if mount is None else self._base_frame
+            T_frame_base = self._tree.lookup(frame, target, stamp) if self._tree.parent(target) else None
+            mount = np.eye(4) if mount is None else mount
+        else:
+            T_frame_base = track.at(stamp)
+            if mount is None:
+                mount = self._tree.lookup(self._base_frame, self._camera_frame, stamp)
+        return None if T_frame_base is None or mount is None else T_frame_base @ mount

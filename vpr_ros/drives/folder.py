@@ -1,0 +1,175 @@
+"""A folder of images as a drive, with poses from a CSV file or with none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.drives.files import Table, list_images, read_image, read_table
+from vpr_ros.drives.geodesy import headings_from_track, utm_from_latlon
+from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.track import Track, camera_on_body, planar_poses
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.records import DriveFrame
+
+
+class FolderDrive:
+    """Images of one folder and, where there is one, ``poses.csv`` (or the folder's only CSV file).
+
+    The CSV file has a header. Which image a row is for:
+        file: name of the image, relative to the CSV file; rows are frames, in order of stamp where given, else of
+        rows. Or
+        no file column: images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp), and
+        poses are interpolated at them.
+    When: stamp_ns (whole nanoseconds) or stamp (seconds).
+    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres).
+    Looking where: qx, qy, qz, qw of the camera's optical frame (x right, y down, z forward); or yaw of the view,
+        radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
+        track.
+    Where DriveOptions.T_base_camera is given, positions, quaternions and yaw are the robot's, not the camera's.
+    A row with an empty cell among these has no pose. Without a CSV file the images, in order of their names, have no
+    poses, and lie 1 / frame_rate_hz apart in time. Raises DriveError for a missing file, column or image.
+    """
+
+    def __init__(self, path: Path, options: DriveOptions) -> None:
+        table_path = path if path.is_file() else _table_in(path)
+        folder = path.parent if path.is_file() else path
+        self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
+        self.world = options.world or "local"
+        self._T: list[np.ndarray | None]
+        if table_path is None:
+            self._images = list_images(folder)
+            self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
+            self._T = [None] * len(self._images)
+        else:
+            table = read_table(table_path)
+            poses, world = _poses(table, options)
+            self.world = options.world or world
+            if "file" in table.columns:
+                self._images, self._stamps, self._T = _by_file(table, poses, options)
+            else:
+                self._images, self._stamps, self._T = _by_stamp(table, poses, folder, options)
+        if not self._images:
+            raise DriveError(f"there are no images in {folder}")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for path, stamp, T in zip(self._images, self._stamps, self._T, strict=True):
+            yield DriveFrame(stamp, partial(read_image, path), T)
+
+
+def _table_in(folder: Path) -> Path | None:
+    """The CSV file of poses in a folder, or None."""
+    tables = sorted(folder.glob("*.csv"))
+    if folder / "poses.csv" in tables:
+        return folder / "poses.csv"
+    if len(tables) > 1:
+        names = ", ".join(p.name for p in tables)
+        raise DriveError(f"{folder} has several CSV files ({names}): call the one with the poses poses.csv")
+    return tables[0] if tables else None
+
+
+def _stamps(table: Table) -> list[int] | None:
+    """Nanoseconds of each row, or None where the table has no times."""
+    if "stamp_ns" in table.columns:
+        return [int(stamp) for stamp in table.integers("stamp_ns", "times")]
+    if "stamp" in table.columns:
+        return [_nanoseconds(cell, table.path) for cell in table.columns["stamp"]]
+    return None
+
+
+def _nanoseconds(seconds: str, path: Path) -> int:
+    try:
+        return int(Decimal(seconds) * 1_000_000_000)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise DriveError(f"{path}: {seconds!r} is no time in seconds") from error
+
+
+def _poses(table: Table, options: DriveOptions) -> tuple[list[np.ndarray | None], str]:
+    """T_map_camera of each row, None where a cell is empty, and the name of the world they live in."""
+    positions, world = _positions(table)
+    camera = camera_on_body(options.mount)
+    if "qx" in table.columns or ("yaw" not in table.columns and world == "local"):
+        what = "poses (yaw would do as well)"
+        quats = table.numbers(("qx", "qy", "qz", "qw"), what)
+        # With a mounting the quaternions are the robot's, without they are the camera's own.
+        camera = np.eye(4) if options.mount is None else options.mount
+        known = np.isfinite(np.hstack([positions, quats])).all(axis=1)
+        try:
+            T = [
+                transform(matrix_from_quat_xyzw(quat), position) @ camera if ok else None
+                for position, quat, ok in zip(positions, quats, known, strict=True)
+            ]
+        except ValueError as error:
+            raise DriveError(f"{table.path} has a row that is no pose: {error}") from error
+        return T, world
+    known = np.isfinite(positions).all(axis=1)
+    yaw = np.full(len(table), np.nan)
+    if "yaw" in table.columns:
+        yaw = table.numbers(("yaw",), "poses")[:, 0]
+        known &= np.isfinite(yaw)
+    elif known.any():
+        course = headings_from_track(positions[known])
+        if course is None:
+            raise DriveError(f"{table.path} has no column 'yaw', and its positions never move to give a heading")
+        yaw[known] = course
+    moved = planar_poses(positions, yaw) @ camera
+    return [T if ok else None for T, ok in zip(moved, known, strict=True)], world
+
+
+def _positions(table: Table) -> tuple[np.ndarray, str]:
+    """(N, 3) metres, NaN where a cell is empty, and the world's name."""
+    if "lat" not in table.columns:
+        z = ("z",) if "z" in table.columns else ()
+        positions = table.numbers(("x", "y", *z), "positions (lat and lon would do as well)")
+        return (positions if z else np.column_stack([positions, np.zeros(len(table))])), "local"
+    latlon = table.numbers(("lat", "lon"), "positions")
+    altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
+    positions = np.full((len(table), 3), np.nan)
+    known = np.isfinite(latlon).all(axis=1)
+    if not known.any():
+        raise DriveError(f"{table.path} has no row with lat and lon")
+    positions[known], zone = utm_from_latlon(latlon[known, 0], latlon[known, 1], altitude[known])
+    return positions, f"utm {zone}"
+
+
+_Frames = tuple[list[Path], list[int], list["np.ndarray | None"]]
+
+
+def _by_file(table: Table, poses: list[np.ndarray | None], options: DriveOptions) -> _Frames:
+    """Images, stamps, poses of a table whose rows name their images."""
+    images = [table.path.parent / cell for cell in table.columns["file"]]
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise DriveError(f"the image {missing[0]} that {table.path} names is missing ({len(missing)} such)")
+    stamps = _stamps(table)
+    if stamps is None:
+        return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
+    order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
+    return [images[i] for i in order], [stamps[i] for i in order], [poses[i] for i in order]
+
+
+def _by_stamp(table: Table, poses: list[np.ndarray | None], folder: Path, options: DriveOptions) -> _Frames:
+    """Images named by their stamps, poses interpolated at them."""
+    stamps = _stamps(table)
+    if stamps is None:
+        table.text("file", "matching rows to images (stamp or stamp_ns would do as well)")
+        return [], [], []
+    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
+    track = Track.of([s for s, _ in known], [T for _, T in known], options.max_pose_gap_ns)
+    in_ns = "stamp_ns" in table.columns
+    stamped: list[tuple[int, Path]] = []
+    for image in list_images(folder):
+        try:
+            stamped.append((int(image.stem) if in_ns else int(Decimal(image.stem) * 1_000_000_000), image))
+        except (InvalidOperation, ValueError, OverflowError) as error:
+            raise DriveError(f"{image} is not named by a stamp, and {table.path} has no column 'file'") from error
+    stamped.sort()
+    return [image for _, image in stamped], [s for s, _ in stamped], [track.at(s) for s, _ in stamped]

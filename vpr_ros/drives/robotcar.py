@@ -1,0 +1,141 @@
+"""Runs of the Oxford RobotCar data set, as published or already processed. Source: Maddern et al., IJRR 2017."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vpr_ros.drives.files import list_stamped, read_unchanged
+from vpr_ros.drives.lidar import PushBroom, depth_image
+from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
+from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import DriveError, ImageError
+from vpr_ros.image_messages import demosaic
+from vpr_ros.records import DriveFrame
+
+_SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
+_DEPTH_UNITS = 256.0  # stored depth maps: 16 bits, 1/256 m, as KITTI's
+
+
+def is_robotcar(path: Path) -> bool:
+    """Whether a folder is a run: it has one of RobotCar's camera folders."""
+    return any((path / camera).is_dir() for camera in CAMERAS)
+
+
+class RobotCarDrive:
+    """A run: ``stereo/left`` and the like, ``gps/ins.csv``, ``rtk.csv``, ``vo/vo.csv``, ``lms_front``.
+
+    Images of one channel are raw: demosaiced and undistorted. Images of three channels were processed before
+    (undistorted, cropped, resized) and are taken as they are. True poses are those of DriveOptions.pose_source,
+    composed with the extrinsics to the camera's optical frame; vo.csv also gives T_odom_camera. Depth is read from
+    ``depth/<camera>/ <timestamp>.png`` (16 bits, 1/256 m) where a simulator wrote it, else computed from lidar for
+    raw images. Raises DriveError naming the file that is missing and what it was for.
+    """
+
+    def __init__(self, path: Path, options: DriveOptions) -> None:
+        path = path.resolve()
+        self.name = path.name
+        self._path, self._options = path, options
+        self._camera = options.camera or next((c for c in CAMERAS if (path / c).is_dir()), "stereo/left")
+        if self._camera not in CAMERAS:
+            raise DriveError(f"RobotCar has no camera {self._camera!r}: give one of {', '.join(CAMERAS)}")
+        images = list_stamped(path / self._camera, _SUFFIXES, f"they are the images of {self._camera}")
+        self._images = {stamp_us * 1000: image for stamp_us, image in images.items()}
+        self._calibration = Calibration(path, options.models_dir, options.extrinsics_dir)
+        first = read_unchanged(next(iter(self._images.values())))
+        self._size, self._raw = (first.shape[0], first.shape[1]), first.ndim == 2
+        if self._raw and options.undistort:
+            _ = self._undistortion  # fail now, not at the first image
+        vo = find_poses(path, "vo")
+        self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns)
+        self._truth, world = self._read_truth()
+        self.world = options.world or world
+        known = self._truth is not None or self._odometry is not None
+        self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)
+
+    def _read_truth(self) -> tuple[Track | None, str]:
+        """T_map_vehicle over time and the name of the map; None where there are no poses and none were asked for."""
+        source = self._options.pose_source
+        if source in ("auto", "rtk", "ins"):
+            for name in ("rtk", "ins") if source == "auto" else (source,):
+                path = find_poses(self._path, name)
+                if path is not None:
+                    return read_global_track(path, self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns)
+        if source in ("auto", "vo") and self._odometry is not None:
+            return self._odometry, "local"
+        if source != "auto":
+            raise DriveError(f"{self._path} has no {source}.csv: it holds the true poses; give another pose_source")
+        return None, "local"
+
+    @cached_property
+    def _undistortion(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._calibration.undistortion(self._camera, self._size)
+
+    @cached_property
+    def _lidar(self) -> PushBroom | None:
+        """The lidar depth is computed from, placed by visual odometry where there is some; None without one."""
+        track = self._odometry or self._truth
+        name = next((n for n in ("lms_front", "lms_rear", "ldmrs") if (self._path / n).is_dir()), None)
+        if name is None or track is None:
+            return None
+        scans = list_stamped(self._path / name, frozenset((".bin",)), "they are the scans depth is computed from")
+        scans_ns = {stamp_us * 1000: path for stamp_us, path in scans.items()}
+        return PushBroom(scans_ns, track, self._calibration.extrinsics(name), planar=name != "ldmrs")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        stored = self._path / "depth" / self._camera if self._options.depth else None
+        stored = stored if stored is not None and stored.is_dir() else None
+        for stamp_ns, path in self._images.items():
+            read_depth = None
+            if stored is not None:
+                depth_path = stored / f"{path.stem}.png"
+                read_depth = partial(_read_stored_depth, depth_path) if depth_path.is_file() else None
+            elif self._computes_depth:
+                read_depth = partial(self._compute_depth, stamp_ns)
+            T_map_camera, T_odom_camera = self._at(self._truth, stamp_ns), self._at(self._odometry, stamp_ns)
+            yield DriveFrame(stamp_ns, partial(self._read, path), T_map_camera, T_odom_camera, read_depth)
+
+    def _at(self, track: Track | None, stamp_ns: int) -> np.ndarray | None:
+        T = None if track is None else track.at(stamp_ns)
+        return None if T is None else T @ self._T_vehicle_image
+
+    def _read(self, path: Path) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        pixels = read_unchanged(path)
+        if pixels.dtype != np.uint8:
+            raise ImageError(f"{path} has {pixels.dtype} pixels; RobotCar's have 8 bits")
+        if pixels.ndim == 3:
+            return cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_BGR2RGB)
+        if pixels.shape != self._size:
+            raise ImageError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]}, unlike the first of {self._camera}")
+        image = demosaic(pixels, bayer_pattern(self._camera))
+        return cv2.remap(image, *self._undistortion, cv2.INTER_LINEAR) if self._options.undistort else image
+
+    @property
+    def _computes_depth(self) -> bool:
+        """A processed image was cropped nobody knows how, so that lidar cannot be projected into it."""
+        wanted = self._options.depth and self._raw and self._options.undistort
+        return wanted and self._lidar is not None and self._calibration.model(self._camera).K is not None
+
+    def _compute_depth(self, stamp_ns: int) -> np.ndarray:
+        """(H, W) float32 metres from the scans within 10 s; all 0 where the vehicle's pose is unknown."""
+        K = self._calibration.model(self._camera).K
+        assert self._lidar is not None and K is not None  # see _computes_depth
+        return depth_image(self._lidar.points_in(self._T_vehicle_image, stamp_ns), K, self._size)
+
+
+def _read_stored_depth(path: Path) -> np.ndarray:
+    """(H, W) float32 metres of a 16-bit depth map in 1/256 m."""
+    depth = read_unchanged(path)
+    if depth.dtype != np.uint16 or depth.ndim != 2:
+        raise DriveError(f"{path} is no depth map: it should have one channel of 16 bits in 1/256 m")
+    return depth.astype(np.float32) / _DEPTH_UNITS

@@ -1,0 +1,79 @@
+"""Oxford RobotCar's poses: rtk.csv, ins.csv and vo.csv to tracks of the vehicle in an east-north-up world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.drives.files import Table, read_table
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import R_ENU_NED, inverse, matrix_from_rpy
+
+_INS_GOOD = "INS_SOLUTION_GOOD"
+# The first vehicle frame, x forward, y right, z down, turned upright: x forward, y left, z up.
+_T_UPRIGHT_VEHICLE = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def find_poses(run: Path, source: str) -> Path | None:
+    """The file of a source ("rtk", "ins", "vo") in a run; rtk may lie beside it, as in the release."""
+    places = {
+        "rtk": ("rtk.csv", "gps/rtk.csv", f"../rtk/{run.name}/rtk.csv", f"../ground_truth_rtk/{run.name}/rtk.csv"),
+        "ins": ("gps/ins.csv", "ins.csv"),
+        "vo": ("vo/vo.csv", "vo.csv"),
+    }
+    return next((run / place for place in places[source] if (run / place).is_file()), None)
+
+
+def _transforms(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
+    """(N, 3) and (N, 3) -> (N, 4, 4), R = Rz Ry Rx."""
+    angles: Any = rpy.T
+    T = np.tile(np.eye(4), (len(xyz), 1, 1))
+    T[:, :3, :3] = np.moveaxis(matrix_from_rpy(*angles), -1, 0)
+    T[:, :3, 3] = xyz
+    return T
+
+
+def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int) -> tuple[Track, str]:
+    """rtk.csv or ins.csv -> (T_map_vehicle over time, "utm 30U").
+
+    map: east, north, up in metres (NED converted once, here). vehicle: x forward, y right, z down. Rows of ins.csv
+    whose ins_status is not INS_SOLUTION_GOOD are left out. Raises DriveError for a missing column and where no row is
+    good.
+    """
+    table = read_table(path)
+    stamps_ns = table.integers("timestamp", "the poses' times") * 1000
+    poses = table.numbers(("northing", "easting", "down", "roll", "pitch", "yaw"), "the vehicle's poses")
+    good = np.isfinite(poses).all(axis=1)
+    if path.stem == "ins":
+        good &= np.array(table.text("ins_status", "leaving out poses the INS is not sure of")) == _INS_GOOD
+    if not good.any():
+        raise DriveError(f"{path} has no good pose: every ins_status is another than {_INS_GOOD}")
+    T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
+    T_enu_ned = np.eye(4)
+    T_enu_ned[:3, :3] = R_ENU_NED
+    track = Track.of(stamps_ns[good], T_enu_ned @ T_ned_ins @ inverse(T_vehicle_ins), max_gap_ns)
+    zone = table.text("utm_zone", "the name of the world")[int(np.argmax(good))]
+    return track, f"utm {zone}"
+
+
+def read_vo_track(path: Path, max_gap_ns: int) -> Track:
+    """vo.csv -> T_odom_vehicle over time; odom is the first vehicle frame turned upright (x forward, y left, z up).
+
+    A row is the pose of the later image's vehicle in the earlier one's, whichever of the two is called the source.
+    """
+    table: Table = read_table(path)
+    purpose = "visual odometry"
+    source_us, destination_us = (table.integers(f"{end}_timestamp", purpose) for end in ("source", "destination"))
+    steps = table.numbers(("x", "y", "z", "roll", "pitch", "yaw"), purpose)
+    if not np.isfinite(steps).all():
+        raise DriveError(f"{path} has empty cells: it holds {purpose}")
+    later_us, earlier_us = np.maximum(source_us, destination_us), np.minimum(source_us, destination_us)
+    order = np.argsort(later_us, kind="stable")
+    T = [_T_UPRIGHT_VEHICLE]
+    for T_step in _transforms(steps[order, :3], steps[order, 3:]):
+        T.append(T[-1] @ T_step)
+    stamps_us = np.concatenate([earlier_us[order[:1]], later_us[order]])
+    return Track.of(stamps_us * 1000, T, max_gap_ns)

@@ -1,0 +1,1 @@
+"""How good the answers are: numbers, pictures and a report."""

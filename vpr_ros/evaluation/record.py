@@ -1,0 +1,238 @@
+"""What an evaluation looks at: the answers of one drive beside the truth, in memory and as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.errors import DriveError
+from vpr_ros.records import DriveFrame, Estimate, Hypothesis
+
+FORMAT = "vpr_ros answers 1"
+MATCHES_KEPT = 25
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How near is right.
+
+    metres: a place or pose is right strictly nearer than this to the true position, in the map's plane (the RobotCar
+    habit, 25 m). frames: where set, the poses are a ``NumberedDrive``'s, frame k at x = k, and right is at most this
+    many frames away. off_map_metres: a frame with no right place is off the map when no place lies nearer than this.
+    """
+
+    metres: float = 25.0
+    frames: int | None = None
+    off_map_metres: float = 25.0
+
+    def right(self, error: np.ndarray) -> np.ndarray:
+        """Whether errors are small enough; NaN is not."""
+        return error < self.metres if self.frames is None else error <= self.frames
+
+    @property
+    def unit(self) -> str:
+        """What positions are counted in."""
+        return "m" if self.frames is None else "frames"
+
+    def __str__(self) -> str:
+        return f"within {self.metres:g} m" if self.frames is None else f"within {self.frames} frames"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the localiser said about one query frame, and the truth.
+
+    frame_index: the frame's number in its drive, from 0. T_map_camera_true: (4, 4) or None where nobody knows.
+    place_ids, similarities: (K,) this frame's places alone, most similar first; T_map_places: (K, 4, 4) their poses.
+    hypotheses: over the frames so far, best first. timings_ms: of each step, by name. latency_ms: from image in to
+    answer out, NaN where not measured. answered: False where the frame was dropped or not readable; problem says why.
+    """
+
+    stamp_ns: int
+    frame_index: int
+    T_map_camera_true: np.ndarray | None = None
+    place_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    similarities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    T_map_places: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 4)))
+    hypotheses: tuple[Hypothesis, ...] = ()
+    off_map_probability: float = 0.0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    latency_ms: float = math.nan
+    answered: bool = True
+    problem: str = ""
+
+    @property
+    def best(self) -> Hypothesis | None:
+        """The likeliest pose, or None where "not on this map" is likelier, as in ``Estimate.best``."""
+        if not self.hypotheses or self.off_map_probability >= self.hypotheses[0].probability:
+            return None
+        return self.hypotheses[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One drive answered against one map.
+
+    name: for people and file names. condition: "sun", "night", ... T_map_places: (N, 4, 4) every place of the map.
+    """
+
+    name: str
+    condition: str
+    answers: tuple[Answer, ...]
+    T_map_places: np.ndarray
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+    @property
+    def slug(self) -> str:
+        """The name, fit for a file's name."""
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", self.name).strip("_.") or "run"
+
+    def save(self, path: Path) -> None:
+        """Write JSON lines: a header with the map's places, then one answer a line."""
+        header = {
+            "format": FORMAT,
+            "name": self.name,
+            "condition": self.condition,
+            "tolerance": asdict(self.tolerance),
+            "places": [_pose_to_list(T) for T in self.T_map_places],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(header) + "\n")
+            file.writelines(answer_to_json(answer) + "\n" for answer in self.answers)
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Read what save wrote. Raises DriveError naming the file, and the line that cannot be read."""
+        if not path.is_file():
+            raise DriveError(f"no recorded answers at {path}: run vpr evaluate or vpr replay first")
+        number = 1
+        try:
+            with path.open(encoding="utf-8") as file:
+                header = json.loads(next(file, ""))
+                if header["format"] != FORMAT:
+                    raise ValueError(f"its format is {header['format']!r}")
+                answers = []
+                for line in file:
+                    number += 1
+                    answers.append(answer_from_json(line))
+            places, tolerance = _poses_from_lists(header["places"]), Tolerance(**header["tolerance"])
+            return cls(header["name"], header["condition"], tuple(answers), places, tolerance)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DriveError(
+                f"line {number} of {path} is not a recorded answer ({error}): record the drive again"
+            ) from error
+
+
+def answer_from_estimate(
+    estimate: Estimate,
+    frame_index: int,
+    T_map_camera_true: np.ndarray | None = None,
+    latency_ms: float | None = None,
+) -> Answer:
+    """The record of one estimate.
+
+    latency_ms: from image in to answer out; without it the estimate's ``total`` timing, else the sum of its steps.
+    """
+    matches = estimate.matches[:MATCHES_KEPT]
+    if latency_ms is None:
+        steps = estimate.timings_ms
+        latency_ms = steps["total"] if "total" in steps else sum(steps.values()) if steps else math.nan
+    return Answer(
+        stamp_ns=estimate.stamp_ns,
+        frame_index=frame_index,
+        T_map_camera_true=T_map_camera_true,
+        place_ids=np.array([match.place_id for match in matches], np.int64),
+        similarities=np.array([match.similarity for match in matches], float),
+        T_map_places=np.array([match.T_map_camera for match in matches], float).reshape(-1, 4, 4),
+        hypotheses=estimate.hypotheses,
+        off_map_probability=estimate.off_map_probability,
+        timings_ms=dict(estimate.timings_ms),
+        latency_ms=latency_ms,
+    )
+
+
+def unanswered(frame: DriveFrame, frame_index: int, problem: str) -> Answer:
+    """The record of a frame that got no answer: dropped, or not readable."""
+    return Answer(frame.stamp_ns, frame_index, frame.T_map_camera, answered=False, problem=problem)
+
+
+def answer_to_json(answer: Answer) -> str:
+    """One answer as one line of JSON, without the line's end; what a process that records live appends."""
+    return json.dumps(
+        {
+            "stamp_ns": int(answer.stamp_ns),
+            "frame_index": int(answer.frame_index),
+            "truth": _pose_to_list(answer.T_map_camera_true),
+            "places": {
+                "ids": answer.place_ids.tolist(),
+                "similarities": answer.similarities.tolist(),
+                "poses": [_pose_to_list(T) for T in answer.T_map_places],
+            },
+            "hypotheses": [_hypothesis_to_dict(hypothesis) for hypothesis in answer.hypotheses],
+            "off_map_probability": float(answer.off_map_probability),
+            "timings_ms": {name: float(value) for name, value in answer.timings_ms.items()},
+            "latency_ms": float(answer.latency_ms) if math.isfinite(answer.latency_ms) else None,
+            "answered": answer.answered,
+            "problem": answer.problem,
+        }
+    )
+
+
+def answer_from_json(line: str) -> Answer:
+    """The inverse of answer_to_json. Raises ValueError, KeyError or TypeError for anything else."""
+    data = json.loads(line)
+    return Answer(
+        stamp_ns=data["stamp_ns"],
+        frame_index=data["frame_index"],
+        T_map_camera_true=None if data["truth"] is None else _poses_from_lists([data["truth"]])[0],
+        place_ids=np.array(data["places"]["ids"], np.int64),
+        similarities=np.array(data["places"]["similarities"], float),
+        T_map_places=_poses_from_lists(data["places"]["poses"]),
+        hypotheses=tuple(_hypothesis_from_dict(entry) for entry in data["hypotheses"]),
+        off_map_probability=data["off_map_probability"],
+        timings_ms=data["timings_ms"],
+        latency_ms=math.nan if data["latency_ms"] is None else data["latency_ms"],
+        answered=data["answered"],
+        problem=data["problem"],
+    )
+
+
+def _hypothesis_to_dict(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "pose": _pose_to_list(hypothesis.T_map_camera),
+        "covariance": np.asarray(hypothesis.covariance, float).ravel().tolist(),
+        "probability": float(hypothesis.probability),
+        "place_ids": [int(place_id) for place_id in hypothesis.place_ids],
+    }
+
+
+def _hypothesis_from_dict(data: dict[str, Any]) -> Hypothesis:
+    return Hypothesis(
+        _poses_from_lists([data["pose"]])[0],
+        np.array(data["covariance"], float).reshape(6, 6),
+        data["probability"],
+        tuple(data["place_ids"]),
+    )
+
+
+def _pose_to_list(T: np.ndarray | None) -> list[float] | None:
+    """Upper three rows, row by row; None for a pose that is missing or not finite."""
+    return None if T is None or not np.isfinite(T).all() else np.asarray(T, float)[:3].ravel().tolist()
+
+
+def _poses_from_lists(rows: Sequence[list[float] | None]) -> np.ndarray:
+    """(N, 4, 4), NaN where a row is None."""
+    poses = np.full((len(rows), 4, 4), np.nan)
+    for T, row in zip(poses, rows, strict=True):
+        if row is not None:
+            T[:3] = np.reshape(row, (3, 4))
+            T[3] = 0.0, 0.0, 0.0, 1.0
+    return poses

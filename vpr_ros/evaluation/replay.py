@@ -1,0 +1,65 @@
+"""A drive through the localiser, frame by frame, offline: the same input always gives the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from vpr_ros.drives.drive import Drive
+from vpr_ros.errors import DriveError, ImageError
+from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
+from vpr_ros.records import DriveFrame, Estimate
+
+if TYPE_CHECKING:
+    from vpr_ros.localizer import Localizer
+
+Seen = Callable[[DriveFrame, Answer, "Estimate | None"], None]
+
+
+def replay(localizer: Localizer, drive: Drive) -> Iterator[tuple[DriveFrame, Answer, Estimate | None]]:
+    """Forget the past, then feed every frame in order, none skipped.
+
+    drive: its true poses in the map's frame, see ``MovedDrive``. Yields (frame, answer, estimate) each; a frame that
+    cannot be read is unanswered, with its problem, and has no estimate. latency_ms is the wall time of ``localize``,
+    without reading and decoding.
+    """
+    localizer.reset()
+    for index, frame in enumerate(drive):
+        try:
+            loaded = frame.load()
+            started = perf_counter()
+            estimate = localizer.localize(loaded)
+        except (ImageError, DriveError) as error:
+            yield frame, unanswered(frame, index, str(error)), None
+            continue
+        latency_ms = (perf_counter() - started) * 1e3
+        yield frame, answer_from_estimate(estimate, index, frame.T_map_camera, latency_ms), estimate
+
+
+def evaluate(
+    localizer: Localizer,
+    drive: Drive,
+    condition: str = "",
+    tolerance: Tolerance | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    seen: Seen | None = None,
+) -> Run:
+    """Replay a drive and keep its answers beside the truth; frames without truth are answered and not judged.
+
+    condition: defaults to the drive's name. progress: called with (frames done, frames in all) after each; seen: with
+    the frame, its answer and its estimate. Raises DriveError where the drive has no frame, or not one that can be read.
+    """
+    answers = []
+    for frame, answer, estimate in replay(localizer, drive):
+        answers.append(answer)
+        if seen:
+            seen(frame, answer, estimate)
+        if progress:
+            progress(len(answers), len(drive))
+    if not answers:
+        raise DriveError(f"the drive {drive.name} has no frames: there is nothing to evaluate")
+    if not any(answer.answered for answer in answers):
+        raise DriveError(f"no frame of the drive {drive.name} can be read; the first one: {answers[0].problem}")
+    places = localizer.places.T_map_camera
+    return Run(drive.name, condition or drive.name, tuple(answers), places, tolerance or Tolerance())

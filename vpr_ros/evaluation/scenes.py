@@ -1,0 +1,226 @@
+"""Pictures of places: the map from above, queries beside their places, hallucinated depth, confidence over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vpr_ros.evaluation import style
+from vpr_ros.evaluation.record import Answer
+from vpr_ros.evaluation.summary import Assessment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN_PLACES = 5
+THUMBNAIL_PX = 280
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Where a run's pictures get their images; each may return None.
+
+    query: frame's number in its drive -> (H, W, 3) uint8 RGB. place: place id -> JPEG or PNG bytes. depth: frame's
+    number -> (h, w) float32 metres, as hallucinated by the network.
+    """
+
+    query: Callable[[int], np.ndarray | None] = lambda frame_index: None
+    place: Callable[[int], bytes | None] = lambda place_id: None
+    depth: Callable[[int], np.ndarray | None] = lambda frame_index: None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What lies under the tracks: polygons, each (n, 2) metres in the map's plane, and a colour for each."""
+
+    polygons: Sequence[np.ndarray] = ()
+    colours: Sequence[str] = ()
+
+
+def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
+    """The map from above: places, the true track, and each estimate in the colour of its error."""
+    answers, judged = answered(run), run.judged
+    truth = np.array([_position(a.T_map_camera_true) for a in answers]).reshape(-1, 2)
+    places = run.run.T_map_places[:, :2, 3]
+    estimate = np.array([_position(a.best.T_map_camera if a.best else None) for a in answers]).reshape(-1, 2)
+    if run.run.tolerance.frames is not None or not (np.isfinite(truth).any() or np.isfinite(estimate).any()):
+        return None
+    corners = np.concatenate([truth, places])
+    width, height = np.nanmax(corners, axis=0) - np.nanmin(corners, axis=0) + 60.0
+    fig, axes = style.figure(1, 1, (9.5, float(np.clip(7.6 * height / width, 3.0, 9.5)) + 1.0))
+    ax = axes[0, 0]
+    _draw_plan(ax, plan)
+    ax.plot(*places.T, "o", color=style.QUIET, markersize=2.2, alpha=0.7, label="places of the map", zorder=3)
+    track = np.array([_position(a.T_map_camera_true) for a in run.run.answers]).reshape(-1, 2)
+    ax.plot(*track.T, color=style.INK, linewidth=1.1, label="true track", zorder=4)
+    astray = np.flatnonzero(judged.position_error >= run.run.tolerance.metres)
+    for i in astray:
+        ax.plot(*np.stack([truth[i], estimate[i]]).T, color=style.WRONG, linewidth=0.5, alpha=0.5, zorder=4)
+    points = ax.scatter(
+        *estimate.T,
+        c=judged.position_error,
+        cmap=style.error_colours(),
+        vmin=0,
+        vmax=50,
+        s=17,
+        linewidths=0,
+        zorder=6,
+    )
+    _mark_off_map(ax, truth, judged.called_off_map, judged.off_map)
+    fig.colorbar(points, ax=ax, label="error of the estimate (m)", shrink=0.6, extend="max", pad=0.01)
+    low, high = np.nanmin(corners, axis=0) - 25.0, np.nanmax(corners, axis=0) + 25.0
+    ax.set(aspect="equal", xlabel="east (m)", ylabel="north (m)", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.grid(not plan.polygons)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    return fig
+
+
+def _draw_plan(ax: Axes, plan: Plan) -> None:
+    if not len(plan.polygons):
+        return
+    from matplotlib.collections import PolyCollection
+
+    ax.add_collection(PolyCollection(list(plan.polygons), facecolors=list(plan.colours), edgecolors="none", zorder=1))
+
+
+def _mark_off_map(ax: Axes, truth: np.ndarray, called: np.ndarray, off_map: np.ndarray) -> None:
+    """Where the answer was "not on this map": rightly so or not."""
+    edge: dict[str, Any] = {"markersize": 5.5, "zorder": 5, "linestyle": "none"}
+    if (called & off_map).any():
+        ax.plot(*truth[called & off_map].T, "s", color=style.OFF_MAP, label="rightly “not on this map”", **edge)
+    if (called & ~off_map).any():
+        ax.plot(*truth[called & ~off_map].T, "X", color=style.WRONG, label="wrongly “not on this map”", **edge)
+
+
+def queries(run: Assessment, images: Images, plan: Plan) -> Figure | None:
+    """Queries beside their five best places, each framed green or red."""
+    chosen = choose_frames(run, count=6)
+    shown = [(position, images.query(answered(run)[position].frame_index)) for position in chosen]
+    if not any(image is not None for _, image in shown):
+        return None
+    tallest = max(image.shape[0] / image.shape[1] for _, image in shown if image is not None)
+    fig, axes = style.figure(len(shown), 1 + SHOWN_PLACES, (11.5, (1.83 * tallest + 0.35) * len(shown) + 0.25))
+    for row, (position, query) in zip(axes, shown, strict=True):
+        answer = answered(run)[position]
+        style.show_image(row[0], _thumbnail(query), _verdict(run, position))
+        for rank, ax in enumerate(row[1:]):
+            if rank >= len(answer.place_ids):
+                ax.set_axis_off()
+                continue
+            error, right = run.judged.match_error[position, rank], run.judged.match_right[position, rank]
+            note = f"similarity {answer.similarities[rank]:.2f}" + (
+                f", {error:.0f} {run.run.tolerance.unit}" if np.isfinite(error) else ""
+            )
+            image = decode(images.place(int(answer.place_ids[rank])))
+            style.show_image(ax, _thumbnail(image), note, style.RIGHT if right else style.WRONG)
+    for ax, title in zip(
+        axes[0], ["query", "best place", *(f"place {n}" for n in range(2, SHOWN_PLACES + 1))], strict=True
+    ):
+        ax.set_title(title)
+    return fig
+
+
+def depth(run: Assessment, images: Images, plan: Plan) -> Figure | None:
+    """Queries above the depth the network hallucinates for them."""
+    frames = [answered(run)[position].frame_index for position in choose_frames(run, count=4)]
+    pairs = [(images.query(frame), images.depth(frame)) for frame in frames]
+    pairs = [(query, metres) for query, metres in pairs if query is not None and metres is not None]
+    if not pairs:
+        return None
+    fig, axes = style.figure(2, len(pairs), (2.6 * len(pairs) + 0.7, 4.6))
+    farthest = max(
+        float(np.nanpercentile(np.asarray(metres, np.float32), 98)) for _, metres in pairs if metres is not None
+    )
+    options: dict[str, Any] = {"cmap": "magma_r", "vmin": 0.0, "vmax": max(farthest, 1.0)}
+    for column, (query, metres) in zip(axes.T, pairs, strict=True):
+        assert query is not None and metres is not None
+        style.show_image(column[0], _thumbnail(query))
+        style.show_image(
+            column[1], np.asarray(metres, np.float32), extent=(0, query.shape[1], query.shape[0], 0), **options
+        )
+    fig.colorbar(axes[1, -1].images[0], ax=axes[1, :].tolist(), label="depth (m)", extend="max", pad=0.01)
+    return fig
+
+
+def confidence(run: Assessment, images: Images, plan: Plan) -> Figure | None:
+    """Probability of the best pose and of "not on this map" over time; true off-map stretches are shaded."""
+    answers, judged = answered(run), run.judged
+    if not answers:
+        return None
+    fig, axes = style.figure(1, 1, (9.5, 2.7))
+    ax = axes[0, 0]
+    seconds = np.array([a.stamp_ns - answers[0].stamp_ns for a in answers]) / 1e9
+    pose = np.array([a.hypotheses[0].probability if a.hypotheses else 0.0 for a in answers])
+    ax.fill_between(
+        seconds,
+        0,
+        103,
+        where=judged.off_map.tolist(),
+        color=style.OFF_MAP,
+        alpha=0.3,
+        linewidth=0,
+        step="mid",
+        label="off the map",
+    )
+    ax.plot(seconds, 100 * pose, color="#0072b2", linewidth=1.2, label="best pose")
+    off = np.array([a.off_map_probability for a in answers])
+    ax.plot(seconds, 100 * off, color="#b8860b", linewidth=1.2, linestyle="--", label="“not on this map”")
+    wrong = judged.known & ~judged.correct
+    ax.plot(seconds[wrong], 100 * judged.confidence[wrong], "x", color=style.WRONG, markersize=5, label="wrong answer")
+    ax.set(xlabel="time (s)", ylabel="probability (%)", ylim=(0, 103), xlim=(0, max(seconds[-1], 1e-3)))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    return fig
+
+
+def answered(run: Assessment) -> list[Answer]:
+    """The answered frames, in step with the rows of ``run.judged``."""
+    return [answer for answer in run.run.answers if answer.answered]
+
+
+def choose_frames(run: Assessment, count: int) -> list[int]:
+    """Rows of ``run.judged`` worth a look: evenly spread, with a miss and an off-map frame where there are any."""
+    judged = run.judged
+    groups = [np.flatnonzero(judged.off_map), np.flatnonzero(judged.on_map & ~judged.match_right[:, 0])]
+    chosen = {int(group[len(group) // 2]) for group in groups if len(group)}
+    usual = np.setdiff1d(np.flatnonzero(~judged.off_map), list(chosen))
+    wanted = min(count - len(chosen), len(usual))
+    spread = (np.arange(wanted) + 0.5) * len(usual) / max(wanted, 1)
+    return sorted(chosen | {int(usual[int(i)]) for i in spread})[:count]
+
+
+def _verdict(run: Assessment, position: int) -> str:
+    """What the localiser said about a frame and how far off it was."""
+    judged = run.judged
+    sure = f"{100 * judged.confidence[position]:.0f} %"
+    if judged.called_off_map[position]:
+        return f"answer: off map ({sure})" + (", true" if judged.off_map[position] else "")
+    error = judged.position_error[position]
+    return f"answer: {sure}" + (f", {error:.1f} {run.run.tolerance.unit} off" if np.isfinite(error) else "")
+
+
+def _position(T_map_camera: np.ndarray | None) -> np.ndarray:
+    return np.full(2, np.nan) if T_map_camera is None else T_map_camera[:2, 3]
+
+
+def decode(encoded: bytes | None) -> np.ndarray | None:
+    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB; None where there are none or they are broken."""
+    if not encoded:
+        return None
+    import cv2
+
+    image_bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    return None if image_bgr is None else image_bgr[:, :, ::-1]
+
+
+def _thumbnail(image_rgb: np.ndarray | None) -> np.ndarray | None:
+    if image_rgb is None or max(image_rgb.shape[:2]) <= THUMBNAIL_PX:
+        return image_rgb
+    import cv2
+
+    scale = THUMBNAIL_PX / max(image_rgb.shape[:2])
+    size = (max(1, round(image_rgb.shape[1] * scale)), max(1, round(image_rgb.shape[0] * scale)))
+    return cv2.resize(np.ascontiguousarray(image_rgb), size, interpolation=cv2.INTER_AREA)

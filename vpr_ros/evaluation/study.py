@@ -1,0 +1,89 @@
+"""Drives against a map, start to finish: replay, judge, and write every file a result has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.views import MovedDrive
+from vpr_ros.evaluation.output import write_csv, write_results, write_trajectories
+from vpr_ros.evaluation.record import Answer, Run, Tolerance
+from vpr_ros.evaluation.replay import evaluate
+from vpr_ros.evaluation.report import write_report
+from vpr_ros.evaluation.scenes import Images, Plan, decode
+from vpr_ros.evaluation.summary import Assessment, summarise_all
+from vpr_ros.image import thumbnail
+from vpr_ros.localizer import Localizer
+from vpr_ros.records import DriveFrame, Estimate
+from vpr_ros.retrieval.place_map import PlaceMap
+
+_QUERY_PX = 280
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(eq=False)
+class Gallery:
+    """What the report shows of a run's queries: JPEG bytes and hallucinated depth, by frame number."""
+
+    jpegs: dict[int, bytes] = field(default_factory=dict)
+    depths: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def images(self, place_map: PlaceMap) -> Images:
+        """As the report asks for them."""
+        return Images(query=self._query, place=place_map.thumbnail, depth=self.depths.get)
+
+    def keep(self, frame: DriveFrame, answer: Answer, estimate: Estimate | None) -> None:
+        """Take what the report may show of a frame."""
+        if estimate is None:
+            return
+        self.jpegs[answer.frame_index] = thumbnail(frame.read(), _QUERY_PX)
+        if estimate.depth is not None:
+            self.depths[answer.frame_index] = estimate.depth.astype(np.float16)
+
+    def _query(self, frame_index: int) -> np.ndarray | None:
+        return decode(self.jpegs.get(frame_index))
+
+
+def run_drive(
+    localizer: Localizer,
+    place_map: PlaceMap,
+    drive: Drive,
+    condition: str = "",
+    tolerance: Tolerance | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[Run, Gallery]:
+    """Replay a drive from a clear memory; frames without truth are answered and not judged.
+
+    Raises DriveError where the drive lies in another world than the map, is empty or cannot be read.
+    """
+    place_map.check_world(drive.name, drive.world)
+    gallery = Gallery()
+    moved = MovedDrive(drive, place_map.map_pose)
+    return evaluate(localizer, moved, condition, tolerance, on_progress, gallery.keep), gallery
+
+
+def write_study(
+    folder: Path,
+    assessments: Sequence[Assessment],
+    galleries: Mapping[str, Gallery],
+    place_map: PlaceMap,
+    plan: Plan | None = None,
+    title: str = "Where am I?",
+    facts: Mapping[str, str] | None = None,
+) -> Path:
+    """results.json, one CSV and two TUM trajectories a run, its answers, and the report, whose path is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_results(folder / "results.json", [a.summary for a in assessments], summarise_all(assessments))
+    for assessment in assessments:
+        write_csv(folder / f"{assessment.run.slug}.csv", assessment)
+        assessment.run.save(folder / f"{assessment.run.slug}.answers.jsonl")
+        write_trajectories(folder, assessment.run)
+    images = {name: gallery.images(place_map) for name, gallery in galleries.items()}
+    told = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
+    told |= {"calibrated on": place_map.calibration.source, **(facts or {})}
+    return write_report(folder / "report.html", assessments, images, plan, title, told)

@@ -1,0 +1,33 @@
+"""The figures as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vpr_ros.evaluation.summary import Summary, behaviour_rows, recall_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def tables(summaries: Sequence[Summary]) -> list[Table]:
+    """Two rich tables, recall and behaviour, ready for ``Console.print``."""
+    if not summaries:
+        return []
+    title = f"Recall, frames on the map, {summaries[0].tolerance}"
+    return [_table(title, *recall_rows(summaries)), _table("Honesty and speed", *behaviour_rows(summaries))]
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(header):
+        table.add_column(name, justify="left" if position == 0 else "right")
+    previous = ""
+    for row in rows:
+        table.add_row("" if row[0] == previous else row[0], *row[1:])
+        previous = row[0]
+    return table
