@@ -1,13 +1,17 @@
-"""A toy world that every test can afford: a loop of places whose descriptors change smoothly along the way."""
+"""Worlds every test can afford: a loop of places with made-up descriptors, and a street of painted walls."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
 from vpr_ros import geometry
+from vpr_ros.inference.describer import Describer, find_model, open_describer
+from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.places import Places
 
 DIMENSION = 64
@@ -58,3 +62,56 @@ class ToyWorld:
 @pytest.fixture(scope="session")
 def toy_world() -> ToyWorld:
     return ToyWorld()
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedDrive:
+    """A straight drive past painted walls: every 5 m another random pattern, sliding by in between.
+
+    Enough for a real network to tell places apart without rendering a town. noise: pixels' standard deviation.
+    """
+
+    name: str = "painted"
+    world: str = "painted street"
+    length: float = 120.0
+    every: float = 5.0
+    start: float = 0.0
+    noise: float = 0.0
+
+    def __len__(self) -> int:
+        return len(np.arange(0, self.length, self.every))
+
+    def pose(self, along: float) -> np.ndarray:
+        """(4, 4) camera pose: eastwards."""
+        return geometry.transform(geometry.R_BODY_OPTICAL, np.array([along, 0.0, 1.5]))
+
+    def image(self, along: float) -> np.ndarray:
+        """(120, 160, 3) uint8."""
+        import cv2
+
+        tiles = [
+            np.random.default_rng(1000 + int(along // 20) + k).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+            for k in (0, 1)
+        ]
+        wall = np.concatenate([cv2.resize(t, (160, 120), interpolation=cv2.INTER_NEAREST) for t in tiles], axis=1)
+        shift = int((along % 20) / 20 * 160)
+        seen = wall[:, shift : shift + 160].astype(float)
+        seen += np.random.default_rng(int(along * 100)).normal(0, 1, seen.shape) * self.noise
+        return np.clip(seen, 0, 255).astype(np.uint8)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for along in np.arange(0, self.length, self.every) + self.start:
+            T = self.pose(float(along))
+            stamp_ns = 1_000_000_000 + int(along / 5 * 1e9)
+            yield DriveFrame(stamp_ns, partial(self.image, float(along)), T, T)
+
+
+@pytest.fixture
+def painted_drive() -> type[PaintedDrive]:
+    return PaintedDrive
+
+
+@pytest.fixture(scope="session")
+def describer() -> Describer:
+    """The shipped model on ONNX Runtime."""
+    return open_describer(find_model("demixvpr_mobilenet"), backend="onnx")

@@ -10,7 +10,7 @@ from pathlib import Path
 from vpr_ros import __version__
 from vpr_ros.evaluation.pictures import draw_overviews, draw_scenes
 from vpr_ros.evaluation.scenes import Images, Plan
-from vpr_ros.evaluation.summary import Assessment, behaviour_rows, recall_rows, summarise_all
+from vpr_ros.evaluation.summary import Assessment, honesty_rows, recall_rows, speed_rows, summarise_all
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
         title=title,
         facts=dict(facts or {}),
         tolerance=summaries[-1].tolerance,
-        tables=[recall_rows(summaries), behaviour_rows(summaries)],
+        tables=[rows(summaries) for rows in (recall_rows, honesty_rows, speed_rows)],
         overviews=overviews,
         sections=sections,
         version=__version__,

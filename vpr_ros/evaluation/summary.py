@@ -144,39 +144,52 @@ def _recall(judged: Judged, right: np.ndarray, error_m: np.ndarray, curve: metri
     )
 
 
-def recall_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the recall table, for people: two rows a run."""
-    header = [
-        "condition",
-        "answers",
-        *(f"R@{n}" for n in RECALL_RANKS),
-        *(f"top-1 {d} {_unit(summaries)}" for d in RECALL_DISTANCES_M),
-    ]
-    header += ["R at 100 % precision", "on map"]
+Rows = tuple[list[str], list[list[str]]]  # header, and cells as people read them
+
+
+def recall_rows(summaries: Sequence[Summary]) -> Rows:
+    """Recall in percent: two rows a run."""
+    distances = [f"<{d} {_unit(summaries)}" for d in RECALL_DISTANCES_M]
+    header = ["condition", "answers", *(f"R@{n}" for n in RECALL_RANKS), *distances, "R@P100", "on map"]
     rows = []
     for summary in summaries:
-        for kind, recall in (("single frame", summary.single), ("filtered", summary.filtered)):
+        for kind, recall in (("single", summary.single), ("filtered", summary.filtered)):
             shares = [*recall.at_n.values(), *recall.top1_at_m.values(), recall.at_full_precision]
             rows.append([summary.condition, kind, *(_percent(value) for value in shares), str(summary.on_map)])
     return header, rows
 
 
-def behaviour_rows(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table about honesty and speed, for people: one row a run."""
-    header = ["condition", "off map", "called so", "false off map", "ECE", "position p50 / p95", "heading p50"]
-    header += ["latency p50 / p95 / p99", "frames", "dropped"]
+def honesty_rows(summaries: Sequence[Summary]) -> Rows:
+    """Whether the answers know what they are worth: one row a run; shares in percent."""
+    unit = _unit(summaries)
+    header = ["condition", "off map", "called so", "falsely so", "ECE", f"error p50 {unit}", f"p95 {unit}", "heading deg"]
     rows = [
         [
             s.condition,
             str(s.off_map),
             _percent(s.off_map_detected),
             _percent(s.false_off_map),
-            _number(s.ece, "", 3),
-            _numbers([s.position_error_m["p50"], s.position_error_m["p95"]], f" {_unit(summaries)}"),
-            _number(s.heading_error_deg["p50"], " deg"),
-            _numbers(list(s.latency_ms.values()), " ms"),
+            _number(s.ece, 3),
+            _number(s.position_error_m["p50"]),
+            _number(s.position_error_m["p95"]),
+            _number(s.heading_error_deg["p50"]),
+        ]
+        for s in summaries
+    ]
+    return header, rows
+
+
+def speed_rows(summaries: Sequence[Summary]) -> Rows:
+    """Milliseconds from image in to answer out, and of the network and the search: one row a run."""
+    header = ["condition", "frames", "dropped", "p50 ms", "p95 ms", "p99 ms", "network ms", "search ms"]
+    rows = [
+        [
+            s.condition,
             str(s.frames),
             str(s.dropped),
+            *(_number(value) for value in s.latency_ms.values()),
+            _number(s.network_ms),
+            _number(s.search_ms, 2),
         ]
         for s in summaries
     ]
@@ -188,12 +201,8 @@ def _unit(summaries: Sequence[Summary]) -> str:
 
 
 def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.1f} %"
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _number(value: float, unit: str, digits: int = 1) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}{unit}"
-
-
-def _numbers(values: list[float], unit: str) -> str:
-    return "–" if all(math.isnan(v) for v in values) else " / ".join(_number(v, "") for v in values) + unit
+def _number(value: float, digits: int = 1) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vpr_ros.evaluation.summary import Summary, behaviour_rows, recall_rows
+from vpr_ros.evaluation.summary import Summary, honesty_rows, recall_rows, speed_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def tables(summaries: Sequence[Summary]) -> list[Table]:
-    """Two rich tables, recall and behaviour, ready for ``Console.print``."""
+    """Three rich tables, recall, honesty and speed, ready for ``Console.print``."""
     if not summaries:
         return []
-    title = f"Recall, frames on the map, {summaries[0].tolerance}"
-    return [_table(title, *recall_rows(summaries)), _table("Honesty and speed", *behaviour_rows(summaries))]
+    title = f"Recall in percent, frames on the map, {summaries[0].tolerance}"
+    return [
+        _table(title, *recall_rows(summaries)),
+        _table("Honesty, shares in percent", *honesty_rows(summaries)),
+        _table("Speed, image in to answer out", *speed_rows(summaries)),
+    ]
 
 
 def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:

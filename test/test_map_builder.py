@@ -1,0 +1,104 @@
+"""From drives to a map with the shipped network: what users do first, and what must not go wrong twice."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vpr_ros.calibrator import describe_drive, fit
+from vpr_ros.errors import DriveError, MapError
+from vpr_ros.localizer import Localizer
+from vpr_ros.map_builder import add_drive, build_map, merge_maps
+from vpr_ros.retrieval.place_map import PlaceMap
+
+
+@pytest.fixture
+def street(tmp_path, describer, painted_drive) -> PlaceMap:
+    return build_map(tmp_path / "street.vprmap", [painted_drive()], describer)
+
+
+def test_a_drive_finds_itself(street, describer, painted_drive):
+    """The whole chain: images in, a map out, and the same street with noise is recognised on it."""
+    assert len(street) == 24
+    localizer = Localizer(street.places, describer)
+    errors = [
+        abs(localizer.localize(frame.load()).matches[0].T_map_camera[0, 3] - frame.T_map_camera[0, 3])
+        for frame in painted_drive(start=1.0, noise=10.0)
+    ]
+    assert np.mean(np.array(errors) < 10) > 0.8
+
+
+def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painted_drive):
+    """A killed build is continued with the same command: places that are there stay, the rest comes."""
+    assert add_drive(street, painted_drive(), describer) == 0
+    assert add_drive(street, painted_drive(length=150.0), describer) == 6
+    assert add_drive(street, painted_drive(name="again", start=2.0), describer) == 24
+    assert street.info()["drives"] == {"again": 24, "painted": 30}
+
+
+def test_sampling_by_distance(tmp_path, describer, painted_drive):
+    with build_map(tmp_path / "a.vprmap", [painted_drive(every=2.0)], describer, every_m=10.0) as place_map:
+        assert place_map.places.spacing == pytest.approx(10.0)
+
+
+def test_progress_reaches_the_total(tmp_path, describer, painted_drive):
+    seen: list[tuple[int, int]] = []
+    build_map(tmp_path / "a.vprmap", [painted_drive()], describer, on_progress=lambda *p: seen.append(p)).close()
+    assert seen[-1] == (24, 24)
+
+
+def test_merging(tmp_path, street, describer, painted_drive):
+    """Places of both, each once; another world is refused."""
+    other = build_map(tmp_path / "b.vprmap", [painted_drive(name="b", start=200.0)], describer)
+    merged = merge_maps(tmp_path / "both.vprmap", [street.path, other.path, street.path])
+    assert len(merged) == 48
+    assert merged.thumbnail(48) is not None
+    elsewhere = build_map(tmp_path / "c.vprmap", [painted_drive(world="elsewhere")], describer)
+    with pytest.raises(MapError, match="cannot be merged"):
+        merge_maps(tmp_path / "d.vprmap", [street.path, elsewhere.path])
+
+
+def test_utm_coordinates_are_made_small(tmp_path, describer, painted_drive):
+    """Large coordinates get an origin; the truth of a later drive is moved by the same."""
+
+    class Utm(painted_drive):  # type: ignore[misc]
+        def pose(self, along):
+            T = super().pose(along)
+            T[:3, 3] += [620084.0, 5735712.0, 100.0]
+            return T
+
+    with build_map(tmp_path / "utm.vprmap", [Utm()], describer) as place_map:
+        assert place_map.origin.tolist() == [620100.0, 5735700.0, 0.0]
+        assert np.abs(place_map.places.positions[:, :2]).max() < 200
+        assert place_map.map_pose(Utm().pose(5.0)) == pytest.approx(place_map.places.T_map_camera[1])
+
+
+def test_what_cannot_be_a_map_is_refused(tmp_path, street, describer, painted_drive):
+    class Unposed(painted_drive):  # type: ignore[misc]
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield dataclasses.replace(frame, T_map_camera=None)
+
+    with pytest.raises(DriveError, match="--numbered"):
+        build_map(tmp_path / "x.vprmap", [Unposed()], describer)
+    assert not (tmp_path / "x.vprmap").exists()
+    with pytest.raises(DriveError, match="only drives of one world"):
+        add_drive(street, painted_drive(world="elsewhere"), describer)
+    with pytest.raises(DriveError, match="no drive given"):
+        build_map(tmp_path / "x.vprmap", [], describer)
+
+
+def test_calibration_on_a_held_out_drive(street, describer, painted_drive):
+    """Fitting names its source and keeps probabilities honest enough to localise."""
+    described = describe_drive(painted_drive(name="held out", start=1.5, noise=20.0), street, describer)
+    street.set_calibration(fit(street.places, describer, [described]))
+    assert street.calibration.source == "held out"
+    localizer = Localizer(street.places, describer, calibration=street.calibration)
+    answers = [localizer.localize(frame.load()) for frame in painted_drive(start=0.7, noise=20.0)]
+    assert np.mean([answer.best is not None for answer in answers[3:]]) > 0.8
+    far = dataclasses.replace(described, T_map_camera=described.T_map_camera + np.eye(4)[:, 3:] @ [[0, 0, 0, 0.0]])
+    far.T_map_camera[:, 0, 3] += 5000.0
+    with pytest.raises(DriveError, match="calibrate with a drive on it"):
+        fit(street.places, describer, [far])

@@ -1,0 +1,3 @@
+"""x"""
+def simulate() -> None:
+    """x"""
