@@ -79,7 +79,11 @@ def test_starting_up_is_quick_and_light():
     five).
     """
     heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags"]
-    check = f"import sys, vpr_ros.cli.main; sys.exit(str([m for m in {heavy!r} if m in sys.modules]) if any(m in sys.modules for m in {heavy!r}) else 0)"
+    check = (
+        "import sys, vpr_ros.cli.main;"
+        f"loaded = [module for module in {heavy!r} if module in sys.modules];"
+        "sys.exit(str(loaded) if loaded else 0)"
+    )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
     for arguments in (["-c", "import vpr_ros"], ["-m", "vpr_ros.cli.main", "--help"]):
         times = []

@@ -30,9 +30,9 @@ def test_inverse_undoes(rotations):
 
 def test_optical_axes_follow_rep_103():
     """A camera looking along the body's x sees the left (body y) at negative image x and up (body z) at negative y."""
-    assert geometry.R_BODY_OPTICAL @ [0, 0, 1] == pytest.approx([1, 0, 0])
-    assert geometry.R_BODY_OPTICAL @ [-1, 0, 0] == pytest.approx([0, 1, 0])
-    assert geometry.R_BODY_OPTICAL @ [0, -1, 0] == pytest.approx([0, 0, 1])
+    assert pytest.approx([1, 0, 0]) == geometry.R_BODY_OPTICAL @ [0, 0, 1]
+    assert pytest.approx([0, 1, 0]) == geometry.R_BODY_OPTICAL @ [-1, 0, 0]
+    assert pytest.approx([0, 0, 1]) == geometry.R_BODY_OPTICAL @ [0, -1, 0]
 
 
 def test_heading_is_counter_clockwise_from_east():

@@ -45,7 +45,9 @@ def mend_cmake_exports() -> None:
     include, site_packages = sysconfig.get_path("include"), sysconfig.get_path("platlib")
     for path in PREFIX.glob("share/*/cmake/*.cmake"):
         text = path.read_text()
-        mended = re.sub(r"/opt/python/cp[^/;\"]*/lib/python3\.\d+/site-packages/numpy/(_core|core)/include", numpy_include, text)
+        mended = re.sub(
+            r"/opt/python/cp[^/;\"]*/lib/python3\.\d+/site-packages/numpy/(_core|core)/include", numpy_include, text
+        )
         mended = re.sub(r"/opt/python/cp[^/;\"]*/lib/python3\.\d+/site-packages", site_packages, mended)
         mended = re.sub(r"/opt/python/cp[^/;\"]*/include/python3\.\d+", include, mended)
         if mended != text:

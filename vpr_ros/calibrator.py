@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ _TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 _FLOORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 _HOLES = ((0.15, 0.4), (0.6, 0.85))  # stretches of the drive hidden from the map, as shares of it
 _LEAST_SIGMA = np.array([0.5, 0.5, 0.2, 0.01, 0.01, 0.02])  # metres, radians: no answer is better than this
+
+
+_Outcome = tuple[Estimate, np.ndarray, bool]  # an answer, the true pose, and whether that was on the map shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +87,14 @@ def fit(
     radius = config.cluster_radius
     if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
         raise DriveError(
-            f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: calibrate with a drive on it"
+            f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
+            "calibrate with a drive on it"
         )
     source = ", ".join(drive.name for drive in drives)
     calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), radius)
     worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
 
-    def answers(candidate: Calibration) -> list[tuple[Estimate, np.ndarray, bool]]:
+    def answers(candidate: Calibration) -> list[_Outcome]:
         found = []
         for drive, shown in worlds:
             on_map = _nearest(drive.T_map_camera, shown) < radius
@@ -99,13 +104,13 @@ def fit(
                 found.append((estimate, drive.T_map_camera[row], bool(on_map[row])))
         return found
 
-    best: tuple[float, Calibration, list[tuple[Estimate, np.ndarray, bool]]] | None = None
+    best: tuple[float, Calibration, list[_Outcome]] | None = None
     for length in _CORRELATION_LENGTHS:
         raw = dataclasses.replace(calibration, correlation_length=length, temperature=1.0, floor=1e-6)
         found = answers(raw)
-        loss, temperature, floor = _fit_softening(found, radius)
-        if best is None or loss < best[0]:
-            best = (loss, dataclasses.replace(raw, temperature=temperature, floor=floor), found)
+        wrong, temperature, floor = _fit_softening(found, radius)
+        if best is None or wrong < best[0]:
+            best = (wrong, dataclasses.replace(raw, temperature=temperature, floor=floor), found)
     assert best is not None
     return _fit_spread(best[1], best[2], radius)
 
@@ -168,8 +173,11 @@ def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> b
     return bool(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - T_map_camera[:2, 3]) < radius)
 
 
-def _fit_softening(found: list[tuple[Estimate, np.ndarray, bool]], radius: float) -> tuple[float, float, float]:
-    """Loss, temperature and floor: those under which what turned out true was likeliest."""
+def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
+    """Temperature and floor under which what turned out true was likeliest, after the share of wrong answers.
+
+    Images on the map and off it weigh the same, however many there are of each.
+    """
     raw = np.zeros((len(found), 32))  # raw probabilities, padded with what is never true
     truth = np.full(len(found), -1)
     for row, (estimate, T_map_camera, on_map) in enumerate(found):
@@ -182,17 +190,21 @@ def _fit_softening(found: list[tuple[Estimate, np.ndarray, bool]], radius: float
         else:
             right = [_right(hypothesis, T_map_camera, radius) for hypothesis in estimate.hypotheses]
             truth[row] = int(np.argmax(right)) if any(right) else -1
+    was_on = np.array([on_map for _, _, on_map in found])
+    weights = np.where(was_on, 1 / max(was_on.sum(), 1), 1 / max((~was_on).sum(), 1))
+    weights /= weights.sum()
+    wrong = float(weights @ (np.argmax(raw[:, :-1], axis=1) != truth))
     best = (np.inf, 1.0, 0.05)
     for temperature, floor in itertools.product(_TEMPERATURES, _FLOORS):
         powered = raw ** (1 / temperature) * (raw > 0)
         share = (1 - floor) * powered / powered.sum(axis=1, keepdims=True)
         of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
-        loss = float(-np.log(of_truth + floor / 10).mean())
+        loss = float(-weights @ np.log(of_truth + floor / 10))
         best = min(best, (loss, temperature, floor))
-    return best
+    return wrong, *best[1:]
 
 
-def _fit_spread(calibration: Calibration, found: list[tuple[Estimate, np.ndarray, bool]], radius: float) -> Calibration:
+def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:
     """sigma_*: what the errors of right answers hold beyond the spread of their own places."""
     excess = []
     own = calibration.covariance_body()
@@ -210,4 +222,5 @@ def _fit_spread(calibration: Calibration, found: list[tuple[Estimate, np.ndarray
         return calibration
     sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), _LEAST_SIGMA**2))
     names = ("sigma_forward", "sigma_left", "sigma_up", "sigma_roll", "sigma_pitch", "sigma_yaw")
-    return dataclasses.replace(calibration, **{name: float(value) for name, value in zip(names, sigma, strict=True)})
+    fitted: dict[str, Any] = {name: float(value) for name, value in zip(names, sigma, strict=True)}
+    return dataclasses.replace(calibration, **fitted)

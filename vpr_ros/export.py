@@ -1,4 +1,4 @@
-"""From a training checkpoint to the file a robot runs: ONNX with its manifest, and a report of how well the two agree."""
+"""From a training checkpoint to the file a robot runs: ONNX with its manifest, and how well the two agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import torch
 from vpr_ros.config import to_dict
 from vpr_ros.errors import MissingDependencyError, ModelError
 from vpr_ros.inference.describer import Manifest, fingerprint_file
-from vpr_ros.training.loop import Checkpoint, network_preprocessing
+from vpr_ros.training.checkpoint import Checkpoint
+from vpr_ros.training.validate import network_preprocessing
 
 OPSET = 17
 
@@ -38,13 +39,15 @@ class Parity:
             )
 
 
-def export(checkpoint: Checkpoint, onnx_path: Path, manifest: dict[str, Any] | None = None, images: np.ndarray | None = None) -> Parity:
+def export(
+    checkpoint: Checkpoint, onnx_path: Path, manifest: dict[str, Any] | None = None, images: np.ndarray | None = None
+) -> Parity:
     """Write ``onnx_path`` and its manifest beside it, and compare with torch.
 
-    manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, 3, H, W) float32 to compare on, random
-    ones where None. Raises ModelError where the two disagree.
+    manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, 3, H, W) float32 to
+    compare on, random ones where None. Raises ModelError where the two disagree.
     """
-    network = checkpoint.network.eval().float().to("cpu", memory_format=torch.contiguous_format)
+    network = checkpoint.network.eval().float().to("cpu")
     preprocessing = network_preprocessing(network)
     if images is None:
         size = (4, 3, preprocessing.height, preprocessing.width)
@@ -63,7 +66,9 @@ def export(checkpoint: Checkpoint, onnx_path: Path, manifest: dict[str, Any] | N
             opset_version=OPSET,
             dynamo=False,
         )
-    _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)})
+    _add_metadata(
+        part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)}
+    )
     parity = compare(network, part, images)
     parity.check()
     part.replace(onnx_path)
@@ -86,14 +91,18 @@ def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Pa
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependencyError("comparing an exported model needs ONNX Runtime: pip install onnxruntime") from error
+        raise MissingDependencyError(
+            "comparing an exported model needs ONNX Runtime: pip install onnxruntime"
+        ) from error
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     descriptors, depth = session.run(["descriptor", "depth"], {"image": images})
     with torch.inference_mode():
         torch_descriptors, torch_depth = (output.numpy() for output in network(torch.from_numpy(images)))
     cosine = (descriptors * torch_descriptors).sum(1)
-    error = np.abs(depth - torch_depth)
-    return Parity(len(images), float(cosine.min()), float(cosine.mean()), float(error.max()), float(error.mean()))
+    difference = np.abs(depth - torch_depth)
+    return Parity(
+        len(images), float(cosine.min()), float(cosine.mean()), float(difference.max()), float(difference.mean())
+    )
 
 
 def _add_metadata(path: Path, entries: dict[str, str]) -> None:

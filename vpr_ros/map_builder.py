@@ -60,7 +60,8 @@ def _create(path: Path, drive: Drive, describer: Describer) -> PlaceMap:
     first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
     if first is None:
         raise DriveError(
-            f"drive {drive.name} has no poses, so its images cannot be places: give poses, or --numbered to use frame numbers"
+            f"drive {drive.name} has no poses, so its images cannot be places: give poses, "
+            "or --numbered to use frame numbers"
         )
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
@@ -144,7 +145,8 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
             other.check_model(first.model.name, first.model.fingerprint)
             if other.world != first.world:
                 raise MapError(
-                    f"{other.path} lies in world '{other.world}', {first.path} in '{first.world}': they cannot be merged"
+                    f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
+                    "they cannot be merged"
                 )
         merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
         for source in opened:

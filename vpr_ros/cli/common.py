@@ -77,3 +77,15 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
     if not console.is_terminal:
         console.print(f"{label}: done")
+
+
+def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """A progress bar for work that reports steps instead of a total."""
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return step

@@ -78,12 +78,16 @@ class Player:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         self.depths[stamp_ns] = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
 
+    def log(self) -> str:
+        """The end of what the node said."""
+        return self._log.read_text(errors="replace")[-2000:]
+
     def wait_until_ready(self) -> None:
         """Until the node subscribes to images. Raises VprError with the end of its log where it does not."""
         deadline = time.monotonic() + _START_S
         while not all(publisher.get_subscription_count() for publisher in self._publishers.values()):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise VprError(f"the node did not start; the end of {self._log}:\n{self._log.read_text()[-2000:]}")
+                raise VprError(f"the node did not start; the end of its log:\n{self.log()}")
             time.sleep(0.1)
 
     def play(self, bag: Path, rate_hz: float, on_image: Callable[[int], None]) -> None:
@@ -101,9 +105,7 @@ class Player:
                 on_image(images)
             self._publishers[message.topic].publish(message.data)
         if self._process.poll() is not None:
-            raise VprError(
-                f"the node stopped while {bag.name} was played; the end of {self._log}:\n{self._log.read_text()[-2000:]}"
-            )
+            raise VprError(f"the node stopped while {bag.name} was played; the end of its log:\n{self.log()}")
 
 
 def wait_for_answers(answers: Path, images: int) -> list[str]:

@@ -16,7 +16,7 @@ from vpr_ros.calibrator import describe_drive, fit
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
-from vpr_ros.errors import MissingDependencyError
+from vpr_ros.errors import MissingDependencyError, VprError
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
 from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.study import Gallery, write_study
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vpr_ros.demo.live import Player
 
 MODEL = "demixvpr_mobilenet"
-REFERENCE, HELD_OUT, CONDITIONS = "overcast", "calibration", ("sun", "snow", "night")
+REFERENCE, HELD_OUT, CONDITIONS = "overcast", "changeable", ("sun", "snow", "night")
 RATE_HZ = 8.0
 
 Progress = Callable[[int, int], None]
@@ -58,7 +58,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
         stale.unlink(missing_ok=True)
     with _make_map(map_path, bags, describer, say, bar) as place_map:
         say(
-            f"starting the node ({describer.backend}) and replaying {', '.join(CONDITIONS)} at {RATE_HZ:g} images a second"
+            f"starting the node ({describer.backend}), replaying {', '.join(CONDITIONS)} at {RATE_HZ:g} images a second"
         )
         assessments, galleries = [], {}
         parameters = {
@@ -71,10 +71,10 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
             answers = folder / f"{condition}.node.jsonl"
             answers.unlink(missing_ok=True)
             log = folder / f"{condition}.node.log"
-            drive = open_drive(bags / f"{condition}.mcap")
+            drive = open_drive(bags / condition)
             with running_node({**parameters, "answers_file": answers}, log) as node, Player(node, log) as player:
                 player.wait_until_ready()
-                run, gallery = _replay(player, drive, bags / f"{condition}.mcap", answers, place_map, bar)
+                run, gallery = _replay(player, drive, bags / condition, answers, place_map, bar)
             assessments.append(assess(run))
             galleries[run.name] = gallery
         say("drawing the report")
@@ -91,16 +91,16 @@ def _make_map(
 ) -> PlaceMap:
     """The reference drive as a map, calibrated on the held-out one."""
     with bar("building the map") as progress:
-        place_map = build_map(map_path, [open_drive(bags / f"{REFERENCE}.mcap")], describer, on_progress=progress)
+        place_map = build_map(map_path, [open_drive(bags / REFERENCE)], describer, on_progress=progress)
     with bar("calibrating") as progress:
-        described = describe_drive(open_drive(bags / f"{HELD_OUT}.mcap"), place_map, describer, progress)
+        described = describe_drive(open_drive(bags / HELD_OUT), place_map, describer, progress)
     place_map.set_calibration(fit(place_map.places, describer, [described]))
     say(f"{len(place_map)} places, {map_path.stat().st_size / 1e6:.1f} MB")
     return place_map
 
 
 def _replay(
-    player, drive: Drive, bag: Path, answers: Path, place_map: PlaceMap, bar: ProgressBar
+    player: Player, drive: Drive, bag: Path, answers: Path, place_map: PlaceMap, bar: ProgressBar
 ) -> tuple[Run, Gallery]:
     """One query drive through the node, joined with its truth by stamp."""
     from vpr_ros.demo.live import wait_for_answers
@@ -108,6 +108,10 @@ def _replay(
     with bar(f"replaying {drive.name}") as progress:
         player.play(bag, RATE_HZ, lambda count: progress(count, len(drive)))
         lines = wait_for_answers(answers, len(drive))
+    if not lines:
+        raise VprError(
+            f"the node answered none of {len(drive)} images of {drive.name}; the end of its log:\n{player.log()}"
+        )
     by_stamp = {answer.stamp_ns: answer for answer in map(answer_from_json, lines)}
     gallery = Gallery()
     joined: list[Answer] = []

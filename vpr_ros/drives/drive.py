@@ -37,7 +37,8 @@ def sample(drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> Iterator
             continue
         position = taken_position if frame.T_map_camera is None else frame.T_map_camera[:3, 3]
         if taken_stamp_ns is not None:
-            if (frame.stamp_ns - taken_stamp_ns) < every_s * 1e9 or np.linalg.norm(position - taken_position) < every_m:
+            soon = frame.stamp_ns - taken_stamp_ns < every_s * 1e9
+            if soon or np.linalg.norm(position - taken_position) < every_m:
                 continue
         taken_stamp_ns, taken_position = frame.stamp_ns, position
         yield frame

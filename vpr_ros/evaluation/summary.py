@@ -162,7 +162,8 @@ def recall_rows(summaries: Sequence[Summary]) -> Rows:
 def honesty_rows(summaries: Sequence[Summary]) -> Rows:
     """Whether the answers know what they are worth: one row a run; shares in percent."""
     unit = _unit(summaries)
-    header = ["condition", "off map", "called so", "falsely so", "ECE", f"error p50 {unit}", f"p95 {unit}", "heading deg"]
+    header = ["condition", "off map", "called so", "falsely so", "ECE"]
+    header += [f"error p50 {unit}", f"p95 {unit}", "heading deg"]
     rows = [
         [
             s.condition,

@@ -28,8 +28,9 @@ def cluster(
 ) -> tuple[tuple[Hypothesis, ...], float]:
     """Up to count hypotheses, likeliest first, and the calibrated probability of "not on this map".
 
-    Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one hypothesis, then again
-    with the rest. The pose is the members' mean, the covariance theirs plus that of a right answer.
+    Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one
+    hypothesis, then again with the rest. The pose is the members' mean, the covariance theirs plus that of a right
+    answer.
     """
     members_of, masses = _clusters(belief.places, places, radius)
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)

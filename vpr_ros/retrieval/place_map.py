@@ -40,6 +40,11 @@ class MapModel:
     dimension: int
     preprocessing: Preprocessing
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> MapModel:
+        """Read what ``dataclasses.asdict`` made."""
+        return cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+
 
 class PlaceMap:
     """A map file, open. Use as a context manager.
@@ -56,16 +61,10 @@ class PlaceMap:
             meta = dict(connection.execute("SELECT key, value FROM meta"))
             if int(meta["format_version"]) != FORMAT_VERSION:
                 raise MapError(
-                    f"{path} has map format {meta['format_version']}, this version reads {FORMAT_VERSION}: build it again"
+                    f"{path} has map format {meta['format_version']} and this version reads {FORMAT_VERSION}: "
+                    "build it again"
                 )
-            model = json.loads(meta["model"])
-            model["preprocessing"] = Preprocessing(
-                **{
-                    key: tuple(value) if isinstance(value, list) else value
-                    for key, value in model["preprocessing"].items()
-                }
-            )
-            self.model = MapModel(**model)
+            self.model = MapModel.from_dict(json.loads(meta["model"]))
             self.world: str = meta["world"]
             self.frame_id: str = meta["frame_id"]
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)

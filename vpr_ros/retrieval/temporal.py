@@ -16,6 +16,7 @@ from vpr_ros.retrieval.places import Neighbours, Places
 
 _SIGMA_HEADING = np.radians(35.0)  # places of one turn differ this much from one to the next
 _TINY = 1e-6  # belief below this is not moved: it is background, not a position
+_ENTRANCE = 3.0  # times likelier that the map is entered where odometry says it is than elsewhere
 _MOST_MOVED = 1000  # places moved in one step, so that the step costs the same in a map of any size
 
 
@@ -40,6 +41,14 @@ class _Motion:
     distance: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Left:
+    """Where the map was last left, carried on by odometry: (4, 4) in the map, and metres driven since."""
+
+    T_map_camera: np.ndarray
+    distance: float
+
+
 class BayesFilter:
     """The belief, image after image. One of the two rooms that keep state."""
 
@@ -58,12 +67,13 @@ class BayesFilter:
         self._last: tuple[int, np.ndarray | None] | None = None
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
+        self._left: _Left | None = None
 
     def update(self, log_ratios: np.ndarray, stamp_ns: int, T_odom_camera: np.ndarray | None) -> Belief:
         """One image: move the belief, then weigh it.
 
-        log_ratios: (N,) evidence for each place against "not on this map". T_odom_camera: (4, 4) or None. A stamp before the
-        last one (a looped bag) resets first.
+        log_ratios: (N,) evidence for each place against "not on this map". T_odom_camera: (4, 4) or None. A stamp
+        before the last one (a looped bag) resets first.
         """
         if self._last is not None and stamp_ns < self._last[0]:
             self.reset()
@@ -75,6 +85,9 @@ class BayesFilter:
             weight = 1 - np.exp(-motion.distance / self._calibration.correlation_length)
         self._last = (stamp_ns, T_odom_camera)
         self._weigh(weight * log_ratios)
+        if T_odom_camera is not None and self._belief.max() > 0.5:
+            likeliest = int(np.argmax(self._belief))
+            self._left = _Left(self._places.T_map_camera[likeliest] @ self._T_pending, 0.0)
         return Belief(self._belief, self._off_map, self._T_pending)
 
     def _motion(
@@ -92,9 +105,10 @@ class BayesFilter:
     def _predict(self, motion: _Motion) -> None:
         """Move the belief, once the motion is worth a place; let some of it leave the map and come back."""
         leave = 1 - (1 - self._config.off_map_entry) ** motion.distance
-        back = 1 - (1 - self._config.off_map_exit) ** motion.distance
+        entrances, hazard = self._entrances(motion)
+        back = 1 - (1 - self._config.off_map_exit) ** (hazard * motion.distance)
         on_map = self._belief.sum()
-        self._belief = self._belief * (1 - leave) + back * self._off_map / len(self._belief)
+        self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
         self._off_map = (1 - back) * self._off_map + leave * on_map
         if motion.T is None:
             self._reach_pending += 2 * motion.distance  # twice the typical speed is still believed
@@ -105,6 +119,26 @@ class BayesFilter:
         if moved >= 0.5 * self._places.spacing or turned > _SIGMA_HEADING:
             self._move()
             self._T_pending, self._reach_pending = np.eye(4), 0.0
+
+    def _entrances(self, motion: _Motion) -> tuple[np.ndarray, float]:
+        """Where the map would be entered again: (N,) summing to one, and how much likelier than anywhere that is now.
+
+        Half of it lies round the pose that odometry carried on from where the map was left, half everywhere.
+        """
+        everywhere = np.full(len(self._places), 1 / len(self._places))
+        if motion.T is None or self._left is None:
+            self._left = None
+            return everywhere, 1.0
+        T = self._left.T_map_camera @ motion.T
+        self._left = _Left(T, self._left.distance + motion.distance)
+        sigma = 2 * self._places.spacing + self._config.odometry_noise * self._left.distance
+        _, place, distance = self._neighbours.near(T[None, :3, 3])
+        turn = geometry.wrap_angle(geometry.heading(T) - self._places.headings[place])
+        weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
+        if weight.sum() < 1e-6:
+            return everywhere, 1.0
+        near = np.bincount(place, weight / weight.sum(), minlength=len(everywhere))
+        return 0.5 * (everywhere + near), 1 + _ENTRANCE * float(weight.max())
 
     def _move(self) -> None:
         """Carry each place's belief to the places round where the motion leads; what leads nowhere has left the map."""
@@ -119,10 +153,12 @@ class BayesFilter:
         turn = geometry.wrap_angle(geometry.heading(T_predicted)[row] - self._places.headings[place])
         weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
         total = np.bincount(row, weight, minlength=len(sources))
-        nearest = np.full(len(sources), np.inf)
-        np.minimum.at(nearest, row, beyond)
-        uncovered = np.maximum(nearest - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
-        kept = np.where(total > 1e-12, np.exp(-0.5 * uncovered**2), 0.0)
+        # What is further than a place's spacing and turn from every place has left the map, the more so the further.
+        aside = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
+        askew = np.maximum(np.abs(turn) / _SIGMA_HEADING - 1.0, 0.0)
+        uncovered = np.full(len(sources), np.inf)
+        np.minimum.at(uncovered, row, aside**2 + askew**2)
+        kept = np.exp(-0.5 * uncovered)
         carried = self._belief[sources] * kept
         self._off_map += float(np.sum(self._belief[sources] - carried))
         self._belief[sources] = 0.0

@@ -1,0 +1,16 @@
+"""What setup.cfg cannot say: the files that ROS tools look for in share/vpr_ros."""
+
+from glob import glob
+
+from setuptools import setup
+
+setup(
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/vpr_ros"]),
+        ("share/vpr_ros", ["package.xml"]),
+        ("share/vpr_ros/launch", glob("launch/*.launch.py")),
+        ("share/vpr_ros/config", [*glob("config/*.yaml"), *glob("config/*.rviz")]),
+        ("share/vpr_ros/config/recipes", glob("config/recipes/*.yaml")),
+        ("share/vpr_ros/models", glob("models/*")),
+    ],
+)

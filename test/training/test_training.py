@@ -1,0 +1,194 @@
+"""Training on a tiny synthetic world: caching, places, batches, losses, the loop and its resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
+
+from vpr_ros import config, geometry  # noqa: E402
+from vpr_ros.errors import ConfigError, DriveError, ModelError  # noqa: E402
+from vpr_ros.image import Preprocessing  # noqa: E402
+from vpr_ros.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
+from vpr_ros.records import DriveFrame  # noqa: E402
+from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
+from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
+from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
+from vpr_ros.training.initialise import initialise_projections  # noqa: E402
+from vpr_ros.training.loop import train  # noqa: E402
+from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
+from vpr_ros.training.recipe import Recipe  # noqa: E402
+
+SIZE = 32
+
+
+class StripedDrive:
+    """Ten frames along a straight road; every place has its own random picture, every condition its own brightness."""
+
+    def __init__(self, world: str, condition: str, gain: float, frames: int = 10) -> None:
+        self.world, self.name, self.gain, self.frames = world, condition, gain, frames
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for i in range(self.frames):
+            seed = sum(map(ord, self.world)) * 1000 + i
+            image = (np.random.default_rng(seed).integers(0, 255, (4, 4, 3)) * self.gain).astype(np.uint8)
+            T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([30.0 * i, 0.5 * self.gain, 1.5]))
+            depth = np.full((SIZE, SIZE), 10.0, np.float32)
+            yield DriveFrame(
+                i, lambda image=image: image.repeat(16, 0).repeat(16, 1), T, None, lambda depth=depth: depth
+            )
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    preprocessing = Preprocessing(SIZE, SIZE)
+    for world in ("town_1", "town_2"):
+        for condition, gain in (("overcast", 1.0), ("night", 0.4), ("sun", 0.9)):
+            cache_drive(StripedDrive(world, condition, gain), tmp_path / "cache", preprocessing)
+    return tmp_path / "cache"
+
+
+def tiny_recipe(**changes) -> Recipe:
+    network = NetworkConfig(height=SIZE, width=SIZE, depth_channels=8, mixers=1, out_channels=8, out_rows=2)
+    return config.from_dict(
+        Recipe,
+        {
+            "network": config.to_dict(network),
+            "epochs": 3, "batches_per_epoch": 2, "places_per_batch": 6, "images_per_place": 3,
+            "workers": 0, "trainable_blocks": 2, "relational_weight": 0.1, "lr": 1e-3, **changes,
+        },
+    )  # fmt: skip
+
+
+def test_cache_keeps_what_training_needs(cache: Path, tmp_path: Path) -> None:
+    """Images, depth, positions and headings must survive the cache; a second call must not render the drive again."""
+    shards = load_shards(cache)
+    assert len(shards) == 6 and {s.condition for s in shards} == {"overcast", "night", "sun"}
+    assert shards[0].images.shape == (10, SIZE, SIZE, 3) and shards[0].depth.shape == (10, SIZE // 4, SIZE // 4)
+    assert np.allclose(shards[0].depth, 10) and np.allclose(shards[0].position[:, 0], 30 * np.arange(10))
+    assert np.allclose(shards[0].heading, 0)
+
+    class Broken(StripedDrive):
+        def __iter__(self):
+            raise AssertionError("read again")
+
+    cache_drive(Broken("town_1", "night", 0.4), cache, Preprocessing(SIZE, SIZE))
+    with pytest.raises(DriveError, match="no frame"):
+        cache_drive(StripedDrive("town_3", "empty", 1.0, frames=0), cache, Preprocessing(SIZE, SIZE))
+    with pytest.raises(DriveError, match="no cached drives"):
+        load_shards(tmp_path / "nothing")
+
+
+def test_places_join_drives_and_respect_heading(cache: Path) -> None:
+    """A place is the same spot seen the same way by several drives: the opposite direction is another place."""
+    shards = load_shards(cache, ["town_1"])
+    places = find_places(shards)
+    assert len(places) == 10 and all(len(place.members) == 3 for place in places)
+    turned = [
+        shards[0],
+        *(type(s)(s.world, s.name, s.images, s.depth, s.position, s.heading + np.pi) for s in shards[1:2]),
+    ]
+    assert find_places(turned) == []
+
+
+def test_batches_are_reproducible_and_never_contrast_neighbours(cache: Path) -> None:
+    """Exact resume needs batch i to depend on (seed, epoch, i) alone; near places must not be negatives."""
+    shards = load_shards(cache)
+    arguments = (shards, find_places(shards), Preprocessing(SIZE, SIZE), Augmentation(), 4, 8, 3)
+    batches = PlaceBatches(*arguments, min_distance_m=50.0)
+    first, again = batches[2], PlaceBatches(*arguments, min_distance_m=50.0)[2]
+    assert torch.equal(first["images"], again["images"]) and not torch.equal(first["images"], batches[3]["images"])
+    for number in range(4):
+        drawn = batches._draw_places(np.random.default_rng(number))
+        for i, a in enumerate(drawn):
+            assert all(a.world != b.world or np.linalg.norm(a.position - b.position) >= 50 for b in drawn[:i])
+    assert first["images"].shape == (24, 3, SIZE, SIZE) and first["labels"].tolist() == [i // 3 for i in range(24)]
+
+
+def test_augmentation_moves_depth_with_the_image() -> None:
+    """A depth map that stays behind when its image is warped would teach the decoder wrong edges."""
+    image, depth = np.zeros((64, 64, 3), np.uint8), np.full((16, 16), 20.0, np.float32)
+    image[:, 32:], depth[:, 8:] = 255, 5.0
+    still = dict.fromkeys(("colour", "gamma", "tint", "grey", "blur", "noise", "shadow", "occlusion"), 0.0)
+    for seed in range(5):
+        warped, warped_depth = augment(image, depth, Augmentation(viewpoint=0.1, **still), np.random.default_rng(seed))
+        bright = warped[2::4, 2::4, 0] > 127
+        known = warped_depth > 0
+        assert (bright == (warped_depth == 5.0))[known].mean() > 0.93
+    strong, _ = augment(image, depth, Augmentation(), np.random.default_rng(0))
+    assert strong.shape == image.shape and strong.dtype == np.uint8
+
+
+@pytest.mark.parametrize("loss", sorted(PLACE_LOSSES))
+@pytest.mark.parametrize("miner", ["none", *sorted(MINERS)])
+def test_every_loss_and_miner_gives_a_gradient(loss: str, miner: str) -> None:
+    """A recipe may name any pair of them: each must run and yield a finite number."""
+    torch.manual_seed(0)
+    descriptors = torch.nn.functional.normalize(torch.randn(12, 16), dim=1).requires_grad_()
+    value = PlaceLoss(loss, miner)(descriptors, torch.arange(12) // 3)
+    value.backward()
+    assert torch.isfinite(value)
+
+
+def test_losses_know_unknown_depth_and_teacher() -> None:
+    """Unknown pixels must not teach depth; descriptors with the teacher's similarities must cost nothing."""
+    depth = torch.tensor([[[0.0, 10.0]]])
+    assert depth_l1(torch.tensor([[[[0.9, 0.5]]]]), depth) == pytest.approx(0.0, abs=1e-6)
+    teacher = torch.nn.functional.normalize(torch.randn(8, 32), dim=1)
+    assert relational_loss(teacher, teacher, torch.zeros(8)) == pytest.approx(0.0, abs=1e-5)
+    with pytest.raises(ConfigError, match="contrastive"):
+        PlaceLoss("contrasting")
+
+
+def test_pca_start_spreads_descriptors(cache: Path) -> None:
+    """A useful start tells images apart: descriptors must be centred, not all alike as with random projections."""
+    torch.manual_seed(0)
+    network = DeMixVPR(tiny_recipe().network)
+    images = torch.randn(24, 3, SIZE, SIZE)
+    initialise_projections(network, [images])
+    with torch.inference_mode():
+        similarity = network.eval()(images)[0] @ network(images)[0].T
+    assert similarity[~torch.eye(24, dtype=torch.bool)].mean() < 0.2
+
+
+def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Path, tmp_path: Path) -> None:
+    """A run cut after two epochs and resumed must end with the very weights of one that was never cut."""
+    shards, held_out = load_shards(cache, ["town_1"]), load_shards(cache, ["town_2"])
+    train(tiny_recipe(), shards, held_out, tmp_path / "whole")
+    whole = Checkpoint.load(tmp_path / "whole" / "last.pt")
+    assert whole.recipe == tiny_recipe() and whole.epoch == 3 and "recall@1_night" in whole.scores[0]
+
+    class Cut(Exception):
+        pass
+
+    import vpr_ros.training.loop as loop
+
+    original, calls = loop.validate, []
+
+    def cut_in_third(*arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Cut
+        return original(*arguments, **keywords)
+
+    loop.validate = cut_in_third
+    try:
+        with pytest.raises(Cut):
+            train(tiny_recipe(), shards, held_out, tmp_path / "cut")
+    finally:
+        loop.validate = original
+    train(tiny_recipe(), shards, held_out, tmp_path / "cut")
+    resumed = Checkpoint.load(tmp_path / "cut" / "last.pt")
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError):
+        Checkpoint.load(tmp_path / "bad.pt")

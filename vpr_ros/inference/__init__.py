@@ -1,0 +1,1 @@
+"""Running a shipped network on the robot, without torch."""

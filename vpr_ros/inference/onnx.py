@@ -1,0 +1,49 @@
+"""ONNX Runtime, on the CPU or through CUDA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.inference.describer import Description, Manifest
+
+PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
+
+
+class OnnxDescriber:
+    """A Describer on ONNX Runtime. threads: for the work inside one image, 0 lets ONNX Runtime take all cores.
+
+    Raises ModelError where the model cannot be loaded or is not what its manifest says, MissingDependencyError without
+    ONNX Runtime.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingDependencyError("the onnx backend needs ONNX Runtime: pip install onnxruntime") from error
+        self.manifest = Manifest.load(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Between two images the threads sleep instead of burning the robot's cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=available)
+        except Exception as error:  # ONNX Runtime's own exceptions share no root
+            raise ModelError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        if "descriptor" not in self._outputs or self.manifest.depth != ("depth" in self._outputs):
+            raise ModelError(
+                f"{path} has outputs {', '.join(self._outputs)}, its manifest promises others: export the model again"
+            )
+        self._input = self._session.get_inputs()[0].name
+        self.backend = f"onnx ({PROVIDERS.get(self._session.get_providers()[0], 'CPU')})"
+
+    def describe(self, images: np.ndarray) -> Description:
+        """(B, 3, height, width) float32 -> Description."""
+        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
+        return Description(outputs["descriptor"], outputs.get("depth"))

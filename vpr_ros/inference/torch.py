@@ -1,0 +1,55 @@
+"""Torch, for checkpoints that are still being trained. The robot needs none of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
+
+
+class TorchDescriber:
+    """A Describer on a training checkpoint (.pt); its manifest is made from what the checkpoint holds.
+
+    threads: 0 leaves torch's own choice. Raises ModelError where the file is no checkpoint,
+    MissingDependencyError without torch.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        if path.suffix != ".pt":
+            raise ModelError(
+                f"the torch backend runs training checkpoints (.pt), not {path.name}: use the onnx backend"
+            )
+        try:
+            import torch
+
+            from vpr_ros.config import to_dict
+            from vpr_ros.training.checkpoint import Checkpoint
+            from vpr_ros.training.validate import network_preprocessing
+        except ImportError as error:
+            raise MissingDependencyError(
+                "the torch backend needs the training extra: pip install 'vpr_ros[train]'"
+            ) from error
+        if threads:
+            torch.set_num_threads(threads)
+        self._torch = torch
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        checkpoint = Checkpoint.load(path)
+        self._network = checkpoint.network.eval().to(self._device)
+        self.manifest = Manifest(
+            name=path.stem,
+            fingerprint=fingerprint_file(path),
+            dimension=checkpoint.recipe.network.dimension,
+            depth=True,
+            preprocessing=network_preprocessing(checkpoint.network),
+            training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
+        )
+        self.backend = f"torch ({self._device})"
+
+    def describe(self, images: np.ndarray) -> Description:
+        """(B, 3, height, width) float32 -> Description."""
+        with self._torch.inference_mode():
+            descriptors, depth = self._network(self._torch.from_numpy(images).to(self._device))
+        return Description(descriptors.cpu().numpy(), depth.cpu().numpy())

@@ -1,0 +1,74 @@
+"""Depth from one image, and features from that depth (Piasco et al., "Learning scene geometry").
+
+Depth passes between the two halves as *log depth* in 0..1: 0 is NEAR_M, 1 is FAR_M, so that an error of one
+metre weighs more close by.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NEAR_M = 1.0
+FAR_M = 100.0
+
+
+def metres_from_log_depth(log_depth: Tensor) -> Tensor:
+    """0..1 -> NEAR_M..FAR_M metres."""
+    return NEAR_M * torch.exp(log_depth * math.log(FAR_M / NEAR_M))
+
+
+def log_depth_from_metres(depth_m: Tensor) -> Tensor:
+    """Metres -> 0..1, clipped at both ends."""
+    return torch.log(depth_m.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class DepthDecoder(nn.Module):
+    """U-Net decoder: features at strides 4, 8, 16 -> log depth at stride 4.
+
+    Nearest upsampling and convolution where the paper has transposed convolutions: no checkerboard, and several
+    times faster on a CPU.
+    """
+
+    def __init__(self, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        stride4, stride8, stride16 = channels
+        self.bottom = nn.Sequential(_convolution(stride16, 128, 1), _convolution(128, 128))
+        self.skip8 = _convolution(stride8, 48, 1)
+        self.merge8 = _convolution(128 + 48, 64)
+        self.skip4 = _convolution(stride4, 32, 1)
+        self.merge4 = _convolution(64 + 32, 32)
+        self.head = nn.Conv2d(32, 1, 3, padding=1)
+
+    def forward(self, stride4: Tensor, stride8: Tensor, stride16: Tensor) -> Tensor:
+        """Features of an encoder -> (B, 1, H / 4, W / 4) log depth in 0..1."""
+        x = F.interpolate(self.bottom(stride16), scale_factor=2.0, mode="nearest")
+        x = self.merge8(torch.cat((x, self.skip8(stride8)), dim=1))
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = self.merge4(torch.cat((x, self.skip4(stride4)), dim=1))
+        return torch.sigmoid(self.head(x))
+
+
+class DepthEncoder(nn.Module):
+    """(B, 1, H / 4, W / 4) log depth -> (B, outputs, H / 16, W / 16). Narrow: a depth map says less than an image."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _convolution(1, 32, stride=2),
+            _convolution(32, 64),
+            _convolution(64, outputs, stride=2),
+            _convolution(outputs, outputs),
+        )
+
+    def forward(self, log_depth: Tensor) -> Tensor:
+        return self.layers(log_depth)

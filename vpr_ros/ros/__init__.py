@@ -1,0 +1,1 @@
+"""The ROS 2 node: convert, call the localiser, publish."""

@@ -1,0 +1,53 @@
+"""The answer as vpr_msgs/Matches on ~/matches: the places that look like the image, with their probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+
+from vpr_msgs.msg import Match, Matches  # type: ignore[attr-defined]
+from vpr_ros import records
+from vpr_ros.ros import convert
+from vpr_ros.ros.answer import Answer
+
+
+class TypedMatches:
+    """Publisher of ~/matches. Import this module only where the interface package is built."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._publisher = node.create_lifecycle_publisher(Matches, "~/matches", 10)
+
+    def publish(self, answer: Answer) -> None:
+        """Send the matches; nothing where the camera's place on the robot is unknown or nobody listens."""
+        if answer.T_camera_base is None or not self._publisher.get_subscription_count():
+            return
+        self._publisher.publish(matches_message(answer, answer.T_camera_base))
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Destroy the publisher."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+
+def matches_message(answer: Answer, T_camera_base: np.ndarray) -> Matches:
+    """An answer as one message, its places as poses of the base."""
+    return Matches(
+        header=answer.map_header,
+        matches=[_match_message(match, T_camera_base) for match in answer.estimate.matches],
+        off_map_probability=float(answer.estimate.off_map_probability),
+    )
+
+
+def _match_message(match: records.Match, T_camera_base: np.ndarray) -> Match:
+    T_map_base, covariance = convert.move_to_base(match.T_map_camera, match.covariance, T_camera_base)
+    return Match(
+        place_id=int(match.place_id),
+        drive=match.drive,
+        stamp=convert.time_message(match.stamp_ns),
+        similarity=float(match.similarity),
+        probability=float(match.probability),
+        pose=convert.pose_with_covariance(T_map_base, covariance),
+    )

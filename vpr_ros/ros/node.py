@@ -1,0 +1,262 @@
+"""The localizer node: a lifecycle node around ``Localizer``. Convert, call, publish."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from nav_msgs.srv import LoadMap
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from vpr_ros.errors import MapError, VprError
+from vpr_ros.localizer import Localizer
+from vpr_ros.ros import diagnostics, map_url, params, subscription_watch
+from vpr_ros.ros.adapters.answers_file import AnswersFile
+from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.adapters.standard import StandardOutputs
+from vpr_ros.ros.answer import Adapter
+from vpr_ros.ros.diagnostics import Condition
+from vpr_ros.ros.health import Health
+from vpr_ros.ros.pipeline import Arrival, Pipeline
+from vpr_ros.ros.worker import Worker
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class LocalizerNode(LifecycleNode):
+    """Images in, poses on the map out.
+
+    unconfigured -> (configure: map and network are loaded) -> inactive -> (activate: images are taken) -> active. Where
+    configure fails the node stays unconfigured, with the reason in the log and on /diagnostics.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("localizer", automatically_declare_parameters_from_overrides=True, **node_options)
+        params.declare(self)
+        self._params = params.NodeParams()
+        self._health = Health()
+        self._failure = ""
+        self._pipeline: Pipeline | None = None
+        self._standard: StandardOutputs | None = None
+        self._worker: Worker[Arrival] | None = None
+        self._images: Subscription | None = None
+        self._active_since = 0.0
+        self._silence = ""
+        self._diagnostics = self.create_publisher(diagnostics.DiagnosticArray, "/diagnostics", 10)
+        self.create_service(Trigger, "~/relocalize", self._relocalize)
+        self.create_service(LoadMap, "~/load_map", self._load_map)
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.add_on_set_parameters_callback(self._refuse_changes)
+
+    def start(self) -> None:
+        """Configure and activate, where the parameter autostart says so."""
+        if self.get_parameter("autostart").value and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, open map and network, create what is published."""
+        adapters: list[Adapter] = []
+        try:
+            self._params = params.read(self)
+            localizer = self._open(self._params.map)
+            self._standard = StandardOutputs(self)
+            adapters.append(self._standard)
+            adapters += self._optional_adapters()
+        except Exception as error:
+            for adapter in adapters:
+                adapter.close()
+            self._failure = str(error) if isinstance(error, VprError) else traceback.format_exc()
+            self.get_logger().error(f"configure failed: {self._failure}")
+            return FAILURE
+        self._failure = ""
+        self._health = Health()
+        self._pipeline = Pipeline(self, self._params, localizer, adapters, self._health)
+        self._show_map()
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take images."""
+        assert self._pipeline is not None
+        self._worker = Worker(self._pipeline.process, self._pipeline.failed, name="localizer")
+        reliability = ReliabilityPolicy[self._params.reliability.upper()]
+        qos = QoSProfile(depth=self._params.depth, reliability=reliability)
+        kind = CompressedImage if self._params.image_is_compressed else Image
+        # raw: an image that is dropped is never taken apart, and the others are in the worker's thread.
+        self._images = self.create_subscription(kind, self._params.image, self._take_image, qos, raw=True)
+        self._active_since = time.monotonic()
+        self.get_logger().info(f"localising on {self._params.map} with images from {self._images.topic_name}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no more images; map and network stay loaded."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of map and network."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop from whatever state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition threw: back to unconfigured."""
+        self._release()
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """Stop the worker, then destroy the node."""
+        self._stop()
+        super().destroy_node()
+
+    def _open(self, path: str) -> Localizer:
+        p = self._params
+        return Localizer.open(Path(path), model=p.model, backend=p.backend, config=p.localizer, threads=p.threads)
+
+    def _optional_adapters(self) -> list[Adapter]:
+        """What is published beside the standard messages."""
+        adapters: list[Adapter] = []
+        if self._params.publish_tf:
+            adapters.append(MapToOdom(self, self._params.transform_tolerance))
+        if self._params.answers_file:
+            adapters.append(AnswersFile(Path(self._params.answers_file)))
+        try:
+            from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("vpr_msgs"):
+                raise
+            self.get_logger().info("package vpr_msgs is not built: ~/matches is not published")
+        else:
+            adapters.append(TypedMatches(self))
+        return adapters
+
+    def _take_image(self, serialized: bytes) -> None:
+        self._health.image_arrived()
+        if self._worker is not None:
+            self._worker.offer(Arrival(serialized, time.monotonic_ns()))
+
+    def _stop(self) -> None:
+        if self._images is not None:
+            self.destroy_subscription(self._images)
+            self._images = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _release(self) -> None:
+        self._stop()
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+
+    def _show_map(self) -> None:
+        assert self._pipeline is not None and self._standard is not None
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._pipeline.map_frame)
+        self._standard.show_map(self._pipeline.localizer.places.positions, header)
+
+    def _relocalize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._pipeline is not None
+        response.message = "the past is forgotten" if response.success else "configure the node first: it has no map"
+        if self._pipeline is not None:
+            self._pipeline.forget()
+        return response
+
+    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        """Go on with another map; where it does not fit, with the one in use."""
+        response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
+        try:
+            if self._pipeline is None:
+                raise MapError("load_map: configure the node first")
+            path = map_url.path_of(request.map_url)
+            if not path.is_file():
+                response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
+            localizer = self._open(str(path))
+        except VprError as error:
+            if isinstance(error, MapError) and response.result != LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST:
+                response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
+            self.get_logger().error(f"{error}; the map in use stays")
+            return response
+        self._pipeline.forget(localizer)
+        self._show_map()
+        self.get_logger().info(f"localising on {path}")
+        response.result = LoadMap.Response.RESULT_SUCCESS
+        return response
+
+    def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
+        """Parameters are read by configure; a change that would do nothing is refused instead."""
+        ours = [name for name, _, _ in params.leaves()]
+        if self._pipeline is not None and any(change.name in ours for change in changes):
+            return SetParametersResult(successful=False, reason="parameters are read by configure: clean up first")
+        return SetParametersResult(successful=True)
+
+    def _report(self) -> None:
+        """Once a second: look whether images come, and publish /diagnostics."""
+        condition = self._condition()
+        values = {"state": self._state_machine.current_state[1]}
+        if self._pipeline is not None:
+            place_map, describer = self._pipeline.place_map, self._pipeline.localizer.describer
+            values |= {
+                "map": str(place_map.path),
+                "places": str(len(self._pipeline.localizer.places)),
+                "model": describer.manifest.name,
+                "backend": describer.backend,
+                "dropped (busy)": str(self._worker.dropped if self._worker else 0),
+                **self._health.figures(),
+            }
+        message = diagnostics.diagnostic_array(self.get_clock().now().to_msg(), self.get_name(), condition, values)
+        self._diagnostics.publish(message)
+
+    def _condition(self) -> Condition:
+        """How the node is, in one sentence."""
+        if self._failure:
+            return Condition(diagnostics.ERROR, self._failure)
+        if self._pipeline is None or self._images is None:
+            return Condition(diagnostics.OK, self._state_machine.current_state[1])
+        quiet_s = time.monotonic() - self._active_since
+        if (since_image := self._health.silence_s) is not None:
+            quiet_s = min(quiet_s, since_image)
+        if quiet_s >= self._params.image_timeout:
+            kind = subscription_watch.IMAGE_TYPES[self._params.image_is_compressed]
+            sentence = subscription_watch.silence(self, self._images, kind, quiet_s)
+            self.get_logger().warning(sentence, throttle_duration_sec=30.0)
+            return Condition(diagnostics.WARN, sentence)
+        if self._pipeline.trouble:
+            return Condition(diagnostics.WARN, self._pipeline.trouble)
+        return Condition(diagnostics.OK, self._health.last_answer)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until it is told to stop."""
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # rcl's own, for arguments it cannot parse; they share no public root
+        sys.exit(f"localize: {str(error).splitlines()[0]}; check the --ros-args (a list is all 1.0 or all 1)")
+    node = LocalizerNode()
+    try:
+        node.start()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The node's parameters: one frozen dataclass; ROS declarations, checks and the README's table all come from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vpr_ros.config import LocalizerConfig, from_dict, option, unknown_key
+from vpr_ros.errors import ConfigError
+from vpr_ros.inference.describer import BACKENDS
+
+Pose6 = tuple[float, float, float, float, float, float]
+# What rclpy itself declares on a node; everything else has to be a field of NodeParams.
+_RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
+_TYPES = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+    tuple: Parameter.Type.DOUBLE_ARRAY,
+}
+
+
+@dataclass(frozen=True)
+class NodeParams:
+    """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
+
+    map: str = option("", "map to localise on, a .vprmap file")
+    model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
+    backend: str = option("auto", "what runs the network", choices=BACKENDS)
+    threads: int = option(0, "CPU threads the network may use; 0: as many as there are cores", low=0, high=256)
+    autostart: bool = option(True, "configure and activate at start; false leaves that to a lifecycle manager")
+
+    image: str = option("image", "topic of the camera's images")
+    image_type: str = option(
+        "auto",
+        "message type of the image topic; auto: CompressedImage where the topic's name ends in 'compressed'",
+        choices=("auto", "Image", "CompressedImage"),
+    )
+    reliability: str = option(
+        "best_effort",
+        "QoS asked of the image's publisher; best_effort fits every one, reliable loses none of large raw images",
+        choices=("best_effort", "reliable"),
+    )
+    depth: int = option(5, "QoS history depth of the image subscription", "messages", low=1, high=1000)
+    image_timeout: float = option(5.0, "silence on the image topic before the node says why", "s", low=0.1, high=3600.0)
+
+    odom: str = option("", "topic of nav_msgs/Odometry; empty: motion is judged from time alone")
+    odom_gap: float = option(0.5, "odometry further from the image's stamp is not used", "s", low=0.0, high=10.0)
+
+    map_frame: str = option("", "frame_id of the poses published; empty: the frame kept in the map")
+    base_frame: str = option(
+        "base_link", "frame whose pose is published; empty: the camera's own (optical) frame, as named in the image"
+    )
+    camera_pose: Pose6 | None = option(  # noqa: RUF009
+        None,
+        "camera in base_frame as x y z roll pitch yaw: the URDF's camera_link (x forward, y left, z up), not the"
+        " optical frame; unset: taken from TF",
+        "m, rad",
+    )
+    publish_tf: bool = option(False, "broadcast map -> odom (needs odom)")
+    transform_tolerance: float = option(0.1, "how far it is dated ahead of the image", "s", low=0.0, high=10.0)
+
+    answers_file: str = option("", "file that every answer is appended to as a line of JSON; empty: none")
+
+    localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+
+    @property
+    def image_is_compressed(self) -> bool:
+        """Whether the image topic carries CompressedImage."""
+        if self.image_type == "auto":
+            return self.image.endswith("compressed")
+        return self.image_type == "CompressedImage"
+
+
+def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """(ROS name, field, type) of each parameter, nested configurations flattened with dots."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field, hint
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter with its description and range.
+
+    The node must have been made with ``automatically_declare_parameters_from_overrides``: so overrides of an unknown
+    name or of a type that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
+    """
+    for name, field, hint in leaves():
+        if node.has_parameter(name):
+            node.set_descriptor(name, _descriptor(field, hint, free_type=True))
+        elif field.default is None:
+            node.declare_parameter(name, _type(hint), _descriptor(field, hint))
+        else:
+            node.declare_parameter(name, field.default, _descriptor(field, hint))
+
+
+def read(node: Node) -> NodeParams:
+    """The node's parameters as they are now.
+
+    Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
+    """
+    known = [name for name, _, _ in leaves()]
+    data: dict[str, Any] = {}
+    declared = typing.cast(dict[str, Parameter], node.get_parameters_by_prefix(""))  # rclpy's own hint is wrong
+    for name, parameter in declared.items():
+        if name in _RCLPY_PARAMETERS or name.startswith("qos_overrides."):
+            continue
+        if name not in known:
+            raise unknown_key(name, known, "node parameters")
+        if parameter.value is not None:
+            *groups, leaf = name.split(".")
+            at = data
+            for group in groups:
+                at = at.setdefault(group, {})
+            value: Any = parameter.value
+            at[leaf] = value if isinstance(value, (bool, int, float, str)) else list(value)
+    params = from_dict(NodeParams, data, "node parameters")
+    if not params.map:
+        raise ConfigError("node parameters: no map given; set map:=FILE.vprmap (vpr map build makes one)")
+    if params.publish_tf and not params.odom:
+        raise ConfigError("node parameters: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+    return params
+
+
+def table() -> str:
+    """The parameters as a Markdown table, for the README."""
+    rows = ["| parameter | default | unit | range | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field, _ in leaves():
+        meta = field.metadata
+        limits = ", ".join(map(str, meta["choices"])) if meta["choices"] else ""
+        if meta["low"] is not None:
+            limits = f"{meta['low']:g} .. {meta['high']:g}"
+        default = "unset" if field.default is None else '""' if field.default == "" else str(field.default).lower()
+        default = str(field.default) if isinstance(field.default, str) and field.default else default
+        rows.append(f"| `{name}` | {default} | {meta['unit']} | {limits} | {meta['description']} |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(hint: Any) -> Parameter.Type:
+    """A field's type as a ROS parameter's."""
+    inner = next((a for a in typing.get_args(hint) if typing.get_origin(a) is tuple), hint)
+    return _TYPES[typing.get_origin(inner) or inner]
+
+
+def _descriptor(field: dataclasses.Field[Any], hint: Any, free_type: bool = False) -> ParameterDescriptor:
+    """A field's description, unit and range as ROS tools show them."""
+    meta = field.metadata
+    text = meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else "")
+    descriptor = ParameterDescriptor(description=text, dynamic_typing=free_type)
+    if meta["choices"]:
+        descriptor.additional_constraints = "one of: " + ", ".join(map(str, meta["choices"]))
+    if meta["low"] is not None and not free_type:
+        if hint is int:
+            descriptor.integer_range = [IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=0)]
+        elif hint is float:
+            limits = FloatingPointRange(from_value=float(meta["low"]), to_value=float(meta["high"]), step=0.0)
+            descriptor.floating_point_range = [limits]
+    return descriptor

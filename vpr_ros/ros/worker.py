@@ -1,0 +1,53 @@
+"""One thread that works on the newest item. Knows no ROS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Worker(Generic[T]):
+    """Runs ``work`` on the newest item offered; an item that waits when a newer one comes is dropped and counted.
+
+    work is called in the worker's own thread, never twice at once. on_error gets what it raises; the thread lives on.
+    """
+
+    def __init__(self, work: Callable[[T], None], on_error: Callable[[Exception], None], name: str = "worker") -> None:
+        self._work = work
+        self._on_error = on_error
+        self._waiting: T | None = None
+        self._stopping = False
+        self._changed = threading.Condition()
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def offer(self, item: T) -> None:
+        """Hand over an item; returns at once."""
+        with self._changed:
+            if self._waiting is not None:
+                self.dropped += 1
+            self._waiting = item
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Finish the item in hand, drop the waiting one, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                if self._stopping:
+                    return
+                item, self._waiting = self._waiting, None
+            try:
+                self._work(item)  # type: ignore[arg-type]
+            except Exception as error:  # the robot keeps its localiser whatever one image does to it
+                self._on_error(error)

@@ -1,0 +1,1 @@
+"""A town, its seasons and its cameras, rendered here and written as drives."""

@@ -1,0 +1,136 @@
+"""A procedural town: everything in it follows from its seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from vpr_ros.errors import ConfigError
+from vpr_ros.simulation import ground
+from vpr_ros.simulation.planting import TownBuilder
+from vpr_ros.simulation.routes import Route, find_loop, make_route, with_detour
+from vpr_ros.simulation.streets import Streets, make_streets
+from vpr_ros.simulation.style import TownStyle, make_style
+from vpr_ros.simulation.textures import TextureSet, make_textures
+from vpr_ros.simulation.traffic import Traffic, make_traffic
+
+CELL_M = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Quads sorted by the square of CELL_M they lie in, for drawing only what is near.
+
+    vertices: (4 N,) VERTEX. centres: (C, 2), heights: (C,), metres. ranges: (C, 2) first quad and number of quads.
+    """
+
+    vertices: np.ndarray
+    centres: np.ndarray
+    heights: np.ndarray
+    ranges: np.ndarray
+
+
+class Town:
+    """Streets, buildings, trees and all that stands still, about 500 m x 500 m round the origin, z up, ground at z = 0.
+
+    Equal seeds give equal towns, but for the lettering of signs, which OpenCV versions draw differently. seed; style,
+    streets, textures: see their classes. opaque, cutout: what stands, as Cells. lamps: (N, 3) metres. footprints:
+    (4, 2) metres of every building; heights: of their walls.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.style: TownStyle = make_style(np.random.default_rng([seed, 1]))
+        self.streets: Streets = make_streets(np.random.default_rng([seed, 2]))
+        self.textures: TextureSet = make_textures(seed)
+        builder = TownBuilder(self.streets, self.style, self.textures, np.random.default_rng([seed, 3]))
+        builder.build()
+        self.opaque = _cells(builder.mesh.opaque())
+        self.cutout = _cells(builder.mesh.cutout())
+        self.lamps = np.array(builder.lamps).reshape(-1, 3)
+        self.footprints, self.heights = builder.footprints, builder.heights
+        self._plazas, self._paths, self._cobbled, self._parks = (
+            builder.plazas,
+            builder.paths,
+            builder.cobbled,
+            builder.parks,
+        )
+
+    @property
+    def world(self) -> str:
+        """The name of the frame its poses live in."""
+        return f"town {self.seed}"
+
+    @cached_property
+    def ground(self) -> np.ndarray:
+        """(4096, 4096, 4) uint8, see ground.paint_ground."""
+        rng = np.random.default_rng([self.seed, 4])
+        return ground.paint_ground(self.streets, self._cobbled, self._plazas, self._paths, rng)
+
+    @cached_property
+    def field(self) -> np.ndarray:
+        """(1024, 1024, 4) float32, see ground.light_field."""
+        return ground.light_field(self.lamps, self.footprints, self.heights)
+
+    @cached_property
+    def _reference_and_detour(self) -> tuple[list[int], list[int]]:
+        rng = np.random.default_rng([self.seed, 5])
+        loops = [find_loop(self.streets, rng, 1150.0, 1900.0) for _ in range(12)]
+        best = max(((*with_detour(self.streets, loop), loop) for loop in loops), key=lambda found: found[1])
+        return best[2], best[0]
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Names to ask route() for; "random-<number>" goes on for ever."""
+        return "reference", "detour", "random-0"
+
+    def route(self, name: str = "reference", reverse: bool = False) -> Route:
+        """A loop by name: "reference", "detour" (the reference with a part far from it) or "random-<number>".
+
+        reverse: drive it the other way round, in the other lane. Raises ConfigError for another name.
+        """
+        if name in ("reference", "detour"):
+            crossings = self._reference_and_detour[name == "detour"]
+        elif name.startswith("random-") and name[7:].isdigit():
+            crossings = find_loop(self.streets, np.random.default_rng([self.seed, 6, int(name[7:])]), 900.0, 2400.0)
+        else:
+            raise ConfigError(f"a town has no route '{name}': use reference, detour or random-<number>")
+        if reverse:
+            crossings = crossings[::-1]
+        return make_route(self.streets, name, crossings, self.style.left_hand_traffic)
+
+    def traffic(self, seed: int) -> Traffic:
+        """Vehicles and people of one drive."""
+        return make_traffic(self.streets, self.textures, self.style.left_hand_traffic, seed)
+
+    def plan_picture(self) -> dict[str, list[np.ndarray]]:
+        """The town from above, metres: roads and pavements as (N, 2) polygons, buildings as (4, 2), parks as (4, 2)."""
+        streets = self.streets.streets
+        return {
+            "pavements": [_band(street.line, street.corridor_m) for street in streets],
+            "roads": [_band(street.line, street.road_m / 2) for street in streets],
+            "buildings": list(self.footprints),
+            "parks": list(self._parks),
+        }
+
+
+def _band(line: np.ndarray, half_m: float) -> np.ndarray:
+    tangent = np.gradient(line, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    return np.concatenate([line + half_m * normal, (line - half_m * normal)[::-1]])
+
+
+def _cells(vertices: np.ndarray) -> Cells:
+    corners = vertices["position"].reshape(-1, 4, 3)
+    cell = np.floor(corners[..., :2].mean(1) / CELL_M).astype(int)
+    keys, inverse = np.unique(cell, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    order = np.argsort(inverse, kind="stable")
+    counts = np.bincount(inverse, minlength=len(keys))
+    heights = np.zeros(len(keys))
+    np.maximum.at(heights, inverse, corners[..., 2].max(1))
+    ranges = np.stack([np.cumsum(counts) - counts, counts], 1)
+    return Cells(vertices.reshape(-1, 4)[order].reshape(-1), (keys + 0.5) * CELL_M, heights, ranges)

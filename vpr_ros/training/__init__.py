@@ -1,0 +1,1 @@
+"""Training the networks from drives of any kind."""

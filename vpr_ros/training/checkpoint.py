@@ -1,0 +1,47 @@
+"""A network together with how it came to be."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpr_ros.config import from_dict, to_dict
+from vpr_ros.errors import ModelError
+from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.training.recipe import Recipe
+
+
+@dataclass
+class Checkpoint:
+    """epoch: epochs done. scores: losses and validation of each. state: optimiser, schedule and RNG, to resume."""
+
+    recipe: Recipe
+    network: DeMixVPR
+    epoch: int
+    scores: list[dict[str, float]]
+    state: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole or not at all."""
+        part = path.with_suffix(".part")
+        content = {"recipe": to_dict(self.recipe), "network": self.network.state_dict(), "epoch": self.epoch}
+        torch.save({**content, "scores": self.scores, "state": self.state}, part)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Rebuild the network from the recipe inside. Raises ModelError where the file is missing or none."""
+        if not path.is_file():
+            raise ModelError(f"no checkpoint at {path}")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            recipe = from_dict(Recipe, content["recipe"], str(path))
+            network = DeMixVPR(recipe.network)
+            network.load_state_dict(content["network"])
+        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
+            raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error
+        return cls(recipe, network, content["epoch"], content["scores"], content["state"])

@@ -1,0 +1,222 @@
+"""From drives to batches: cache each drive at the network's size, find places seen by several drives, draw batches.
+
+A cache is a folder ``<cache>/<world>/<drive>/`` of memory-mapped arrays: ``images.npy`` (N, H, W, 3) uint8,
+``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown), ``poses.npz`` with ``position`` (N, 3) metres and
+``heading`` (N,) radians. A drive's folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from vpr_ros import geometry
+from vpr_ros.drives.drive import Drive, sample
+from vpr_ros.errors import DriveError
+from vpr_ros.image import Preprocessing, normalise, resize
+from vpr_ros.records import DriveFrame
+from vpr_ros.training.augment import Augmentation, augment
+
+DEPTH_STRIDE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """One cached drive. condition: what tells its look from the other drives' ("sun"): the last word of its name."""
+
+    world: str
+    name: str
+    images: np.ndarray
+    depth: np.ndarray
+    position: np.ndarray
+    heading: np.ndarray
+
+    @property
+    def condition(self) -> str:
+        return self.name.replace("-", "_").split("_")[-1]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+def cache_drive(drive: Drive, cache: Path, preprocessing: Preprocessing, every_m: float = 5.0) -> Path:
+    """Write one drive into a cache and return its folder; one that is there already is kept.
+
+    Frames without a true pose are left out; frames without depth get zeros. Raises DriveError where none is left.
+    """
+    folder = cache / _file_name(drive.world) / _file_name(drive.name)
+    if folder.is_dir():
+        return folder
+    frames = [frame for frame in sample(drive, every_m) if frame.T_map_camera is not None]
+    if not frames:
+        raise DriveError(f"drive {drive.name} has no frame with a true pose: training needs positions")
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    height, width = preprocessing.height, preprocessing.width
+    images = np.lib.format.open_memmap(part / "images.npy", "w+", np.uint8, (len(frames), height, width, 3))
+    depth_shape = (len(frames), height // DEPTH_STRIDE, width // DEPTH_STRIDE)
+    depth = np.lib.format.open_memmap(part / "depth.npy", "w+", np.float16, depth_shape)
+    for row, frame in enumerate(frames):
+        images[row] = resize(frame.read(), preprocessing)
+        depth[row] = _small_depth(frame, depth_shape[1], depth_shape[2])
+    T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
+    np.savez(part / "poses.npz", position=T[:, :3, 3], heading=geometry.heading(T))
+    images.flush()
+    depth.flush()
+    part.rename(folder)
+    return folder
+
+
+def _small_depth(frame: DriveFrame, height: int, width: int) -> np.ndarray:
+    """Depth at the decoder's size by picking pixels: an average of two surfaces is a third one that is not there."""
+    if frame.read_depth is None:
+        return np.zeros((height, width), np.float16)
+    depth = frame.read_depth()
+    rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(int)
+    return depth[np.ix_(rows, columns)].astype(np.float16)
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+
+
+def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]:
+    """Open a cache, all of it or some worlds. Raises DriveError where there is nothing."""
+    shards = []
+    for poses_path in sorted(cache.glob("*/*/poses.npz")):
+        folder = poses_path.parent
+        if folder.name.endswith(".part") or (worlds is not None and folder.parent.name not in worlds):
+            continue
+        with np.load(poses_path) as poses:
+            position, heading = poses["position"], poses["heading"]
+        images, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "depth"))
+        shards.append(Shard(folder.parent.name, folder.name, images, depth, position, heading))
+    if not shards:
+        raise DriveError(f"no cached drives in {cache}: cache some drives for training first")
+    return shards
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Frames of one world taken a few metres apart looking the same way. members: (shard, row) pairs."""
+
+    world: str
+    position: np.ndarray
+    members: tuple[tuple[int, int], ...]
+
+
+def find_places(
+    shards: Sequence[Shard], spacing_m: float = 5.0, radius_m: float = 3.0, max_turn_rad: float = np.pi / 6
+) -> list[Place]:
+    """Group the frames of every world into places seen by at least two drives.
+
+    Anchors are frames at least spacing_m from every earlier anchor that looks the same way; members lie within
+    radius_m and max_turn_rad of the anchor.
+    """
+    places = []
+    for world in sorted({shard.world for shard in shards}):
+        numbers = [number for number, shard in enumerate(shards) if shard.world == world]
+        rows = [(number, row) for number in numbers for row in range(len(shards[number]))]
+        position = np.concatenate([shards[number].position for number in numbers])
+        heading = np.concatenate([shards[number].heading for number in numbers])
+        taken = np.zeros(len(rows), bool)
+        for anchor in range(len(rows)):
+            if taken[anchor]:
+                continue
+            distance = np.linalg.norm(position - position[anchor], axis=1)
+            alike = np.abs(geometry.wrap_angle(heading - heading[anchor])) <= max_turn_rad
+            taken |= alike & (distance < spacing_m)
+            members = tuple(rows[i] for i in np.flatnonzero(alike & (distance <= radius_m)))
+            if len({number for number, _ in members}) > 1:
+                places.append(Place(world, position[anchor], members))
+    return places
+
+
+class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
+    """Batch number i of an epoch: places x images, drawn from (seed, epoch, i) alone, so that a run resumes exactly.
+
+    The places of a batch come from few worlds, so that negatives look alike, and no two of them lie within
+    min_distance_m in one world, so that no place is taught to differ from its neighbour.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        places: Sequence[Place],
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        batches: int,
+        places_per_batch: int = 24,
+        images_per_place: int = 4,
+        worlds_per_batch: int = 2,
+        min_distance_m: float = 25.0,
+        seed: int = 0,
+    ) -> None:
+        self.shards, self.places, self.preprocessing, self.augmentation = shards, places, preprocessing, augmentation
+        self.batches, self.places_per_batch, self.images_per_place = batches, places_per_batch, images_per_place
+        self.worlds_per_batch, self.min_distance_m, self.seed = worlds_per_batch, min_distance_m, seed
+        self.epoch = 0
+        self._by_world: dict[str, list[Place]] = {}
+        for place in places:
+            self._by_world.setdefault(place.world, []).append(place)
+        if not places:
+            raise DriveError("no place is seen by two drives: training needs drives of the same streets")
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        """images (P*K, 3, H, W) float32, depth (P*K, h, w) float32 metres, labels (P*K,), drives (P*K,) shards."""
+        rng = np.random.default_rng((self.seed, self.epoch, number))
+        images, depths, labels, drives = [], [], [], []
+        for label, place in enumerate(self._draw_places(rng)):
+            for shard_number, row in self._draw_members(place, rng):
+                shard = self.shards[shard_number]
+                image, depth = augment(shard.images[row], shard.depth[row], self.augmentation, rng)
+                images.append(normalise(image, self.preprocessing))
+                depths.append(depth)
+                labels.append(label)
+                drives.append(shard_number)
+        return {
+            "images": torch.from_numpy(np.stack(images)),
+            "depth": torch.from_numpy(np.stack(depths).astype(np.float32)),
+            "labels": torch.tensor(labels),
+            "drives": torch.tensor(drives),
+        }
+
+    def _draw_places(self, rng: np.random.Generator) -> list[Place]:
+        """Places of a few random worlds, apart from each other; more worlds where the first ones are too small."""
+        chosen: list[Place] = []
+        worlds = list(self._by_world)
+        share = -(-self.places_per_batch // self.worlds_per_batch)
+        for world_number in rng.permutation(len(worlds)):
+            places = self._by_world[worlds[world_number]]
+            here: list[Place] = []
+            for place_number in rng.permutation(len(places)):
+                place = places[place_number]
+                if all(np.linalg.norm(place.position - other.position) >= self.min_distance_m for other in here):
+                    here.append(place)
+                if len(here) == share or len(chosen) + len(here) == self.places_per_batch:
+                    break
+            chosen += here
+            if len(chosen) == self.places_per_batch:
+                break
+        return chosen
+
+    def _draw_members(self, place: Place, rng: np.random.Generator) -> Iterable[tuple[int, int]]:
+        """Frames of as many different drives as there are, then again from the start."""
+        order = [place.members[i] for i in rng.permutation(len(place.members))]
+        first_of_drive: dict[int, tuple[int, int]] = {}
+        for member in order:
+            first_of_drive.setdefault(member[0], member)
+        rest = [member for member in order if first_of_drive[member[0]] is not member]
+        ranked = [*first_of_drive.values(), *rest]
+        return [ranked[i % len(ranked)] for i in range(self.images_per_place)]

@@ -1,0 +1,86 @@
+"""What training minimises. Place losses and miners come from pytorch-metric-learning, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_metric_learning import distances, losses, miners
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vpr_ros.errors import ConfigError
+from vpr_ros.network.depth import FAR_M, log_depth_from_metres
+
+# The constants of DeMixVPR's experiments. Descriptors have unit length, so L2 distances lie in 0..2.
+PLACE_LOSSES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "angular": (losses.AngularLoss, {}),
+    "circle": (losses.CircleLoss, {"m": 0.4, "gamma": 80}),
+    "contrastive": (losses.ContrastiveLoss, {"pos_margin": 0.0, "neg_margin": 1.0}),
+    "fast_ap": (losses.FastAPLoss, {"num_bins": 30}),
+    "multi_similarity": (losses.MultiSimilarityLoss, {"alpha": 1.0, "beta": 50.0, "base": 0.0}),
+    "sup_con": (losses.SupConLoss, {"temperature": 0.07}),
+    "triplet_margin": (losses.TripletMarginLoss, {"margin": 0.1}),
+}
+MINERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "batch_hard": (miners.BatchHardMiner, {}),
+    "distance_weighted": (miners.DistanceWeightedMiner, {}),
+    "multi_similarity": (miners.MultiSimilarityMiner, {"epsilon": 0.1}),
+    "pair_margin": (
+        miners.PairMarginMiner,
+        {"pos_margin": 0.7, "neg_margin": 0.3, "distance": distances.CosineSimilarity()},
+    ),
+    "triplet_margin": (miners.TripletMarginMiner, {"margin": 0.1}),
+}
+
+
+class PlaceLoss(nn.Module):
+    """A loss of pytorch-metric-learning on the pairs or triplets its miner picks. miner "none" takes all."""
+
+    def __init__(self, loss: str = "contrastive", miner: str = "batch_hard") -> None:
+        super().__init__()
+        for kind, name, known in (("loss", loss, list(PLACE_LOSSES)), ("miner", miner, [*MINERS, "none"])):
+            if name not in known:
+                raise ConfigError(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")
+        loss_type, constants = PLACE_LOSSES[loss]
+        self.loss = loss_type(**constants)
+        self.miner = None
+        if miner != "none":
+            miner_type, constants = MINERS[miner]
+            self.miner = miner_type(**constants)
+
+    def forward(self, descriptors: Tensor, labels: Tensor) -> Tensor:
+        """(B, D) descriptors of unit length, (B,) numbers of the places they show -> scalar."""
+        return self.loss(descriptors, labels, self.miner(descriptors, labels) if self.miner else None)
+
+
+def depth_l1(log_depth: Tensor, depth_m: Tensor) -> Tensor:
+    """Mean L1 of log depth over pixels whose depth is known and at most FAR_M.
+
+    log_depth: (B, 1, h, w) in 0..1, depth_m: (B, h, w) metres, 0 unknown. Piasco et al. take L1 of metres / 100; the
+    logarithm makes an error of a tenth cost the same near and far.
+    """
+    known = (depth_m > 0) & (depth_m <= FAR_M)
+    error = (log_depth.float().squeeze(1) - log_depth_from_metres(depth_m)).abs()
+    return (error * known).sum() / known.sum().clamp(min=1)
+
+
+def grid_descriptor(features: Tensor, grid: int = 7) -> Tensor:
+    """(B, C, h, w) -> (B, C * grid * grid) averages over a grid, cells and whole of unit length."""
+    cells = F.normalize(F.adaptive_avg_pool2d(features.float(), grid), dim=1)
+    return cells.flatten(1) / grid
+
+
+def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Tensor:
+    """Keep the teacher's similarities between images of one drive, up to one scale and offset for the batch.
+
+    descriptors: (B, D), teacher: (B, E), both of unit length; drives: (B,) numbers. Images of one drive share their
+    light and weather, so what the teacher says about them is about places, and holds for real images too.
+    """
+    pairs = torch.triu(drives[:, None] == drives[None, :], diagonal=1)
+    if int(pairs.sum()) < 3:
+        return descriptors.sum() * 0
+    student = (descriptors @ descriptors.T)[pairs]
+    target = (teacher @ teacher.T)[pairs]
+    student, target = student - student.mean(), target - target.mean()
+    return 1 - F.cosine_similarity(student, target, dim=0)

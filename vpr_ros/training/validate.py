@@ -1,0 +1,72 @@
+"""How well a network recognises places in cached drives it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from vpr_ros.image import Preprocessing, normalise
+from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.training.datasets import Shard
+
+BATCH = 32
+
+
+def network_preprocessing(network: DeMixVPR) -> Preprocessing:
+    """The network's input size with its backbone's mean and std."""
+    own = network.backbone.preprocessing
+    return Preprocessing(network.config.height, network.config.width, own.mean, own.std)
+
+
+def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
+    """bfloat16 arithmetic where asked for."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
+
+
+@torch.no_grad()
+def describe_shard(network: DeMixVPR, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
+    """(N, D) float32 descriptors of a cached drive. Leaves the network in eval mode."""
+    network.eval()
+    preprocessing, out = network_preprocessing(network), []
+    for start in range(0, len(shard), BATCH):
+        images = np.stack([normalise(image, preprocessing) for image in shard.images[start : start + BATCH]])
+        with autocast(bf16, device):
+            descriptors, _ = network(torch.from_numpy(images).to(device))
+        out.append(descriptors.float().cpu().numpy())
+    return np.concatenate(out)
+
+
+def validate(
+    network: DeMixVPR,
+    shards: Sequence[Shard],
+    reference_condition: str,
+    bf16: bool = False,
+    device: str = "cpu",
+    tolerance_m: float = 25.0,
+) -> dict[str, float]:
+    """Recall@1 by condition, and its mean: is a query's most similar reference frame within the tolerance?
+
+    Every drive is searched in the reference drive of its world (the first, where none has the condition); a query with
+    no reference frame within the tolerance is left out.
+    """
+    right: dict[str, list[bool]] = {}
+    for world in sorted({shard.world for shard in shards}):
+        drives = [shard for shard in shards if shard.world == world]
+        reference = next((s for s in drives if s.condition == reference_condition), drives[0])
+        database = describe_shard(network, reference, bf16, device)
+        for query in drives:
+            if query is reference:
+                continue
+            similarity = describe_shard(network, query, bf16, device) @ database.T
+            distance = np.linalg.norm(query.position[:, None] - reference.position[None], axis=2)
+            found = distance[np.arange(len(query)), similarity.argmax(1)] < tolerance_m
+            right.setdefault(query.condition, []).extend(found[distance.min(1) < tolerance_m].tolist())
+    scores = {
+        f"recall@1_{condition}": float(np.mean(answers)) for condition, answers in sorted(right.items()) if answers
+    }
+    return {**scores, "mean": float(np.mean(list(scores.values()))) if scores else math.nan}
