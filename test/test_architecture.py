@@ -16,14 +16,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import the rooms on its line and those below it, besides itself.
 LAYERS = [
     {"records", "errors", "config", "geometry", "image", "image_messages"},
-    {"drives", "retrieval", "network", "inference", "simulation"},
-    {"localizer", "map_builder", "calibrator", "training", "export"},
+    {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
+    {"localizer", "map_builder", "calibrator"},
     {"evaluation"},
     {"cli", "ros", "demo"},
 ]
 ONLY_IN = {
     "rclpy": {"ros", "demo"},
-    "torch": {"network", "training", "export", "inference/torch.py"},
+    "torch": {"network", "training", "export.py", "inference/torch.py"},
     "faiss": {"retrieval/index.py"},
     "tensorrt": {"inference/tensorrt.py"},
     "tensorrt_rtx": {"inference/tensorrt.py"},

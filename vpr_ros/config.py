@@ -85,8 +85,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _typed(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(inner) == len(value):
-            return tuple(_typed(kind, item, where) for kind, item in zip(inner, value, strict=True))
+        if len(inner) != len(value):
+            raise ConfigError(f"{where} is {value!r}; expected {len(inner)} numbers")
+        return tuple(_typed(kind, item, where) for kind, item in zip(inner, value, strict=True))
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif hint is Any or (isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool))):

@@ -40,9 +40,12 @@ def resize(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 def normalise(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(height, width, 3) uint8 of the network's size -> (3, height, width) float32."""
-    mean = np.asarray(preprocessing.mean, np.float32)
-    scale = 1 / np.asarray(preprocessing.std, np.float32)
-    return np.ascontiguousarray(((image_rgb - mean) * scale).transpose(2, 0, 1), dtype=np.float32)
+    import cv2
+
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    table = (levels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    planes = [cv2.LUT(plane, table[:, k]) for k, plane in enumerate(cv2.split(image_rgb))]
+    return np.stack(planes)
 
 
 def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The launch file: every argument described, and what is given reaches the node. Needs ROS 2's launch, which no wheel has."""
+"""The launch file: every argument described and known to the node. Needs ROS 2's launch, which no wheel has."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,12 @@ def simulate(
     motion = Motion(every_m=every, length_m=length)
     output.mkdir(parents=True, exist_ok=True)
     for number, chosen in enumerate(conditions):
-        others = {"name": chosen.name, "seed": drive_seed + number, "motion": motion, "reverse": reverse}
+        others: dict[str, Any] = {
+            "name": chosen.name,
+            "seed": drive_seed + number,
+            "motion": motion,
+            "reverse": reverse,
+        }
         drive = SimulatedDrive(town, chosen, route, renderer=renderer, **others)
         with progress_bar(f"rendering {drive.name}") as progress:
             if format_ is Format.bag:

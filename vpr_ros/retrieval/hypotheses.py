@@ -12,7 +12,7 @@ from vpr_ros.retrieval.temporal import Belief
 
 _HEADING_OF_ONE = np.radians(60.0)  # places of one hypothesis look the same way
 _SEEDS = 20  # clusters looked for: the probabilities of the first few need the next ones' too
-_BACKGROUND = 1e-4  # belief below this belongs to no cluster
+_BACKGROUND = 1e-3  # belief below this belongs to no cluster
 
 
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -35,12 +35,9 @@ def cluster(
     members_of, masses = _clusters(belief.places, places, radius)
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)
     probabilities = calibration.soften(np.array([*masses, belief.off_map, rest]))
-    found = [
-        _hypothesis(members, belief, places, calibration, float(probability))
-        for members, probability in zip(members_of, probabilities, strict=False)
-    ]
-    found.sort(key=lambda hypothesis: -hypothesis.probability)
-    return tuple(found[:count]), float(probabilities[len(masses)])
+    best = np.argsort(-probabilities[: len(masses)], kind="stable")[:count]
+    found = [_hypothesis(members_of[k], belief, places, calibration, float(probabilities[k])) for k in best]
+    return tuple(found), float(probabilities[len(masses)])
 
 
 def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:

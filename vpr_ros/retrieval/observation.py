@@ -26,7 +26,9 @@ class ObservationModel:
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:
         """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,)."""
-        median, low = np.quantile(self._background @ descriptor, (0.5, 0.16))
+        count = len(self._background)
+        ranks = [int(0.16 * (count - 1)), int(0.5 * (count - 1))]
+        low, median = np.partition(self._background @ descriptor, ranks)[ranks]
         return (similarities - median) / max(median - low, _SMALLEST_SPREAD)
 
     def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:

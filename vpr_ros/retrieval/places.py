@@ -61,27 +61,36 @@ class Neighbours:
         self._radius = radius
         cells = np.floor(positions[:, :2] / radius).astype(np.int64)
         self._rows: dict[tuple[int, int], np.ndarray] = {}
+        self._joined: dict[tuple[int, int], np.ndarray] = {}
         order = np.lexsort((cells[:, 1], cells[:, 0]))
         starts = np.flatnonzero(np.any(np.diff(cells[order], axis=0), axis=1)) + 1
         for rows in np.split(order, starts) if len(order) else []:
             self._rows[int(cells[rows[0], 0]), int(cells[rows[0], 1])] = rows
 
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs of a point and a place within the radius of it: (M, 3) metres -> point rows, place rows,
-        distances (P,).
+        """Pairs of a point and a place within the radius of it.
+
+        points: (M, 3) metres. Returns rows of points, rows of places and distances, (P,) each.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for row, (x, y) in enumerate(np.floor(points[:, :2] / self._radius).astype(np.int64).tolist()):
             groups.setdefault((x, y), []).append(row)
         of_point, of_place = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for (x, y), members in groups.items():
-            around = [self._rows.get((x + i, y + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-            places = [rows for rows in around if rows is not None]
-            if places:
-                nearby = np.concatenate(places)
-                of_point.append(np.repeat(members, len(nearby)))
-                of_place.append(np.tile(nearby, len(members)))
+        for cell, members in groups.items():
+            nearby = self._around(cell)
+            of_point.append(np.repeat(members, len(nearby)))
+            of_place.append(np.tile(nearby, len(members)))
         point_rows, place_rows = np.concatenate(of_point), np.concatenate(of_place)
-        distances = np.linalg.norm(points[point_rows, :2] - self._positions[place_rows, :2], axis=1)
+        dx, dy = (points[point_rows, :2] - self._positions[place_rows, :2]).T
+        distances = np.sqrt(dx * dx + dy * dy)
         keep = distances <= self._radius
         return point_rows[keep], place_rows[keep], distances[keep]
+
+    def _around(self, cell: tuple[int, int]) -> np.ndarray:
+        """Rows of the places in a cell and the eight round it, looked up once."""
+        if cell not in self._joined:
+            x, y = cell
+            found = [self._rows.get((x + i, y + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            there = [rows for rows in found if rows is not None]
+            self._joined[cell] = np.concatenate(there) if there else np.zeros(0, np.int64)
+        return self._joined[cell]

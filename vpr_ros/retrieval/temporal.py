@@ -15,7 +15,7 @@ from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.places import Neighbours, Places
 
 _SIGMA_HEADING = np.radians(35.0)  # places of one turn differ this much from one to the next
-_TINY = 1e-6  # belief below this is not moved: it is background, not a position
+_TINY = 1e-4  # belief below this is not moved: it is background, not a position
 _ENTRANCE = 3.0  # times likelier that the map is entered where odometry says it is than elsewhere
 _MOST_MOVED = 1000  # places moved in one step, so that the step costs the same in a map of any size
 

@@ -210,6 +210,7 @@ class LocalizerNode(LifecycleNode):
         condition = self._condition()
         values = {"state": self._state_machine.current_state[1]}
         if self._pipeline is not None:
+            self._pipeline.tend()
             place_map, describer = self._pipeline.place_map, self._pipeline.localizer.describer
             values |= {
                 "map": str(place_map.path),

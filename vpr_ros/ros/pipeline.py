@@ -27,6 +27,8 @@ from vpr_ros.ros.odometry import OdometryTrack
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.tf import CameraMount
 
+_PATIENCE_S = 2.0  # for a transform that is missing, before the log says so
+
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
@@ -54,6 +56,8 @@ class Pipeline:
         self._using = threading.Lock()  # the localiser, by one thread at a time
         self._last_stamp_ns: int | None = None
         self._traceback_shown = False
+        self._trouble_since_s = 0.0
+        self._trouble_logged = False
 
     @property
     def place_map(self) -> PlaceMap:
@@ -101,6 +105,10 @@ class Pipeline:
             self.localizer.reset()
             for adapter in self._adapters:
                 adapter.forget()
+
+    def tend(self) -> None:
+        """What wants doing now and then, in the executor's thread."""
+        self._mount.tend()
 
     def close(self) -> None:
         """Destroy subscriptions and publishers. Stop the worker first."""
@@ -153,11 +161,17 @@ class Pipeline:
         return odometry.T_odom_child @ T_child_camera, odometry.odom_frame
 
     def _report(self, trouble: str) -> None:
-        """Log a trouble once, and its end."""
+        """Log a trouble that lasts, once, and its end. At first TF may only be a little late."""
+        now_s = time.monotonic()
         if trouble != self.trouble:
-            logger = self._node.get_logger()
-            logger.error(trouble) if trouble else logger.info("the camera's place on the robot is known now")
+            self._trouble_since_s = now_s
+            if self._trouble_logged:
+                self._node.get_logger().info("the camera's place on the robot is known now")
+            self._trouble_logged = False
         self.trouble = trouble
+        if trouble and not self._trouble_logged and now_s - self._trouble_since_s > _PATIENCE_S:
+            self._node.get_logger().error(trouble)
+            self._trouble_logged = True
 
 
 def in_words(estimate: Estimate) -> str:

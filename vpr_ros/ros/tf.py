@@ -5,6 +5,7 @@ A buffer of its own because tf2_ros does not exist outside a full ROS installati
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import numpy as np
@@ -76,7 +77,7 @@ class TransformBuffer:
 class CameraMount:
     """Where the camera sits on the robot: a parameter's word, or TF's. Never a guess.
 
-    listens: whether transforms come in; False where the parameter says everything or the message package is missing.
+    /tf, which costs a Python process dearly, is listened to only while something asked for may move.
     """
 
     def __init__(self, node: Node, params: NodeParams) -> None:
@@ -84,8 +85,9 @@ class CameraMount:
         self._buffer = TransformBuffer()
         self._T_base_camera: np.ndarray | None = None
         self._node = node
-        self._subscriptions: list[Subscription] = []
-        self.listens = False
+        self._static_listener: Subscription | None = None
+        self._moving_listener: Subscription | None = None
+        self._asked_is_static: dict[tuple[str, str], bool] = {}
         if params.camera_pose is not None:
             x, y, z, *rpy = params.camera_pose
             T_base_link = geometry.transform(geometry.matrix_from_rpy(*rpy), np.array([x, y, z]))
@@ -117,7 +119,7 @@ class CameraMount:
         """What to say where ``camera_in_base`` has no answer."""
         if not camera_frame:
             return "images carry no frame_id, so TF cannot tell where the camera is; set camera_pose"
-        source = "TF" if self.listens else "TF (package tf2_msgs is not installed)"
+        source = "TF" if self._static_listener else "TF (package tf2_msgs is not installed)"
         return (
             f"no transform {self._base_frame} -> {camera_frame} in {source}, so no pose is published; publish it,"
             " set camera_pose, or set base_frame to '' for the camera's own pose"
@@ -125,32 +127,43 @@ class CameraMount:
 
     def close(self) -> None:
         """Stop listening."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        for listener in (self._static_listener, self._moving_listener):
+            if listener is not None:
+                self._node.destroy_subscription(listener)
+        self._static_listener = self._moving_listener = None
+
+    def tend(self) -> None:
+        """Listen to /tf, or stop, as what has been asked for demands. Call now and then, in the executor's thread."""
+        if self._static_listener is None:
+            return
+        settled = bool(self._asked_is_static) and all(self._asked_is_static.values())
+        if settled and self._moving_listener is not None:
+            self._node.destroy_subscription(self._moving_listener)
+            self._moving_listener = None
+        elif not settled and self._moving_listener is None:
+            self._moving_listener = self._subscribe("/tf", QoSProfile(depth=100), static=False)
 
     def _transform(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:
         if target == source and target:
             return np.eye(4)
-        found = self._buffer.lookup(target, source, stamp_ns)
-        return None if found is None else found[0]
+        T, static = self._buffer.lookup(target, source, stamp_ns) or (None, False)
+        self._asked_is_static[target, source] = static
+        return T
 
     def _listen(self) -> None:
-        try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError:
-            return
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for topic, qos, static in (("/tf_static", latched, True), ("/tf", QoSProfile(depth=100), False)):
+        with contextlib.suppress(ImportError):  # ``missing`` says so where it matters
+            self._static_listener = self._subscribe("/tf_static", latched, static=True)
+        self.tend()
 
-            def store(message: TFMessage, static: bool = static) -> None:
-                for stamped in message.transforms:
-                    T = convert.matrix_from_transform(stamped.transform)
-                    if T is not None:
-                        stamp_ns = convert.stamp_ns(stamped.header.stamp)
-                        self._buffer.add(
-                            stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/"), stamp_ns, T, static
-                        )
+    def _subscribe(self, topic: str, qos: QoSProfile, static: bool) -> Subscription:
+        from tf2_msgs.msg import TFMessage
 
-            self._subscriptions.append(self._node.create_subscription(TFMessage, topic, store, qos))
-        self.listens = True
+        def store(message: TFMessage) -> None:
+            for stamped in message.transforms:
+                T = convert.matrix_from_transform(stamped.transform)
+                if T is not None:
+                    parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+                    self._buffer.add(parent, child, convert.stamp_ns(stamped.header.stamp), T, static)
+
+        return self._node.create_subscription(TFMessage, topic, store, qos)

@@ -21,7 +21,9 @@ class Recipe:
     trainable_blocks: int = option(5, "how many of the backbone's last blocks are trained", low=0, high=100)
     backbone_lr_scale: float = option(0.1, "learning rate of the backbone as a share of the others'", low=0.0, high=1.0)
 
-    depth_lr_scale: float = option(1.0, "learning rate of the depth decoder and encoder as a share of MixVPR's", low=0.0)
+    depth_lr_scale: float = option(
+        1.0, "learning rate of the depth decoder and encoder as a share of MixVPR's", low=0.0
+    )
 
     loss: str = option("contrastive", "place loss, by name in losses.PLACE_LOSSES")
     miner: str = option("batch_hard", "miner, by name in losses.MINERS, or none")

@@ -1,0 +1,41 @@
+"""Real photographs, which the shipped network was never trained on: what it learnt in simulated towns must carry over.
+
+Needs the recordings; skipped where they are absent. VPR_TEST_DATA names their folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vpr_ros.drives.open import open_drive
+from vpr_ros.drives.views import NumberedDrive
+from vpr_ros.evaluation.record import Tolerance
+from vpr_ros.evaluation.study import run_drive
+from vpr_ros.evaluation.summary import assess
+from vpr_ros.localizer import Localizer
+from vpr_ros.map_builder import build_map
+
+DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.mark.parametrize(
+    ("database", "query", "tolerance", "least"),
+    [
+        ("gardens_point/day_right", "gardens_point/day_left", 3, 0.85),
+        ("stromovka/season_00", "stromovka/season_01", 1, 0.40),
+    ],
+    ids=["gardens point, other side of the path", "stromovka, snow on autumn"],
+)
+def test_single_frame_recall(tmp_path, describer, database, query, tolerance, least):
+    """R@1 of single frames, tolerance in frames, through the same map, localiser and judge as everything else."""
+    for name in (database, query):
+        if not (DATA / name).is_dir():
+            pytest.skip(f"the recording {name} is not here: set VPR_TEST_DATA to the folder that has it")
+    reference, drive = (NumberedDrive(open_drive(DATA / name)) for name in (database, query))
+    with build_map(tmp_path / "real.vprmap", [reference], describer, every_m=0.0) as place_map:
+        localizer = Localizer(place_map.places, describer)
+        run, _ = run_drive(localizer, place_map, drive, tolerance=Tolerance(tolerance, tolerance, tolerance))
+    assert assess(run).summary.single.at_n[1] >= least
