@@ -30,7 +30,7 @@ def main() -> None:
     """Write every drive, and the town's plan beside them."""
     town, camera = Town(SEED), Camera()
     renderer = Renderer(town, camera)
-    dense, sparse = Motion(every_m=2.5), Motion(every_m=4.0)
+    dense, sparse = Motion(every_m=2.5), Motion(every_m=5.0)
     drives = [
         SimulatedDrive(
             town, Condition.preset("overcast", 1), "reference", name="overcast", seed=1, motion=dense, renderer=renderer

@@ -30,7 +30,7 @@ from vpr_ros.retrieval.places import Places
 _SLOPES = np.geomspace(0.25, 12.0, 32)
 _OFF_MAP_SCORES = np.linspace(1.0, 14.0, 66)
 _CORRELATION_LENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)
-_TEMPERATURES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
+_TEMPERATURES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
 _FLOORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 _HOLES = ((0.15, 0.4), (0.6, 0.85))  # stretches of the drive hidden from the map, as shares of it
 _LEAST_SIGMA = np.array([0.5, 0.5, 0.2, 0.01, 0.01, 0.02])  # metres, radians: no answer is better than this
@@ -176,7 +176,7 @@ def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> b
 def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
     """Temperature and floor under which what turned out true was likeliest, after the share of wrong answers.
 
-    Images on the map and off it weigh the same, however many there are of each.
+    For the wrong answers, images on the map and off it weigh the same, however many there are of each.
     """
     raw = np.zeros((len(found), 32))  # raw probabilities, padded with what is never true
     truth = np.full(len(found), -1)
@@ -199,7 +199,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
         powered = raw ** (1 / temperature) * (raw > 0)
         share = (1 - floor) * powered / powered.sum(axis=1, keepdims=True)
         of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
-        loss = float(-weights @ np.log(of_truth + floor / 10))
+        loss = float(-np.log(of_truth + floor / 10).mean())
         best = min(best, (loss, temperature, floor))
     return wrong, *best[1:]
 

@@ -192,3 +192,14 @@ def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Pat
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ModelError):
         Checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_averaging_lies_halfway_between_start_and_end(cache: Path, tmp_path: Path) -> None:
+    """The shipped recipe mixes the start back in: what comes out must be that mean, of MixVPR alone."""
+    shards = load_shards(cache, ["town_1"])
+    kept = train(tiny_recipe(epochs=1, start_share=1.0), shards, [], tmp_path / "start")
+    mean = train(tiny_recipe(epochs=1, start_share=0.5), shards, [], tmp_path / "mean")
+    first, middle, last = (Checkpoint.load(p).network.state_dict() for p in (kept, mean, mean.parent / "last.pt"))
+    for name, value in middle.items():
+        expected = (first[name] + last[name]) / 2 if name.startswith("aggregator.") else last[name]
+        assert torch.allclose(value.float(), expected.float(), atol=1e-6), name

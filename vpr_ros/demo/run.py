@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -50,6 +51,9 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
         raise MissingDependencyError(
             f"the demo needs ROS 2 ({error}): run `make demo`, or pip install 'vpr_ros[ros]'"
         ) from error
+    # A demonstration neither hears the robots around nor speaks to them.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(find_model(MODEL))
     plan, camera_pose = _town(bags)

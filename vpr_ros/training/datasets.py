@@ -175,22 +175,31 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         """images (P*K, 3, H, W) float32, depth (P*K, h, w) float32 metres, labels (P*K,), drives (P*K,) shards."""
-        rng = np.random.default_rng((self.seed, self.epoch, number))
-        images, depths, labels, drives = [], [], [], []
-        for label, place in enumerate(self._draw_places(rng)):
-            for shard_number, row in self._draw_members(place, rng):
-                shard = self.shards[shard_number]
-                image, depth = augment(shard.images[row], shard.depth[row], self.augmentation, rng)
-                images.append(normalise(image, self.preprocessing))
-                depths.append(depth)
-                labels.append(label)
-                drives.append(shard_number)
+        members, labels = self.draw(number)
+        rng = np.random.default_rng((self.seed, self.epoch, number, 1))
+        images, depths = [], []
+        for shard_number, row in members:
+            shard = self.shards[shard_number]
+            image, depth = augment(shard.images[row], shard.depth[row], self.augmentation, rng)
+            images.append(normalise(image, self.preprocessing))
+            depths.append(depth)
         return {
             "images": torch.from_numpy(np.stack(images)),
             "depth": torch.from_numpy(np.stack(depths).astype(np.float32)),
             "labels": torch.tensor(labels),
-            "drives": torch.tensor(drives),
+            "drives": torch.tensor([shard_number for shard_number, _ in members]),
         }
+
+    def draw(self, number: int) -> tuple[list[tuple[int, int]], list[int]]:
+        """Which frames, (shard, row), batch number holds, and the number of the place each shows."""
+        rng = np.random.default_rng((self.seed, self.epoch, number))
+        members: list[tuple[int, int]] = []
+        labels: list[int] = []
+        for label, place in enumerate(self._draw_places(rng)):
+            drawn = list(self._draw_members(place, rng))
+            members += drawn
+            labels += [label] * len(drawn)
+        return members, labels
 
     def _draw_places(self, rng: np.random.Generator) -> list[Place]:
         """Places of a few random worlds, apart from each other; more worlds where the first ones are too small."""

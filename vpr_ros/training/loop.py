@@ -34,7 +34,7 @@ OPTIMISERS: dict[str, Any] = {
 def train(
     recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard], folder: Path, device: str = "cpu"
 ) -> Path:
-    """Train a network, or go on with the run in ``folder``; returns the checkpoint with the best validation score.
+    """Train a network, or go on with the run in ``folder``; returns the checkpoint to use.
 
     shards, held_out: cached drives to train and to validate on, of different worlds. The folder gets last.pt, best.pt
     and TensorBoard events (where tensorboard is installed). A resumed run ends as if it had never stopped.
@@ -46,6 +46,7 @@ def train(
     optimiser = build_optimiser(network, recipe)
     steps = recipe.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0, 1 - step / steps) ** recipe.poly_power)
+    beginning = copy.deepcopy(network.aggregator.state_dict())
     scores = resume(folder / "last.pt", network, optimiser, schedule)
     log = _tensorboard(folder)
 
@@ -78,7 +79,19 @@ def train(
         checkpoint.save(folder / "last.pt")
         if epoch - best_epoch >= recipe.patience:
             break
-    return folder / "best.pt"
+    return average_with_start(folder, beginning, recipe.start_share) if recipe.start_share else folder / "best.pt"
+
+
+def average_with_start(folder: Path, beginning: dict[str, Tensor], share: float) -> Path:
+    """Write averaged.pt: the last checkpoint with a share of the starting MixVPR mixed into its weights.
+
+    WiSE-FT (Wortsman et al. 2022): what training on one kind of images forgot about others comes back, at little cost.
+    """
+    last = Checkpoint.load(folder / "last.pt")
+    trained = last.network.aggregator.state_dict()
+    last.network.aggregator.load_state_dict({k: torch.lerp(v, beginning[k].cpu(), share) for k, v in trained.items()})
+    last.save(folder / "averaged.pt")
+    return folder / "averaged.pt"
 
 
 def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVPR, nn.Module]:
