@@ -75,9 +75,8 @@ def main() -> None:
             for assessment in assess_town(seed, options.model, Path(folder)):
                 by_condition[assessment.run.condition].append(assessment)
                 summary = assessment.summary
-                print(
-                    f"town {seed} {summary.condition}: R@1 {summary.single.at_n[1]:.3f}, filtered {summary.filtered.at_n[1]:.3f}"
-                )
+                single, filtered = summary.single.at_n[1], summary.filtered.at_n[1]
+                print(f"town {seed} {summary.condition}: R@1 {single:.3f}, filtered {filtered:.3f}")
 
     summaries = [replace(summarise_all(runs), condition=name) for name, runs in by_condition.items()]
     everything = summarise_all([run for runs in by_condition.values() for run in runs])

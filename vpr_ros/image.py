@@ -43,7 +43,8 @@ def normalise(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray
     import cv2
 
     levels = np.arange(256, dtype=np.float32)[:, None]
-    table = (levels - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    mean, std = (np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
+    table = (levels - mean) / std
     planes = [cv2.LUT(plane, table[:, k]) for k, plane in enumerate(cv2.split(image_rgb))]
     return np.stack(planes)
 

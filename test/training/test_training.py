@@ -19,6 +19,7 @@ from vpr_ros.records import DriveFrame  # noqa: E402
 from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
 from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
+from vpr_ros.training.head import train_head  # noqa: E402
 from vpr_ros.training.initialise import initialise_projections  # noqa: E402
 from vpr_ros.training.loop import train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
@@ -203,3 +204,16 @@ def test_averaging_lies_halfway_between_start_and_end(cache: Path, tmp_path: Pat
     for name, value in middle.items():
         expected = (first[name] + last[name]) / 2 if name.startswith("aggregator.") else last[name]
         assert torch.allclose(value.float(), expected.float(), atol=1e-6), name
+
+
+def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> None:
+    """The second stage must move the head and nothing before it, and leave a checkpoint that exports like any other."""
+    shards = load_shards(cache)
+    network = DeMixVPR(tiny_recipe().network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recipe = tiny_recipe(loss="multi_similarity", miner="multi_similarity")
+    train_head(recipe, Checkpoint(recipe, network, 0, [], {}), shards[:3], shards[3:], tmp_path / "head.pt")
+    done = Checkpoint.load(tmp_path / "head.pt")
+    assert len(done.scores) == 3 and {"loss", "night", "sun"} <= done.scores[-1].keys()
+    moved = {name for name, value in done.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith(("aggregator.", "depth_encoder.")) for name in moved)

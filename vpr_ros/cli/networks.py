@@ -31,6 +31,42 @@ def cache(
 
 
 @app.command()
+def towns(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; what is there already is kept.")],
+    first: Annotated[int, typer.Option(help="Seed of the first town.")] = 1001,
+    count: Annotated[int, typer.Option(help="How many towns, about 20 s of one core each.")] = 40,
+) -> None:
+    """Render simulated towns for training, five kinds of weather each."""
+    from vpr_ros.training.towns import cache_towns
+
+    with progress_bar("rendering towns") as progress:
+        cache_towns(output, range(first, first + count), progress)
+
+
+@app.command()
+def head(
+    recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet_head.yaml.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `vpr train run` to go on from.")],
+    cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],
+    held_out: Annotated[list[str], typer.Option(help="World kept aside to validate on; repeatable.")] = [],  # noqa: B006
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")] = Path("runs/head.pt"),
+) -> None:
+    """Train what follows the frozen backbone on features computed once; much faster than `run`."""
+    from vpr_ros.config import load_yaml
+    from vpr_ros.training.checkpoint import Checkpoint
+    from vpr_ros.training.datasets import load_shards
+    from vpr_ros.training.head import train_head
+    from vpr_ros.training.recipe import Recipe
+
+    shards = load_shards(cached)
+    kept = [shard for shard in shards if shard.world in held_out]
+    learnt = [shard for shard in shards if shard.world not in held_out]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    train_head(load_yaml(Recipe, recipe), Checkpoint.load(checkpoint), learnt, kept, output)
+    typer.echo(f"checkpoint: {output}")
+
+
+@app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet.yaml.")],
     cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],

@@ -1,7 +1,7 @@
 """Train what comes after a frozen backbone on features computed once: several times the steps in the same time.
 
-The backbone's features and the depth maps of every image (augmented once) are kept in memory; the depth encoder and MixVPR
-learn from them. The depth decoder stays as it is.
+The backbone's features and the depth maps of every image (augmented once) are kept in memory; the depth encoder and
+MixVPR learn from them. The depth decoder stays as it is.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ _BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Of all images of some shards, one after another. rgb: (N, C, h, w) float16 at stride 16; log_depth: (N, 1, H/4, W/4)
-    float16; starts: row of each shard's first image."""
+    """Of all images of some shards, one after another.
+
+    rgb: (N, C, h, w) float16 at stride 16. log_depth: (N, 1, H/4, W/4) float16. starts: row of each shard's first image.
+    """
 
     rgb: Tensor
     log_depth: Tensor
@@ -146,7 +148,9 @@ def _validate(
     """Recall@1 by condition against the reference condition's drive of each world."""
     described = []
     for shard, start in zip(shards, features.starts.tolist(), strict=True):
-        parts = [features.descriptors(network, rows)[0] for rows in torch.arange(start, start + len(shard)).split(_BATCH)]
+        parts = [
+            features.descriptors(network, rows)[0] for rows in torch.arange(start, start + len(shard)).split(_BATCH)
+        ]
         described.append(torch.cat(parts).float().numpy())
     right: dict[str, list[bool]] = {}
     for number, query in enumerate(shards):
