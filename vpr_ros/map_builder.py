@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ import numpy as np
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError, MapError
 from vpr_ros.image import preprocess, thumbnail
-from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.describer import Describer, Description
 from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
@@ -91,24 +92,43 @@ def add_drive(
     taken = _counted(drive, lambda count: on_progress(count, total) if on_progress else None)
     preprocessing = describer.manifest.preprocessing
 
-    def prepare(frame: DriveFrame) -> tuple[DriveFrame, np.ndarray, bytes]:
-        image_rgb = frame.read()
-        return frame, preprocess(image_rgb, preprocessing), thumbnail(image_rgb)
+    def prepared() -> Iterator[_Prepared]:
+        nonlocal seen
+        for frame in sample(taken, every_m, every_s):
+            seen += 1
+            if frame.stamp_ns not in there:
+                image_rgb = frame.read()  # at once: a bag has the message at hand now, a simulator this thread alone
+                yield _Prepared(frame, preprocess(image_rgb, preprocessing), thumbnail(image_rgb))
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for batch in _batches(sample(taken, every_m, every_s)):
-            seen += len(batch)
-            prepared = list(pool.map(prepare, [frame for frame in batch if frame.stamp_ns not in there]))
-            if not prepared:
-                continue
-            descriptors = describer.describe(np.stack([image for _, image, _ in prepared])).descriptors
-            for (frame, _, jpeg), descriptor in zip(prepared, descriptors, strict=True):
-                assert frame.T_map_camera is not None  # sample() left the others out
-                place_map.add(drive.name, frame.stamp_ns, place_map.map_pose(frame.T_map_camera), descriptor, jpeg)
-                added += 1
+    def store(batch: list[_Prepared], described: Future[Description]) -> int:
+        for item, descriptor in zip(batch, described.result().descriptors, strict=True):
+            assert item.frame.T_map_camera is not None  # sample() left the others out
+            T_map_camera = place_map.map_pose(item.frame.T_map_camera)
+            place_map.add(drive.name, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg)
+        return len(batch)
+
+    # The network works on one batch while the next is read.
+    with ThreadPoolExecutor(max_workers=1) as network:
+        waiting: tuple[list[_Prepared], Future[Description]] | None = None
+        for batch in _batches(prepared()):
+            described = network.submit(describer.describe, np.stack([item.image for item in batch]))
+            if waiting is not None:
+                added += store(*waiting)
+            waiting = batch, described
+        if waiting is not None:
+            added += store(*waiting)
     if not seen:
         raise DriveError(f"drive {drive.name} has no image with a pose: check its pose topic or file")
     return added
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A frame, the network's input made of it, and its thumbnail."""
+
+    frame: DriveFrame
+    image: np.ndarray
+    jpeg: bytes
 
 
 class _counted:

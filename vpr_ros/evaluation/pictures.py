@@ -114,5 +114,5 @@ def draw_scenes(run: Assessment, images: Images, plan: Plan, folder: Path) -> li
 
 def _save(figure: Figure, path: Path, picture: Overview | Scene) -> Drawn:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.1)
     return Drawn(path, picture.title, picture.caption)

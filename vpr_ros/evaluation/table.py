@@ -27,7 +27,7 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for position, name in enumerate(header):
         table.add_column(name, justify="left" if position == 0 else "right")
     previous = ""

@@ -32,7 +32,8 @@ _BATCH = 64
 class Features:
     """Of all images of some shards, one after another.
 
-    rgb: (N, C, h, w) float16 at stride 16. log_depth: (N, 1, H/4, W/4) float16. starts: row of each shard's first image.
+    rgb: (N, C, h, w) float16 at stride 16. log_depth: (N, 1, H/4, W/4) float16. starts: row of each shard's first
+    image.
     """
 
     rgb: Tensor
