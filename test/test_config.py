@@ -21,7 +21,7 @@ def test_unknown_key_names_the_nearest():
         ({"matches": 0}, "must lie in 1"),
         ({"matches": 2.5}, "expected int"),
         ({"matches": True}, "expected int"),
-        ({"cluster_radius": float("nan")}, "must lie in"),
+        ({"cluster_radius": float("nan")}, "must be a finite number"),
         ({"filter": "yes"}, "expected bool"),
         (["matches"], "expected names with values"),
     ],

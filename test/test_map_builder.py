@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.calibrator import describe_drive, fit
-from vpr_ros.errors import DriveError, MapError
+from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.localizer import Localizer
 from vpr_ros.map_builder import add_drive, build_map, merge_maps
 from vpr_ros.retrieval.place_map import PlaceMap
@@ -102,3 +102,29 @@ def test_calibration_on_a_held_out_drive(street, describer, painted_drive):
     far.T_map_camera[:, 0, 3] += 5000.0
     with pytest.raises(DriveError, match="calibrate with a drive on it"):
         fit(street.places, describer, [far])
+
+
+def test_a_damaged_map_is_not_added_to(street, describer, painted_drive):
+    """Writing into a damaged file buries what could be saved: refuse first, change nothing."""
+    street.close()
+    content = bytearray(street.path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 20000] = np.random.default_rng(0).bytes(20000)
+    street.path.write_bytes(content)
+    with pytest.raises(MapError, match="corrupt"), PlaceMap.open(street.path, writable=True) as damaged:
+        add_drive(damaged, painted_drive(name="more", start=2.0), describer)
+    assert street.path.read_bytes() == bytes(content)
+
+
+def test_a_bad_image_is_left_out_and_told(tmp_path, describer, painted_drive):
+    """One broken file in an hour of driving must not cost the map."""
+
+    class Broken(painted_drive):  # type: ignore[misc]
+        def image(self, along):
+            if along == 10.0:
+                raise ImageError("frame 10 is truncated")
+            return super().image(along)
+
+    told: list[str] = []
+    with build_map(tmp_path / "a.vprmap", [Broken()], describer, on_bad=told.append) as place_map:
+        assert len(place_map) == 23
+    assert told == ["frame 10 is truncated"]

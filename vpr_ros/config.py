@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where} is {value!r}; expected {len(inner)} numbers")
         return tuple(_typed(kind, item, where) for kind, item in zip(inner, value, strict=True))
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where} is {value}; it must be a finite number")
         return float(value)
     elif hint is Any or (isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool))):
         return value

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from vpr_ros.drives.drive import Drive, sample
-from vpr_ros.errors import DriveError, MapError
+from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.image import preprocess, thumbnail
 from vpr_ros.inference.describer import Describer, Description
 from vpr_ros.records import DriveFrame
@@ -33,18 +33,26 @@ def build_map(
     every_m: float = 5.0,
     every_s: float = 0.0,
     on_progress: Progress | None = None,
+    on_bad: Callable[[str], None] | None = None,
 ) -> PlaceMap:
     """A new map of these drives; the first one's world becomes the map's.
 
     every_m, every_s: least distance and time between places. Raises MapError where the file exists, DriveError where
     a drive has no pose or lies in another world.
     """
+    drives = list(drives)
+    for drive in drives[1:]:
+        if drive.world != drives[0].world:
+            raise DriveError(
+                f"drive {drive.name} lies in world '{drive.world}', {drives[0].name} in '{drives[0].world}': "
+                "only drives of one world can share a map"
+            )
     place_map: PlaceMap | None = None
     try:
         for drive in drives:
             if place_map is None:
                 place_map = _create(Path(path), drive, describer)
-            add_drive(place_map, drive, describer, every_m, every_s, on_progress)
+            add_drive(place_map, drive, describer, every_m, every_s, on_progress, on_bad)
         if place_map is None:
             raise DriveError("no drive given: name at least one to build a map from")
     except BaseException:
@@ -79,14 +87,17 @@ def add_drive(
     every_m: float = 5.0,
     every_s: float = 0.0,
     on_progress: Progress | None = None,
+    on_bad: Callable[[str], None] | None = None,
 ) -> int:
     """Add a drive's places to a map and return how many were new; those that are there already are left alone.
 
-    Raises MapError where the map is another model's, DriveError where the drive lies in another world or none of its
+    An image that cannot be read is left out and told to on_bad. Raises MapError where the map is another model's or
+    damaged, DriveError where the drive lies in another world or none of its
     images has a pose.
     """
     place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
     place_map.check_world(drive.name, drive.world)
+    place_map.check_intact()
     there = place_map.stamps_of(drive.name)
     total, seen, added = len(drive), 0, 0
     taken = _counted(drive, lambda count: on_progress(count, total) if on_progress else None)
@@ -97,7 +108,12 @@ def add_drive(
         for frame in sample(taken, every_m, every_s):
             seen += 1
             if frame.stamp_ns not in there:
-                image_rgb = frame.read()  # at once: a bag has the message at hand now, a simulator this thread alone
+                try:
+                    image_rgb = frame.read()  # at once: a bag has the message at hand now, a simulator one thread
+                except ImageError as error:
+                    if on_bad:
+                        on_bad(str(error))
+                    continue
                 yield _Prepared(frame, preprocess(image_rgb, preprocessing), thumbnail(image_rgb))
 
     def store(batch: list[_Prepared], described: Future[Description]) -> int:

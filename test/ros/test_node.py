@@ -112,6 +112,9 @@ def test_another_map_is_taken_only_when_it_fits(street: Any, robot: Any, start_n
     for url, result in (
         (str(tmp_path / "nowhere.vprmap"), LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST),
         (f"file://{corrupt}", LoadMap.Response.RESULT_INVALID_MAP_DATA),
+        ("http://[bad", LoadMap.Response.RESULT_INVALID_MAP_DATA),
+        ("package://no such package/x", LoadMap.Response.RESULT_INVALID_MAP_DATA),
+        ("x" * 300, LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST),
     ):
         assert robot.call(LoadMap, "/localizer/load_map", LoadMap.Request(map_url=url)).result == result
     assert corrupt.read_bytes() == b"not a map" * 1000
@@ -131,6 +134,7 @@ def test_another_map_is_taken_only_when_it_fits(street: Any, robot: Any, start_n
     [
         ({"imagee": "/x"}, "unknown parameter 'imagee'; did you mean 'image'?"),
         ({"depth": "deep", "map": "town.vprmap"}, "depth is 'deep'; expected int"),
+        ({"camera_pose": "[.nan, 0.0, 0.0, 0.0, 0.0, 0.0]", "map": "town.vprmap"}, "must be a finite number"),
     ],
 )
 def test_wrong_parameters_fail_configure_with_a_sentence(
@@ -196,6 +200,11 @@ def test_lifecycle_manager_leads(street: Any, robot: Any, start_node: Any, tmp_p
     ):
         assert change(transition)
     assert robot.state() == "active"
+    # A transition that is not allowed now must not end the node; rclpy answers nothing to it.
+    client = robot.node.create_client(ChangeState, "/localizer/change_state")
+    client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP)))
+    robot.spin(1.0)
+    assert robot.state() == "active"
     assert change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert node.stop() == 0
     assert "Traceback" not in node.log
@@ -234,3 +243,11 @@ def test_no_pose_without_the_cameras_place(street: Any, robot: Any, start_node: 
     robot.wait_for_diagnosis("no transform base_link -> camera_optical", level=WARN)
     robot.wait(lambda: robot.heard["/localizer/markers"], "markers")
     assert not robot.heard["/localizer/pose"]
+
+
+def test_a_topic_name_that_is_none_fails_activate_with_a_sentence(street: Any, robot: Any, start_node: Any) -> None:
+    """A typing error in a topic must be said, not end in a silent node."""
+    node = start_node(map=street.map, image="my topic!", base_frame="''")
+    robot.wait_for_diagnosis("a topic's name is none", level=ERROR)
+    assert robot.state() == "inactive"
+    assert "Traceback" not in node.log

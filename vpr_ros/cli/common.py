@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vpr_ros.drives.drive import Drive
 
 Model = Annotated[str, typer.Option(help="Model file, or the name of a shipped one.")]
+MapModel = Annotated[str, typer.Option("--model", help="Model file or name, where the map's own is not found by name.")]
 Backend = Annotated[str, typer.Option(help="auto, onnx, tensorrt or torch.")]
 DriveOption = Annotated[
     list[str],

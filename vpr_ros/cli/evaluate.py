@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpr_ros.cli.common import Backend, Config, DriveOption, Numbered, Set, localizer_config, open_drives, progress_bar
+from vpr_ros.cli.common import (
+    Backend,
+    Config,
+    DriveOption,
+    MapModel,
+    Numbered,
+    Set,
+    localizer_config,
+    open_drives,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +27,9 @@ if TYPE_CHECKING:
 
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
-ToleranceOption = Annotated[float, typer.Option(help="Right is nearer than this, metres (frames when numbered).")]
+ToleranceOption = Annotated[
+    float, typer.Option(min=0.0, help="Right is nearer than this, metres (frames when numbered).")
+]
 
 
 def evaluate(
@@ -25,7 +37,10 @@ def evaluate(
     drives: Annotated[list[str], typer.Argument(help="Drives over the map, with true poses.")],
     output: Output = Path("runs/evaluate"),
     tolerance: ToleranceOption = 25.0,
-    every: Annotated[float, typer.Option(help="Least distance between queries, metres; 0 takes every image.")] = 0.0,
+    every: Annotated[
+        float, typer.Option(min=0.0, help="Least distance between queries, metres; 0 takes every image.")
+    ] = 0.0,
+    model: MapModel = "",
     backend: Backend = "auto",
     config: Config = None,
     set_: Set = [],  # noqa: B006
@@ -37,7 +52,7 @@ def evaluate(
 
     opened = open_drives(drives, drive_option, numbered)
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
-    _study(place_map, sampled, output, (tolerance, numbered), backend, localizer_config(config, set_))
+    _study(place_map, sampled, output, (tolerance, numbered), (model, backend), localizer_config(config, set_))
 
 
 def replay(
@@ -45,6 +60,7 @@ def replay(
     bag: Annotated[str, typer.Argument(help="Bag with images; odometry and true poses where it has them.")],
     output: Output = Path("runs/replay"),
     tolerance: ToleranceOption = 25.0,
+    model: MapModel = "",
     backend: Backend = "auto",
     config: Config = None,
     set_: Set = [],  # noqa: B006
@@ -52,7 +68,12 @@ def replay(
 ) -> None:
     """Run a bag through the node's pipeline, offline: every image, same answers every time."""
     _study(
-        place_map, open_drives([bag], drive_option), output, (tolerance, False), backend, localizer_config(config, set_)
+        place_map,
+        open_drives([bag], drive_option),
+        output,
+        (tolerance, False),
+        (model, backend),
+        localizer_config(config, set_),
     )
 
 
@@ -61,10 +82,13 @@ def _study(
     drives: Sequence[Drive],
     output: Path,
     tolerance: tuple[float, bool],
-    backend: str,
+    network: tuple[str, str],
     config: LocalizerConfig,
 ) -> None:
-    """Replay every drive, write the results, print the tables. tolerance: how much, and whether in frames."""
+    """Replay every drive, write the results, print the tables. tolerance: how much, and whether in frames.
+
+    network: model and backend.
+    """
     from rich.console import Console
 
     from vpr_ros.config import save_yaml
@@ -74,9 +98,10 @@ def _study(
     from vpr_ros.evaluation.table import tables
     from vpr_ros.localizer import Localizer
 
+    output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     reach, numbered = tolerance
     told = Tolerance(reach, int(reach) if numbered else None, reach)
-    localizer = Localizer.open(map_path, backend=backend, config=config)
+    localizer = Localizer.open(map_path, *network, config=config)
     opened = localizer.place_map
     assert opened is not None
     assessments, galleries = [], {}

@@ -46,6 +46,9 @@ def main() -> None:
     except VprError as error:
         typer.secho(f"vpr: {error}", fg=typer.colors.RED, err=True)
         sys.exit(1)
+    except OSError as error:
+        typer.secho(f"vpr: {error.filename or 'a file'}: {error.strerror or error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

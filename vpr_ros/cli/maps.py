@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpr_ros.cli.common import Backend, DriveOption, Model, Numbered, open_drives, progress_bar
+from vpr_ros.cli.common import Backend, DriveOption, MapModel, Model, Numbered, open_drives, progress_bar
 
 if TYPE_CHECKING:
     from vpr_ros.inference.describer import Describer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, look inside.")
 
 Drives = Annotated[list[str], typer.Argument(help="Drives: RobotCar runs, KITTI sequences, bags, image folders.")]
-Every = Annotated[float, typer.Option(help="Least distance between places, metres; 0 takes every image.")]
+Every = Annotated[float, typer.Option(min=0.0, help="Least distance between places, metres; 0 takes every image.")]
 EverySeconds = Annotated[float, typer.Option(help="Least time between places, seconds.")]
 
 
@@ -38,7 +38,7 @@ def build(
     describer = _describer(model, backend)
     with (
         progress_bar("building") as progress,
-        build_map(output, opened, describer, every, every_seconds, progress) as made,
+        build_map(output, opened, describer, every, every_seconds, progress, _bad) as made,
     ):
         _say(made)
 
@@ -47,6 +47,7 @@ def build(
 def add(
     place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to add to.")],
     drives: Drives,
+    model: MapModel = "",
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
@@ -59,10 +60,10 @@ def add(
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
-        describer = _describer(target.model.name, backend)
+        describer = _describer(model or target.model.name, backend)
         for drive in opened:
             with progress_bar(f"adding {drive.name}") as progress:
-                new = add_drive(target, drive, describer, every, every_seconds, progress)
+                new = add_drive(target, drive, describer, every, every_seconds, progress, _bad)
             typer.echo(f"{drive.name}: {new} new places")
         _say(target)
 
@@ -83,6 +84,7 @@ def merge(
 def calibrate(
     place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to calibrate.")],
     drives: Annotated[list[str], typer.Argument(help="Drives over the map that are not in it, with true poses.")],
+    model: MapModel = "",
     backend: Backend = "auto",
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
@@ -93,7 +95,7 @@ def calibrate(
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
-        describer = _describer(target.model.name, backend)
+        describer = _describer(model or target.model.name, backend)
         target.check_model(describer.manifest.name, describer.manifest.fingerprint)
         described = []
         for drive in opened:
@@ -119,6 +121,10 @@ def _describer(model: str, backend: str) -> Describer:
     from vpr_ros.inference.describer import find_model, open_describer
 
     return open_describer(find_model(model), backend=backend)
+
+
+def _bad(problem: str) -> None:
+    typer.echo(f"image left out: {problem}", err=True)
 
 
 def _say(place_map: PlaceMap) -> None:

@@ -111,8 +111,12 @@ class PlaceMap:
     def open(cls, path: Path, writable: bool = False) -> PlaceMap:
         """An existing map. Raises MapError where it is missing, not a map, corrupt or of another format."""
         path = Path(path)
-        if not path.is_file():
-            raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o {path}`")
+        try:
+            there = path.is_file()
+        except OSError as error:  # a name longer than the file system takes
+            raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+        if not there:
+            raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
         # A killed writer leaves a journal, which only a writer may roll back.
         mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
         connection = None
@@ -147,6 +151,8 @@ class PlaceMap:
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.OperationalError as error:
+            raise MapError(f"{self.path} cannot be read now ({error}): is another process writing it?") from error
         except (sqlite3.Error, ValueError, KeyError) as error:
             raise MapError(
                 f"{self.path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
@@ -171,6 +177,14 @@ class PlaceMap:
                 f"{self.path} was built with model {self.model.name} ({self.model.fingerprint[:12]}), not with {name} "
                 f"({fingerprint[:12]}): use that model, or build the map again with this one"
             )
+
+    def check_intact(self) -> None:
+        """Raises MapError where the file is damaged, so that nothing is written to it."""
+        with self._reading():
+            verdict = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise ValueError(str(verdict).splitlines()[0])
+        _ = self.places
 
     def check_world(self, drive: str, world: str) -> None:
         """Raises DriveError where a drive's poses live in another world than this map's."""
@@ -225,6 +239,7 @@ class PlaceMap:
 
     def set_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the map."""
+        self.check_intact()
         with self._writing():
             self._connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'calibration'", (json.dumps(calibration.to_dict()),)

@@ -31,6 +31,7 @@ class Health:
 
     counts: Counter[str] = field(default_factory=Counter)
     last_answer: str = "none yet"
+    bad_in_a_row: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
@@ -41,6 +42,12 @@ class Health:
             self.counts["images received"] += 1
             self._arrivals_s.append(time.monotonic())
 
+    def bad_image(self) -> None:
+        """An image could not be read."""
+        with self._lock:
+            self.counts["dropped (bad image)"] += 1
+            self.bad_in_a_row += 1
+
     def count(self, what: str) -> None:
         """One more of something."""
         with self._lock:
@@ -50,6 +57,7 @@ class Health:
         """An image was answered, and how."""
         with self._lock:
             self.counts["images answered"] += 1
+            self.bad_in_a_row = 0
             self._samples.append(sample)
             self.last_answer = text
 

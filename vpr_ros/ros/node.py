@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -12,7 +13,9 @@ import rclpy
 from nav_msgs.srv import LoadMap
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -33,6 +36,7 @@ from vpr_ros.ros.health import Health
 from vpr_ros.ros.pipeline import Arrival, Pipeline
 from vpr_ros.ros.worker import Worker
 
+_BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -75,22 +79,40 @@ class LocalizerNode(LifecycleNode):
             self._standard = StandardOutputs(self)
             adapters.append(self._standard)
             adapters += self._optional_adapters()
+            self._health = Health()
+            self._pipeline = Pipeline(self, self._params, localizer, adapters, self._health)
         except Exception as error:
             for adapter in adapters:
                 adapter.close()
-            self._failure = str(error) if isinstance(error, VprError) else traceback.format_exc()
-            self.get_logger().error(f"configure failed: {self._failure}")
-            return FAILURE
+            return self._failed("configure", error)
         self._failure = ""
-        self._health = Health()
-        self._pipeline = Pipeline(self, self._params, localizer, adapters, self._health)
         self._show_map()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take images."""
         assert self._pipeline is not None
-        self._worker = Worker(self._pipeline.process, self._pipeline.failed, name="localizer")
+        try:
+            self._take_images(self._pipeline)
+        except Exception as error:
+            self._stop()
+            return self._failed("activate", error)
+        return super().on_activate(state)
+
+    def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        """A transition that cannot be made: why, in the log and on /diagnostics."""
+        if isinstance(error, VprError):
+            self._failure = str(error)
+        elif isinstance(error, (InvalidTopicNameException, InvalidNamespaceException)):
+            self._failure = f"a topic's name is none: {' '.join(str(error).split())}"
+        else:
+            self._failure = traceback.format_exc()
+        self.get_logger().error(f"{transition} failed: {self._failure}")
+        return FAILURE
+
+    def _take_images(self, pipeline: Pipeline) -> None:
+        """Start the worker and subscribe."""
+        self._worker = Worker(pipeline.process, pipeline.failed, name="localizer")
         reliability = ReliabilityPolicy[self._params.reliability.upper()]
         qos = QoSProfile(depth=self._params.depth, reliability=reliability)
         kind = CompressedImage if self._params.image_is_compressed else Image
@@ -98,7 +120,6 @@ class LocalizerNode(LifecycleNode):
         self._images = self.create_subscription(kind, self._params.image, self._take_image, qos, raw=True)
         self._active_since = time.monotonic()
         self.get_logger().info(f"localising on {self._params.map} with images from {self._images.topic_name}")
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take no more images; map and network stay loaded."""
@@ -184,7 +205,7 @@ class LocalizerNode(LifecycleNode):
             if self._pipeline is None:
                 raise MapError("load_map: configure the node first")
             path = map_url.path_of(request.map_url)
-            if not path.is_file():
+            if not os.path.isfile(path):
                 response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
             localizer = self._open(str(path))
         except VprError as error:
@@ -239,7 +260,20 @@ class LocalizerNode(LifecycleNode):
             return Condition(diagnostics.WARN, sentence)
         if self._pipeline.trouble:
             return Condition(diagnostics.WARN, self._pipeline.trouble)
+        if self._health.bad_in_a_row >= _BAD_IN_A_ROW:
+            return Condition(diagnostics.WARN, f"the last {self._health.bad_in_a_row} images were bad and dropped")
         return Condition(diagnostics.OK, self._health.last_answer)
+
+
+def _spin(node: LocalizerNode) -> None:
+    """Spin until shutdown; a transition that is not allowed now, which rclpy lets through, stops nothing."""
+    while rclpy.ok():
+        try:
+            rclpy.spin(node)
+        except rclpy_implementation.RCLError as error:
+            if not rclpy.ok():
+                return
+            node.get_logger().error(f"refused: {' '.join(str(error).split())}")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -251,7 +285,7 @@ def main(args: list[str] | None = None) -> None:
     node = LocalizerNode()
     try:
         node.start()
-        rclpy.spin(node)
+        _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

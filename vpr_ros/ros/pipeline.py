@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from vpr_ros import geometry
-from vpr_ros.errors import VprError
+from vpr_ros.errors import ImageError, VprError
 from vpr_ros.image_messages import decode_message
 from vpr_ros.localizer import Localizer
 from vpr_ros.records import Estimate, Frame
@@ -72,15 +72,15 @@ class Pipeline:
 
     def process(self, arrival: Arrival) -> None:
         """Answer one image. A bad one is dropped, counted and reported."""
-        message = deserialize_message(arrival.serialized, self._message_type)
-        stamp_ns = convert.stamp_ns(message.header.stamp)
         try:
+            message = self._read(arrival)
+            stamp_ns = convert.stamp_ns(message.header.stamp)
             image_rgb = decode_message(message)
             with self._using:
                 self._forget_if_clock_jumped(stamp_ns)
                 answer = self._localize(image_rgb, message.header, arrival.time_ns)
         except VprError as error:
-            self._health.count("dropped (bad image)")
+            self._health.bad_image()
             self._node.get_logger().warning(f"image dropped: {error}", throttle_duration_sec=5.0)
             return
         for adapter in self._adapters:
@@ -89,8 +89,17 @@ class Pipeline:
         age = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
         self._health.answered(Sample(latency, age, answer.estimate.timings_ms), in_words(answer.estimate))
 
+    def _read(self, arrival: Arrival) -> Image | CompressedImage:
+        """The message. Raises ImageError where its bytes are none."""
+        try:
+            return deserialize_message(arrival.serialized, self._message_type)
+        except Exception as error:  # rclpy's own, of several kinds
+            raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
+
     def failed(self, error: Exception) -> None:
         """An image met a fault of the program: say so with the traceback once, count it, live on."""
+        if not self._node.context.ok():
+            return  # shutting down: nothing can be published any more, and nothing is wrong
         self._health.count("internal errors")
         text = "".join(traceback.format_exception(error)) if not self._traceback_shown else repr(error)
         self._traceback_shown = True
