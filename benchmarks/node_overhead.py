@@ -5,7 +5,7 @@
 
 The node runs as a process of its own and is sent drawn images over DDS; between blocks of them, while the node idles,
 this process runs the same network and the same search bare. Blocks alternate, so that both meet the same machine. The
-node reports its own latency on /diagnostics: from the image callback to the moment the answer is published.
+node reports its own latency on /diagnostics: from the image callback to the moment the pose is published.
 """
 
 from __future__ import annotations

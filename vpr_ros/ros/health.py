@@ -16,7 +16,7 @@ _WINDOW = 512  # frames that percentiles are taken over
 class Sample:
     """One answered image, milliseconds.
 
-    latency: from the image callback to the answer published. age: from the image's stamp to the same moment.
+    latency: from the image callback to the pose published. age: from the image's stamp to the same moment.
     timings: of the localiser's steps, by name.
     """
 

@@ -29,6 +29,7 @@ from vpr_ros.localizer import Localizer
 from vpr_ros.ros import diagnostics, map_url, params, subscription_watch
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
 from vpr_ros.ros.answer import Adapter
 from vpr_ros.ros.diagnostics import Condition
@@ -77,7 +78,7 @@ class LocalizerNode(LifecycleNode):
             self._params = params.read(self)
             localizer = self._open(self._params.map)
             self._standard = StandardOutputs(self)
-            adapters.append(self._standard)
+            adapters += [PoseOutput(self), self._standard]  # the pose goes first
             adapters += self._optional_adapters()
             self._health = Health()
             self._pipeline = Pipeline(self, self._params, localizer, adapters, self._health)

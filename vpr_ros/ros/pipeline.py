@@ -83,9 +83,11 @@ class Pipeline:
             self._health.bad_image()
             self._node.get_logger().warning(f"image dropped: {error}", throttle_duration_sec=5.0)
             return
-        for adapter in self._adapters:
-            adapter.publish(answer)
+        pose, *others = self._adapters
+        pose.publish(answer)
         latency = (time.monotonic_ns() - arrival.time_ns) / 1e6
+        for adapter in others:
+            adapter.publish(answer)
         age = (self._node.get_clock().now().nanoseconds - stamp_ns) / 1e6
         self._health.answered(Sample(latency, age, answer.estimate.timings_ms), in_words(answer.estimate))
 

@@ -1,9 +1,9 @@
-"""The answer in standard messages: ~/pose, ~/hypotheses, ~/markers, ~/depth and the map's ~/places."""
+"""The rest of the answer in standard messages: ~/hypotheses, ~/markers, ~/depth and the map's ~/places."""
 
 from __future__ import annotations
 
 import numpy as np
-from geometry_msgs.msg import Point, PoseArray, PoseWithCovarianceStamped, Vector3
+from geometry_msgs.msg import Point, PoseArray, Vector3
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -18,13 +18,12 @@ _GREEN, _RED, _GREY = (0.1, 0.8, 0.2), (0.9, 0.2, 0.1), (0.6, 0.6, 0.6)
 
 
 class StandardOutputs:
-    """Publishers of standard messages. The pose goes first; what nobody listens to is not made."""
+    """Publishers of standard messages; what nobody listens to is not made."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         create = node.create_lifecycle_publisher
-        self._pose = create(PoseWithCovarianceStamped, "~/pose", 10)
         self._hypotheses = create(PoseArray, "~/hypotheses", 10)
         self._markers = create(MarkerArray, "~/markers", 10)
         self._depth = create(Image, "~/depth", 5)
@@ -38,11 +37,9 @@ class StandardOutputs:
         self._places.publish(marker)
 
     def publish(self, answer: Answer) -> None:
-        """No pose where "not on this map" is likelier or the camera's place on the robot is unknown."""
+        """No hypotheses where the camera's place on the robot is unknown."""
         estimate, header = answer.estimate, answer.map_header
         if answer.T_camera_base is not None:
-            if estimate.best is not None:
-                self._pose.publish(convert.pose_of(estimate.best, header, answer.T_camera_base))
             self._hypotheses.publish(convert.pose_array(estimate.hypotheses, header, answer.T_camera_base))
         if self._markers.get_subscription_count():
             self._markers.publish(markers(answer))
@@ -54,7 +51,7 @@ class StandardOutputs:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._pose, self._hypotheses, self._markers, self._depth):
+        for publisher in (self._hypotheses, self._markers, self._depth):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._places)
 
