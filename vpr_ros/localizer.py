@@ -10,7 +10,7 @@ import numpy as np
 from vpr_ros.config import LocalizerConfig
 from vpr_ros.errors import MapError
 from vpr_ros.image import preprocess
-from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.describer import Describer, open_describer
 from vpr_ros.records import Estimate, Frame, Match
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.hypotheses import cluster, covariance_at
@@ -58,11 +58,9 @@ class Localizer:
         model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one
         sentence each, where the two do not fit or cannot be read.
         """
-        from vpr_ros.inference.describer import find_model, open_describer
-
         place_map = PlaceMap.open(Path(map_path))
         try:
-            describer = open_describer(find_model(model or place_map.model.name), backend=backend, threads=threads)
+            describer = open_describer(model or place_map.model.name, backend, threads)
             place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
             config = config or LocalizerConfig()
             index = Index.of_map(place_map, config.index)

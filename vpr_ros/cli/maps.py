@@ -118,9 +118,9 @@ def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map 
 
 
 def _describer(model: str, backend: str) -> Describer:
-    from vpr_ros.inference.describer import find_model, open_describer
+    from vpr_ros.inference.describer import open_describer
 
-    return open_describer(find_model(model), backend=backend)
+    return open_describer(model, backend)
 
 
 def _bad(problem: str) -> None:

@@ -23,7 +23,7 @@ from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.study import Gallery, write_study
 from vpr_ros.evaluation.summary import Assessment, assess
 from vpr_ros.image import thumbnail
-from vpr_ros.inference.describer import Describer, find_model, open_describer
+from vpr_ros.inference.describer import Describer, open_describer
 from vpr_ros.map_builder import build_map
 from vpr_ros.retrieval.index import cache_path
 from vpr_ros.retrieval.place_map import PlaceMap
@@ -55,7 +55,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     folder.mkdir(parents=True, exist_ok=True)
-    describer = open_describer(find_model(MODEL))
+    describer = open_describer(MODEL)
     plan, camera_pose = _town(bags)
     map_path = folder / "town.vprmap"
     for stale in (map_path, cache_path(map_path)):

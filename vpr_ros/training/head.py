@@ -20,10 +20,11 @@ from vpr_ros.image import Preprocessing, normalise
 from vpr_ros.network.demixvpr import DeMixVPR, normalise_positions
 from vpr_ros.training.augment import augment
 from vpr_ros.training.checkpoint import Checkpoint
-from vpr_ros.training.datasets import PlaceBatches, Shard, find_places
+from vpr_ros.training.datasets import Shard
+from vpr_ros.training.loop import place_batches
 from vpr_ros.training.losses import PlaceLoss, grid_descriptor, relational_loss
 from vpr_ros.training.recipe import Recipe
-from vpr_ros.training.validate import autocast, network_preprocessing
+from vpr_ros.training.validate import autocast, network_preprocessing, recall_by_condition
 
 _BATCH = 64
 
@@ -96,19 +97,7 @@ def train_head(
     network = checkpoint.network
     features = compute_features(network, shards, recipe, recipe.bf16)
     kept_aside = compute_features(network, held_out, None, recipe.bf16) if held_out else None
-    places = find_places(shards, recipe.place_spacing_m, recipe.place_radius_m)
-    drawn = PlaceBatches(
-        shards,
-        places,
-        network_preprocessing(network),
-        recipe.augmentation,
-        recipe.batches_per_epoch,
-        recipe.places_per_batch,
-        recipe.images_per_place,
-        recipe.worlds_per_batch,
-        recipe.negative_min_m,
-        recipe.seed,
-    )
+    drawn = place_batches(recipe, shards, network_preprocessing(network))
     place_loss = PlaceLoss(recipe.loss, recipe.miner)
     learning = [*network.depth_encoder.parameters(), *network.aggregator.parameters()]
     optimiser = torch.optim.AdamW(learning, lr=recipe.lr, weight_decay=recipe.weight_decay)
@@ -143,24 +132,10 @@ def train_head(
 
 
 @torch.no_grad()
-def _validate(
-    network: DeMixVPR, features: Features, shards: Sequence[Shard], recipe: Recipe, tolerance_m: float = 25.0
-) -> dict[str, float]:
+def _validate(network: DeMixVPR, features: Features, shards: Sequence[Shard], recipe: Recipe) -> dict[str, float]:
     """Recall@1 by condition against the reference condition's drive of each world."""
     described = []
     for shard, start in zip(shards, features.starts.tolist(), strict=True):
-        parts = [
-            features.descriptors(network, rows)[0] for rows in torch.arange(start, start + len(shard)).split(_BATCH)
-        ]
-        described.append(torch.cat(parts).float().numpy())
-    right: dict[str, list[bool]] = {}
-    for number, query in enumerate(shards):
-        reference = next(
-            n for n, s in enumerate(shards) if s.world == query.world and s.condition == recipe.reference_condition
-        )
-        if reference == number:
-            continue
-        distance = np.linalg.norm(query.position[:, None] - shards[reference].position[None], axis=2)
-        found = distance[np.arange(len(query)), (described[number] @ described[reference].T).argmax(1)] < tolerance_m
-        right.setdefault(query.condition, []).extend(found[distance.min(1) < tolerance_m].tolist())
-    return {condition: float(np.mean(answers)) for condition, answers in sorted(right.items())}
+        rows = torch.arange(start, start + len(shard)).split(_BATCH)
+        described.append(torch.cat([features.descriptors(network, part)[0] for part in rows]).float().numpy())
+    return recall_by_condition(shards, described, recipe.reference_condition)

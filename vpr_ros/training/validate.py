@@ -54,19 +54,26 @@ def validate(
     Every drive is searched in the reference drive of its world (the first, where none has the condition); a query with
     no reference frame within the tolerance is left out.
     """
+    described = [describe_shard(network, shard, bf16, device) for shard in shards]
+    recall = recall_by_condition(shards, described, reference_condition, tolerance_m)
+    scores = {f"recall@1_{condition}": value for condition, value in recall.items()}
+    return {**scores, "mean": float(np.mean(list(scores.values()))) if scores else math.nan}
+
+
+def recall_by_condition(
+    shards: Sequence[Shard], described: Sequence[np.ndarray], reference_condition: str, tolerance_m: float = 25.0
+) -> dict[str, float]:
+    """Recall@1 of each condition, as ``validate`` explains it, from the shards' descriptors, (N, D) each."""
     right: dict[str, list[bool]] = {}
     for world in sorted({shard.world for shard in shards}):
-        drives = [shard for shard in shards if shard.world == world]
-        reference = next((s for s in drives if s.condition == reference_condition), drives[0])
-        database = describe_shard(network, reference, bf16, device)
-        for query in drives:
-            if query is reference:
+        drives = [number for number, shard in enumerate(shards) if shard.world == world]
+        reference = next((n for n in drives if shards[n].condition == reference_condition), drives[0])
+        for number in drives:
+            if number == reference:
                 continue
-            similarity = describe_shard(network, query, bf16, device) @ database.T
-            distance = np.linalg.norm(query.position[:, None] - reference.position[None], axis=2)
+            query = shards[number]
+            similarity = described[number] @ described[reference].T
+            distance = np.linalg.norm(query.position[:, None] - shards[reference].position[None], axis=2)
             found = distance[np.arange(len(query)), similarity.argmax(1)] < tolerance_m
             right.setdefault(query.condition, []).extend(found[distance.min(1) < tolerance_m].tolist())
-    scores = {
-        f"recall@1_{condition}": float(np.mean(answers)) for condition, answers in sorted(right.items()) if answers
-    }
-    return {**scores, "mean": float(np.mean(list(scores.values()))) if scores else math.nan}
+    return {condition: float(np.mean(answers)) for condition, answers in sorted(right.items()) if answers}
