@@ -9,13 +9,13 @@ from vpr_ros.errors import ImageError
 from vpr_ros.image import Preprocessing, preprocess, thumbnail
 
 
-def test_channels_scale_and_layout():
-    """RGB stays RGB, mean and std apply per channel, the result is contiguous CHW float32."""
+def test_channels_and_layout():
+    """RGB stays RGB, the result is contiguous bytes: the network itself normalises."""
     image = np.zeros((40, 60, 3), np.uint8)
     image[...] = (255, 128, 0)
-    out = preprocess(image, Preprocessing(20, 30, mean=(255.0, 0.0, 0.0), std=(1.0, 128.0, 2.0)))
-    assert out.shape == (3, 20, 30) and out.dtype == np.float32 and out.flags.c_contiguous
-    assert out[:, 7, 7] == pytest.approx([0.0, 1.0, 0.0])
+    out = preprocess(image, Preprocessing(20, 30))
+    assert out.shape == (20, 30, 3) and out.dtype == np.uint8 and out.flags.c_contiguous
+    assert out[7, 7].tolist() == [255, 128, 0]
 
 
 @pytest.mark.parametrize(

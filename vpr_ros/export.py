@@ -44,14 +44,14 @@ def export(
 ) -> Parity:
     """Write ``onnx_path`` and its manifest beside it, and compare with torch.
 
-    manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, 3, H, W) float32 to
+    manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, H, W, 3) uint8 to
     compare on, random ones where None. Raises ModelError where the two disagree.
     """
     network = checkpoint.network.eval().float().to("cpu")
     preprocessing = network_preprocessing(network)
     if images is None:
-        size = (4, 3, preprocessing.height, preprocessing.width)
-        images = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
+        size = (4, preprocessing.height, preprocessing.width, 3)
+        images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     onnx_path.parent.mkdir(parents=True, exist_ok=True)
     part = onnx_path.with_name(onnx_path.name + ".part")
     with warnings.catch_warnings():
@@ -87,7 +87,7 @@ def export(
 
 
 def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Parity:
-    """Run both on the same images, (B, 3, H, W) float32."""
+    """Run both on the same images, (B, H, W, 3) uint8."""
     try:
         import onnxruntime
     except ImportError as error:

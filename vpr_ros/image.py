@@ -1,4 +1,4 @@
-"""The preprocessing, one place for training, map and robot: RGB uint8 -> float32 CHW."""
+"""The preprocessing, one place for training, map and robot: RGB of any size -> RGB of the network's size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from vpr_ros.errors import ImageError
 class Preprocessing:
     """How an image becomes the network's input. Part of a model's fingerprint and of a map's meta table.
 
-    height, width: pixels; the whole image is squashed to them. mean, std: per RGB channel, on the 0..255 scale.
+    height, width: pixels; the whole image is squashed to them. mean, std: per RGB channel, on the 0..255 scale; the
+    network itself subtracts and divides, so that what is copied and batched are bytes.
     """
 
     height: int = 224
@@ -29,29 +30,16 @@ class Preprocessing:
         return cls(**values)
 
 
-def resize(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3) uint8 by area averaging. Raises ImageError for anything else."""
+def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of any size -> (height, width, 3) uint8, the network's input, by area averaging.
+
+    Raises ImageError for anything else.
+    """
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
         raise ImageError(f"expected a (H, W, 3) uint8 RGB image, got shape {image_rgb.shape} of {image_rgb.dtype}")
     import cv2
 
     return cv2.resize(image_rgb, (preprocessing.width, preprocessing.height), interpolation=cv2.INTER_AREA)
-
-
-def normalise(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """(height, width, 3) uint8 of the network's size -> (3, height, width) float32."""
-    import cv2
-
-    levels = np.arange(256, dtype=np.float32)[:, None]
-    mean, std = (np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
-    table = (levels - mean) / std
-    planes = [cv2.LUT(plane, table[:, k]) for k, plane in enumerate(cv2.split(image_rgb))]
-    return np.stack(planes)
-
-
-def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of any size -> (3, height, width) float32, the network's input."""
-    return normalise(resize(image_rgb, preprocessing), preprocessing)
 
 
 def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:

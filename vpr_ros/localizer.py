@@ -11,13 +11,14 @@ from vpr_ros.config import LocalizerConfig
 from vpr_ros.errors import MapError
 from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import Describer, open_describer
-from vpr_ros.records import Estimate, Frame, Match
+from vpr_ros.records import Estimate, Frame
 from vpr_ros.retrieval.calibration import Calibration
-from vpr_ros.retrieval.hypotheses import cluster, covariance_at
+from vpr_ros.retrieval.hypotheses import cluster
 from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.observation import ObservationModel
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places
+from vpr_ros.retrieval.ranking import Ranking
 from vpr_ros.retrieval.temporal import BayesFilter
 
 
@@ -101,28 +102,11 @@ class Localizer:
         hypotheses, off_map = cluster(
             belief, self.places, self.calibration, self.config.cluster_radius, self.config.hypotheses
         )
-        matches = self._matches(rows, similarities, belief.places[rows])
+        matches = Ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms = dict(timings_ms or {})
         timings_ms["search"] = 1e3 * (searched - start)
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms)
-
-    def _matches(self, rows: np.ndarray, similarities: np.ndarray, probabilities: np.ndarray) -> tuple[Match, ...]:
-        places = self.places.subset(rows)
-        covariances = covariance_at(places.T_map_camera, self.calibration)
-        return tuple(
-            Match(int(place_id), str(drive), int(stamp_ns), float(similarity), float(probability), T, covariance)
-            for place_id, drive, stamp_ns, similarity, probability, T, covariance in zip(
-                places.ids,
-                places.drives,
-                places.stamps_ns,
-                similarities,
-                probabilities,
-                places.T_map_camera,
-                covariances,
-                strict=True,
-            )
-        )
 
     def reset(self) -> None:
         """Forget the past: the next answer comes from its image alone."""

@@ -6,7 +6,7 @@ y down, z forward. ``T_map_camera`` takes points from camera to map. Stamps are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,7 +90,7 @@ class Estimate:
 
     stamp_ns: int
     hypotheses: tuple[Hypothesis, ...]
-    matches: tuple[Match, ...]
+    matches: Sequence[Match]
     off_map_probability: float
     depth: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)

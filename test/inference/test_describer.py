@@ -26,7 +26,7 @@ def test_shipped_model_runs_without_torch() -> None:
     code = (
         "import sys, numpy as np; from vpr_ros.inference.describer import open_describer;"
         f"d = open_describer('{DEFAULT_MODEL}', 'onnx', 1); m = d.manifest; p = m.preprocessing;"
-        "o = d.describe(np.zeros((2, 3, p.height, p.width), np.float32));"
+        "o = d.describe(np.zeros((2, p.height, p.width, 3), np.uint8));"
         "assert o.descriptors.shape == (2, m.dimension) and o.descriptors.dtype == np.float32;"
         "assert np.allclose(np.linalg.norm(o.descriptors, axis=1), 1, atol=1e-4);"
         "assert o.depth.min() > 0 and 'torch' not in sys.modules"
@@ -103,7 +103,7 @@ def test_same_image_same_descriptor_in_any_batch() -> None:
     """Maps are built in batches, the robot describes one image at a time: both must give the same numbers."""
     describer = open_describer(SHIPPED, "onnx", 1)
     size = describer.manifest.preprocessing
-    images = np.random.default_rng(0).uniform(-1, 1, (3, 3, size.height, size.width)).astype(np.float32)
+    images = np.random.default_rng(0).integers(0, 256, (3, size.height, size.width, 3), np.uint8)
     together = describer.describe(images).descriptors
     alone = np.concatenate([describer.describe(images[i : i + 1]).descriptors for i in range(3)])
     assert np.allclose(together, alone, atol=1e-4)

@@ -17,12 +17,17 @@ from vpr_ros.network.depth import FAR_M, NEAR_M, log_depth_from_metres, metres_f
 torch.manual_seed(0)
 
 
+def images(count: int, height: int, width: int) -> torch.Tensor:
+    """Random ones, (count, height, width, 3) uint8."""
+    return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8)
+
+
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
 def test_forward_gives_unit_descriptors_and_metres(backbone: str) -> None:
     """Everything downstream (index, filter, depth topic) relies on these shapes and units, for every backbone."""
     network = DeMixVPR(NetworkConfig(backbone, 64, 96, out_channels=32, out_rows=2)).eval()
     with torch.inference_mode():
-        descriptors, depth = network(torch.randn(2, 3, 64, 96))
+        descriptors, depth = network(images(2, 64, 96))
     assert descriptors.shape == (2, 64) and depth.shape == (2, 16, 24)
     assert torch.allclose(descriptors.norm(dim=1), torch.ones(2), atol=1e-5)
     assert depth.min() >= NEAR_M and depth.max() <= FAR_M
@@ -33,7 +38,7 @@ def test_backbone_strides_and_blocks(backbone: str) -> None:
     """The decoder's skips need strides 4, 8 and 16; freezing needs every parameter to belong to exactly one block."""
     encoder = build_backbone(backbone).eval()
     with torch.inference_mode():
-        shapes = [tuple(x.shape) for x in encoder(torch.randn(1, 3, 64, 64))]
+        shapes = [tuple(x.shape) for x in encoder(images(1, 64, 64))]
     assert shapes == [(1, c, 64 // s, 64 // s) for c, s in zip(encoder.channels, (4, 8, 16), strict=True)]
     in_blocks = [id(p) for block in encoder.blocks() for p in block.parameters()]
     assert sorted(in_blocks) == sorted(id(p) for p in encoder.parameters())
@@ -42,12 +47,12 @@ def test_backbone_strides_and_blocks(backbone: str) -> None:
 def test_place_loss_leaves_depth_alone_and_depth_loss_leaves_encoder_alone() -> None:
     """Depth must stay metric and the RGB encoder keep what it knows: no gradient crosses the two detaches."""
     network = DeMixVPR(NetworkConfig(height=32, width=32, out_channels=8, out_rows=2))
-    descriptors, _ = network(torch.randn(2, 3, 32, 32))
+    descriptors, _ = network(images(2, 32, 32))
     descriptors[0].sum().backward()
     assert all(p.grad is None for p in network.depth_decoder.parameters())
     assert any(p.grad is not None for p in network.depth_encoder.parameters())
     network.zero_grad()
-    network(torch.randn(2, 3, 32, 32))[1].mean().backward()
+    network(images(2, 32, 32))[1].mean().backward()
     assert all(p.grad is None for p in network.backbone.parameters())
     assert any(p.grad is not None for p in network.depth_decoder.parameters())
 

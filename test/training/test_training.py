@@ -103,7 +103,7 @@ def test_places_join_drives_and_respect_heading(cache: Path) -> None:
 def test_batches_are_reproducible_and_never_contrast_neighbours(cache: Path) -> None:
     """Exact resume needs batch i to depend on (seed, epoch, i) alone; near places must not be negatives."""
     shards = load_shards(cache)
-    arguments = (shards, find_places(shards), Preprocessing(SIZE, SIZE), Augmentation(), 4, 8, 3)
+    arguments = (shards, find_places(shards), Augmentation(), 4, 8, 3)
     batches = PlaceBatches(*arguments, min_distance_m=50.0)
     first, again = batches[2], PlaceBatches(*arguments, min_distance_m=50.0)[2]
     assert torch.equal(first["images"], again["images"]) and not torch.equal(first["images"], batches[3]["images"])

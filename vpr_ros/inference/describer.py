@@ -89,7 +89,7 @@ class Describer(Protocol):
     backend: str  # what runs it, for people: "onnx (CPU)", "tensorrt fp16", ...
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, 3, height, width) float32 as ``image.preprocess`` makes it -> Description."""
+        """(B, height, width, 3) uint8 as ``image.preprocess`` makes it -> Description."""
         ...
 
 

@@ -44,6 +44,6 @@ class OnnxDescriber:
         self.backend = f"onnx ({PROVIDERS.get(self._session.get_providers()[0], 'CPU')})"
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, 3, height, width) float32 -> Description."""
+        """(B, height, width, 3) uint8 -> Description."""
         outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
         return Description(outputs["descriptor"], outputs.get("depth"))

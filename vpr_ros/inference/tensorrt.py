@@ -64,7 +64,7 @@ def build_engine(onnx_path: Path, manifest: Manifest, precision: str = "fp16") -
     if precision == "fp16" and hasattr(trt.BuilderFlag, "FP16"):
         config.set_flag(trt.BuilderFlag.FP16)
     profile = builder.create_optimization_profile()
-    size = (3, manifest.preprocessing.height, manifest.preprocessing.width)
+    size = (manifest.preprocessing.height, manifest.preprocessing.width, 3)
     profile.set_shape(network.get_input(0).name, (1, *size), (1, *size), (MAX_BATCH, *size))
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
@@ -110,8 +110,8 @@ class TensorRTDescriber:
         self.backend = f"{trt.__name__} {precision}"
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, 3, height, width) float32, B up to MAX_BATCH -> Description."""
-        images = np.ascontiguousarray(images, np.float32)
+        """(B, height, width, 3) uint8, B up to MAX_BATCH -> Description."""
+        images = np.ascontiguousarray(images, np.uint8)
         self._context.set_input_shape(self._input, images.shape)
         self._copy(self._buffers[self._input], images, to_device=True)
         self._context.execute_async_v3(self._stream)

@@ -49,7 +49,7 @@ class TorchDescriber:
         self.backend = f"torch ({self._device})"
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, 3, height, width) float32 -> Description."""
+        """(B, height, width, 3) uint8 -> Description."""
         with self._torch.inference_mode():
             descriptors, depth = self._network(self._torch.from_numpy(images).to(self._device))
         return Description(descriptors.cpu().numpy(), depth.cpu().numpy())

@@ -1,7 +1,7 @@
 """RGB encoders cut at stride 16, by name, with the weights they start from.
 
-An encoder maps (B, 3, H, W), normalised with its own ``preprocessing``, to features at strides 4, 8 and 16:
-a tuple of (B, channels[i], H / stride, W / stride). Its ``blocks`` are listed in order, so that a recipe can freeze
+An encoder maps (B, H, W, 3) uint8 RGB, which it normalises as its weights expect, to features at strides 4, 8 and 16: a
+tuple of (B, channels[i], H / stride, W / stride). Its ``blocks`` are listed in order, so that a recipe can freeze
 the first ones.
 """
 
@@ -33,8 +33,15 @@ class Backbone(nn.Module):
         """Load ImageNet weights; raises ModelError where the file lacks a layer or has another shape."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) float32, normalised -> features."""
         raise NotImplementedError
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, 3) uint8 RGB -> features at strides 4, 8, 16."""
+        own = self.preprocessing
+        mean, std = (torch.tensor(values, device=images.device) for values in (own.mean, own.std))
+        return self.encode(((images.float() - mean) / std).permute(0, 3, 1, 2))
 
 
 class _SeparableBlock(nn.Module):
@@ -79,8 +86,8 @@ class MobileNetV1(Backbone):
         yield nn.ModuleList([self.stem, self.stem_norm])
         yield from self.layers
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.relu6(self.stem_norm(self.stem(F.pad(images, (0, 1, 0, 1)))))
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.relu6(self.stem_norm(self.stem(F.pad(x, (0, 1, 0, 1)))))
         features = []
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x)
@@ -142,8 +149,8 @@ class ResNet18(Backbone):
         for layer in (self.layer1, self.layer2, self.layer3):
             yield from layer
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         return stride4, stride8, self.layer3(stride8)

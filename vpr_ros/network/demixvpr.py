@@ -62,7 +62,7 @@ class DeMixVPR(nn.Module):
         self.aggregator = MixVPR(joined, positions, config.out_channels, config.out_rows, config.mixers)
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) -> (joined features (B, C, H/16, W/16), log depth (B, 1, H/4, W/4), RGB features alone).
+        """(B, H, W, 3) uint8 -> (joined features (B, C, H/16, W/16), log depth (B, 1, H/4, W/4), RGB features alone).
 
         The place loss stops at the depth map and the depth loss at the RGB features, as in Piasco et al.: depth stays
         depth, and the encoder keeps what it knows.
@@ -75,7 +75,7 @@ class DeMixVPR(nn.Module):
         return joined, log_depth, stride16
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) float32, normalised -> (descriptors (B, D) of unit length, depth (B, H/4, W/4) in metres)."""
+        """(B, H, W, 3) uint8 RGB -> (descriptors (B, D) of unit length, depth (B, H/4, W/4) in metres)."""
         joined, log_depth, _ = self.features(images)
         return self.aggregator(joined), metres_from_log_depth(log_depth.float()).squeeze(1)
 

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from vpr_ros import geometry
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError
-from vpr_ros.image import Preprocessing, normalise, resize
+from vpr_ros.image import Preprocessing, preprocess
 from vpr_ros.records import DriveFrame
 from vpr_ros.training.augment import Augmentation, augment
 
@@ -64,7 +64,7 @@ def cache_drive(drive: Drive, cache: Path, preprocessing: Preprocessing, every_m
     depth_shape = (len(frames), height // DEPTH_STRIDE, width // DEPTH_STRIDE)
     depth = np.lib.format.open_memmap(part / "depth.npy", "w+", np.float16, depth_shape)
     for row, frame in enumerate(frames):
-        images[row] = resize(frame.read(), preprocessing)
+        images[row] = preprocess(frame.read(), preprocessing)
         depth[row] = _small_depth(frame, depth_shape[1], depth_shape[2])
     T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
     np.savez(part / "poses.npz", position=T[:, :3, 3], heading=geometry.heading(T))
@@ -151,7 +151,6 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         self,
         shards: Sequence[Shard],
         places: Sequence[Place],
-        preprocessing: Preprocessing,
         augmentation: Augmentation,
         batches: int,
         places_per_batch: int = 24,
@@ -160,7 +159,7 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         min_distance_m: float = 25.0,
         seed: int = 0,
     ) -> None:
-        self.shards, self.places, self.preprocessing, self.augmentation = shards, places, preprocessing, augmentation
+        self.shards, self.places, self.augmentation = shards, places, augmentation
         self.batches, self.places_per_batch, self.images_per_place = batches, places_per_batch, images_per_place
         self.worlds_per_batch, self.min_distance_m, self.seed = worlds_per_batch, min_distance_m, seed
         self.epoch = 0
@@ -174,14 +173,14 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         return self.batches
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        """images (P*K, 3, H, W) float32, depth (P*K, h, w) float32 metres, labels (P*K,), drives (P*K,) shards."""
+        """images (P*K, H, W, 3) uint8, depth (P*K, h, w) float32 metres, labels (P*K,), drives (P*K,) shards."""
         members, labels = self.draw(number)
         rng = np.random.default_rng((self.seed, self.epoch, number, 1))
         images, depths = [], []
         for shard_number, row in members:
             shard = self.shards[shard_number]
             image, depth = augment(shard.images[row], shard.depth[row], self.augmentation, rng)
-            images.append(normalise(image, self.preprocessing))
+            images.append(image)
             depths.append(depth)
         return {
             "images": torch.from_numpy(np.stack(images)),

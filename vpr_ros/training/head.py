@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from vpr_ros.image import Preprocessing, normalise
 from vpr_ros.network.demixvpr import DeMixVPR, normalise_positions
 from vpr_ros.training.augment import augment
 from vpr_ros.training.checkpoint import Checkpoint
@@ -24,7 +23,7 @@ from vpr_ros.training.datasets import Shard
 from vpr_ros.training.loop import place_batches
 from vpr_ros.training.losses import PlaceLoss, grid_descriptor, relational_loss
 from vpr_ros.training.recipe import Recipe
-from vpr_ros.training.validate import autocast, network_preprocessing, recall_by_condition
+from vpr_ros.training.validate import autocast, recall_by_condition
 
 _BATCH = 64
 
@@ -53,7 +52,6 @@ class Features:
 def compute_features(network: DeMixVPR, shards: Sequence[Shard], recipe: Recipe | None, bf16: bool) -> Features:
     """Run backbone and depth decoder over every image; with a recipe, each is augmented first."""
     network.eval()
-    preprocessing = network_preprocessing(network)
     counts = [len(shard) for shard in shards]
     rng = np.random.default_rng(recipe.seed if recipe else 0)
     rgb: Tensor | None = None
@@ -61,9 +59,9 @@ def compute_features(network: DeMixVPR, shards: Sequence[Shard], recipe: Recipe 
     row = 0
     jobs = [(shard, start) for shard in shards for start in range(0, len(shard), _BATCH)]
     for shard, start in track(jobs, "features", console=Console(stderr=True)):
-        images = _prepared(shard, start, preprocessing, recipe, rng)
+        images = _prepared(shard, start, recipe, rng)
         with autocast(bf16, "cpu"):
-            stride4, stride8, stride16 = network.backbone(images.contiguous(memory_format=torch.channels_last))
+            stride4, stride8, stride16 = network.backbone(images)
             depth = network.depth_decoder(stride4, stride8, stride16)
         if rgb is None or log_depth is None:
             rgb = torch.empty((sum(counts), *stride16.shape[1:]), dtype=torch.float16)
@@ -74,15 +72,14 @@ def compute_features(network: DeMixVPR, shards: Sequence[Shard], recipe: Recipe 
     return Features(rgb, log_depth, np.cumsum([0, *counts[:-1]]))
 
 
-def _prepared(
-    shard: Shard, start: int, preprocessing: Preprocessing, recipe: Recipe | None, rng: np.random.Generator
-) -> Tensor:
+def _prepared(shard: Shard, start: int, recipe: Recipe | None, rng: np.random.Generator) -> Tensor:
+    """A batch of images, (B, H, W, 3) uint8, augmented where there is a recipe."""
     images = []
     for row in range(start, min(start + _BATCH, len(shard))):
         image = shard.images[row]
         if recipe is not None:
             image, _ = augment(image, shard.depth[row], recipe.augmentation, rng)
-        images.append(normalise(image, preprocessing))
+        images.append(image)
     return torch.from_numpy(np.stack(images))
 
 
@@ -97,7 +94,7 @@ def train_head(
     network = checkpoint.network
     features = compute_features(network, shards, recipe, recipe.bf16)
     kept_aside = compute_features(network, held_out, None, recipe.bf16) if held_out else None
-    drawn = place_batches(recipe, shards, network_preprocessing(network))
+    drawn = place_batches(recipe, shards)
     place_loss = PlaceLoss(recipe.loss, recipe.miner)
     learning = [*network.depth_encoder.parameters(), *network.aggregator.parameters()]
     optimiser = torch.optim.AdamW(learning, lr=recipe.lr, weight_decay=recipe.weight_decay)

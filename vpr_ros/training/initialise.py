@@ -21,7 +21,7 @@ from vpr_ros.network.demixvpr import STRIDE, DeMixVPR, normalise_positions
 def initialise_projections(network: DeMixVPR, batches: Iterable[Tensor]) -> None:
     """Set the channel projection to principal components, the row projection to regions, the offset to minus the mean.
 
-    batches: of images (B, 3, H, W), normalised, a few hundred in all, of the kinds the network will meet.
+    batches: of images (B, H, W, 3) uint8, a few hundred in all, of the kinds the network will meet.
     """
     aggregator, config = network.aggregator, network.config
     network.eval()

@@ -14,14 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vpr_ros.image import Preprocessing, normalise
 from vpr_ros.network.demixvpr import DeMixVPR
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.datasets import PlaceBatches, Shard, find_places
 from vpr_ros.training.initialise import initialise_projections
 from vpr_ros.training.losses import PlaceLoss, depth_l1, grid_descriptor, relational_loss
 from vpr_ros.training.recipe import Recipe
-from vpr_ros.training.validate import autocast, network_preprocessing, validate
+from vpr_ros.training.validate import autocast, validate
 
 OPTIMISERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
@@ -41,7 +40,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     network, teacher = start(recipe, shards, device)
-    batches = place_batches(recipe, shards, network_preprocessing(network))
+    batches = place_batches(recipe, shards)
     place_loss = PlaceLoss(recipe.loss, recipe.miner)
     optimiser = build_optimiser(network, recipe)
     steps = recipe.epochs * len(batches)
@@ -99,7 +98,7 @@ def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVP
     torch.manual_seed(recipe.seed)
     network = DeMixVPR(recipe.network, Path(recipe.weights) if recipe.weights else None)
     if recipe.pca:
-        initialise_projections(network, sample_images(shards, network_preprocessing(network), recipe.seed))
+        initialise_projections(network, sample_images(shards, recipe.seed))
     blocks = list(network.backbone.blocks())
     for block in blocks[: len(blocks) - recipe.trainable_blocks]:
         block.requires_grad_(False)
@@ -107,12 +106,11 @@ def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVP
     return network, copy.deepcopy(network.backbone).requires_grad_(False).eval()
 
 
-def place_batches(recipe: Recipe, shards: Sequence[Shard], preprocessing: Preprocessing) -> PlaceBatches:
+def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
     """The recipe's batches over all places of the shards."""
     return PlaceBatches(
         shards,
         find_places(shards, recipe.place_spacing_m, recipe.place_radius_m),
-        preprocessing,
         recipe.augmentation,
         recipe.batches_per_epoch,
         recipe.places_per_batch,
@@ -127,7 +125,7 @@ def losses(
     network: DeMixVPR, teacher: nn.Module, place_loss: PlaceLoss, recipe: Recipe, batch: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """The terms of the loss for one batch, and their weighted total."""
-    images = batch["images"].contiguous(memory_format=torch.channels_last)
+    images = batch["images"]
     joined, log_depth, rgb = network.features(images)
     descriptors = network.aggregator(joined)
     terms = {"place": place_loss(descriptors, batch["labels"]), "depth": depth_l1(log_depth, batch["depth"])}
@@ -175,11 +173,11 @@ def training_mode(network: DeMixVPR, recipe: Recipe) -> None:
         network.backbone.eval()
 
 
-def sample_images(shards: Sequence[Shard], preprocessing: Preprocessing, seed: int, count: int = 256) -> list[Tensor]:
-    """Batches of 32 random images of all drives, normalised."""
+def sample_images(shards: Sequence[Shard], seed: int, count: int = 256) -> list[Tensor]:
+    """Batches of 32 random images of all drives, (32, H, W, 3) uint8."""
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
     chosen = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
-    images = [torch.from_numpy(normalise(shard.images[row], preprocessing)) for shard, row in chosen]
+    images = [torch.from_numpy(shard.images[row].copy()) for shard, row in chosen]
     return [torch.stack(images[first : first + 32]) for first in range(0, len(images), 32)]
 
 

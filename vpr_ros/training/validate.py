@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vpr_ros.image import Preprocessing, normalise
+from vpr_ros.image import Preprocessing
 from vpr_ros.network.demixvpr import DeMixVPR
 from vpr_ros.training.datasets import Shard
 
@@ -32,11 +32,11 @@ def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
 def describe_shard(network: DeMixVPR, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
     """(N, D) float32 descriptors of a cached drive. Leaves the network in eval mode."""
     network.eval()
-    preprocessing, out = network_preprocessing(network), []
+    out = []
     for start in range(0, len(shard), BATCH):
-        images = np.stack([normalise(image, preprocessing) for image in shard.images[start : start + BATCH]])
+        images = torch.from_numpy(np.array(shard.images[start : start + BATCH]))
         with autocast(bf16, device):
-            descriptors, _ = network(torch.from_numpy(images).to(device))
+            descriptors, _ = network(images.to(device))
         out.append(descriptors.float().cpu().numpy())
     return np.concatenate(out)
 
