@@ -111,7 +111,7 @@ def test_batches_are_reproducible_and_never_contrast_neighbours(cache: Path) -> 
         drawn = batches._draw_places(np.random.default_rng(number))
         for i, a in enumerate(drawn):
             assert all(a.world != b.world or np.linalg.norm(a.position - b.position) >= 50 for b in drawn[:i])
-    assert first["images"].shape == (24, 3, SIZE, SIZE) and first["labels"].tolist() == [i // 3 for i in range(24)]
+    assert first["images"].shape == (24, SIZE, SIZE, 3) and first["labels"].tolist() == [i // 3 for i in range(24)]
 
 
 def test_augmentation_moves_depth_with_the_image() -> None:
@@ -153,7 +153,7 @@ def test_pca_start_spreads_descriptors(cache: Path) -> None:
     """A useful start tells images apart: descriptors must be centred, not all alike as with random projections."""
     torch.manual_seed(0)
     network = DeMixVPR(tiny_recipe().network)
-    images = torch.randn(24, 3, SIZE, SIZE)
+    images = torch.randint(0, 256, (24, SIZE, SIZE, 3), dtype=torch.uint8)
     initialise_projections(network, [images])
     with torch.inference_mode():
         similarity = network.eval()(images)[0] @ network(images)[0].T
