@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,8 @@ from vpr_ros.errors import MissingDependencyError, ModelError
 from vpr_ros.image import Preprocessing
 
 BACKENDS = ("auto", "tensorrt", "onnx", "torch")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,13 @@ DEFAULT_MODEL = "demixvpr_mobilenet"
 
 
 def find_model(name: str) -> Path:
-    """The ONNX file (or checkpoint) of a model given by path or by the name of one that ships with the package.
+    """The ONNX file (or checkpoint, or engine) of a model given by path or by the name of one that ships.
 
     Looks in the working folder, the repository's models/, and where pip and colcon install them. Raises ModelError
     naming the models there are.
     """
     given = Path(name).expanduser()
-    if given.suffix in (".onnx", ".pt"):
+    if given.suffix in (".onnx", ".pt", ".engine"):
         if given.is_file():
             return given
         raise ModelError(f"no model file {given}")
@@ -128,12 +131,21 @@ def _model_folders() -> list[Path]:
 def open_describer(path_or_name: str | Path = DEFAULT_MODEL, backend: str = "auto", threads: int = 0) -> Describer:
     """A model, ready to run.
 
-    backend: one of BACKENDS; "auto" takes TensorRT where it works, else ONNX Runtime, and torch for a checkpoint (.pt);
-    the describer's ``backend`` says which. threads: of the CPU, 0 for all. Raises ModelError, MissingDependencyError.
+    backend: one of BACKENDS; "auto" takes TensorRT where it works, else ONNX Runtime, torch for a checkpoint (.pt) and
+    TensorRT for an engine file; the describer's ``backend`` and the log say which, and why not a better one.
+    threads: of the CPU, 0 for all. Raises ModelError, MissingDependencyError.
     """
     if backend not in BACKENDS:
         raise ModelError(f"unknown backend '{backend}': choose one of {', '.join(BACKENDS)}")
     path = find_model(str(path_or_name))
+    if path.suffix == ".engine" and backend in ("onnx", "torch"):
+        raise ModelError(f"{path} is an engine for TensorRT: give the {backend} backend the model it was made from")
+    describer = _open(path, backend, threads)
+    logger.info("%s runs on %s", path.name, describer.backend)
+    return describer
+
+
+def _open(path: Path, backend: str, threads: int) -> Describer:
     if backend == "torch" or (backend == "auto" and path.suffix == ".pt"):
         from vpr_ros.inference.torch import TorchDescriber
 
@@ -143,9 +155,10 @@ def open_describer(path_or_name: str | Path = DEFAULT_MODEL, backend: str = "aut
 
         try:
             return TensorRTDescriber(path)
-        except MissingDependencyError:
-            if backend == "tensorrt":
+        except (MissingDependencyError, ModelError) as error:
+            if backend == "tensorrt" or path.suffix == ".engine":
                 raise
+            logger.info("not on TensorRT: %s", error)
     from vpr_ros.inference.onnx import OnnxDescriber
 
     return OnnxDescriber(path, threads)

@@ -1,13 +1,15 @@
 """TensorRT or TensorRT for RTX, whichever Python module is installed: the same code builds and runs the engine.
 
-An engine fits one model, one TensorRT version, one GPU and one precision; it is built once, which takes a while, and
-cached under a name made of these four.
+Networks are strongly typed, the only kind TensorRT 11 and TensorRT for RTX know: an engine computes in the types its
+ONNX file is written in. fp16 therefore comes from ``NAME_fp16.onnx``, never from a flag; float32 layers may use TF32.
+TensorRT builds for the GPU it finds; TensorRT for RTX builds anywhere, for any GPU from Ampere on, and compiles its
+kernels where it runs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,132 +17,166 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.describer import Description, Manifest
+from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
+from vpr_ros.inference.engine_file import Fingerprint, load_engine, save_engine
+from vpr_ros.inference.engine_runner import Cuda, EngineRunner
 
-MODULES = ("tensorrt", "tensorrt_rtx")
+MODULES = ("tensorrt", "tensorrt_rtx")  # best first
+PRECISIONS = ("auto", "fp32", "fp16")
 MAX_BATCH = 32
+RTX_GPUS = "any from Ampere on"
+
+logger = logging.getLogger(__name__)
 
 
-def import_tensorrt() -> Any:
-    """The first TensorRT module there is. Raises MissingDependencyError where there is none."""
-    for name in MODULES:
+def import_tensorrt(modules: tuple[str, ...] = MODULES) -> Any:
+    """The first of these modules there is. Raises MissingDependencyError where there is none that would do."""
+    for name in modules:
         try:
-            return importlib.import_module(name)
-        except ImportError:
+            module = importlib.import_module(name)
+        except (ImportError, OSError):  # also where the wheel is there and its libraries are not
             continue
+        if hasattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+            return module
     raise MissingDependencyError(
-        "the tensorrt backend needs TensorRT: pip install tensorrt (JetPack brings its own), or use the onnx backend"
+        f"the tensorrt backend needs {' 10 or later or '.join(modules)}: pip install 'vpr_ros[gpu]' "
+        "(JetPack brings its own TensorRT), or use the onnx backend"
     )
 
 
-def engine_name(fingerprint: str, version: str, gpu: str, precision: str) -> str:
-    """File name of a cached engine: anything that makes an engine unfit changes it."""
-    key = hashlib.sha256("\n".join((fingerprint, version, gpu, precision)).encode()).hexdigest()
-    return f"{fingerprint[:12]}-{key[:16]}.engine"
+def precision_of(onnx_path: Path) -> str:
+    """fp16 or int8 where the file's name ends so, as ``vpr export`` names its variants; else fp32."""
+    ending = onnx_path.stem.rpartition("_")[2]
+    return ending if ending in ("fp16", "int8") else "fp32"
 
 
-def build_engine(onnx_path: Path, manifest: Manifest, precision: str = "fp16") -> bytes:
-    """ONNX file -> serialized engine for batches of 1 to MAX_BATCH. precision: fp32 or fp16.
+def choose_variant(onnx_path: Path, manifest: Manifest, precision: str) -> Path:
+    """The file to build from: the model itself, or ``NAME_fp16.onnx`` beside it.
 
-    Raises ModelError where TensorRT cannot parse or build the model.
+    "auto" takes fp16 where that file is there and its manifest names this model's fingerprint as its origin, so that a
+    variant of an older training is never run in its place. Raises ModelError where "fp16" is asked for in vain.
     """
-    trt = import_tensorrt()
-    logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
-    flags = 0
-    for name in (
-        "STRONGLY_TYPED",
-        "EXPLICIT_BATCH",
-    ):  # what the versions call "the network says its own types and batch"
-        if name == "STRONGLY_TYPED" and precision == "fp16":
-            continue
-        if hasattr(trt.NetworkDefinitionCreationFlag, name):
-            flags |= 1 << int(getattr(trt.NetworkDefinitionCreationFlag, name))
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, logger)
+    if precision not in PRECISIONS:
+        raise ModelError(f"unknown precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+    own = precision_of(onnx_path)
+    if precision == own or (precision == "auto" and own != "fp32"):
+        return onnx_path
+    if own != "fp32":
+        raise ModelError(f"{onnx_path.name} is {own}, not {precision}: give the model itself, not its variant")
+    half = onnx_path.with_name(f"{onnx_path.stem}_fp16.onnx")
+    described = half.with_suffix(".json")
+    if half.is_file() and described.is_file() and manifest.fingerprint in described.read_text():
+        Manifest.load(half)
+        return half
+    if precision == "fp16":
+        raise ModelError(f"no {half.name} made from {onnx_path.name} beside it: write it with `vpr export --fp16`")
+    return onnx_path
+
+
+def fingerprint(trt: Any, onnx_path: Path, gpu: str) -> Fingerprint:
+    """What an engine built here from this file fits. gpu: as ``Cuda.gpu`` says it."""
+    fits = RTX_GPUS if trt.__name__ == "tensorrt_rtx" else gpu
+    return Fingerprint(fingerprint_file(onnx_path), f"{trt.__name__} {trt.__version__}", fits, precision_of(onnx_path))
+
+
+def build_engine(trt: Any, onnx_path: Path) -> bytes:
+    """ONNX file -> serialised engine with two profiles: one image, and batches of 1 to MAX_BATCH.
+
+    Raises ModelError where TensorRT cannot parse or build the model, MissingDependencyError where it needs a GPU.
+    """
+    log = trt.Logger(trt.Logger.ERROR)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # what the bindings make of a constructor that returned nothing
+        raise MissingDependencyError("TensorRT builds engines only where there is a working NVIDIA GPU") from error
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx_path.read_bytes()):
-        raise ModelError(f"TensorRT cannot read {onnx_path.name}: {parser.get_error(0).desc()}")
+        reason = str(parser.get_error(0).desc()).splitlines()[0]
+        raise ModelError(f"TensorRT cannot read {onnx_path.name}: {reason}")
     config = builder.create_builder_config()
-    if precision == "fp16" and hasattr(trt.BuilderFlag, "FP16"):
-        config.set_flag(trt.BuilderFlag.FP16)
-    profile = builder.create_optimization_profile()
-    size = (manifest.preprocessing.height, manifest.preprocessing.width, 3)
-    profile.set_shape(network.get_input(0).name, (1, *size), (1, *size), (MAX_BATCH, *size))
-    config.add_optimization_profile(profile)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # without it RTX's engines cannot go into a CUDA graph
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    image = network.get_input(0)
+    size = tuple(image.shape)[1:]
+    for batches in ((1, 1, 1), (1, MAX_BATCH // 2, MAX_BATCH)):  # least, usual, most
+        profile = builder.create_optimization_profile()
+        profile.set_shape(image.name, *((batch, *size) for batch in batches))
+        config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ModelError(f"TensorRT cannot build an engine from {onnx_path.name}: its log above says why")
     return bytes(engine)
 
 
-class TensorRTDescriber:
-    """A Describer on TensorRT; builds the engine at first, then loads it from the cache.
+def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:
+    """Build an engine file, by default beside its ONNX file, and return its path.
 
-    cache: folder of engines, default $XDG_CACHE_HOME/vpr_ros. Raises MissingDependencyError without TensorRT,
-    CUDA's Python module or a GPU; ModelError where the model does not build.
+    Without a GPU only TensorRT for RTX can. Raises MissingDependencyError, ModelError.
+    """
+    try:
+        gpu = Cuda().gpu()
+    except MissingDependencyError:
+        gpu = ""
+    trt = import_tensorrt(MODULES if gpu else MODULES[1:])
+    engine_path = engine_path or onnx_path.with_suffix(".engine")
+    save_engine(engine_path, fingerprint(trt, onnx_path, gpu), build_engine(trt, onnx_path))
+    return engine_path
+
+
+def given_engine(engine_path: Path, wanted: Fingerprint) -> bytes:
+    """The engine of a file the user named. Raises ModelError where it does not fit here."""
+    found, plan = load_engine(engine_path)
+    if difference := found.difference(wanted):
+        raise ModelError(f"{engine_path} does not fit: {difference}; build it here with `vpr export --tensorrt`")
+    return plan
+
+
+def cached_engine(trt: Any, onnx_path: Path, wanted: Fingerprint, cache: Path) -> bytes:
+    """The engine of a model from the cache folder, built anew, and said so, where there is none that fits."""
+    path = cache / f"{onnx_path.stem}-{trt.__name__}.engine"
+    reason = "there is none yet"
+    if path.is_file():
+        try:
+            found, plan = load_engine(path)
+            reason = found.difference(wanted)
+        except ModelError:
+            reason = "it cannot be read"
+        if not reason:
+            return plan
+    logger.info("building the engine %s, which can take minutes: %s", path, reason)
+    plan = build_engine(trt, onnx_path)
+    try:
+        save_engine(path, wanted, plan)
+    except OSError as error:
+        logger.warning("the engine cannot be kept for the next start: %s", error)
+    return plan
+
+
+class TensorRTDescriber:
+    """A Describer on TensorRT. path: an ONNX file, whose engine is cached, or an engine file with its ONNX file beside.
+
+    precision: see ``choose_variant``; an engine file has its own. cache: folder of engines, default
+    $XDG_CACHE_HOME/vpr_ros. Raises MissingDependencyError without TensorRT, CUDA's Python module or a GPU; ModelError
+    where the model does not build or the engine file does not fit.
     """
 
-    def __init__(self, path: Path, precision: str = "fp16", cache: Path | None = None) -> None:
-        trt = import_tensorrt()
-        try:
-            from cuda.bindings import runtime as cuda
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the tensorrt backend needs CUDA for Python: pip install cuda-python"
-            ) from error
-        self._cuda = cuda
-        self.manifest = Manifest.load(path)
-        properties = self._check(cuda.cudaGetDeviceProperties(0))
-        cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vpr_ros"
-        cached = cache / engine_name(self.manifest.fingerprint, trt.__version__, properties.name.decode(), precision)
-        if not cached.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            part = cached.with_suffix(f".{os.getpid()}.part")
-            part.write_bytes(build_engine(path, self.manifest, precision))
-            part.replace(cached)
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-        self._engine = self._runtime.deserialize_cuda_engine(cached.read_bytes())
-        if self._engine is None:
-            raise ModelError(f"TensorRT cannot load the cached engine {cached}: delete it and try again")
-        self._context = self._engine.create_execution_context()
-        self._stream = self._check(cuda.cudaStreamCreate())
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        self._input = next(n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT)
-        self._buffers = {name: self._allocate(name) for name in names}
-        self.backend = f"{trt.__name__} {precision}"
+    def __init__(self, path: Path, precision: str = "auto", cache: Path | None = None) -> None:
+        trt, cuda = import_tensorrt(), Cuda()
+        gpu = cuda.gpu()
+        cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vpr_ros"
+        if path.suffix == ".engine":
+            onnx_path = path.with_suffix(".onnx")
+            self.manifest = Manifest.load(onnx_path)
+            plan = given_engine(path, fingerprint(trt, onnx_path, gpu))
+        else:
+            self.manifest = Manifest.load(path)
+            onnx_path = choose_variant(path, self.manifest, precision)
+            plan = cached_engine(trt, onnx_path, fingerprint(trt, onnx_path, gpu), cache)
+        self._run = EngineRunner(trt, cuda, plan, cache / f"{onnx_path.stem}.kernels")
+        self.backend = f"{trt.__name__} {precision_of(onnx_path)} ({gpu})"
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, height, width, 3) uint8, B up to MAX_BATCH -> Description."""
-        images = np.ascontiguousarray(images, np.uint8)
-        self._context.set_input_shape(self._input, images.shape)
-        self._copy(self._buffers[self._input], images, to_device=True)
-        self._context.execute_async_v3(self._stream)
-        outputs = {}
-        for name, buffer in self._buffers.items():
-            if name != self._input:
-                outputs[name] = np.empty(tuple(self._context.get_tensor_shape(name)), np.float32)
-                self._copy(buffer, outputs[name], to_device=False)
-        self._check(self._cuda.cudaStreamSynchronize(self._stream))
+        """(B, height, width, 3) uint8 -> Description."""
+        outputs = self._run(images)
         return Description(outputs["descriptor"], outputs.get("depth"))
-
-    def _allocate(self, name: str) -> int:
-        """Memory on the device for a tensor at the largest batch."""
-        shape = (MAX_BATCH, *tuple(self._engine.get_tensor_shape(name))[1:])
-        address = self._check(self._cuda.cudaMalloc(int(np.prod(shape)) * 4))
-        self._context.set_tensor_address(name, address)
-        return int(address)
-
-    def _copy(self, address: int, array: np.ndarray, to_device: bool) -> None:
-        kind = self._cuda.cudaMemcpyKind
-        if to_device:
-            arguments = (address, array.ctypes.data, array.nbytes, kind.cudaMemcpyHostToDevice)
-        else:
-            arguments = (array.ctypes.data, address, array.nbytes, kind.cudaMemcpyDeviceToHost)
-        self._check(self._cuda.cudaMemcpyAsync(*arguments, self._stream))
-
-    def _check(self, result: tuple[Any, ...]) -> Any:
-        """The value of a CUDA call. Raises MissingDependencyError with CUDA's own words where it failed."""
-        error, *values = result
-        if error != self._cuda.cudaError_t.cudaSuccess:
-            raise MissingDependencyError(f"the tensorrt backend needs a working NVIDIA GPU: CUDA says {error.name}")
-        return values[0] if values else None

@@ -1,0 +1,69 @@
+"""An engine on disk: one line of JSON that says what it fits, then what TensorRT serialised.
+
+The fingerprint lies in the same file, so that the two cannot part. Nothing here needs TensorRT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vpr_ros.errors import ModelError
+
+MAGIC = b"vpr_ros engine 1\n"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What an engine fits, and nothing else. All are compared as text.
+
+    onnx: SHA-256 of the ONNX file it was built from, hex. tensorrt: flavour and version, as in "tensorrt_rtx 1.7.1".
+    gpu: name and compute capability, or the family where an engine fits many. precision: fp32, fp16 or int8.
+    """
+
+    onnx: str
+    tensorrt: str
+    gpu: str
+    precision: str
+
+    def difference(self, wanted: Fingerprint) -> str:
+        """Why an engine of this fingerprint does not do where another is wanted, for people; empty where it does."""
+        words = {"onnx": "ONNX file", "tensorrt": "TensorRT", "gpu": "GPU", "precision": "precision"}
+        return ", ".join(
+            f"its {word} is {getattr(self, name)[:40]}, not {getattr(wanted, name)[:40]}"
+            for name, word in words.items()
+            if getattr(self, name) != getattr(wanted, name)
+        )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_engine(path: Path, fingerprint: Fingerprint, plan: bytes) -> None:
+    """Write an engine with its fingerprint, whole or not at all. Raises OSError."""
+    write_whole(path, MAGIC + json.dumps(asdict(fingerprint)).encode() + b"\n" + plan)
+
+
+def load_engine(path: Path) -> tuple[Fingerprint, bytes]:
+    """What ``save_engine`` wrote. Raises ModelError where it is missing or something else."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"no engine file {path}") from error
+    header, newline, plan = data[len(MAGIC) :].partition(b"\n")
+    try:
+        if not (data.startswith(MAGIC) and newline and plan):
+            raise ValueError("not an engine of this package")
+        return Fingerprint(**json.loads(header)), plan
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is no engine file of vpr_ros: build it with `vpr export --tensorrt`") from error

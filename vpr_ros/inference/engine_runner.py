@@ -1,0 +1,215 @@
+"""Running an engine: host memory to host memory, nothing allocated per frame but the arrays handed out.
+
+One image and batches run in lanes of their own, each with its profile, buffers and stream; the single image's lane is
+one CUDA graph, copies included, where TensorRT lets itself be captured.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.inference.engine_file import write_whole
+
+logger = logging.getLogger(__name__)
+
+
+class Cuda:
+    """CUDA's runtime calls, raising instead of returning codes. Raises MissingDependencyError without its module."""
+
+    def __init__(self) -> None:
+        try:
+            from cuda.bindings import runtime
+        except (ImportError, OSError) as error:
+            raise MissingDependencyError(
+                "the tensorrt backend needs CUDA for Python: pip install 'cuda-python>=12.6'"
+            ) from error
+        self.runtime: Any = runtime
+
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        """The value of a call, None for one without. Raises ModelError with CUDA's own words where it failed."""
+        error, *values = getattr(self.runtime, name)(*arguments)
+        if error != self.runtime.cudaError_t.cudaSuccess:
+            raise ModelError(f"the GPU gave up: {name} says {error.name}")
+        return values[0] if values else None
+
+    def gpu(self) -> str:
+        """Name and compute capability of the first GPU. Raises MissingDependencyError where none works."""
+        try:
+            found = self("cudaGetDeviceProperties", 0)
+        except ModelError as error:
+            raise MissingDependencyError(f"the tensorrt backend needs a working NVIDIA GPU: {error}") from error
+        name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+        return f"{name.rstrip(chr(0))}, compute capability {found.major}.{found.minor}"
+
+
+class EngineRunner:
+    """Calls: (B, height, width, 3) uint8 -> outputs by name, (B, ...) float32. Any B; large ones in several runs.
+
+    plan: what TensorRT serialised. kernels: file that keeps what TensorRT for RTX compiles at the first start.
+    Raises ModelError where the engine cannot be loaded or run.
+    """
+
+    def __init__(self, trt: Any, cuda: Any, plan: bytes, kernels: Path | None = None) -> None:
+        self._trt, self._cuda = trt, cuda
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise ModelError("TensorRT cannot load the engine on this GPU: its log above says why")
+        self._kernels = _Kernels(trt, self._engine, kernels)
+        self._single = _Lane(trt, cuda, self._engine, 0, self._kernels.config())
+        self._single.capture()
+        self._batches: _Lane | None = None  # made when first needed: a robot that only localises never does
+        self._kernels.keep()
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        if len(images) == 1:
+            return self._single.run(images)
+        if self._batches is None:
+            self._batches = _Lane(self._trt, self._cuda, self._engine, 1, self._kernels.config())
+        lane = self._batches
+        parts = [lane.run(images[i : i + lane.batch]) for i in range(0, len(images), lane.batch)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in lane.outputs}
+
+
+class _Lane:
+    """One profile of an engine: a context, a stream, and pinned and device buffers for its largest batch.
+
+    config: what the context is made with, a runtime configuration or how it takes its memory.
+    """
+
+    def __init__(self, trt: Any, cuda: Any, engine: Any, profile: int, config: Any) -> None:
+        self._cuda = cuda
+        self._release: list[tuple[str, Any]] = []
+        self._context = engine.create_execution_context(config)
+        if self._context is None:
+            raise ModelError("TensorRT cannot prepare the engine, often for want of GPU memory: its log says why")
+        self._stream = cuda("cudaStreamCreate")
+        self._release.append(("cudaStreamDestroy", self._stream))
+        self._require(self._context.set_optimization_profile_async(profile, int(self._stream)), "choose its profile")
+        cuda("cudaStreamSynchronize", self._stream)
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        (self._input,) = (name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
+        self.outputs = [name for name in names if name != self._input]
+        self.batch = int(engine.get_tensor_profile_shape(self._input, profile)[2][0])
+        self._host: dict[str, np.ndarray] = {}
+        self._device: dict[str, int] = {}
+        for name in names:
+            shape = (self.batch, *tuple(engine.get_tensor_shape(name))[1:])
+            dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
+            size = int(np.prod(shape)) * dtype.itemsize
+            pinned = int(cuda("cudaMallocHost", size))
+            self._release.append(("cudaFreeHost", pinned))
+            self._device[name] = int(cuda("cudaMalloc", size))
+            self._release.append(("cudaFree", self._device[name]))
+            self._host[name] = np.frombuffer((ctypes.c_char * size).from_address(pinned), dtype).reshape(shape)
+            self._require(self._context.set_tensor_address(name, self._device[name]), "take its buffers")
+        self._count = 0
+        self._graph: Any = None
+
+    def __del__(self) -> None:
+        self._context = None
+        for name, handle in reversed(self._release):
+            getattr(self._cuda.runtime, name)(handle)
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """At most ``batch`` images -> outputs by name, in arrays of their own."""
+        count = len(images)
+        self._host[self._input][:count] = images
+        if self._graph is None:
+            self._enqueue(count)
+        else:
+            self._cuda("cudaGraphLaunch", self._graph, self._stream)
+        self._cuda("cudaStreamSynchronize", self._stream)
+        return {name: self._host[name][:count].astype(np.float32) for name in self.outputs}
+
+    def capture(self) -> None:
+        """Make one CUDA graph of a run with the largest batch, which then is the only one; where it fails, none."""
+        self._enqueue(self.batch)  # TensorRT wants one run before it is captured
+        self._cuda("cudaStreamSynchronize", self._stream)
+        capturable = getattr(self._context, "is_stream_capturable", None)
+        if capturable is not None and not capturable(int(self._stream)):
+            return
+        try:
+            mode = self._cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+            self._cuda("cudaStreamBeginCapture", self._stream, mode)
+            try:
+                self._enqueue(self.batch)
+            finally:
+                captured = self._cuda("cudaStreamEndCapture", self._stream)
+            graph = self._cuda("cudaGraphInstantiate", captured, 0)
+            self._release.append(("cudaGraphExecDestroy", graph))
+            self._cuda("cudaGraphDestroy", captured)
+            self._cuda("cudaGraphLaunch", graph, self._stream)
+            self._cuda("cudaStreamSynchronize", self._stream)
+            self._graph = graph
+        except ModelError as error:
+            self._cuda.runtime.cudaGetLastError()  # forget it
+            logger.debug("no CUDA graph: %s", error)
+
+    def _enqueue(self, count: int) -> None:
+        if count != self._count:
+            shape = (count, *self._host[self._input].shape[1:])
+            self._require(self._context.set_input_shape(self._input, shape), f"take {count} images")
+            self._count = count
+        self._copy(self._input, count, to_device=True)
+        self._require(self._context.execute_async_v3(int(self._stream)), "run")
+        for name in self.outputs:
+            self._copy(name, count, to_device=False)
+
+    def _copy(self, name: str, count: int, to_device: bool) -> None:
+        host, device, kinds = self._host[name][:count], self._device[name], self._cuda.runtime.cudaMemcpyKind
+        if to_device:
+            target, source, kind = device, host.ctypes.data, kinds.cudaMemcpyHostToDevice
+        else:
+            target, source, kind = host.ctypes.data, device, kinds.cudaMemcpyDeviceToHost
+        self._cuda("cudaMemcpyAsync", target, source, host.nbytes, kind, self._stream)
+
+    @staticmethod
+    def _require(done: bool, what: str) -> None:
+        if not done:
+            raise ModelError(f"the TensorRT engine cannot {what}: its log above says why")
+
+
+class _Kernels:
+    """What contexts are made with, and, for TensorRT for RTX, the kernels it compiles, kept from start to start.
+
+    TensorRT's own engines hold their kernels: there is nothing to keep. Contexts take the working memory of their own
+    profile, not of the largest. RTX gives each shape kernels of its own before it first runs, so that none are swapped
+    in later under a captured graph.
+    """
+
+    def __init__(self, trt: Any, engine: Any, path: Path | None) -> None:
+        self._trt, self._engine, self._path = trt, engine, path
+        self._cache: Any = None
+
+    def config(self) -> Any:
+        """For ``create_execution_context``; a new one each time."""
+        memory = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        if not hasattr(self._trt, "DynamicShapesKernelSpecializationStrategy"):
+            return memory
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(memory)
+        config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        if self._cache is None:
+            self._cache = config.create_runtime_cache()
+            if self._path is not None and self._path.is_file():
+                self._cache.deserialize(self._path.read_bytes())  # TensorRT leaves out what does not fit
+        config.set_runtime_cache(self._cache)
+        return config
+
+    def keep(self) -> None:
+        """Write what was compiled, unless it was there already."""
+        if self._cache is None or self._path is None:
+            return
+        compiled = bytes(self._cache.serialize())
+        try:
+            if not self._path.is_file() or self._path.stat().st_size != len(compiled):
+                write_whole(self._path, compiled)
+        except OSError as error:
+            logger.warning("compiled kernels cannot be kept for the next start: %s", error)
