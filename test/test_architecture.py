@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"records", "errors", "config", "geometry", "image", "image_messages"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
-    {"localizer", "map_builder", "calibrator"},
+    {"localizer", "map_builder", "calibrator", "quantise"},
     {"evaluation"},
     {"cli", "ros", "demo"},
 ]

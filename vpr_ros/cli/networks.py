@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vpr_ros.cli.common import DriveOption, open_drives, pairs, progress_bar
+
+if TYPE_CHECKING:
+    from vpr_ros.drives.drive import Drive
 
 app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any kind.")
 
@@ -93,16 +96,114 @@ def run(
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `vpr train run`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write; its manifest goes beside it.")],
-    licence: Annotated[str, typer.Option(help="Licence and origin of the starting weights, for the manifest.")] = "",
+    model: Annotated[str, typer.Argument(help="Checkpoint of `vpr train`, or an exported model by file or name.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or .onnx file for a checkpoint; the model's folder by default."),
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Write NAME_fp16.onnx too, for GPUs.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Write NAME_int8.onnx too, for CPUs; needs --drive.")] = False,
+    tensorrt: Annotated[bool, typer.Option("--tensorrt", help="Build TensorRT's engine, of fp16 if asked.")] = False,
+    drives: Annotated[
+        list[str],
+        typer.Option("--drive", help="To calibrate INT8 and to compare on: a reference, then queries; repeatable."),
+    ] = [],  # noqa: B006
+    drive_option: DriveOption = [],  # noqa: B006
+    threads: Annotated[int, typer.Option(help="CPU threads while measuring, 0 for all.")] = 2,
+    licence: Annotated[str, typer.Option(help="Licence and origin of a checkpoint's starting weights.")] = "",
 ) -> None:
-    """Write a checkpoint as ONNX and compare the two."""
+    """Write a checkpoint as ONNX, and smaller kinds of it with a report on what each loses and gains."""
+    from vpr_ros.errors import ModelError
+    from vpr_ros.inference.describer import find_model
+
+    if int8 and not drives:
+        raise ModelError("--int8 is calibrated on images: name at least one drive with --drive")
+    opened = open_drives(drives, drive_option)
+    source = find_model(model)
+    if source.suffix == ".onnx" and not (fp16 or int8 or tensorrt):
+        raise ModelError(f"{source.name} is exported already: ask for --fp16, --int8 or --tensorrt")
+    if tensorrt:
+        from vpr_ros.inference.tensorrt import export_engine, import_tensorrt
+
+        import_tensorrt()  # fails now rather than after the other variants
+    path = _write_onnx(source, output, licence) if source.suffix == ".pt" else _bring(source, output)
+    made = _write_variants(path, fp16, int8, opened)
+    if tensorrt:
+        typer.echo(f"building the engine of {(made[0] if fp16 else path).name}, which can take minutes")
+        made.append(export_engine(made[0] if fp16 else path))
+    if made:
+        _report(path, made, opened, threads)
+
+
+def _write_onnx(checkpoint: Path, output: Path | None, licence: str) -> Path:
+    """A checkpoint as ONNX, compared with torch."""
     from vpr_ros.export import export as write
     from vpr_ros.training.checkpoint import Checkpoint
 
-    parity = write(Checkpoint.load(checkpoint), output, {"licence": licence})
+    if output is not None and output.suffix == ".onnx":
+        path = output
+    else:
+        path = (output or checkpoint.parent) / f"{checkpoint.stem}.onnx"
+    parity = write(Checkpoint.load(checkpoint), path, {"licence": licence})
     typer.echo(
-        f"{output}: {output.stat().st_size / 1e6:.1f} MB; over {parity.images} images cosine of descriptors at least "
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB; over {parity.images} images cosine of descriptors at least "
         f"{parity.cosine_min:.6f}, depth differs by at most {parity.depth_error_max_m:.2g} m"
     )
+    return path
+
+
+def _bring(source: Path, output: Path | None) -> Path:
+    """An exported model, copied with its manifest into the folder its variants go to."""
+    import shutil
+
+    from vpr_ros.errors import ModelError
+    from vpr_ros.inference.describer import Manifest
+
+    if source.suffix != ".onnx":
+        raise ModelError(f"{source.name} cannot be exported: give a checkpoint (.pt) or an exported model (.onnx)")
+    if output is not None and output.suffix == ".onnx":
+        raise ModelError(f"{source.name} is ONNX already: give a folder for its variants with -o, not {output}")
+    manifest = Manifest.load(source)
+    if output is None or output.resolve() == source.parent.resolve():
+        return source
+    output.mkdir(parents=True, exist_ok=True)
+    manifest.save(Path(shutil.copyfile(source, output / source.name)))
+    return output / source.name
+
+
+def _write_variants(path: Path, fp16: bool, int8: bool, drives: list[Drive]) -> list[Path]:
+    """The variants asked for, fp16 first."""
+    from vpr_ros.inference.describer import Manifest
+    from vpr_ros.quantise import calibration_images, variant_path, write_float16, write_int8
+
+    made = []
+    if fp16:
+        made.append(variant_path(path, "fp16"))
+        write_float16(path, made[-1])
+    if int8:
+        images = calibration_images(drives, Manifest.load(path).preprocessing)
+        made.append(variant_path(path, "int8"))
+        with progress_bar(f"calibrating {made[-1].name}") as progress:
+            write_int8(path, made[-1], images, on_progress=progress)
+    return made
+
+
+def _report(path: Path, made: list[Path], drives: list[Drive], threads: int) -> None:
+    """Measure the variants beside the model, print the table, and keep the figures beside each and in its manifest."""
+    from rich.console import Console
+
+    from vpr_ros.errors import MissingDependencyError
+    from vpr_ros.evaluation.variants import measure, open_for_measuring, save_report, table
+
+    measured = [path]
+    for variant in made:
+        try:
+            open_for_measuring(variant, threads)
+            measured.append(variant)
+        except MissingDependencyError as error:
+            typer.echo(f"{variant}: written, but not measured here: {error}")
+    with progress_bar("measuring") as progress:
+        figures = measure(measured, drives, threads, on_progress=progress)
+    for variant, own in zip(measured[1:], figures[1:], strict=True):
+        save_report(variant, figures[0], own, [drive.name for drive in drives])
+    Console().print(table(figures))
