@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +134,87 @@ def test_a_bad_image_is_left_out_and_told(tmp_path, describer, painted_drive):
     with build_map(tmp_path / "a.vprmap", [Broken()], describer, on_bad=told.append) as place_map:
         assert len(place_map) == 23
     assert told == ["frame 10 is truncated"]
+
+
+def test_images_are_read_where_the_drive_is_iterated_and_only_if_they_are_needed(tmp_path, describer, painted_drive):
+    """A renderer's OpenGL context belongs to one thread; and an image that sampling drops must not be decoded."""
+    threads, read = set(), []
+
+    class Watched(painted_drive):  # type: ignore[misc]
+        def image(self, along):
+            threads.add(threading.get_ident())
+            read.append(along)
+            return super().image(along)
+
+    with build_map(tmp_path / "a.vprmap", [Watched(every=2.5)], describer, every_m=10.0) as place_map:
+        assert threads == {threading.get_ident()}
+        assert len(read) == len(place_map) == 12
+
+
+def test_the_map_is_the_same_however_the_stations_are_timed(tmp_path, street, describer, painted_drive):
+    """Threads hand images on in order: every place keeps its own pose, descriptor and thumbnail."""
+
+    class Slow(painted_drive):  # type: ignore[misc]
+        def image(self, along):
+            time.sleep(0.02 * (along % 3))
+            return super().image(along)
+
+    with build_map(tmp_path / "slow.vprmap", [Slow()], describer) as slow:
+        assert slow.places.stamps_ns.tolist() == street.places.stamps_ns.tolist()
+        np.testing.assert_array_equal(slow.places.T_map_camera, street.places.T_map_camera)
+        np.testing.assert_array_equal(slow.places.descriptors, street.places.descriptors)
+        assert [slow.thumbnail(k) for k in slow.places.ids] == [street.thumbnail(k) for k in street.places.ids]
+
+
+def test_images_that_any_thread_can_read_are_read_by_workers(tmp_path, street, describer, painted_drive):
+    """Decoding must not keep the caller's thread from reading on; a bad image is still left out and told."""
+    threads = set()
+
+    class Detached(painted_drive):  # type: ignore[misc]
+        def image(self, along):
+            threads.add(threading.get_ident())
+            if along == 10.0:
+                raise ImageError("frame 10 is truncated")
+            return super().image(along)
+
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield dataclasses.replace(frame, detach=lambda read=frame.read: read)
+
+    told: list[str] = []
+    with build_map(tmp_path / "a.vprmap", [Detached()], describer, on_bad=told.append) as place_map:
+        assert threading.get_ident() not in threads and told == ["frame 10 is truncated"]
+        kept = street.places.stamps_ns != 3_000_000_000
+        np.testing.assert_array_equal(place_map.places.descriptors, street.places.descriptors[kept])
+
+
+_BUILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from conftest import PaintedDrive
+from vpr_ros.inference.describer import open_describer
+from vpr_ros.map_builder import build_map
+build_map(Path({path!r}), [PaintedDrive(length=20000.0)], open_describer("demixvpr_mobilenet", "onnx"),
+          on_progress=lambda done, total: print(done, flush=True))
+"""
+
+
+def test_a_killed_build_loses_only_what_was_in_flight(tmp_path, describer, painted_drive):
+    """kill -9 in the middle: the map is whole, lacks at most what the stations held, and the same command goes on."""
+    path = tmp_path / "killed.vprmap"
+    code = _BUILD.format(tests=str(Path(__file__).parent), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    read = next(done for done in map(int, process.stdout) if done >= 150)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with PlaceMap.open(path, writable=True) as killed:
+        killed.check_intact()
+        group = 8 if "CPU" in describer.backend else 32
+        assert len(killed) >= read - 5 * group
+        stamps = killed.places.stamps_ns.tolist()
+        assert stamps == [1_000_000_000 * (1 + k) for k in range(len(stamps))]
+        drive = painted_drive(length=5.0 * (len(stamps) + 4))
+        assert add_drive(killed, drive, describer) == 4

@@ -18,7 +18,7 @@ from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.observation import ObservationModel
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places
-from vpr_ros.retrieval.ranking import Ranking
+from vpr_ros.retrieval.ranking import ranking
 from vpr_ros.retrieval.temporal import BayesFilter
 
 
@@ -102,7 +102,7 @@ class Localizer:
         hypotheses, off_map = cluster(
             belief, self.places, self.calibration, self.config.cluster_radius, self.config.hypotheses
         )
-        matches = Ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
+        matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms = dict(timings_ms or {})
         timings_ms["search"] = 1e3 * (searched - start)
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -14,13 +17,16 @@ import numpy as np
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.image import preprocess, thumbnail
-from vpr_ros.inference.describer import Describer, Description
+from vpr_ros.inference.describer import Describer
 from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 
 T = TypeVar("T")
-_BATCH = 8
+_CORES = os.cpu_count() or 1
+_LEAST_GROUP = 8  # places written together
+_THUMBNAIL_PX = 160
+_GROUPS_AHEAD = 3  # read before the oldest is written: together with that one what a kill may lose
 _LARGEST_COORDINATE = 1e5  # metres; beyond it the map gets an origin of its own
 
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
@@ -99,40 +105,17 @@ def add_drive(
     place_map.check_world(drive.name, drive.world)
     place_map.check_intact()
     there = place_map.stamps_of(drive.name)
-    total, seen, added = len(drive), 0, 0
+    total, seen = len(drive), 0
     taken = _counted(drive, lambda count: on_progress(count, total) if on_progress else None)
-    preprocessing = describer.manifest.preprocessing
 
-    def prepared() -> Iterator[_Prepared]:
+    def frames() -> Iterator[DriveFrame]:
         nonlocal seen
         for frame in sample(taken, every_m, every_s):
             seen += 1
             if frame.stamp_ns not in there:
-                try:
-                    image_rgb = frame.read()  # at once: a bag has the message at hand now, a simulator one thread
-                except ImageError as error:
-                    if on_bad:
-                        on_bad(str(error))
-                    continue
-                yield _Prepared(frame, preprocess(image_rgb, preprocessing), thumbnail(image_rgb))
+                yield frame
 
-    def store(batch: list[_Prepared], described: Future[Description]) -> int:
-        for item, descriptor in zip(batch, described.result().descriptors, strict=True):
-            assert item.frame.T_map_camera is not None  # sample() left the others out
-            T_map_camera = place_map.map_pose(item.frame.T_map_camera)
-            place_map.add(drive.name, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg)
-        return len(batch)
-
-    # The network works on one batch while the next is read.
-    with ThreadPoolExecutor(max_workers=1) as network:
-        waiting: tuple[list[_Prepared], Future[Description]] | None = None
-        for batch in _batches(prepared()):
-            described = network.submit(describer.describe, np.stack([item.image for item in batch]))
-            if waiting is not None:
-                added += store(*waiting)
-            waiting = batch, described
-        if waiting is not None:
-            added += store(*waiting)
+    added = _describe_and_store(frames(), place_map, drive.name, describer, on_bad or (lambda problem: None))
     if not seen:
         raise DriveError(f"drive {drive.name} has no image with a pose: check its pose topic or file")
     return added
@@ -145,6 +128,99 @@ class _Prepared:
     frame: DriveFrame
     image: np.ndarray
     jpeg: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """A group of frames with a descriptor each, (D,) float32, and what was wrong with those left out."""
+
+    ready: list[_Prepared]
+    descriptors: list[np.ndarray]
+    problems: list[str]
+
+
+def _describe_and_store(
+    frames: Iterable[DriveFrame], place_map: PlaceMap, drive: str, describer: Describer, on_bad: Callable[[str], None]
+) -> int:
+    """Keep the network busy and return how many places it gave the map.
+
+    Four stations work at once, a group of images at each: the caller's thread reads, workers decode and resize, one
+    thread describes, one writes. A kill loses what stands between the first and the last.
+    """
+    preprocessing, batch = describer.manifest.preprocessing, _batch_size(describer.backend)
+
+    def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | ImageError:
+        try:
+            image_rgb = read()
+        except ImageError as error:
+            return error
+        seen = preprocess(image_rgb, preprocessing)
+        return _Prepared(frame, seen, _thumbnail(seen, image_rgb))
+
+    def describe(group: list[Future[_Prepared | ImageError]]) -> _Described:
+        results = [prepared.result() for prepared in group]
+        ready = [result for result in results if isinstance(result, _Prepared)]
+        batches = [np.stack([item.image for item in ready[i : i + batch]]) for i in range(0, len(ready), batch)]
+        descriptors = [row for images in batches for row in describer.describe(images).descriptors]
+        return _Described(ready, descriptors, [str(result) for result in results if isinstance(result, ImageError)])
+
+    def store(describing: Future[_Described]) -> _Described:
+        described = describing.result()
+        with place_map.together():
+            for item, descriptor in zip(described.ready, described.descriptors, strict=True):
+                assert item.frame.T_map_camera is not None  # sample() left the others out
+                T_map_camera = place_map.map_pose(item.frame.T_map_camera)
+                place_map.add(drive, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg)
+        return described
+
+    def finish(storing: Future[_Described]) -> int:
+        stored = storing.result()
+        for problem in stored.problems:
+            on_bad(problem)
+        return len(stored.ready)
+
+    added, storing = 0, deque[Future[_Described]]()
+    pools = ThreadPoolExecutor(_CORES), ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    with pools[0] as workers, pools[1] as network, pools[2] as writer:
+        reading = (workers.submit(prepare, frame, _reader(frame)) for frame in frames)
+        for group in _groups(reading, max(batch, _LEAST_GROUP)):
+            storing.append(writer.submit(store, network.submit(describe, group)))
+            if len(storing) > _GROUPS_AHEAD:
+                added += finish(storing.popleft())
+        return added + sum(map(finish, storing))
+
+
+def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
+    """What gives a frame's image in any thread; the image itself is read now where only this thread can."""
+    if frame.detach is not None:
+        return frame.detach()
+    try:
+        image_rgb = frame.read()
+    except ImageError as error:
+        return partial(_raise, error)
+    return lambda: image_rgb
+
+
+def _raise(error: ImageError) -> np.ndarray:
+    raise error
+
+
+def _thumbnail(seen: np.ndarray, image_rgb: np.ndarray) -> bytes:
+    """JPEG made of the network's input: shrinking a large image twice would cost more than all the rest."""
+    import cv2
+
+    height, width = image_rgb.shape[:2]
+    if seen.shape[1] < _THUMBNAIL_PX:
+        return thumbnail(image_rgb, _THUMBNAIL_PX)
+    size = _THUMBNAIL_PX, max(1, round(height * _THUMBNAIL_PX / width))
+    return thumbnail(cv2.resize(seen, size, interpolation=cv2.INTER_LINEAR), _THUMBNAIL_PX)
+
+
+def _batch_size(backend: str) -> int:
+    """Images a network takes at once: a GPU wants many; on a CPU more than one for every two cores miss its caches
+    and take a third longer each.
+    """
+    return max(1, min(8, _CORES // 2)) if "cpu" in backend.lower() else 32
 
 
 class _counted:
@@ -163,10 +239,10 @@ class _counted:
             self._on_count(count)
 
 
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch
+    while group := list(islice(iterator, size)):
+        yield group
 
 
 def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:

@@ -8,8 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, overload
 
 import numpy as np
+
+T = TypeVar("T")
+
+
+class OnDemand(Sequence[T], Generic[T]):
+    """Items that are made when someone looks at them, each once: the best answer need not wait for the others."""
+
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
+        """make: number in 0..count - 1 -> item."""
+        self._make = make
+        self._made: list[T | None] = [None] * count
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    @overload
+    def __getitem__(self, number: int) -> T: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, number: int | slice) -> T | Sequence[T]:
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        item = self._made[number]
+        if item is None:
+            item = self._made[number] = self._make(number % len(self._made))
+        return item
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +62,8 @@ class DriveFrame:
     T_map_camera: (4, 4) true pose in the drive's world frame, or None where the drive has none at this time.
     T_odom_camera: (4, 4) pose in a drifting odometry frame, or None.
     read_depth: () -> (H, W) float32 metres along the optical axis, 0 where unknown; None where there is no depth.
+    detach: () -> a read that any thread may call at any later time, holding what it needs; None where an image can
+    only be read by the thread that iterates the drive (a renderer). To be called while the frame is the current one.
     """
 
     stamp_ns: int
@@ -40,6 +71,7 @@ class DriveFrame:
     T_map_camera: np.ndarray | None = None
     T_odom_camera: np.ndarray | None = None
     read_depth: Callable[[], np.ndarray] | None = None
+    detach: Callable[[], Callable[[], np.ndarray]] | None = None
 
     def load(self) -> Frame:
         """Decode the image."""
@@ -89,7 +121,7 @@ class Estimate:
     """
 
     stamp_ns: int
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: Sequence[Hypothesis]
     matches: Sequence[Match]
     off_map_probability: float
     depth: np.ndarray | None = None

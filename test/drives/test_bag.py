@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_only_the_current_image_is_in_memory(toy_bag: Path) -> None:
     assert all(frame.read.__self__.message is None for frame in frames)
     for i in (5, 0, 7):
         assert np.abs(frames[i].read().astype(int) - ToyDrive().image(i)).max() < 6
+
+
+def test_a_detached_image_holds_its_message(toy_bag: Path) -> None:
+    """Taken while the frame is the current one, it is decoded later, by any thread, without opening the bag again."""
+    reads = [frame.detach() for frame in open_drive(toy_bag)]
+    with ThreadPoolExecutor(4) as workers:
+        for i, image in enumerate(workers.map(lambda read: read(), reads)):
+            assert np.abs(image.astype(int) - ToyDrive().image(i)).max() < 6
+    late = list(open_drive(toy_bag))[3].detach()
+    assert np.abs(late().astype(int) - ToyDrive().image(3)).max() < 6
 
 
 def test_writing_twice_gives_the_same_bytes(toy_bag: Path, tmp_path: Path) -> None:

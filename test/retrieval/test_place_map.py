@@ -87,6 +87,27 @@ def test_a_missing_map_says_how_to_build_one(tmp_path):
         PlaceMap.open(tmp_path / "none.vprmap")
 
 
+def test_places_added_together_are_stored_together(town, toy_world):
+    """One transaction: all of them, or after a mistake none; and the map goes on growing."""
+    pose, descriptor = toy_world.pose(1.0), toy_world.descriptor(1.0)
+    before = town.revision
+    with town.together():
+        for stamp_ns in (1, 2, 3):
+            town.add("batch", stamp_ns, pose, descriptor)
+    assert town.stamps_of("batch") == {1, 2, 3} and town.revision == before + 1 and len(town.places) == 83
+
+    def add_twice() -> None:
+        with town.together():
+            town.add("batch", 4, pose, descriptor)
+            town.add("batch", 4, pose, descriptor)
+
+    with pytest.raises(MapError, match="cannot write the map"):
+        add_twice()
+    assert town.stamps_of("batch") == {1, 2, 3}
+    town.add("batch", 5, pose, descriptor)
+    assert town.stamps_of("batch") == {1, 2, 3, 5}
+
+
 def test_places_that_are_no_places_are_refused(town, toy_world):
     """Neither NaN poses nor foreign descriptors get in, and a refused place leaves no trace."""
     pose, descriptor = toy_world.pose(1.0), toy_world.descriptor(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,7 +142,7 @@ class BagDrive:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
                 stamp = msgs.stamp_ns(message.header) or log_ns
                 image = _BagImage(self, log_ns, message)
-                yield DriveFrame(stamp, image.read, *self._poses.at(stamp))
+                yield DriveFrame(stamp, image.read, *self._poses.at(stamp), detach=image.detach)
                 image.message = None
 
     def message_at(self, log_ns: int, header: Any) -> Any:
@@ -161,7 +162,13 @@ class _BagImage:
 
     def read(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB."""
-        message = self.message or self.drive.message_at(self.log_ns, self.header)
+        return self._decode(self.message or self.drive.message_at(self.log_ns, self.header))
+
+    def detach(self) -> Callable[[], np.ndarray]:
+        """A read that holds the message, for any thread."""
+        return self.read if self.message is None else partial(self._decode, self.message)
+
+    def _decode(self, message: Any) -> np.ndarray:
         where = f"{self.drive.path}, topic {self.drive.image_topic}, stamp {msgs.stamp_ns(self.header)}"
         return annotate(lambda: decode_message(message), where)
 

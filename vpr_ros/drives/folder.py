@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import Table, list_images, read_image, read_table
+from vpr_ros.drives.files import Table, detached, list_images, read_image, read_table
 from vpr_ros.drives.geodesy import headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.track import Track, camera_on_body, planar_poses
@@ -62,7 +62,8 @@ class FolderDrive:
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for path, stamp, T in zip(self._images, self._stamps, self._T, strict=True):
-            yield DriveFrame(stamp, partial(read_image, path), T)
+            read = partial(read_image, path)
+            yield DriveFrame(stamp, read, T, detach=detached(read))
 
 
 def _table_in(folder: Path) -> Path | None:

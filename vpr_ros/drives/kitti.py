@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import list_images, read_bytes, read_image
+from vpr_ros.drives.files import detached, list_images, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import T_BODY_OPTICAL, transform
@@ -110,12 +110,14 @@ class KittiDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         for i, image in enumerate(self._images):
             right = None if self._right is None else self._right / image.name
+            read = partial(read_image, image)
             yield DriveFrame(
                 int(self._stamps_ns[i]),
-                partial(read_image, image),
+                read,
                 None if self._T is None else self._T[i],
                 None,
                 partial(self._depth, image, right) if right is not None and right.is_file() else None,
+                detached(read),
             )
 
     def _depth(self, left: Path, right: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vpr_ros.drives.files import list_stamped, read_unchanged
+from vpr_ros.drives.files import detached, list_stamped, read_unchanged
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
@@ -102,7 +102,8 @@ class RobotCarDrive:
             elif self._computes_depth:
                 read_depth = partial(self._compute_depth, stamp_ns)
             T_map_camera, T_odom_camera = self._at(self._truth, stamp_ns), self._at(self._odometry, stamp_ns)
-            yield DriveFrame(stamp_ns, partial(self._read, path), T_map_camera, T_odom_camera, read_depth)
+            read = partial(self._read, path)
+            yield DriveFrame(stamp_ns, read, T_map_camera, T_odom_camera, read_depth, detached(read))
 
     def _at(self, track: Track | None, stamp_ns: int) -> np.ndarray | None:
         T = None if track is None else track.at(stamp_ns)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import IMAGE_SUFFIXES, read_image
+from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.track import camera_on_body
 from vpr_ros.errors import DriveError
@@ -39,7 +39,8 @@ class UtmFolderDrive:
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for i, path in enumerate(self._images):
-            yield DriveFrame(round(i * self._period_ns), partial(read_image, path), self._pose(path))
+            read = partial(read_image, path)
+            yield DriveFrame(round(i * self._period_ns), read, self._pose(path), detach=detached(read))
 
     def _pose(self, path: Path) -> np.ndarray:
         east, north = _number(path, 1), _number(path, 2)

@@ -152,7 +152,7 @@ def answer_from_estimate(
         place_ids=np.array([match.place_id for match in matches], np.int64),
         similarities=np.array([match.similarity for match in matches], float),
         T_map_places=np.array([match.T_map_camera for match in matches], float).reshape(-1, 4, 4),
-        hypotheses=estimate.hypotheses,
+        hypotheses=tuple(estimate.hypotheses),
         off_map_probability=estimate.off_map_probability,
         timings_ms=dict(estimate.timings_ms),
         latency_ms=latency_ms,

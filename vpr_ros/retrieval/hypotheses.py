@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpr_ros import geometry
-from vpr_ros.records import Hypothesis
+from vpr_ros.records import Hypothesis, OnDemand
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.places import Places
 from vpr_ros.retrieval.temporal import Belief
@@ -25,7 +25,7 @@ def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndar
 
 def cluster(
     belief: Belief, places: Places, calibration: Calibration, radius: float, count: int
-) -> tuple[tuple[Hypothesis, ...], float]:
+) -> tuple[OnDemand[Hypothesis], float]:
     """Up to count hypotheses, likeliest first, and the calibrated probability of "not on this map".
 
     Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one
@@ -36,8 +36,12 @@ def cluster(
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)
     probabilities = calibration.soften(np.array([*masses, belief.off_map, rest]))
     best = np.argsort(-probabilities[: len(masses)], kind="stable")[:count]
-    found = [_hypothesis(members_of[k], belief, places, calibration, float(probabilities[k])) for k in best]
-    return tuple(found), float(probabilities[len(masses)])
+
+    def hypothesis(rank: int) -> Hypothesis:
+        k = best[rank]
+        return _hypothesis(members_of[k], belief, places, calibration, float(probabilities[k]))
+
+    return OnDemand(len(best), hypothesis), float(probabilities[len(masses)])
 
 
 def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:

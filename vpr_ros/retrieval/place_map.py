@@ -161,6 +161,9 @@ class PlaceMap:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction; whatever it changes makes caches beside the map stale."""
+        if self._connection.in_transaction:  # the one that ``together`` began
+            yield
+            return
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -169,6 +172,12 @@ class PlaceMap:
         except sqlite3.Error as error:
             raise MapError(f"cannot write the map {self.path}: {error}") from error
         self._places = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Store the places added inside as one transaction, all or none: one wait for the disk instead of many."""
+        with self._writing():
+            yield
 
     def check_model(self, name: str, fingerprint: str) -> None:
         """Raises MapError where this map's descriptors are not that model's."""

@@ -37,6 +37,7 @@ from vpr_ros.ros.health import Health
 from vpr_ros.ros.pipeline import Arrival, Pipeline
 from vpr_ros.ros.worker import Worker
 
+_SWITCH_S = 1e-4  # an image waits no longer than this for Python while the executor tidies up after its callback
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -283,6 +284,7 @@ def main(args: list[str] | None = None) -> None:
         rclpy.init(args=args)
     except Exception as error:  # rcl's own, for arguments it cannot parse; they share no public root
         sys.exit(f"localize: {str(error).splitlines()[0]}; check the --ros-args (a list is all 1.0 or all 1)")
+    sys.setswitchinterval(_SWITCH_S)
     node = LocalizerNode()
     try:
         node.start()
