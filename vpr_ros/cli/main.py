@@ -7,7 +7,7 @@ import sys
 import typer
 
 import vpr_ros
-from vpr_ros.cli import demo, evaluate, maps, networks, simulate
+from vpr_ros.cli import demo, depth, evaluate, maps, networks, simulate
 from vpr_ros.errors import VprError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(maps.app, name="map")
 app.add_typer(networks.app, name="train")
 app.command("export")(networks.export)
 app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate-depth")(depth.evaluate_depth)
 app.command("replay")(evaluate.replay)
 app.command("simulate")(simulate.simulate)
 app.command("demo")(demo.demo)
