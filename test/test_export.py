@@ -23,7 +23,9 @@ from vpr_ros.training.recipe import Recipe  # noqa: E402
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    recipe = Recipe(network=NetworkConfig(height=32, width=48, depth_channels=8, out_channels=16, out_rows=2))
+    recipe = Recipe(
+        network=NetworkConfig(height=32, width=48, depth_channels=8, out_channels=16, out_rows=2, vlad_clusters=0)
+    )
     return Checkpoint(recipe, DeMixVPR(recipe.network), 3, [], {})
 
 

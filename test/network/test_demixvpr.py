@@ -25,10 +25,12 @@ def images(count: int, height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
 def test_forward_gives_unit_descriptors_and_metres(backbone: str) -> None:
     """Everything downstream (index, filter, depth topic) relies on these shapes and units, for every backbone."""
-    network = DeMixVPR(NetworkConfig(backbone, 64, 96, out_channels=32, out_rows=2)).eval()
+    network = DeMixVPR(
+        NetworkConfig(backbone, 64, 96, out_channels=32, out_rows=2, vlad_clusters=4, vlad_channels=8)
+    ).eval()
     with torch.inference_mode():
         descriptors, depth = network(images(2, 64, 96))
-    assert descriptors.shape == (2, 64) and depth.shape == (2, 16, 24)
+    assert descriptors.shape == (2, 32 * 2 + 4 * 8) and depth.shape == (2, 16, 24)
     assert torch.allclose(descriptors.norm(dim=1), torch.ones(2), atol=1e-5)
     assert depth.min() >= NEAR_M and depth.max() <= FAR_M
 
@@ -39,7 +41,7 @@ def test_backbone_strides_and_blocks(backbone: str) -> None:
     encoder = build_backbone(backbone).eval()
     with torch.inference_mode():
         shapes = [tuple(x.shape) for x in encoder(images(1, 64, 64))]
-    assert shapes == [(1, c, 64 // s, 64 // s) for c, s in zip(encoder.channels, (4, 8, 16), strict=True)]
+    assert shapes == [(1, c, 64 // s, 64 // s) for c, s in zip(encoder.channels, (4, 8, 16, 16), strict=True)]
     in_blocks = [id(p) for block in encoder.blocks() for p in block.parameters()]
     assert sorted(in_blocks) == sorted(id(p) for p in encoder.parameters())
 

@@ -20,7 +20,7 @@ from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
 from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
 from vpr_ros.training.head import train_head  # noqa: E402
-from vpr_ros.training.initialise import initialise_projections  # noqa: E402
+from vpr_ros.training.initialise import initialise_head  # noqa: E402
 from vpr_ros.training.loop import train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
 from vpr_ros.training.recipe import Recipe  # noqa: E402
@@ -58,7 +58,16 @@ def cache(tmp_path: Path) -> Path:
 
 
 def tiny_recipe(**changes) -> Recipe:
-    network = NetworkConfig(height=SIZE, width=SIZE, depth_channels=8, mixers=1, out_channels=8, out_rows=2)
+    network = NetworkConfig(
+        height=SIZE,
+        width=SIZE,
+        depth_channels=8,
+        mixers=1,
+        out_channels=8,
+        out_rows=2,
+        vlad_clusters=2,
+        vlad_channels=8,
+    )
     return config.from_dict(
         Recipe,
         {
@@ -154,7 +163,7 @@ def test_pca_start_spreads_descriptors(cache: Path) -> None:
     torch.manual_seed(0)
     network = DeMixVPR(tiny_recipe().network)
     images = torch.randint(0, 256, (24, SIZE, SIZE, 3), dtype=torch.uint8)
-    initialise_projections(network, [images])
+    initialise_head(network, [images])
     with torch.inference_mode():
         similarity = network.eval()(images)[0] @ network(images)[0].T
     assert similarity[~torch.eye(24, dtype=torch.bool)].mean() < 0.2
@@ -195,17 +204,6 @@ def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Pat
         Checkpoint.load(tmp_path / "bad.pt")
 
 
-def test_averaging_lies_halfway_between_start_and_end(cache: Path, tmp_path: Path) -> None:
-    """The shipped recipe mixes the start back in: what comes out must be that mean, of MixVPR alone."""
-    shards = load_shards(cache, ["town_1"])
-    kept = train(tiny_recipe(epochs=1, start_share=1.0), shards, [], tmp_path / "start")
-    mean = train(tiny_recipe(epochs=1, start_share=0.5), shards, [], tmp_path / "mean")
-    first, middle, last = (Checkpoint.load(p).network.state_dict() for p in (kept, mean, mean.parent / "last.pt"))
-    for name, value in middle.items():
-        expected = (first[name] + last[name]) / 2 if name.startswith("aggregator.") else last[name]
-        assert torch.allclose(value.float(), expected.float(), atol=1e-6), name
-
-
 def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> None:
     """The second stage must move the head and nothing before it, and leave a checkpoint that exports like any other."""
     shards = load_shards(cache)
@@ -216,4 +214,4 @@ def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> N
     done = Checkpoint.load(tmp_path / "head.pt")
     assert len(done.scores) == 3 and {"loss", "night", "sun"} <= done.scores[-1].keys()
     moved = {name for name, value in done.network.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved and all(name.startswith(("aggregator.", "depth_encoder.")) for name in moved)
+    assert moved and all(name.startswith(("aggregator.", "depth_encoder.", "rgb_projection.")) for name in moved)

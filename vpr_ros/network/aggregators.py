@@ -40,7 +40,51 @@ class MixVPR(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, out_channels * out_rows), unit length."""
+        return F.normalize(self.compress(features).float() + self.offset, dim=1)
+
+    def compress(self, features: Tensor) -> Tensor:
+        """The descriptor before offset and normalisation."""
         x = self.mixers(features.flatten(2))
         x = self.channel_projection(x.transpose(1, 2))
-        x = self.row_projection(x.transpose(1, 2))
-        return F.normalize(x.flatten(1).float() + self.offset, dim=1)
+        return self.row_projection(x.transpose(1, 2)).flatten(1)
+
+
+class NetVLAD(nn.Module):
+    """Feature map -> sums of residuals to visual words, wherever in the image they are (Arandjelovic et al. 2016).
+
+    Local features are projected to ``channels`` and normalised first, which keeps the descriptor, clusters * channels
+    numbers, short.
+    """
+
+    def __init__(self, in_channels: int, clusters: int, channels: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(in_channels, channels)
+        self.assignment = nn.Linear(channels, clusters)
+        self.centroids = nn.Parameter(torch.randn(clusters, channels) / channels**0.5)
+
+    def local_features(self, features: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, h * w, channels) of unit length."""
+        return F.normalize(self.projection(features.flatten(2).transpose(1, 2)).float(), dim=2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, clusters * channels), unit length."""
+        x = self.local_features(features)
+        weights = torch.softmax(self.assignment(x).float(), dim=2).transpose(1, 2)
+        residuals = weights @ x - weights.sum(2, keepdim=True) * self.centroids
+        return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
+
+
+class MixVLAD(nn.Module):
+    """MixVPR beside NetVLAD, with equal weight: where things are in the image, and what is there at all.
+
+    The first carries over from season to season, the second from one side of the road to the other; each fails where
+    the other does not.
+    """
+
+    def __init__(self, mix: MixVPR, vlad: NetVLAD) -> None:
+        super().__init__()
+        self.mix, self.vlad = mix, vlad
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, dimension of both), unit length."""
+        return torch.cat((self.mix(features), self.vlad(features)), dim=1) * 0.5**0.5

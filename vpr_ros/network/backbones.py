@@ -1,14 +1,14 @@
 """RGB encoders cut at stride 16, by name, with the weights they start from.
 
-An encoder maps (B, H, W, 3) uint8 RGB, which it normalises as its weights expect, to features at strides 4, 8 and 16: a
-tuple of (B, channels[i], H / stride, W / stride). Its ``blocks`` are listed in order, so that a recipe can freeze
-the first ones.
+An encoder maps (B, H, W, 3) uint8 RGB, which it normalises as its weights expect, to a ``Pyramid``. Its ``blocks`` are
+listed in order, so that a recipe can freeze the first ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,19 @@ from vpr_ros.errors import ModelError
 from vpr_ros.image import Preprocessing
 
 
-class Backbone(nn.Module):
-    """What every encoder offers. channels: at strides 4, 8, 16. preprocessing: mean and std its weights expect."""
+class Pyramid(NamedTuple):
+    """Features (B, C, H / stride, W / stride). place: at stride 16, those that tell places apart best."""
 
-    channels: tuple[int, int, int]
+    stride4: Tensor
+    stride8: Tensor
+    stride16: Tensor
+    place: Tensor
+
+
+class Backbone(nn.Module):
+    """What every encoder offers. channels: of its pyramid's levels. preprocessing: mean and std its weights expect."""
+
+    channels: tuple[int, int, int, int]
     preprocessing: Preprocessing
 
     def blocks(self) -> Iterator[nn.Module]:
@@ -33,15 +42,15 @@ class Backbone(nn.Module):
         """Load ImageNet weights; raises ModelError where the file lacks a layer or has another shape."""
         raise NotImplementedError
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, x: Tensor) -> Pyramid:
         """(B, 3, H, W) float32, normalised -> features."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 RGB -> features at strides 4, 8, 16."""
+    def forward(self, images: Tensor) -> Pyramid:
+        """(B, H, W, 3) uint8 RGB -> features."""
         own = self.preprocessing
-        mean, std = (torch.tensor(values, device=images.device) for values in (own.mean, own.std))
-        return self.encode(((images.float() - mean) / std).permute(0, 3, 1, 2))
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (own.mean, own.std))
+        return self.encode((images.float().permute(0, 3, 1, 2) - mean) / std)
 
 
 class _SeparableBlock(nn.Module):
@@ -60,15 +69,18 @@ class _SeparableBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
-            x = F.pad(x, (0, 1, 0, 1))
+            x = F.pad(x, (0, 1, 0, 1), value=0.0)
         x = F.relu6(self.depthwise_norm(self.depthwise(x)))
         return F.relu6(self.pointwise_norm(self.pointwise(x)))
 
 
 class MobileNetV1(Backbone):
-    """MobileNetV1 1.0 to ``conv_pw_11`` (Howard et al. 2017): 128, 256, 512 channels; 1.6 M weights."""
+    """MobileNetV1 1.0 to ``conv_pw_11`` (Howard et al. 2017): 128, 256, 512 channels; 1.6 M weights.
 
-    channels = (128, 256, 512)
+    Places are told apart by ``conv_pw_7``: over seasons the middle layers hold best, as in Suenderhauf et al. 2015.
+    """
+
+    channels = (128, 256, 512, 512)
     preprocessing = Preprocessing(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
     LAYOUT = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5)  # (channels, stride)
 
@@ -86,14 +98,15 @@ class MobileNetV1(Backbone):
         yield nn.ModuleList([self.stem, self.stem_norm])
         yield from self.layers
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.relu6(self.stem_norm(self.stem(F.pad(x, (0, 1, 0, 1)))))
+    def encode(self, x: Tensor) -> Pyramid:
+        x = F.relu6(self.stem_norm(self.stem(F.pad(x, (0, 1, 0, 1), value=0.0))))
         features = []
         for number, layer in enumerate(self.layers, start=1):
             x = layer(x)
-            if number in (3, 5, 11):
+            if number in (3, 5, 7, 11):
                 features.append(x)
-        return features[0], features[1], features[2]
+        stride4, stride8, place, stride16 = features
+        return Pyramid(stride4, stride8, stride16, place)
 
     def load_weights(self, path: Path) -> None:
         """Read a .npz with Keras' layer names (``conv_pw_3/kernel``, ``conv_pw_3_bn/gamma``); kernels out, in, h, w."""
@@ -133,7 +146,7 @@ class _BasicBlock(nn.Module):
 class ResNet18(Backbone):
     """ResNet-18 to layer3 (He et al. 2016): 64, 128, 256 channels at strides 4, 8, 16; torchvision's names."""
 
-    channels = (64, 128, 256)
+    channels = (64, 128, 256, 256)
     preprocessing = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
     def __init__(self) -> None:
@@ -149,11 +162,12 @@ class ResNet18(Backbone):
         for layer in (self.layer1, self.layer2, self.layer3):
             yield from layer
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, x: Tensor) -> Pyramid:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
-        return stride4, stride8, self.layer3(stride8)
+        stride16 = self.layer3(stride8)
+        return Pyramid(stride4, stride8, stride16, stride16)
 
     def load_weights(self, path: Path) -> None:
         """Read torchvision's ``resnet18`` state dict (.pth); the layers after layer3 are left out."""

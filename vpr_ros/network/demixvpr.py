@@ -1,7 +1,8 @@
 """DeMixVPR with hallucinated depth: one camera, one forward pass, a descriptor and a depth map.
 
-RGB encoder -> decoder with skips -> depth -> depth encoder; both encoders' features, joined -> MixVPR. The fusion is
-Dogru's DeMixVPR; predicting the depth it needs from the image itself is Piasco et al.'s "learning scene geometry".
+RGB encoder -> decoder with skips -> depth -> depth encoder; both encoders' features, joined -> MixVPR and NetVLAD. The
+fusion is Dogru's DeMixVPR; predicting the depth it needs from the image itself is Piasco et al.'s "learning scene
+geometry".
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_ros.errors import ConfigError
-from vpr_ros.network.aggregators import MixVPR
-from vpr_ros.network.backbones import build_backbone
+from vpr_ros.network.aggregators import MixVLAD, MixVPR, NetVLAD
+from vpr_ros.network.backbones import Pyramid, build_backbone
 from vpr_ros.network.depth import DepthDecoder, DepthEncoder, metres_from_log_depth
 
 STRIDE = 16
@@ -25,17 +26,22 @@ STRIDE = 16
 class NetworkConfig:
     """What the network is; travels in every checkpoint.
 
-    backbone: its name in the registry. height, width: pixels of the input, multiples of 16. depth_channels: width of
-    the depth encoder's features. out_channels * out_rows: the descriptor's dimension.
+    backbone: its name in the registry. height, width: pixels of the input, multiples of 16. rgb_channels: the RGB
+    features are projected to so many before they are mixed, which makes the mixers cheap. depth_channels: width of the
+    depth encoder's features; 0 makes the descriptor from RGB alone. out_channels * out_rows numbers of the descriptor
+    come from MixVPR, vlad_clusters * vlad_channels from NetVLAD; 0 clusters leave it out.
     """
 
     backbone: str = "mobilenet_v1"
     height: int = 224
     width: int = 224
-    depth_channels: int = 128
+    rgb_channels: int = 128
+    depth_channels: int = 64
     mixers: int = 4
-    out_channels: int = 256
-    out_rows: int = 4
+    out_channels: int = 32
+    out_rows: int = 16
+    vlad_clusters: int = 16
+    vlad_channels: int = 32
 
     def __post_init__(self) -> None:
         if self.height % STRIDE or self.width % STRIDE or min(self.height, self.width) < STRIDE:
@@ -45,7 +51,7 @@ class NetworkConfig:
 
     @property
     def dimension(self) -> int:
-        return self.out_channels * self.out_rows
+        return self.out_channels * self.out_rows + self.vlad_clusters * self.vlad_channels
 
 
 class DeMixVPR(nn.Module):
@@ -55,29 +61,56 @@ class DeMixVPR(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone, weights)
-        self.depth_decoder = DepthDecoder(self.backbone.channels)
-        self.depth_encoder = DepthEncoder(config.depth_channels)
+        self.depth_decoder = DepthDecoder(self.backbone.channels[:3])
+        self.depth_encoder = DepthEncoder(config.depth_channels) if config.depth_channels else None
+        self.rgb_projection = nn.Conv2d(self.backbone.channels[3], config.rgb_channels, 1)
         positions = (config.height // STRIDE) * (config.width // STRIDE)
-        joined = self.backbone.channels[2] + config.depth_channels
-        self.aggregator = MixVPR(joined, positions, config.out_channels, config.out_rows, config.mixers)
+        joined = config.rgb_channels + config.depth_channels
+        mix = MixVPR(joined, positions, config.out_channels, config.out_rows, config.mixers)
+        self.aggregator: nn.Module = mix
+        if config.vlad_clusters:
+            self.aggregator = MixVLAD(mix, NetVLAD(joined, config.vlad_clusters, config.vlad_channels))
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 -> (joined features (B, C, H/16, W/16), log depth (B, 1, H/4, W/4), RGB features alone).
+    def head(self) -> list[nn.Module]:
+        """What turns features and depth into a descriptor."""
+        return [module for module in (self.rgb_projection, self.depth_encoder, self.aggregator) if module is not None]
 
-        The place loss stops at the depth map and the depth loss at the RGB features, as in Piasco et al.: depth stays
-        depth, and the encoder keeps what it knows.
+    def hallucinate(self, pyramid: Pyramid) -> Tensor:
+        """Features -> log depth (B, 1, H/4, W/4).
+
+        The depth loss stops at the RGB features, which keep what they know.
         """
-        stride4, stride8, stride16 = self.backbone(images)
-        log_depth = self.depth_decoder(stride4.detach(), stride8.detach(), stride16.detach())
-        joined = torch.cat(
-            (normalise_positions(stride16), normalise_positions(self.depth_encoder(log_depth.detach()))), dim=1
-        )
-        return joined, log_depth, stride16
+        return self.depth_decoder(*(level.detach() for level in pyramid[:3]))
+
+    def join(self, place: Tensor, log_depth: Tensor) -> Tensor:
+        """RGB features and log depth -> (B, rgb_channels + depth_channels, H/16, W/16).
+
+        The place loss stops at the depth map, as in Piasco et al.: depth stays depth.
+        """
+        rgb = normalise_positions(self.rgb_projection(normalise_positions(standardise_channels(place.float()))))
+        if self.depth_encoder is None:
+            return rgb
+        return torch.cat((rgb, normalise_positions(self.depth_encoder(log_depth.detach()))), dim=1)
+
+    def describe(self, place: Tensor, log_depth: Tensor) -> Tensor:
+        """RGB features and log depth -> descriptors (B, D) of unit length."""
+        return self.aggregator(self.join(place, log_depth))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 RGB -> (descriptors (B, D) of unit length, depth (B, H/4, W/4) in metres)."""
-        joined, log_depth, _ = self.features(images)
-        return self.aggregator(joined), metres_from_log_depth(log_depth.float()).squeeze(1)
+        pyramid = self.backbone(images)
+        log_depth = self.hallucinate(pyramid)
+        return self.describe(pyramid.place, log_depth), metres_from_log_depth(log_depth.float()).squeeze(1)
+
+
+def standardise_channels(features: Tensor) -> Tensor:
+    """(B, C, h, w) -> zero mean and unit variance of every channel over the image (instance norm).
+
+    The means are what light, weather and season add everywhere; what is left says where things are (Huang and Belongie
+    2017 call the statistics an image's style).
+    """
+    centred = features - features.mean((2, 3), keepdim=True)
+    return centred * (centred.square().mean((2, 3), keepdim=True) + 1e-4).rsqrt()
 
 
 def normalise_positions(features: Tensor) -> Tensor:

@@ -25,15 +25,16 @@ class Motion:
     """How the car is driven.
 
     every_m: metres between images. speed_mps: sets the stamps. start_m, length_m: the part of the lap driven
-    (length_m 0 is the whole lap). lateral_m, heading_deg: largest smooth deviations from the lane's middle. tilt_deg:
-    of roll and pitch. odometry_scale: deviation of its constant scale error; odometry_turn_deg: deviation of its
-    heading after one metre, growing with the root of the distance.
+    (length_m 0 is the whole lap). offset_m: left of the lane's middle, all along. lateral_m, heading_deg: largest
+    smooth deviations from there. tilt_deg: of roll and pitch. odometry_scale: deviation of its constant scale error;
+    odometry_turn_deg: deviation of its heading after one metre, growing with the root of the distance.
     """
 
     every_m: float = 2.0
     speed_mps: float = 8.0
     start_m: float = 0.0
     length_m: float = 0.0
+    offset_m: float = 0.0
     lateral_m: float = 0.7
     heading_deg: float = 2.0
     tilt_deg: float = 0.5
@@ -135,7 +136,7 @@ def _trajectory(
     turn = (headings[second] - headings[first] + np.pi) % (2 * np.pi) - np.pi
     yaw = headings[first] + fraction[:, 0] * turn
     lateral, heading, roll, pitch = (_sway(driven, rng) for _ in range(4))
-    position += motion.lateral_m * lateral[:, None] * np.stack([-np.sin(yaw), np.cos(yaw)], 1)
+    position += (motion.offset_m + motion.lateral_m * lateral)[:, None] * np.stack([-np.sin(yaw), np.cos(yaw)], 1)
     yaw = yaw + np.radians(motion.heading_deg) * heading
     tilt = np.radians(motion.tilt_deg)
     T_map_body = np.stack(

@@ -1,9 +1,9 @@
-"""Start MixVPR as a good compression of the backbone's own features, instead of at random.
+"""Start the head as a good compression of the backbone's own features, instead of at random.
 
-Bare ImageNet features pooled over a grid recognise places well. A PCA over channels and averages over image regions
-say nearly the same in far fewer numbers, and MixVPR's two projections can hold just that; its mixers start near the
-identity. Training then improves on a descriptor that works, and forgets less of what it does on images unlike the
-training set's.
+Bare ImageNet features recognise places well, averaged over a grid or summed up by visual words. A PCA over channels
+says nearly the same in far fewer numbers; MixVPR's two projections can hold a PCA and a grid, NetVLAD's centroids start
+as k-means; MixVPR's mixers start near the identity. Training then improves on a descriptor that works, and forgets less
+of what it does on images unlike the training set's.
 """
 
 from __future__ import annotations
@@ -14,42 +14,84 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from vpr_ros.network.demixvpr import STRIDE, DeMixVPR, normalise_positions
+from vpr_ros.network.aggregators import MixVLAD, MixVPR, NetVLAD
+from vpr_ros.network.demixvpr import STRIDE, DeMixVPR, normalise_positions, standardise_channels
+
+_SHARPNESS = 10.0  # of NetVLAD's first assignment to visual words
 
 
 @torch.no_grad()
-def initialise_projections(network: DeMixVPR, batches: Iterable[Tensor]) -> None:
-    """Set the channel projection to principal components, the row projection to regions, the offset to minus the mean.
+def initialise_head(network: DeMixVPR, batches: Iterable[Tensor]) -> None:
+    """Set the projections, centroids and offset of a network whose backbone has its starting weights.
 
     batches: of images (B, H, W, 3) uint8, a few hundred in all, of the kinds the network will meet.
     """
-    aggregator, config = network.aggregator, network.config
     network.eval()
-    batches = list(batches)
-    features = torch.cat([normalise_positions(network.backbone(images)[2].float()) for images in batches])
-    channels = features.shape[1]
-    components = _principal_components(features, config.out_channels)
-    aggregator.channel_projection.weight[:, :channels] = components
-    aggregator.row_projection.weight.copy_(_regions(config.height // STRIDE, config.width // STRIDE, config.out_rows))
-    aggregator.channel_projection.bias.zero_()
-    aggregator.row_projection.bias.zero_()
-    unscaled = torch.cat([_before_offset(network, images) for images in batches])
-    aggregator.offset.copy_(-unscaled.mean(0))
+    pyramids = [network.backbone(images) for images in batches]
+    places = [pyramid.place.float() for pyramid in pyramids]
+    depths = [network.hallucinate(pyramid).float() for pyramid in pyramids]
+    initialise_from_features(network, torch.cat(places), torch.cat(depths))
 
 
-def _before_offset(network: DeMixVPR, images: Tensor) -> Tensor:
+@torch.no_grad()
+def initialise_from_features(network: DeMixVPR, places: Tensor, log_depth: Tensor) -> None:
+    """The same, from the backbone's features (B, C, h, w) and log depth (B, 1, H/4, W/4)."""
+    network.eval()
+    config = network.config
+    samples = normalise_positions(standardise_channels(places)).permute(0, 2, 3, 1).reshape(-1, places.shape[1])
+    components = _principal_components(samples, config.rgb_channels)
+    network.rgb_projection.weight.copy_(components[..., None, None])
+    network.rgb_projection.bias.copy_(-components @ samples.mean(0))  # type: ignore[union-attr]
+    joined = torch.cat([network.join(*pair) for pair in zip(places.split(64), log_depth.split(64), strict=True)])
     aggregator = network.aggregator
-    x = aggregator.mixers(network.features(images)[0].flatten(2))
-    x = aggregator.channel_projection(x.transpose(1, 2))
-    return aggregator.row_projection(x.transpose(1, 2)).flatten(1)
+    if isinstance(aggregator, MixVLAD):
+        _initialise_vlad(aggregator.vlad, joined)
+        aggregator = aggregator.mix
+    assert isinstance(aggregator, MixVPR)
+    _initialise_mix(aggregator, joined, config.height // STRIDE, config.width // STRIDE)
 
 
-def _principal_components(features: Tensor, count: int) -> Tensor:
-    """(B, C, h, w) -> (count, C) orthonormal rows; random orthogonal ones follow where C is smaller than count."""
-    samples = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1]).double()
-    samples = samples - samples.mean(0)
-    _, vectors = torch.linalg.eigh(samples.T @ samples / len(samples))
-    components = vectors.flip(1).T[:count]
+def _initialise_mix(mix: MixVPR, joined: Tensor, height: int, width: int) -> None:
+    """The channel projection picks the first components, the row projection regions; minus the mean is added."""
+    _pick_first(mix.channel_projection)
+    mix.row_projection.weight.copy_(_regions(height, width, mix.row_projection.out_features))
+    mix.row_projection.bias.zero_()
+    mix.offset.copy_(-torch.cat([mix.compress(part) for part in joined.split(64)]).mean(0))
+
+
+def _initialise_vlad(vlad: NetVLAD, joined: Tensor) -> None:
+    """The projection picks the first components, the centroids are k-means of local features."""
+    _pick_first(vlad.projection)
+    samples = vlad.local_features(joined).reshape(-1, vlad.projection.out_features)
+    centroids = _k_means(samples, len(vlad.centroids))
+    vlad.centroids.copy_(centroids)
+    vlad.assignment.weight.copy_(2 * _SHARPNESS * centroids)
+    vlad.assignment.bias.copy_(-_SHARPNESS * centroids.square().sum(1))
+
+
+def _pick_first(projection: torch.nn.Linear) -> None:
+    """Output k is input k, and a very little of every other."""
+    count = min(projection.weight.shape)
+    torch.nn.init.normal_(projection.weight, std=0.005)
+    projection.weight[:, :count] = torch.eye(projection.out_features, count)
+    projection.bias.zero_()
+
+
+def _k_means(samples: Tensor, count: int, rounds: int = 20) -> Tensor:
+    """(N, C) -> (count, C) centroids, Lloyd's algorithm from random samples."""
+    samples = samples[torch.randperm(len(samples))[:50_000]]
+    centroids = samples[:count].clone()
+    for _ in range(rounds):
+        nearest = torch.cdist(samples, centroids).argmin(1)
+        for k in nearest.unique().tolist():
+            centroids[k] = samples[nearest == k].mean(0)
+    return centroids
+
+
+def _principal_components(samples: Tensor, count: int) -> Tensor:
+    """(N, C) -> (count, C) orthonormal rows; random ones follow where C is smaller than count."""
+    covariance = torch.cov(samples.T.double())
+    components = torch.linalg.eigh(covariance).eigenvectors.flip(1).T[:count]
     if len(components) < count:
         extra = torch.randn(count - len(components), components.shape[1], dtype=torch.double)
         components = torch.cat((components, torch.nn.functional.normalize(extra, dim=1)))

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vpr_ros.network.demixvpr import DeMixVPR
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.datasets import PlaceBatches, Shard, find_places
-from vpr_ros.training.initialise import initialise_projections
-from vpr_ros.training.losses import PlaceLoss, depth_l1, grid_descriptor, relational_loss
+from vpr_ros.training.initialise import initialise_head
+from vpr_ros.training.losses import PlaceLoss, depth_l1, relational_loss
 from vpr_ros.training.recipe import Recipe
 from vpr_ros.training.validate import autocast, validate
 
@@ -45,7 +45,6 @@ def train(
     optimiser = build_optimiser(network, recipe)
     steps = recipe.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0, 1 - step / steps) ** recipe.poly_power)
-    beginning = copy.deepcopy(network.aggregator.state_dict())
     scores = resume(folder / "last.pt", network, optimiser, schedule)
     log = _tensorboard(folder)
 
@@ -78,32 +77,20 @@ def train(
         checkpoint.save(folder / "last.pt")
         if epoch - best_epoch >= recipe.patience:
             break
-    return average_with_start(folder, beginning, recipe.start_share) if recipe.start_share else folder / "best.pt"
+    return folder / "best.pt"
 
 
-def average_with_start(folder: Path, beginning: dict[str, Tensor], share: float) -> Path:
-    """Write averaged.pt: the last checkpoint with a share of the starting MixVPR mixed into its weights.
-
-    WiSE-FT (Wortsman et al. 2022): what training on one kind of images forgot about others comes back, at little cost.
-    """
-    last = Checkpoint.load(folder / "last.pt")
-    trained = last.network.aggregator.state_dict()
-    last.network.aggregator.load_state_dict({k: torch.lerp(v, beginning[k].cpu(), share) for k, v in trained.items()})
-    last.save(folder / "averaged.pt")
-    return folder / "averaged.pt"
-
-
-def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVPR, nn.Module]:
-    """The network as training begins, and its backbone as it stays: the relational loss's teacher."""
+def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVPR, DeMixVPR]:
+    """The network as training begins, and a copy that stays so: the relational loss's teacher."""
     torch.manual_seed(recipe.seed)
     network = DeMixVPR(recipe.network, Path(recipe.weights) if recipe.weights else None)
     if recipe.pca:
-        initialise_projections(network, sample_images(shards, recipe.seed))
+        initialise_head(network, sample_images(shards, recipe.seed))
     blocks = list(network.backbone.blocks())
     for block in blocks[: len(blocks) - recipe.trainable_blocks]:
         block.requires_grad_(False)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, copy.deepcopy(network.backbone).requires_grad_(False).eval()
+    return network, copy.deepcopy(network).requires_grad_(False).eval()
 
 
 def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
@@ -122,30 +109,33 @@ def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
 
 
 def losses(
-    network: DeMixVPR, teacher: nn.Module, place_loss: PlaceLoss, recipe: Recipe, batch: dict[str, Tensor]
+    network: DeMixVPR, teacher: DeMixVPR, place_loss: PlaceLoss, recipe: Recipe, batch: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """The terms of the loss for one batch, and their weighted total."""
     images = batch["images"]
-    joined, log_depth, rgb = network.features(images)
-    descriptors = network.aggregator(joined)
+    pyramid = network.backbone(images)
+    log_depth = network.hallucinate(pyramid)
+    descriptors = network.describe(pyramid.place, log_depth)
     terms = {"place": place_loss(descriptors, batch["labels"]), "depth": depth_l1(log_depth, batch["depth"])}
     total = terms["place"] + recipe.depth_weight * terms["depth"]
     if recipe.relational_weight > 0:
-        with torch.no_grad():  # a backbone that is not trained is its own teacher
-            target = grid_descriptor(teacher(images)[2] if recipe.trainable_blocks else rgb)
+        with torch.no_grad():
+            target = teacher(images)[0] if recipe.trainable_blocks else teacher.describe(pyramid.place, log_depth)
         terms["relational"] = relational_loss(descriptors, target, batch["drives"])
         total = total + recipe.relational_weight * terms["relational"]
     return {**terms, "total": total}
 
 
 def build_optimiser(network: DeMixVPR, recipe: Recipe) -> torch.optim.Optimizer:
-    """Three groups of parameters, each with its learning rate: MixVPR's, the backbone's, depth's."""
+    """Three groups of parameters, each with its learning rate: the descriptor's, the backbone's, depth's."""
     backbone = [p for p in network.backbone.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": list(network.aggregator.parameters())},
+        {"params": [*network.rgb_projection.parameters(), *network.aggregator.parameters()]},
         {"params": backbone, "lr": recipe.lr * recipe.backbone_lr_scale},
         {
-            "params": [*network.depth_decoder.parameters(), *network.depth_encoder.parameters()],
+            "params": [
+                p for module in (network.depth_decoder, network.depth_encoder) if module for p in module.parameters()
+            ],
             "lr": recipe.lr * recipe.depth_lr_scale,
         },
     ]

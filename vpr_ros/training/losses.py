@@ -65,14 +65,10 @@ def depth_l1(log_depth: Tensor, depth_m: Tensor) -> Tensor:
     return (error * known).sum() / known.sum().clamp(min=1)
 
 
-def grid_descriptor(features: Tensor, grid: int = 7) -> Tensor:
-    """(B, C, h, w) -> (B, C * grid * grid) averages over a grid, cells and whole of unit length."""
-    cells = F.normalize(F.adaptive_avg_pool2d(features.float(), grid), dim=1)
-    return cells.flatten(1) / grid
-
-
 def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Tensor:
     """Keep the teacher's similarities between images of one drive, up to one scale and offset for the batch.
+
+    Park et al. 2019, "Relational knowledge distillation".
 
     descriptors: (B, D), teacher: (B, E), both of unit length; drives: (B,) numbers. Images of one drive share their
     light and weather, so what the teacher says about them is about places, and holds for real images too.

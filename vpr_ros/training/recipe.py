@@ -38,9 +38,6 @@ class Recipe:
     poly_power: float = option(0.9, "learning rate falls as (1 - progress) to this power", low=0.0, high=10.0)
     bf16: bool = option(False, "bfloat16 autocast: much faster on CPUs and GPUs that have it")
 
-    start_share: float = option(
-        0.0, "share of the starting MixVPR averaged into the trained one at the end (WiSE-FT)", low=0.0, high=1.0
-    )
     epochs: int = option(45, "at most", low=1)
     batches_per_epoch: int = option(100, "an epoch is this many batches", low=1)
     patience: int = option(5, "stop after this many epochs without a better validation score", low=1)

@@ -20,10 +20,11 @@ _ALWAYS, _IN_TURN = ("overcast", "sun", "snow", "night"), ("rain", "dusk", "autu
 
 
 def cache_towns(cache: Path, seeds: range, on_progress: Callable[[int, int], None] | None = None) -> None:
-    """Render towns into a cache, about 630 images each; drives that are there already are kept.
+    """Render towns into a cache, about 890 images each; drives that are there already are kept.
 
-    Every town has its own camera (55 to 95 degrees, 1.0 to 2.2 m high) and five conditions along 760 m of a random
-    route. on_progress: (towns done, towns in all).
+    Every town has its own camera (55 to 95 degrees, 1.0 to 2.2 m high), five conditions along 760 m of a random route,
+    and two more of them away from the lane, one as far as the other side of the road.
+    on_progress: (towns done, towns in all).
     """
     for done, seed in enumerate(seeds, 1):
         _cache_town(cache, seed)
@@ -32,24 +33,29 @@ def cache_towns(cache: Path, seeds: range, on_progress: Callable[[int, int], Non
 
 
 def _cache_town(cache: Path, seed: int) -> None:
-    rng = np.random.default_rng([seed, 99])
+    rng, rng_sides = np.random.default_rng([seed, 99]), np.random.default_rng([seed, 98])
     town = Town(seed)
     width, height = _SIZES[rng.integers(len(_SIZES))]
     camera = Camera(width, height, float(rng.uniform(55, 95)), float(rng.uniform(1.0, 2.2)), float(rng.uniform(-4, 6)))
     renderer = Renderer(town, camera)
     route = f"random-{seed % 7}"
-    for number, name in enumerate((*_ALWAYS, _IN_TURN[seed % 3])):
+    left = -1.0 if town.style.left_hand_traffic else 1.0  # where the other side of the road is
+    lanes = [(name, name, 0.0) for name in (*_ALWAYS, _IN_TURN[seed % 3])]
+    lanes += [(_ALWAYS[seed % 4], "opposite", left * rng_sides.uniform(2.5, 4.5))]
+    lanes += [(_ALWAYS[(seed + 1) % 4], "aside", left * rng_sides.uniform(-1.2, 3.0))]
+    for number, (name, label, offset_m) in enumerate(lanes):
         motion = Motion(
             every_m=6.0,
             start_m=float(rng.uniform(0, 6)),
             length_m=760.0,
+            offset_m=float(offset_m),
             lateral_m=float(rng.uniform(0.3, 1.6)),
             heading_deg=float(rng.uniform(1, 6)),
             tilt_deg=1.0,
         )
         condition = Condition.preset(name, seed * 10 + number)
         drive = SimulatedDrive(
-            town, condition, route, name=f"{route}_{name}", seed=number + 1, motion=motion, renderer=renderer
+            town, condition, route, name=f"{route}_{label}", seed=number + 1, motion=motion, renderer=renderer
         )
         cache_drive(drive, cache, Preprocessing(), every_m=0.0)
     renderer.close()
