@@ -55,7 +55,7 @@ class ToyWorld:
             drives=np.array(["reference"] * len(along)),
             stamps_ns=(along * 1e8).astype(np.int64),
             T_map_camera=np.stack([self.pose(a) for a in along]),
-            descriptors=np.stack([self.descriptor(a) for a in along]),
+            descriptors=np.stack([self.descriptor(a) for a in along])[:, None],
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.errors import ImageError
-from vpr_ros.image import Preprocessing, preprocess, thumbnail
+from vpr_ros.image import Preprocessing, preprocess, thumbnail, views
 
 
 def test_channels_and_layout():
@@ -26,6 +26,14 @@ def test_channels_and_layout():
 def test_what_is_no_image_is_refused(image):
     with pytest.raises(ImageError, match="expected a"):
         preprocess(image, Preprocessing())
+
+
+def test_views_are_the_image_and_its_two_sides():
+    """The first view is what a query shows; the others reach the image's left and right edge."""
+    image = np.arange(40, dtype=np.uint8)[None, :, None].repeat(10, 0).repeat(3, 2)
+    whole, left, right = views(image, 3)
+    assert whole is image and left.shape == right.shape == (10, 30, 3)
+    assert (left[0, 0, 0], right[0, -1, 0]) == (0, 39) and len(views(image, 1)) == 1
 
 
 def test_thumbnail_keeps_the_ratio():

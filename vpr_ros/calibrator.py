@@ -145,7 +145,7 @@ def _fit_observation(
     right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
     for drive in drives:
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
-            scores = observation.scores(descriptor, places.descriptors @ descriptor)
+            scores = observation.scores(descriptor, (places.descriptors @ descriptor).max(1))
             distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
             away = distance > 2 * radius
             if away.any():

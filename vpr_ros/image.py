@@ -30,6 +30,20 @@ class Preprocessing:
         return cls(**values)
 
 
+VIEWS = (1, 3)  # how many views of an image a map can hold
+_SIDE = 0.75  # share of the width in a view to one side
+
+
+def views(image_rgb: np.ndarray, count: int) -> list[np.ndarray]:
+    """(H, W, 3) -> the image (count 1), and its left and right three quarters (count 3).
+
+    A camera that passes a place further to one side sees about what one of these shows: a place described by all three
+    is recognised from the other side of the road, at no cost to the query.
+    """
+    part = max(1, round(_SIDE * image_rgb.shape[1]))
+    return [image_rgb, image_rgb[:, :part], image_rgb[:, -part:]][:count]
+
+
 def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(H, W, 3) uint8 RGB of any size -> (height, width, 3) uint8, the network's input, by area averaging.
 

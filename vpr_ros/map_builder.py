@@ -16,7 +16,7 @@ import numpy as np
 
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError, ImageError, MapError
-from vpr_ros.image import preprocess, thumbnail
+from vpr_ros.image import VIEWS, preprocess, thumbnail, views
 from vpr_ros.inference.describer import Describer
 from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.calibration import Calibration
@@ -40,12 +40,16 @@ def build_map(
     every_s: float = 0.0,
     on_progress: Progress | None = None,
     on_bad: Callable[[str], None] | None = None,
+    views_each: int = 3,
 ) -> PlaceMap:
     """A new map of these drives; the first one's world becomes the map's.
 
-    every_m, every_s: least distance and time between places. Raises MapError where the file exists, DriveError where
+    every_m, every_s: least distance and time between places. views_each: how many views of an image a
+    place keeps (``image.views``). Raises MapError where the file exists, DriveError where
     a drive has no pose or lies in another world.
     """
+    if views_each not in VIEWS:
+        raise MapError(f"a map holds {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
     drives = list(drives)
     for drive in drives[1:]:
         if drive.world != drives[0].world:
@@ -57,7 +61,7 @@ def build_map(
     try:
         for drive in drives:
             if place_map is None:
-                place_map = _create(Path(path), drive, describer)
+                place_map = _create(Path(path), drive, describer, views_each)
             add_drive(place_map, drive, describer, every_m, every_s, on_progress, on_bad)
         if place_map is None:
             raise DriveError("no drive given: name at least one to build a map from")
@@ -68,7 +72,7 @@ def build_map(
     return place_map
 
 
-def _create(path: Path, drive: Drive, describer: Describer) -> PlaceMap:
+def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> PlaceMap:
     """An empty map with its origin, in hundreds of metres, near the drive's first pose where its coordinates are
     large.
     """
@@ -79,7 +83,7 @@ def _create(path: Path, drive: Drive, describer: Describer) -> PlaceMap:
             "or --numbered to use frame numbers"
         )
     manifest = describer.manifest
-    model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
+    model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
     large = np.abs(first[:3, 3]).max() > _LARGEST_COORDINATE
     origin = np.round(first[:3, 3] * [1, 1, 0], -2) if large else np.zeros(3)
     calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else Calibration()
@@ -123,16 +127,16 @@ def add_drive(
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A frame, the network's input made of it, and its thumbnail."""
+    """A frame, the network's inputs made of its views, (V, height, width, 3) uint8, and its thumbnail."""
 
     frame: DriveFrame
-    image: np.ndarray
+    inputs: np.ndarray
     jpeg: bytes
 
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """A group of frames with a descriptor each, (D,) float32, and what was wrong with those left out."""
+    """A group of frames with descriptors, (V, D) float32 each, and what was wrong with those left out."""
 
     ready: list[_Prepared]
     descriptors: list[np.ndarray]
@@ -148,21 +152,24 @@ def _describe_and_store(
     thread describes, one writes. A kill loses what stands between the first and the last.
     """
     preprocessing, batch = describer.manifest.preprocessing, _batch_size(describer.backend)
+    count = place_map.model.views
 
     def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | ImageError:
         try:
             image_rgb = read()
         except ImageError as error:
             return error
-        seen = preprocess(image_rgb, preprocessing)
-        return _Prepared(frame, seen, _thumbnail(seen, image_rgb))
+        inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, count)])
+        return _Prepared(frame, inputs, _thumbnail(inputs[0], image_rgb))
 
     def describe(group: list[Future[_Prepared | ImageError]]) -> _Described:
         results = [prepared.result() for prepared in group]
         ready = [result for result in results if isinstance(result, _Prepared)]
-        batches = [np.stack([item.image for item in ready[i : i + batch]]) for i in range(0, len(ready), batch)]
-        descriptors = [row for images in batches for row in describer.describe(images).descriptors]
-        return _Described(ready, descriptors, [str(result) for result in results if isinstance(result, ImageError)])
+        problems = [str(result) for result in results if isinstance(result, ImageError)]
+        inputs = [view for item in ready for view in item.inputs]
+        batches = [np.stack(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
+        rows = [row for images in batches for row in describer.describe(images).descriptors]
+        return _Described(ready, [np.stack(rows[i : i + count]) for i in range(0, len(rows), count)], problems)
 
     def store(describing: Future[_Described]) -> _Described:
         described = describing.result()
@@ -255,6 +262,11 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
         first = opened[0]
         for other in opened[1:]:
             other.check_model(first.model.name, first.model.fingerprint)
+            if other.model.views != first.model.views:
+                raise MapError(
+                    f"{other.path} holds {other.model.views} view(s) of each image, {first.path} holds "
+                    f"{first.model.views}: build one of them again with the other's --views"
+                )
             if other.world != first.world:
                 raise MapError(
                     f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "

@@ -206,3 +206,21 @@ def test_smaller_indexes_find_the_same(town, toy_world, factory):
     index = Index.build(town.places.descriptors, factory)
     for along in (10.0, 200.0, 305.0):
         assert index.search(toy_world.descriptor(along), 3)[1][0] == along // 5
+
+
+def test_a_place_is_as_similar_as_the_best_of_its_views(tmp_path, toy_world):
+    """Views must never make one place two answers, nor hide a place that only a side view shows."""
+    model = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32), views=3)
+    with PlaceMap.create(tmp_path / "views.vprmap", model, "toy") as place_map:
+        for row in range(40):
+            seen = np.stack([toy_world.descriptor(row * 5.0 + shift) for shift in (0.0, 100.0, 200.0)])
+            place_map.add("reference", row, toy_world.pose(row * 5.0), seen)
+        with pytest.raises(MapError, match="descriptors of toy"):
+            place_map.add("reference", 99, toy_world.pose(1.0), seen[0])
+        assert place_map.places.descriptors.shape == (40, 3, 64)
+        for _ in ("built", "from the cache"):
+            index = Index.of_map(place_map)
+            assert len(index) == 40
+            similarities, rows = index.search(toy_world.descriptor(110.0), 10)
+            assert {2, 22} <= set(rows[:8].tolist()) and len(set(rows.tolist())) == len(rows) == 10
+            assert np.all(np.diff(similarities) <= 0)

@@ -28,6 +28,9 @@ def build(
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
+    views: Annotated[
+        int, typer.Option(help="Views kept of each image: 1, or 3 to be found from further aside too.")
+    ] = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
@@ -38,7 +41,7 @@ def build(
     describer = _describer(model, backend)
     with (
         progress_bar("building") as progress,
-        build_map(output, opened, describer, every, every_seconds, progress, _bad) as made,
+        build_map(output, opened, describer, every, every_seconds, progress, _bad, views) as made,
     ):
         _say(made)
 

@@ -16,28 +16,31 @@ _METRIC = faiss.METRIC_INNER_PRODUCT
 
 
 class Index:
-    """The descriptors of a map, ready to be searched by cosine."""
+    """The descriptors of a map, ready to be searched by cosine. A place is as similar as the best of its views."""
 
-    def __init__(self, index: faiss.Index) -> None:
+    def __init__(self, index: faiss.Index, views: int) -> None:
         self._index = index
+        self._views = views
 
     @classmethod
     def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
-        """descriptors: (N, D) float32, unit length. factory: FAISS index factory string.
+        """descriptors: (N, V, D) float32, unit length. factory: FAISS index factory string.
 
         Raises ConfigError for a bad one.
         """
+        count, views, dimension = descriptors.shape
+        rows = descriptors.reshape(-1, dimension)
         try:
-            index = faiss.index_factory(descriptors.shape[1], factory, _METRIC)
-            if len(descriptors):
-                index.train(descriptors)
-                index.add(descriptors)
+            index = faiss.index_factory(dimension, factory, _METRIC)
+            if count:
+                index.train(rows)
+                index.add(rows)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(
-                f"FAISS cannot build an index '{factory}' of {len(descriptors)} places ({reason}); try Flat"
+                f"FAISS cannot build an index '{factory}' of {count} places ({reason}); try Flat"
             ) from error
-        return cls(index)
+        return cls(index, views)
 
     @classmethod
     def of_map(cls, place_map: PlaceMap, factory: str = "Flat") -> Index:
@@ -51,22 +54,28 @@ class Index:
             "places": len(place_map),
             "factory": factory,
             "model": place_map.model.fingerprint,
+            "views": place_map.model.views,
         }
         cached = _read(path, key)
         if cached is not None:
-            return cls(cached)
+            return cls(cached, place_map.model.views)
         index = cls.build(place_map.places.descriptors, factory)
         _write(path, key, index._index)
         return index
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return int(self._index.ntotal) // self._views
 
     def search(self, descriptor: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
-        similarities, rows = self._index.search(descriptor[None], min(count, len(self)))
-        found = rows[0] >= 0  # approximate indexes pad with -1
-        return similarities[0][found], rows[0][found]
+        wanted = min(count, len(self)) * self._views
+        similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
+        if self._views == 1:
+            found = rows >= 0  # approximate indexes pad with -1
+            return similarities[found], rows[found]
+        places = rows[rows >= 0] // self._views
+        first = np.sort(np.unique(places, return_index=True)[1])[:count]
+        return similarities[first], places[first]
 
 
 def cache_path(map_path: Path) -> Path:

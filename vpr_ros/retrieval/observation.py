@@ -21,7 +21,7 @@ class ObservationModel:
     def __init__(self, places: Places, calibration: Calibration) -> None:
         self._calibration = calibration
         rows = np.unique(np.linspace(0, len(places) - 1, min(_BACKGROUND, len(places))).astype(int))
-        self._background = places.descriptors[rows]
+        self._background = places.descriptors[rows, 0]
         self._count = len(places)
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:

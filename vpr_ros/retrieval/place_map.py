@@ -33,12 +33,16 @@ CREATE TABLE places (
 
 @dataclass(frozen=True)
 class MapModel:
-    """The model a map was described with. Another fingerprint means other descriptors: the map is refused."""
+    """How a map was described. Another model's fingerprint means other descriptors: the map is refused.
+
+    views: of each image (``image.views``).
+    """
 
     name: str
     fingerprint: str
     dimension: int
     preprocessing: Preprocessing
+    views: int = 1
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MapModel:
@@ -227,13 +231,13 @@ class PlaceMap:
     ) -> int:
         """Store one place, at once and whole, and return its id.
 
-        T_map_camera: (4, 4). descriptor: (D,) float32. thumbnail: JPEG. Raises MapError for a pose or descriptor that
-        is not finite or not this model's size, for a place that is there already, and where the file cannot be written.
+        T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. Raises
+        MapError for a pose or descriptor that is not finite or not this model's size, for a place that is there
+        already, and where the file cannot be written.
         """
-        if descriptor.shape != (self.model.dimension,) or not np.all(np.isfinite(descriptor)):
-            raise MapError(
-                f"a descriptor of {self.model.name} is {self.model.dimension} finite numbers, not {descriptor.shape}"
-            )
+        size = self.model.views, self.model.dimension
+        if np.atleast_2d(descriptor).shape != size or not np.all(np.isfinite(descriptor)):
+            raise MapError(f"descriptors of {self.model.name} are {size} finite numbers here, not {descriptor.shape}")
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
         pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
@@ -270,7 +274,7 @@ class PlaceMap:
                     "SELECT places.id, name, stamp_ns, pose, descriptor FROM places "
                     "JOIN drives ON drives.id = drive_id ORDER BY places.id"
                 ).fetchall()
-                self._places = _places_from_rows(rows, self.model.dimension)
+                self._places = _places_from_rows(rows, self.model)
         return self._places
 
     def thumbnail(self, place_id: int) -> bytes | None:
@@ -294,18 +298,21 @@ class PlaceMap:
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "dimension": self.model.dimension,
+            "views": self.model.views,
             "calibrated_on": self.calibration.source,
             "size_MB": round(self.path.stat().st_size / 1e6, 2),
         }
 
 
-def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], dimension: int) -> Places:
+def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], model: MapModel) -> Places:
     """Rows of the places table -> arrays.
 
     Raises ValueError where a blob has the wrong size or a number is not finite.
     """
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
-    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), dimension)
+    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(
+        len(rows), model.views, model.dimension
+    )
     if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):
         raise ValueError("a place is not finite")
     T_map_camera = np.zeros((len(rows), 4, 4))

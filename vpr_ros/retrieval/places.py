@@ -15,7 +15,8 @@ class Places:
     """N places, one row each.
 
     ids: (N,) int64, the map's own. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64.
-    T_map_camera: (N, 4, 4) float64. descriptors: (N, D) float32, unit length.
+    T_map_camera: (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each (``image.views``);
+    the first is the whole image.
     """
 
     ids: np.ndarray
