@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -280,6 +281,8 @@ def _spin(node: LocalizerNode) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until it is told to stop."""
+    # rclpy ends the spinning itself; a KeyboardInterrupt besides could strike anywhere, in a finalizer even.
+    signal.signal(signal.SIGINT, lambda *_: None)
     try:
         rclpy.init(args=args)
     except Exception as error:  # rcl's own, for arguments it cannot parse; they share no public root
@@ -289,7 +292,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         node.start()
         _spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     finally:
         node.destroy_node()
