@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the node costs beyond its network: image callback to published pose, over bare network + search.
 
-    python benchmarks/node_overhead.py MAP [--images 200] [--rate 5] [--size 640x480] [--compressed] [--threads 0]
+    python benchmarks/node_overhead.py MAP [--images 200] [--rate 5] [--size 640x480] [--compressed] [--threads N]
 
 The node runs as a process of its own and is sent drawn images over DDS; between blocks of them, while the node idles,
 this process runs the same network and the same search bare. Blocks alternate, so that both meet the same machine. The
@@ -32,7 +32,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT (default 640x480)")
     parser.add_argument("--compressed", action="store_true", help="send JPEG instead of rgb8")
     parser.add_argument("--model", default="", help="model, the map's own by default")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads for the network, 0: all (default)")
+    parser.add_argument(
+        "--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="CPU threads (default: the node's)"
+    )
     parser.add_argument("--limit", type=float, default=0.0, help="exit 1 where the ratio is above this")
     return parser.parse_args()
 

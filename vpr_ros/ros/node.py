@@ -151,7 +151,8 @@ class LocalizerNode(LifecycleNode):
 
     def _open(self, path: str) -> Localizer:
         p = self._params
-        return Localizer.open(Path(path), model=p.model, backend=p.backend, config=p.localizer, threads=p.threads)
+        threads = p.threads or max(1, (os.cpu_count() or 2) - 1)  # a core is left to the node's own threads
+        return Localizer.open(Path(path), model=p.model, backend=p.backend, config=p.localizer, threads=threads)
 
     def _optional_adapters(self) -> list[Adapter]:
         """What is published beside the standard messages."""

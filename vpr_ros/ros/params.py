@@ -35,7 +35,7 @@ class NodeParams:
     map: str = option("", "map to localise on, a .vprmap file")
     model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
     backend: str = option("auto", "what runs the network", choices=BACKENDS)
-    threads: int = option(0, "CPU threads the network may use; 0: as many as there are cores", low=0, high=256)
+    threads: int = option(0, "CPU threads the network may use; 0: all cores but one", low=0, high=256)
     autostart: bool = option(True, "configure and activate at start; false leaves that to a lifecycle manager")
 
     image: str = option("image", "topic of the camera's images")
