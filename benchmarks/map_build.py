@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """How busy `vpr map build` keeps the network: images a second of building a map, and of the network alone.
 
-    python benchmarks/map_build.py [DRIVE] [--frames 200] [--rounds 5] [--json FILE]
+    python benchmarks/map_build.py [DRIVE] [--frames 200] [--views 3] [--rounds 5] [--json FILE]
 
-Both take the same images in the same run, turn by turn, so that what else the machine does weighs on both. The network
-alone is fed inputs that are ready in memory, at several batch sizes; the best of them counts. Building reads, decodes,
-resizes, describes and writes every image (--every 0), thumbnails and fsync included. Then each step alone, in
-milliseconds of one core.
+Both take the same images in the same run, turn by turn, so that what else the machine does weighs on both, and both
+describe as many views of each image. The network alone is fed inputs that are ready in memory, at several batch sizes;
+the best of them counts. Building reads, decodes, resizes, describes and writes every image (--every 0), thumbnails and
+fsync included. Then each step alone, in milliseconds of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import tempfile
@@ -26,11 +27,13 @@ import numpy as np
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
-from vpr_ros.image import preprocess, thumbnail
+from vpr_ros.image import VIEWS, Preprocessing, preprocess, thumbnail, views
 from vpr_ros.inference.describer import BACKENDS, DEFAULT_MODEL, Describer, open_describer
 from vpr_ros.map_builder import build_map
 from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.place_map import PlaceMap
+
+VIEWS_EACH: int = inspect.signature(build_map).parameters["views_each"].default
 
 
 class FirstFrames:
@@ -54,11 +57,16 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - busy
 
 
-def build(drive: Drive, describer: Describer, folder: Path) -> None:
+def build(drive: Drive, describer: Describer, folder: Path, views_each: int) -> None:
     """A map of every image, written and thrown away."""
     path = folder / "benchmark.vprmap"
-    build_map(path, [drive], describer, every_m=0.0).close()
+    build_map(path, [drive], describer, every_m=0.0, views_each=views_each).close()
     path.unlink()
+
+
+def resize(image_rgb: np.ndarray, size: Preprocessing, views_each: int) -> list[np.ndarray]:
+    """What the network is given of an image."""
+    return [preprocess(view, size) for view in views(image_rgb, views_each)]
 
 
 def describe_all(describer: Describer, inputs: np.ndarray, batch: int) -> None:
@@ -69,16 +77,17 @@ def describe_all(describer: Describer, inputs: np.ndarray, batch: int) -> None:
 
 def throughput(drive: Drive, describer: Describer, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Images a second (median over the rounds) of the network alone by batch size and of building, and their ratio
-    (median of that of each round). cpu_share_of_network: what the ratio would be where the network alone keeps every
-    core busy all the time; unlike the ratio it does not depend on what else the machine does.
+    (median of that of each round); an image is as many passes of the network as it has views. cpu_share_of_network:
+    what the ratio would be where the network alone keeps every core busy all the time; unlike the ratio it does not
+    depend on what else the machine does.
     """
-    size = describer.manifest.preprocessing
-    inputs = np.stack([preprocess(frame.read(), size) for frame in drive])
+    count, size = len(drive), describer.manifest.preprocessing
+    inputs = np.stack([view for frame in drive for view in resize(frame.read(), size, given.views)])
     works: dict[str, Callable[[], None]] = {
         f"network, batch {batch}": lambda batch=batch: describe_all(describer, inputs, batch)  # type: ignore[misc]
         for batch in given.batches
     }
-    works["build"] = lambda: build(drive, describer, folder)
+    works["build"] = lambda: build(drive, describer, folder, given.views)
     for work in works.values():
         work()  # warms up
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
@@ -86,10 +95,8 @@ def throughput(drive: Drive, describer: Describer, given: argparse.Namespace, fo
         for name, work in works.items():
             seconds[name].append(timed(work))
     walls = {name: np.array([wall for wall, _ in pairs]) for name, pairs in seconds.items()}
-    rates = {name: round(len(inputs) / float(np.median(wall)), 2) for name, wall in walls.items()}
-    busy = {
-        name: round(1e3 * float(np.median([b for _, b in pairs])) / len(inputs), 2) for name, pairs in seconds.items()
-    }
+    rates = {name: round(count / float(np.median(wall)), 2) for name, wall in walls.items()}
+    busy = {name: round(1e3 * float(np.median([b for _, b in pairs])) / count, 2) for name, pairs in seconds.items()}
     best = max((name for name in rates if name != "build"), key=rates.__getitem__)
     return {
         "images_per_s": rates,
@@ -101,16 +108,16 @@ def throughput(drive: Drive, describer: Describer, given: argparse.Namespace, fo
     }
 
 
-def steps(drive: Drive, describer: Describer, folder: Path) -> dict[str, dict[str, float]]:
+def steps(drive: Drive, describer: Describer, folder: Path, views_each: int) -> dict[str, dict[str, float]]:
     """Wall and CPU milliseconds an image of every step, alone and one after the other."""
     count, size = len(drive), describer.manifest.preprocessing
     images = [frame.read() for frame in drive]
     jpegs = [thumbnail(image) for image in images]
 
     def store(together: int) -> None:
-        build_map(folder / "steps.vprmap", [FirstFrames(drive, 1)], describer, every_m=0.0).close()
+        build_map(folder / "steps.vprmap", [FirstFrames(drive, 1)], describer, 0.0, views_each=views_each).close()
         with PlaceMap.open(folder / "steps.vprmap", writable=True) as target:
-            descriptor = np.zeros(describer.manifest.dimension, np.float32)
+            descriptor = np.zeros((views_each, describer.manifest.dimension), np.float32)
             for first in range(0, len(jpegs), together):
                 with target.together():
                     for k, jpeg in enumerate(jpegs[first : first + together], first + 1):
@@ -120,7 +127,7 @@ def steps(drive: Drive, describer: Describer, folder: Path) -> dict[str, dict[st
     works: dict[str, Callable[[], object]] = {
         "iterate": lambda: sum(1 for _ in drive),
         "iterate and decode": lambda: [frame.read() for frame in drive] and None,
-        "resize": lambda: [preprocess(image, size) for image in images] and None,
+        "resize": lambda: [resize(image, size, views_each) for image in images] and None,
         "thumbnail": lambda: [thumbnail(image) for image in images] and None,
         "write": lambda: store(8),
     }
@@ -139,6 +146,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto", choices=BACKENDS)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network, 0 for all")
     parser.add_argument("--frames", type=int, default=200, help="of the drive")
+    parser.add_argument("--views", type=int, default=VIEWS_EACH, choices=VIEWS, help="of each image (as the map's)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="tried by the network alone")
     parser.add_argument("--folder", type=Path, help="where the map is written: its disk counts (default: temporary)")
@@ -152,12 +160,13 @@ def main() -> None:
         report: dict[str, Any] = {
             "drive": opened.name,
             "images": len(drive),
+            "views": given.views,
             "image_size": list(next(iter(drive)).read().shape),
             "model": describer.manifest.name,
             "backend": describer.backend,
             "cores": os.cpu_count(),
             **throughput(drive, describer, given, Path(folder)),
-            "steps": steps(drive, describer, Path(folder)),
+            "steps": steps(drive, describer, Path(folder), given.views),
         }
     for name, rate in report["images_per_s"].items():
         print(f"{name:18} {rate:8.1f} images/s, {report['cpu_ms_per_image'][name]:6.2f} ms of CPU an image")
