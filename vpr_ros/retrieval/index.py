@@ -70,10 +70,7 @@ class Index:
         """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
         wanted = min(count, len(self)) * self._views
         similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
-        if self._views == 1:
-            found = rows >= 0  # approximate indexes pad with -1
-            return similarities[found], rows[found]
-        places = rows[rows >= 0] // self._views
+        places = rows[rows >= 0] // self._views  # approximate indexes pad with -1, at the end
         first = np.sort(np.unique(places, return_index=True)[1])[:count]
         return similarities[first], places[first]
 
