@@ -20,12 +20,12 @@ from rich.progress import track
 
 from vpr_ros.image import preprocess, views
 from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, open_describer
+from vpr_ros.retrieval.recall import right_at_1
 from vpr_ros.simulation.conditions import Condition
 from vpr_ros.simulation.drives import Motion, SimulatedDrive
 from vpr_ros.simulation.renderer import Renderer
 from vpr_ros.simulation.town import Town
 
-TOLERANCE_M = 25.0
 OTHER_SIDE_M = 3.4  # from the lane's middle to that of the oncoming one
 
 
@@ -46,10 +46,8 @@ def main() -> None:
         ]
         _, descriptors, positions = described[0]
         for name, query, truth in described[1:]:
-            distance = np.linalg.norm(truth[:, None] - positions[None], axis=2)
-            similarity = np.einsum("nvd,qd->qnv", descriptors, query[:, 0]).max(2)
-            found = distance[np.arange(len(query)), similarity.argmax(1)] < TOLERANCE_M
-            right.setdefault(name, []).extend(found[distance.min(1) < TOLERANCE_M].tolist())
+            found = right_at_1(query[:, 0], truth, descriptors, positions)
+            right.setdefault(name, []).extend(found.tolist())
     figures = {name: {"recall@1": float(np.mean(found)), "images": len(found)} for name, found in right.items()}
     report = json.dumps(
         {"model": describer.manifest.name, "seeds": arguments.seeds, "views": arguments.views, **figures}, indent=2

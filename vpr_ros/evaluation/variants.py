@@ -18,15 +18,15 @@ import numpy as np
 
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError
-from vpr_ros.evaluation.metrics import recall_at_n
+from vpr_ros.evaluation.metrics import share
 from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import Describer, Manifest, open_describer
 from vpr_ros.records import DriveFrame
+from vpr_ros.retrieval.recall import TOLERANCE_M, right_at_1
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-TOLERANCE_M = 25.0
 BATCH = 8
 
 
@@ -219,11 +219,8 @@ def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
 
 def _recall(reference: _Described, query: _Described, number: int) -> float:
     """R@1 of one model, NaN where no query has a reference image near it."""
-    distance = np.linalg.norm(reference.positions[None] - query.positions[:, None], axis=2)
-    near = distance < TOLERANCE_M
-    best = (query.descriptors[number] @ reference.descriptors[number].T).argmax(1)
-    right = near[np.arange(len(best)), best]
-    return recall_at_n(right[near.any(1)][:, None], 1)
+    searched = reference.descriptors[number], reference.positions
+    return share(right_at_1(query.descriptors[number], query.positions, *searched))
 
 
 def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[str]) -> Path:

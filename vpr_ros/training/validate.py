@@ -12,6 +12,7 @@ import torch
 
 from vpr_ros.image import Preprocessing
 from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.retrieval.recall import TOLERANCE_M, right_at_1
 from vpr_ros.training.datasets import Shard
 
 BATCH = 32
@@ -47,7 +48,7 @@ def validate(
     reference_condition: str,
     bf16: bool = False,
     device: str = "cpu",
-    tolerance_m: float = 25.0,
+    tolerance_m: float = TOLERANCE_M,
 ) -> dict[str, float]:
     """Recall@1 by condition, and its mean: is a query's most similar reference frame within the tolerance?
 
@@ -61,7 +62,7 @@ def validate(
 
 
 def recall_by_condition(
-    shards: Sequence[Shard], described: Sequence[np.ndarray], reference_condition: str, tolerance_m: float = 25.0
+    shards: Sequence[Shard], described: Sequence[np.ndarray], reference_condition: str, tolerance_m: float = TOLERANCE_M
 ) -> dict[str, float]:
     """Recall@1 of each condition, as ``validate`` explains it, from the shards' descriptors, (N, D) each."""
     right: dict[str, list[bool]] = {}
@@ -72,8 +73,7 @@ def recall_by_condition(
             if number == reference:
                 continue
             query = shards[number]
-            similarity = described[number] @ described[reference].T
-            distance = np.linalg.norm(query.position[:, None] - shards[reference].position[None], axis=2)
-            found = distance[np.arange(len(query)), similarity.argmax(1)] < tolerance_m
-            right.setdefault(query.condition, []).extend(found[distance.min(1) < tolerance_m].tolist())
+            searched = described[reference], shards[reference].position
+            found = right_at_1(described[number], query.position, *searched, tolerance_m)
+            right.setdefault(query.condition, []).extend(found.tolist())
     return {condition: float(np.mean(answers)) for condition, answers in sorted(right.items()) if answers}

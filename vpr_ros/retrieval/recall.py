@@ -1,0 +1,28 @@
+"""Recall@1 of single images: the descriptors alone, without filter or calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+TOLERANCE_M = 25.0
+
+
+def right_at_1(
+    queries: np.ndarray,
+    truth: np.ndarray,
+    descriptors: np.ndarray,
+    positions: np.ndarray,
+    tolerance_m: float = TOLERANCE_M,
+) -> np.ndarray:
+    """Whether each query's most similar reference image lies nearer than tolerance_m: (F,) bool, whose mean is
+    Recall@1.
+
+    queries: (Q, D) unit length; truth: (Q, 3) their positions, metres. descriptors: (N, D), or (N, V, D) of V views,
+    the best of which counts; positions: (N, 3), N at least 1. F: the queries with a reference image that near; the
+    others are left out. A position may be NaN, which is near nothing.
+    """
+    near = np.linalg.norm(truth[:, None] - positions[None], axis=2) < tolerance_m
+    views = descriptors.reshape(-1, descriptors.shape[-1])
+    similarity = (queries @ views.T).reshape(len(queries), len(descriptors), -1).max(axis=2)
+    right = near[np.arange(len(queries)), similarity.argmax(axis=1)]
+    return np.asarray(right[near.any(axis=1)])
