@@ -32,8 +32,9 @@ from vpr_ros.drives.open import open_drive  # noqa: E402
 from vpr_ros.evaluation.variants import Figures, measure, table  # noqa: E402
 from vpr_ros.image import Preprocessing, preprocess  # noqa: E402
 from vpr_ros.inference.describer import DEFAULT_MODEL, Manifest, find_model, fingerprint_file  # noqa: E402
+from vpr_ros.inference.precision import VARIANTS, variant_path  # noqa: E402
 from vpr_ros.network.aggregators import MixVPR  # noqa: E402
-from vpr_ros.quantise import calibration_images, variant_path, write_float16, write_int8  # noqa: E402
+from vpr_ros.quantise import calibration_images, write_float16, write_int8  # noqa: E402
 
 BAGS = ROOT / "demo" / "bags"
 CALIBRATION_DRIVE = "changeable"
@@ -94,7 +95,7 @@ def write_mixvpr(path: Path) -> Path:
 
 def write_variants(model: Path, folder: Path) -> list[Path]:
     """fp16 and INT8 of a model, INT8 calibrated on a drive that nothing is measured on."""
-    paths = [variant_path(model, precision, folder) for precision in ("fp16", "int8")]
+    paths = [variant_path(model, precision, folder) for precision in VARIANTS]
     write_float16(model, paths[0])
     drive = open_drive(BAGS / CALIBRATION_DRIVE)
     write_int8(model, paths[1], calibration_images([drive], Manifest.load(model).preprocessing))

@@ -17,9 +17,10 @@ from vpr_ros.errors import DriveError, MapError, ModelError  # noqa: E402
 from vpr_ros.export import export  # noqa: E402
 from vpr_ros.image import Preprocessing  # noqa: E402
 from vpr_ros.inference.describer import Manifest, open_describer  # noqa: E402
+from vpr_ros.inference.precision import variant_path  # noqa: E402
 from vpr_ros.map_builder import build_map  # noqa: E402
 from vpr_ros.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
-from vpr_ros.quantise import calibration_images, variant_path, write_float16, write_int8  # noqa: E402
+from vpr_ros.quantise import calibration_images, write_float16, write_int8  # noqa: E402
 from vpr_ros.retrieval.place_map import PlaceMap  # noqa: E402
 from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.training.recipe import Recipe  # noqa: E402

@@ -22,7 +22,6 @@ from vpr_ros.image import Preprocessing, preprocess
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.onnx import OnnxDescriber
 
-PRECISIONS = ("fp16", "int8")
 CALIBRATION_IMAGES = 128
 # A sum of squares or a distance in metres leaves float16's range or its three digits.
 FLOAT_OPERATIONS = ("ReduceL2", "Exp")
@@ -33,11 +32,6 @@ CARRIERS = ("Clip", "Relu", "Pad", "Resize", "Concat", "MaxPool")
 LEAST_COSINE = 0.99
 MOST_FLOAT_CONVOLUTIONS = 6
 TRIAL_IMAGES = 32
-
-
-def variant_path(model: Path, precision: str, folder: Path | None = None) -> Path:
-    """``NAME_fp16.onnx`` or ``NAME_int8.onnx``, in the model's own folder by default."""
-    return (folder or model.parent) / f"{model.stem}_{precision}.onnx"
 
 
 def write_float16(model: Path, output: Path) -> Manifest:

@@ -174,7 +174,8 @@ def _bring(source: Path, output: Path | None) -> Path:
 def _write_variants(path: Path, fp16: bool, int8: bool, drives: list[Drive]) -> list[Path]:
     """The variants asked for, fp16 first."""
     from vpr_ros.inference.describer import Manifest
-    from vpr_ros.quantise import calibration_images, variant_path, write_float16, write_int8
+    from vpr_ros.inference.precision import variant_path
+    from vpr_ros.quantise import calibration_images, write_float16, write_int8
 
     made = []
     if fp16:

@@ -20,6 +20,7 @@ from vpr_ros.errors import MissingDependencyError, ModelError
 from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
 from vpr_ros.inference.engine_file import Fingerprint, load_engine, save_engine
 from vpr_ros.inference.engine_runner import Cuda, EngineRunner
+from vpr_ros.inference.precision import precision_of, variant_path
 
 MODULES = ("tensorrt", "tensorrt_rtx")  # best first
 PRECISIONS = ("auto", "fp32", "fp16")
@@ -44,12 +45,6 @@ def import_tensorrt(modules: tuple[str, ...] = MODULES) -> Any:
     )
 
 
-def precision_of(onnx_path: Path) -> str:
-    """fp16 or int8 where the file's name ends so, as ``vpr export`` names its variants; else fp32."""
-    ending = onnx_path.stem.rpartition("_")[2]
-    return ending if ending in ("fp16", "int8") else "fp32"
-
-
 def choose_variant(onnx_path: Path, manifest: Manifest, precision: str) -> Path:
     """The file to build from: the model itself, or ``NAME_fp16.onnx`` beside it.
 
@@ -63,7 +58,7 @@ def choose_variant(onnx_path: Path, manifest: Manifest, precision: str) -> Path:
         return onnx_path
     if own != "fp32":
         raise ModelError(f"{onnx_path.name} is {own}, not {precision}: give the model itself, not its variant")
-    half = onnx_path.with_name(f"{onnx_path.stem}_fp16.onnx")
+    half = variant_path(onnx_path, "fp16")
     described = half.with_suffix(".json")
     if half.is_file() and described.is_file() and manifest.fingerprint in described.read_text():
         Manifest.load(half)
