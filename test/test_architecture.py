@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import the rooms on its line and those below it, besides itself.
 LAYERS = [
-    {"records", "errors", "config", "geometry", "image", "image_messages"},
+    {"records", "errors", "config", "files", "geometry", "image", "image_messages"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
     {"localizer", "map_builder", "calibrator", "quantise"},
     {"evaluation"},

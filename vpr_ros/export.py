@@ -13,6 +13,7 @@ import torch
 
 from vpr_ros.config import to_dict
 from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.files import written_whole
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.validate import network_preprocessing
@@ -52,26 +53,13 @@ def export(
     if images is None:
         size = (4, preprocessing.height, preprocessing.width, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    onnx_path.parent.mkdir(parents=True, exist_ok=True)
-    part = onnx_path.with_name(onnx_path.name + ".part")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(images[:1]),),
-            str(part),
-            input_names=["image"],
-            output_names=["descriptor", "depth"],
-            dynamic_axes={"image": {0: "batch"}, "descriptor": {0: "batch"}, "depth": {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=False,
+    with written_whole(onnx_path) as part:
+        _trace(network, images[:1], part)
+        _add_metadata(
+            part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)}
         )
-    _add_metadata(
-        part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)}
-    )
-    parity = compare(network, part, images)
-    parity.check()
-    part.replace(onnx_path)
+        parity = compare(network, part, images)
+        parity.check()
     made = Manifest(
         name=onnx_path.stem,
         fingerprint=fingerprint_file(onnx_path),
@@ -84,6 +72,22 @@ def export(
     fields["training"] = {**made.training, **fields.get("training", {}), "parity": asdict(parity)}
     replace(made, **fields).save(onnx_path)
     return parity
+
+
+def _trace(network: torch.nn.Module, images: np.ndarray, path: Path) -> None:
+    """Write the network as ONNX for any batch; images: (B, H, W, 3) uint8 to trace it with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
+        torch.onnx.export(
+            network,
+            (torch.from_numpy(images),),
+            str(path),
+            input_names=["image"],
+            output_names=["descriptor", "depth"],
+            dynamic_axes={"image": {0: "batch"}, "descriptor": {0: "batch"}, "depth": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
 
 
 def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Parity:

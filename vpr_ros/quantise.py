@@ -18,6 +18,7 @@ import numpy as np
 
 from vpr_ros.drives.drive import Drive
 from vpr_ros.errors import DriveError, MissingDependencyError, ModelError
+from vpr_ros.files import written_whole
 from vpr_ros.image import Preprocessing, preprocess
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.onnx import OnnxDescriber
@@ -190,10 +191,8 @@ def _save(graph: Any, output: Path, model: Path, manifest: Manifest, made: dict[
     del graph.metadata_props[:]
     graph.metadata_props.extend(original.metadata_props)
     onnx.checker.check_model(graph)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(output.name + ".part")
-    onnx.save(graph, str(part))
-    part.replace(output)
+    with written_whole(output) as part:
+        onnx.save(graph, str(part))
     training = {**manifest.training, "variant": {**made, "of": manifest.name, "of_fingerprint": manifest.fingerprint}}
     own = replace(manifest, name=output.stem, fingerprint=fingerprint_file(output), training=training, scores={})
     own.save(output)

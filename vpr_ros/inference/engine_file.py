@@ -6,11 +6,11 @@ The fingerprint lies in the same file, so that the two cannot part. Nothing here
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vpr_ros.errors import ModelError
+from vpr_ros.files import written_whole
 
 MAGIC = b"vpr_ros engine 1\n"
 
@@ -38,20 +38,10 @@ class Fingerprint:
         )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def save_engine(path: Path, fingerprint: Fingerprint, plan: bytes) -> None:
     """Write an engine with its fingerprint, whole or not at all. Raises OSError."""
-    write_whole(path, MAGIC + json.dumps(asdict(fingerprint)).encode() + b"\n" + plan)
+    with written_whole(path) as part:
+        part.write_bytes(MAGIC + json.dumps(asdict(fingerprint)).encode() + b"\n" + plan)
 
 
 def load_engine(path: Path) -> tuple[Fingerprint, bytes]:

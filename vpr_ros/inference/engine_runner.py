@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.engine_file import write_whole
+from vpr_ros.files import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,7 @@ class _Kernels:
         compiled = bytes(self._cache.serialize())
         try:
             if not self._path.is_file() or self._path.stat().st_size != len(compiled):
-                write_whole(self._path, compiled)
+                with written_whole(self._path) as part:
+                    part.write_bytes(compiled)
         except OSError as error:
             logger.warning("compiled kernels cannot be kept for the next start: %s", error)

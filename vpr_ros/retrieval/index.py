@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+from contextlib import suppress
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 from vpr_ros.errors import ConfigError
+from vpr_ros.files import written_whole
 from vpr_ros.retrieval.place_map import PlaceMap
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
@@ -92,10 +93,6 @@ def _read(path: Path, key: dict[str, object]) -> faiss.Index | None:
 
 
 def _write(path: Path, key: dict[str, object], index: faiss.Index) -> None:
-    """Write whole or not at all: a reader never sees half a cache."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(json.dumps(key).encode() + b"\n" + faiss.serialize_index(index).tobytes())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    """Write the cache, or do without where its folder cannot be written to."""
+    with suppress(OSError), written_whole(path) as part:
+        part.write_bytes(json.dumps(key).encode() + b"\n" + faiss.serialize_index(index).tobytes())

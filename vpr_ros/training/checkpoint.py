@@ -11,6 +11,7 @@ import torch
 
 from vpr_ros.config import from_dict, to_dict
 from vpr_ros.errors import ModelError
+from vpr_ros.files import written_whole
 from vpr_ros.network.demixvpr import DeMixVPR
 from vpr_ros.training.recipe import Recipe
 
@@ -27,10 +28,9 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint whole or not at all."""
-        part = path.with_suffix(".part")
         content = {"recipe": to_dict(self.recipe), "network": self.network.state_dict(), "epoch": self.epoch}
-        torch.save({**content, "scores": self.scores, "state": self.state}, part)
-        part.replace(path)
+        with written_whole(path) as part:
+            torch.save({**content, "scores": self.scores, "state": self.state}, part)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
