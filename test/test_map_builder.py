@@ -212,7 +212,7 @@ def test_a_killed_build_loses_only_what_was_in_flight(tmp_path, describer, paint
     process.stdout.close()
     with PlaceMap.open(path, writable=True) as killed:
         killed.check_intact()
-        group = 8 if "CPU" in describer.backend else 32
+        group = max(8, describer.preferred_batch)
         assert len(killed) >= read - 5 * group
         stamps = killed.places.stamps_ns.tolist()
         assert stamps == [1_000_000_000 * (1 + k) for k in range(len(stamps))]

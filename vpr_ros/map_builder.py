@@ -151,7 +151,7 @@ def _describe_and_store(
     Four stations work at once, a group of images at each: the caller's thread reads, workers decode and resize, one
     thread describes, one writes. A kill loses what stands between the first and the last.
     """
-    preprocessing, batch = describer.manifest.preprocessing, _batch_size(describer.backend)
+    preprocessing, batch = describer.manifest.preprocessing, describer.preferred_batch
     count = place_map.model.views
 
     def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | ImageError:
@@ -221,13 +221,6 @@ def _thumbnail(seen: np.ndarray, image_rgb: np.ndarray) -> bytes:
         return thumbnail(image_rgb, _THUMBNAIL_PX)
     size = _THUMBNAIL_PX, max(1, round(height * _THUMBNAIL_PX / width))
     return thumbnail(cv2.resize(seen, size, interpolation=cv2.INTER_LINEAR), _THUMBNAIL_PX)
-
-
-def _batch_size(backend: str) -> int:
-    """Images a network takes at once: a GPU wants many; on a CPU more than one for every two cores miss its caches
-    and take a third longer each.
-    """
-    return max(1, min(8, _CORES // 2)) if "cpu" in backend.lower() else 32
 
 
 class _counted:

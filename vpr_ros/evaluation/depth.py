@@ -173,7 +173,7 @@ def depth_table(scores: Sequence[DepthScore], cap_m: float = CAP_M) -> Table:
     """A rich table, two lines a score: as predicted, and with each image scaled to its true median. δ in percent;
     scale: median over the images and half the span of their middle 68 %.
     """
-    from vpr_ros.evaluation.table import _table
+    from vpr_ros.evaluation.table import text_table
 
     header = ["images of", "images", "depth", "abs-rel", "RMSE m", "δ<1.25", "δ<1.25²", "scale"]
     rows = []
@@ -183,4 +183,4 @@ def depth_table(scores: Sequence[DepthScore], cap_m: float = CAP_M) -> Table:
             measures = [f"{errors.abs_rel:.3f}", f"{errors.rmse_m:.2f}"]
             shares = [f"{100 * errors.delta_1:.1f}", f"{100 * errors.delta_2:.1f}"]
             rows.append([score.name, str(score.images), kind, *measures, *shares, scale])
-    return _table(f"Hallucinated depth, truth up to {cap_m:g} m, mean over images", header, rows)
+    return text_table(f"Hallucinated depth, truth up to {cap_m:g} m, mean over images", header, rows)

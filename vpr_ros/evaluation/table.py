@@ -17,13 +17,14 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
         return []
     title = f"Recall in percent, frames on the map, {summaries[0].tolerance}"
     return [
-        _table(title, *recall_rows(summaries)),
-        _table("Honesty, shares in percent", *honesty_rows(summaries)),
-        _table("Speed, image in to answer out", *speed_rows(summaries)),
+        text_table(title, *recall_rows(summaries)),
+        text_table("Honesty, shares in percent", *honesty_rows(summaries)),
+        text_table("Speed, image in to answer out", *speed_rows(summaries)),
     ]
 
 
-def _table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+def text_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
+    """A rich table, first column to the left; a row that begins like the one above leaves its first cell blank."""
     from rich import box
     from rich.table import Table
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.describer import Description, Manifest
+from vpr_ros.inference.describer import GPU_BATCH, Description, Manifest, cpu_batch
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
 
@@ -41,7 +41,9 @@ class OnnxDescriber:
                 f"{path} has outputs {', '.join(self._outputs)}, its manifest promises others: export the model again"
             )
         self._input = self._session.get_inputs()[0].name
-        self.backend = f"onnx ({PROVIDERS.get(self._session.get_providers()[0], 'CPU')})"
+        processor = PROVIDERS.get(self._session.get_providers()[0], "CPU")
+        self.backend = f"onnx ({processor})"
+        self.preferred_batch = cpu_batch() if processor == "CPU" else GPU_BATCH
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description."""
