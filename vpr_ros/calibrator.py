@@ -53,6 +53,10 @@ class DescribedDrive:
     T_map_camera: np.ndarray
     T_odom_camera: Sequence[np.ndarray | None]
 
+    def is_in(self, places: Places) -> bool:
+        """Whether places were made of images of this very drive, by name and stamp: too easy to learn anything from."""
+        return bool(np.isin(self.stamps_ns, places.stamps_ns[places.drives == self.name]).any())
+
 
 def describe_drive(
     drive: Drive, place_map: PlaceMap, describer: Describer, on_progress: Callable[[int, int], None] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,18 @@ from vpr_ros.errors import ConfigError
 if TYPE_CHECKING:
     from vpr_ros.config import LocalizerConfig
     from vpr_ros.drives.drive import Drive
+
+
+def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
+    """The callback of an option in metres or seconds, which ``min`` would let be nan or inf."""
+
+    def check(option: typer.CallbackParam, value: float) -> float:
+        if not least <= value < math.inf:
+            raise ConfigError(f"{option.opts[0]} must be a finite number from {least:g} on, not {value:g}")
+        return value
+
+    return check
+
 
 Model = Annotated[str, typer.Option(help="Model file, or the name of a shipped one.")]
 MapModel = Annotated[str, typer.Option("--model", help="Model file or name, where the map's own is not found by name.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vpr_ros.cli.common import Backend, DriveOption, open_drives, progress_bar
+from vpr_ros.cli.common import Backend, DriveOption, at_least, open_drives, progress_bar
 
 
 def evaluate_depth(
@@ -17,9 +17,10 @@ def evaluate_depth(
         "runs/evaluate-depth"
     ),
     every: Annotated[
-        float, typer.Option(min=0.0, help="Least distance between images, metres; 0 takes every image.")
+        float,
+        typer.Option(callback=at_least(0.0), help="Least distance between images, metres; 0 takes every image."),
     ] = 0.0,
-    cap: Annotated[float, typer.Option(min=0.1, help="Truth beyond it does not count, metres.")] = 80.0,
+    cap: Annotated[float, typer.Option(callback=at_least(0.1), help="Truth beyond it does not count, metres.")] = 80.0,
     backend: Backend = "auto",
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:

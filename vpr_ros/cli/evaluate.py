@@ -14,6 +14,7 @@ from vpr_ros.cli.common import (
     MapModel,
     Numbered,
     Set,
+    at_least,
     localizer_config,
     open_drives,
     progress_bar,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
 ToleranceOption = Annotated[
-    float, typer.Option(min=0.0, help="Right is nearer than this, metres (frames when numbered).")
+    float, typer.Option(callback=at_least(0.0), help="Right is nearer than this, metres (frames when numbered).")
 ]
 
 
@@ -38,7 +39,8 @@ def evaluate(
     output: Output = Path("runs/evaluate"),
     tolerance: ToleranceOption = 25.0,
     every: Annotated[
-        float, typer.Option(min=0.0, help="Least distance between queries, metres; 0 takes every image.")
+        float,
+        typer.Option(callback=at_least(0.0), help="Least distance between queries, metres; 0 takes every image."),
     ] = 0.0,
     model: MapModel = "",
     backend: Backend = "auto",

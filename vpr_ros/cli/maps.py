@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpr_ros.cli.common import Backend, DriveOption, MapModel, Model, Numbered, open_drives, progress_bar
+from vpr_ros.cli.common import Backend, DriveOption, MapModel, Model, Numbered, at_least, open_drives, progress_bar
 
 if TYPE_CHECKING:
     from vpr_ros.inference.describer import Describer
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, look inside.")
 
 Drives = Annotated[list[str], typer.Argument(help="Drives: RobotCar runs, KITTI sequences, bags, image folders.")]
-Every = Annotated[float, typer.Option(min=0.0, help="Least distance between places, metres; 0 takes every image.")]
-EverySeconds = Annotated[float, typer.Option(help="Least time between places, seconds.")]
+Every = Annotated[
+    float, typer.Option(callback=at_least(0.0), help="Least distance between places, metres; 0 takes every image.")
+]
+EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Least time between places, seconds.")]
 
 
 @app.command()
@@ -104,6 +106,12 @@ def calibrate(
         for drive in opened:
             with progress_bar(f"describing {drive.name}") as progress:
                 described.append(describe_drive(drive, target, describer, progress))
+            if described[-1].is_in(target.places):
+                typer.echo(
+                    f"warning: images of {drive.name} are in {place_map} themselves, so the probabilities will be too "
+                    "sure: calibrate with a drive that is not in the map",
+                    err=True,
+                )
         calibration = fit(target.places, describer, described)
         target.set_calibration(calibration)
     for name, value in calibration.to_dict().items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpr_ros.cli.common import DriveOption, open_drives, pairs, progress_bar
+from vpr_ros.cli.common import DriveOption, at_least, open_drives, pairs, progress_bar
 
 if TYPE_CHECKING:
     from vpr_ros.drives.drive import Drive
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any
 def cache(
     drives: Annotated[list[str], typer.Argument(help="Drives with true poses; with depth where they have it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; what is there already is kept.")],
-    every: Annotated[float, typer.Option(help="Least distance between images, metres.")] = 5.0,
+    every: Annotated[float, typer.Option(callback=at_least(0.0), help="Least distance between images, metres.")] = 5.0,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Decode drives once, at the network's size, for training."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vpr_ros.cli.common import counted, progress_bar
+from vpr_ros.cli.common import at_least, counted, progress_bar
 
 
 class Format(str, Enum):
@@ -26,8 +26,8 @@ def simulate(
     ] = ["overcast"],  # noqa: B006
     route: Annotated[str, typer.Option(help="reference, detour or random-<number>.")] = "reference",
     drive_seed: Annotated[int, typer.Option(help="Of traffic, sway, odometry and noise.")] = 0,
-    every: Annotated[float, typer.Option(help="Metres between images.")] = 2.5,
-    length: Annotated[float, typer.Option(help="Metres to drive; 0 is the whole lap.")] = 0.0,
+    every: Annotated[float, typer.Option(callback=at_least(0.1), help="Metres between images.")] = 2.5,
+    length: Annotated[float, typer.Option(callback=at_least(0.0), help="Metres to drive; 0 is the whole lap.")] = 0.0,
     reverse: Annotated[bool, typer.Option("--reverse", help="Drive the route the other way round.")] = False,
     width: Annotated[int, typer.Option(help="Pixels; the height is three quarters of it.")] = 320,
     format_: Annotated[Format, typer.Option("--format", help="bag or robotcar.")] = Format.bag,

@@ -1,0 +1,67 @@
+"""What is typed on the command line: mistakes are said in one sentence, before any work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vpr_ros.cli.main import main
+
+
+def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command, return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "map build drive -o map --every",
+        "map build drive -o map --every-seconds",
+        "map add map drive --every",
+        "train cache drive -o cache --every",
+        "evaluate map drive --every",
+        "evaluate map drive --tolerance",
+        "evaluate-depth model drive --every",
+        "evaluate-depth model drive --cap",
+        "simulate -o town --every",
+        "simulate -o town --length",
+    ],
+)
+def test_a_distance_that_is_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, value: str
+) -> None:
+    """Nothing is below nan and nothing above inf: the one would take every image, the other the first alone."""
+    monkeypatch.chdir(tmp_path)
+    assert vpr(monkeypatch, *command.split(), value) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"vpr: {command.split()[-1]} must be a finite number") and said[0].endswith(value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibrating_on_the_maps_own_images_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, painted_drive: type
+) -> None:
+    """An image finds itself with cosine 1: what is fitted to that is sure of every answer, the wrong ones too."""
+    cv2 = pytest.importorskip("cv2")
+    for name, start in (("stored", 0.0), ("held_out", 1.5)):
+        images = tmp_path / name
+        images.mkdir()
+        rows = ["stamp_ns,x,y,z,yaw"]
+        for frame in painted_drive(length=60.0, start=start):
+            cv2.imwrite(str(images / f"{frame.stamp_ns}.png"), frame.read()[..., ::-1])
+            rows.append(f"{frame.stamp_ns},{','.join(map(str, frame.T_map_camera[:3, 3]))},0")
+        (images / "poses.csv").write_text("\n".join(rows) + "\n")
+    path = tmp_path / "m.vprmap"
+    assert vpr(monkeypatch, "map", "build", tmp_path / "stored", "-o", path, "--every", 5, "--backend", "onnx") == 0
+    for name in ("stored", "held_out"):
+        capsys.readouterr()
+        assert vpr(monkeypatch, "map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
+        assert (f"warning: images of {name} are in {path} themselves" in capsys.readouterr().err) == (name == "stored")
