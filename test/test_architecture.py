@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import the rooms on its line and those below it, besides itself.
 LAYERS = [
-    {"records", "errors", "config", "files", "geometry", "image", "image_messages"},
+    {"records", "errors", "config", "files", "geometry", "camera", "image", "image_messages"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
-    {"localizer", "map_builder", "calibrator", "quantise"},
+    {"localizer", "loop_closer", "map_builder", "calibrator", "quantise"},
     {"evaluation"},
     {"cli", "ros", "demo"},
 ]

@@ -145,3 +145,24 @@ class LocalizerConfig:
     odometry_noise: float = option(0.1, "standard deviation of odometry as a share of the distance", low=0.0, high=1.0)
     off_map_entry: float = option(0.002, "probability of leaving the map per metre driven", "1/m", low=0.0, high=0.5)
     off_map_exit: float = option(0.01, "probability of coming back per metre driven", "1/m", low=0.0, high=0.5)
+
+
+@dataclass(frozen=True)
+class LoopCloserConfig:
+    """How a map grows and when a loop is believed to be closed."""
+
+    keyframe_distance: float = option(2.0, "a keyframe after this way", "m", low=0.1, high=100.0)
+    keyframe_angle: float = option(20.0, "or after this turn", "deg", low=1.0, high=180.0)
+    keyframe_time: float = option(0.0, "or after this time, 0: never by time alone", "s", low=0.0, high=3600.0)
+    own_past: bool = option(True, "close loops on this session's own past")
+    recent_distance: float = option(50.0, "own keyframes nearer than this along the way are no loop", "m", low=0.0)
+    recent_time: float = option(20.0, "nor are those younger than this", "s", low=0.0)
+    drift: float = option(0.1, "most odometry may be off, as a share of the way since the keyframe", low=0.0, high=1.0)
+    index: str = option("Flat", "FAISS index factory string that needs no training: Flat is exact, SQfp16 half as large")
+    candidates: int = option(3, "places looked at more closely for each keyframe", low=1, high=50)
+    similarity: float = option(0.0, "least cosine of a candidate", low=-1.0, high=1.0)
+    features: str = option("sift", "local features: sift, orb, or the path of an .onnx file (XFeat)")
+    feature_count: int = option(800, "local features kept of each keyframe", low=50, high=5000)
+    inliers: int = option(12, "least local features that agree", low=6, high=1000)
+    agreement: int = option(2, "keyframes that have to agree on a closure", low=1, high=10)
+    unverified: bool = option(False, "publish candidates without geometry too, as such")

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar, overload
 
 import numpy as np
 
+from vpr_ros.camera import Intrinsics
+
 T = TypeVar("T")
 
 
@@ -46,12 +48,14 @@ class Frame:
     """One image, ready to be localised.
 
     image_rgb: (H, W, 3) uint8. stamp_ns: time of exposure. T_odom_camera: (4, 4) pose of the camera in the
-    odometry frame at that time, or None where there is no odometry.
+    odometry frame at that time, or None where there is no odometry. intrinsics: of the camera, or None where unknown:
+    nothing can be measured in the image then.
     """
 
     stamp_ns: int
     image_rgb: np.ndarray
     T_odom_camera: np.ndarray | None = None
+    intrinsics: Intrinsics | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ class DriveFrame:
     read_depth: () -> (H, W) float32 metres along the optical axis, 0 where unknown; None where there is no depth.
     detach: () -> a read that any thread may call at any later time, holding what it needs; None where an image can
     only be read by the thread that iterates the drive (a renderer). To be called while the frame is the current one.
+    intrinsics: of the camera, or None where the drive does not know them.
     """
 
     stamp_ns: int
@@ -72,10 +77,11 @@ class DriveFrame:
     T_odom_camera: np.ndarray | None = None
     read_depth: Callable[[], np.ndarray] | None = None
     detach: Callable[[], Callable[[], np.ndarray]] | None = None
+    intrinsics: Intrinsics | None = None
 
     def load(self) -> Frame:
         """Decode the image."""
-        return Frame(self.stamp_ns, self.read(), self.T_odom_camera)
+        return Frame(self.stamp_ns, self.read(), self.T_odom_camera, self.intrinsics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +139,56 @@ class Estimate:
         if not self.hypotheses or self.off_map_probability >= self.hypotheses[0].probability:
             return None
         return self.hypotheses[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LoopClosure:
+    """The robot was here before: a keyframe of now and one of earlier that show the same place.
+
+    stamp_ns, keyframe_id: the keyframe of now. match_stamp_ns, match_id, match_drive: the earlier one, the last two by
+    its map's own number and its drive's name; match_map: that map's file name, empty for the session's own.
+    T_map_match: (4, 4) pose of the earlier camera in its map, or in odometry's frame for the session's own.
+    similarity: cosine of the descriptors, -1 to 1. probability: that it is the same place.
+
+    Of a verified closure: T_match_query (4, 4), metric pose of the camera now in the earlier camera's optical frame;
+    covariance (6, 6) of it, order x y z roll pitch yaw about the earlier camera's axes, metres and radians, positive
+    definite; inliers: local features that agree; reprojection_px: their root mean square distance, pixels of the image
+    now. Others have no transform.
+    """
+
+    stamp_ns: int
+    keyframe_id: int
+    match_stamp_ns: int
+    match_id: int
+    match_drive: str
+    match_map: str
+    T_map_match: np.ndarray
+    similarity: float
+    probability: float
+    T_match_query: np.ndarray | None = None
+    covariance: np.ndarray | None = None
+    inliers: int = 0
+    reprojection_px: float = 0.0
+
+    @property
+    def verified(self) -> bool:
+        """Whether geometry was measured and neighbouring keyframes agree with it."""
+        return self.T_match_query is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What one image meant to a growing map.
+
+    keyframe_id: its number in the session's map, or None where it did not become a keyframe (too near the last).
+    closures: found now; agreement may confirm one that began a few keyframes ago, under that keyframe's stamp.
+    depth: (h, w) float32 metres as hallucinated, or None. timings_ms: wall milliseconds of each step, by name.
+    descriptor: of a keyframe, (D,) or (V, D) float32 as the map keeps it.
+    """
+
+    stamp_ns: int
+    keyframe_id: int | None
+    closures: Sequence[LoopClosure] = ()
+    depth: np.ndarray | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    descriptor: np.ndarray | None = None
