@@ -27,10 +27,11 @@ def town(tmp_path, toy_world) -> PlaceMap:
     """A map of the toy world's 80 places."""
     places = toy_world.places()
     place_map = PlaceMap.create(tmp_path / "town.vprmap", MODEL, "toy")
-    for row in range(len(places)):
-        place_map.add(
-            "reference", int(places.stamps_ns[row]), places.T_map_camera[row], places.descriptors[row], b"jpeg"
-        )
+    with place_map.together():
+        for row in range(len(places)):
+            place_map.add(
+                "reference", int(places.stamps_ns[row]), places.T_map_camera[row], places.descriptors[row], b"jpeg"
+            )
     return place_map
 
 
@@ -139,6 +140,39 @@ def test_large_coordinates_get_an_origin(tmp_path, toy_world):
         world = toy_world.pose(10.0)
         world[:3, 3] += [620000.0, 5735700.0, 100.0]
         assert place_map.map_pose(world)[:3, 3] == pytest.approx(toy_world.pose(10.0)[:3, 3] + [0, 0, 100.0])
+
+
+def test_places_come_in_pieces(town):
+    """A map of any size can be read with little memory: together the pieces are the map, from any place on."""
+    with town.together():
+        for stamp in range(2000):
+            town.add("long", stamp, np.eye(4), np.full(64, stamp, np.float32))
+    found = list(town.pieces())
+    assert len(found) == 3 and np.array_equal(np.concatenate([piece.ids for piece in found]), np.arange(1, 2081))
+    assert np.array_equal(np.concatenate([piece.descriptors for piece in found]), town.places.descriptors)
+    (part,) = town.pieces(after=79, last=82)
+    assert part.ids.tolist() == [80, 81, 82] and part.drives.tolist() == ["reference", "long", "long"]
+
+
+def test_features_are_stored_with_their_place(town, toy_world):
+    """In maps from before there were features too, and with the place or not at all."""
+    assert town.features(1) is None
+    place_id = town.add("reference", 1, toy_world.pose(1.0), toy_world.descriptor(1.0), features=b"seen")
+    with PlaceMap.open(town.path) as opened:
+        assert opened.features(place_id) == b"seen" and opened.features(1) is None and len(opened.places) == 81
+    with pytest.raises(MapError):
+        town.add("reference", 1, toy_world.pose(1.0), toy_world.descriptor(1.0), features=b"twice")
+    assert town.features(place_id) == b"seen"
+
+
+def test_a_map_is_made_whole_or_not_at_all(tmp_path):
+    """A start that fails leaves nothing that the next start would stumble over."""
+    with pytest.raises(MapError, match="does not exist"):
+        PlaceMap.create(tmp_path / "nowhere" / "a.vprmap", MODEL, "toy")
+    (tmp_path / "long").mkdir()
+    with pytest.raises(MapError, match="cannot write the map"):
+        PlaceMap.create(tmp_path / "long" / ("a" * 254), MODEL, "toy")
+    assert not list((tmp_path / "long").iterdir())
 
 
 _WRITER = """

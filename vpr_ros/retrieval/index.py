@@ -14,6 +14,7 @@ from vpr_ros.files import written_whole
 from vpr_ros.retrieval.place_map import PlaceMap
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
+_BLOCK = 4096  # descriptors after which a growing index begins another block
 
 
 class Index:
@@ -44,6 +45,17 @@ class Index:
         return cls(index, views)
 
     @classmethod
+    def growing(cls, dimension: int, views: int, factory: str = "Flat") -> Index:
+        """An empty one for a map that grows. Raises ConfigError for a bad factory and for one that needs training."""
+        index = cls.build(np.zeros((0, views, dimension), np.float32), factory)
+        if not index._index.is_trained:
+            raise ConfigError(
+                f"a map cannot grow with the FAISS index '{factory}', which has to be trained on all its places: "
+                "choose Flat or SQfp16"
+            )
+        return cls(_Blocks(index._index), views)
+
+    @classmethod
     def of_map(cls, place_map: PlaceMap, factory: str = "Flat") -> Index:
         """The map's index from the cache beside it, or built and cached.
 
@@ -60,12 +72,25 @@ class Index:
         cached = _read(path, key)
         if cached is not None:
             return cls(cached, place_map.model.views)
-        index = cls.build(place_map.places.descriptors, factory)
+        index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
+        if index._index.is_trained:  # one descriptor after the other will do
+            for piece in place_map.pieces():
+                index.add(piece.descriptors)
+        else:
+            index = cls.build(place_map.places.descriptors, factory)
         _write(path, key, index._index)
         return index
 
     def __len__(self) -> int:
         return int(self._index.ntotal) // self._views
+
+    def add(self, descriptors: np.ndarray) -> None:
+        """Further places at the end: (N, V, D) float32, unit length. Raises ConfigError where FAISS cannot."""
+        try:
+            self._index.add(np.ascontiguousarray(descriptors.reshape(-1, descriptors.shape[-1])))
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"this FAISS index cannot grow ({reason}): choose Flat or SQfp16") from error
 
     def search(self, descriptor: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
@@ -74,6 +99,26 @@ class Index:
         places = rows[rows >= 0] // self._views  # approximate indexes pad with -1, at the end
         first = np.sort(np.unique(places, return_index=True)[1])[:count]
         return similarities[first], places[first]
+
+
+class _Blocks(faiss.IndexShards):
+    """An index in blocks: a single one is copied whole whenever it outgrows its memory, seconds for a large map."""
+
+    _empty: faiss.Index = None  # type: ignore[assignment]  # FAISS lets no object have what its class has not
+    _last: faiss.Index | None = None
+
+    def __init__(self, empty: faiss.Index) -> None:
+        super().__init__(empty.d)
+        self.successive_ids = True
+        self._empty = empty
+
+    def add(self, x: np.ndarray) -> None:  # type: ignore[override]
+        """(N, D) float32, all of them into the last block."""
+        if self._last is None or self._last.ntotal >= _BLOCK:
+            self._last = faiss.clone_index(self._empty)
+            self.add_shard(self._last)
+        self._last.add(x)
+        self.ntotal += len(x)
 
 
 def cache_path(map_path: Path) -> Path:

@@ -7,8 +7,15 @@ import numpy as np
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.places import Places
 
-_BACKGROUND = 512  # places that stand for the whole map when an image's similarities are standardised
+BACKGROUND = 512  # places that stand for the whole map when an image's similarities are standardised
 _SMALLEST_SPREAD = 0.01
+
+
+def standard_scores(similarities: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Similarities (K,) judged against an image's similarities (M,) to the whole map, or to a sample of it."""
+    ranks = [int(0.16 * (len(background) - 1)), int(0.5 * (len(background) - 1))]
+    low, median = np.partition(background, ranks)[ranks]
+    return (similarities - median) / max(median - low, _SMALLEST_SPREAD)
 
 
 class ObservationModel:
@@ -20,16 +27,13 @@ class ObservationModel:
 
     def __init__(self, places: Places, calibration: Calibration) -> None:
         self._calibration = calibration
-        rows = np.unique(np.linspace(0, len(places) - 1, min(_BACKGROUND, len(places))).astype(int))
+        rows = np.unique(np.linspace(0, len(places) - 1, min(BACKGROUND, len(places))).astype(int))
         self._background = places.descriptors[rows, 0]
         self._count = len(places)
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:
         """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,)."""
-        count = len(self._background)
-        ranks = [int(0.16 * (count - 1)), int(0.5 * (count - 1))]
-        low, median = np.partition(self._background @ descriptor, ranks)[ranks]
-        return (similarities - median) / max(median - low, _SMALLEST_SPREAD)
+        return standard_scores(similarities, self._background @ descriptor)
 
     def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Evidence for every place, (N,): log p(image | place) - log p(image | not on this map).

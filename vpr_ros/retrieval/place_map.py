@@ -15,20 +15,11 @@ import numpy as np
 from vpr_ros import geometry
 from vpr_ros.errors import DriveError, MapError
 from vpr_ros.image import Preprocessing
+from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.places import Places
 
 FORMAT_VERSION = 1
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE places (
-    id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
-    pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
-    descriptor BLOB NOT NULL,  -- little-endian float32, unit length
-    thumbnail BLOB,            -- JPEG
-    UNIQUE (drive_id, stamp_ns));
-"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,7 @@ class PlaceMap:
         self.path = path
         self._connection = connection
         self._places: Places | None = None
+        self._growing = False
         with self._reading():
             meta = dict(connection.execute("SELECT key, value FROM meta"))
             if int(meta["format_version"]) != FORMAT_VERSION:
@@ -85,11 +77,6 @@ class PlaceMap:
         frame_id: str = "map",
     ) -> PlaceMap:
         """A new, empty map. Raises MapError where the file exists or cannot be written."""
-        path = Path(path)
-        if path.exists():
-            raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
-        if not path.parent.is_dir():
-            raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
         meta = {
             "format_version": str(FORMAT_VERSION),
             "model": json.dumps(asdict(model)),
@@ -99,34 +86,16 @@ class PlaceMap:
             "calibration": json.dumps((calibration or Calibration()).to_dict()),
             "revision": "0",
         }
-        connection = None
-        try:
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            connection.executescript("BEGIN;" + _SCHEMA)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
-            raise MapError(f"cannot write the map {path}: {error}") from error
-        return cls(path, connection)
+        map_file.create(Path(path), meta)
+        return cls.open(path, writable=True)
 
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> PlaceMap:
         """An existing map. Raises MapError where it is missing, not a map, corrupt or of another format."""
         path = Path(path)
-        try:
-            there = path.is_file()
-        except OSError as error:  # a name longer than the file system takes
-            raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
-        if not there:
-            raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
-        # A killed writer leaves a journal, which only a writer may roll back.
-        mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
         connection = None
         try:
-            uri = f"{path.absolute().as_uri()}?mode={mode}"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            connection = map_file.connect(path, writable)
             return cls(path, connection)
         except (MapError, sqlite3.Error, KeyError, TypeError, ValueError, AttributeError) as error:
             if connection is not None:
@@ -137,8 +106,23 @@ class PlaceMap:
                 f"{path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
             ) from error
 
+    def begin_growing(self) -> None:
+        """Many small transactions from now on, until the map is closed: see ``map_file.begin_growing``."""
+        with self._reading():
+            map_file.begin_growing(self._connection)
+        self._growing = True
+
+    def save(self, path: Path) -> None:
+        """A whole, consistent copy elsewhere; this map may be growing, and any thread may ask.
+
+        Raises MapError where the file exists or cannot be written.
+        """
+        map_file.copy(self.path, Path(path))
+
     def close(self) -> None:
         """Close the file."""
+        if self._growing:
+            map_file.end_growing(self._connection)
         self._connection.close()
 
     def __enter__(self) -> PlaceMap:
@@ -216,10 +200,8 @@ class PlaceMap:
     def stamps_of(self, drive: str) -> set[int]:
         """The stamps of the places a drive has here already, nanoseconds."""
         with self._reading():
-            rows = self._connection.execute(
-                "SELECT stamp_ns FROM places JOIN drives ON drives.id = drive_id WHERE name = ?", (drive,)
-            )
-            return {int(stamp_ns) for (stamp_ns,) in rows}
+            query = "SELECT stamp_ns FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
+            return {int(stamp_ns) for (stamp_ns,) in self._connection.execute(query, (drive,))}
 
     def add(
         self,
@@ -228,12 +210,13 @@ class PlaceMap:
         T_map_camera: np.ndarray,
         descriptor: np.ndarray,
         thumbnail: bytes | None = None,
+        features: bytes | None = None,
     ) -> int:
         """Store one place, at once and whole, and return its id.
 
-        T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. Raises
-        MapError for a pose or descriptor that is not finite or not this model's size, for a place that is there
-        already, and where the file cannot be written.
+        T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. features:
+        ``LocalFeatures.to_bytes``. Raises MapError for a pose or descriptor that is not finite or not this model's
+        size, for a place that is there already, and where the file cannot be written.
         """
         size = self.model.views, self.model.dimension
         if np.atleast_2d(descriptor).shape != size or not np.all(np.isfinite(descriptor)):
@@ -248,6 +231,9 @@ class PlaceMap:
                 "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
                 (int(stamp_ns), pose.astype("<f8").tobytes(), descriptor.astype("<f4").tobytes(), thumbnail, drive),
             )
+            if features is not None:
+                self._connection.execute(map_file.FEATURES_SCHEMA)
+                self._connection.execute("INSERT INTO features VALUES (?, ?)", (place.lastrowid, features))
             return int(place.lastrowid or 0)
 
     def set_calibration(self, calibration: Calibration) -> None:
@@ -270,18 +256,27 @@ class PlaceMap:
         """All places, read once."""
         if self._places is None:
             with self._reading():
-                rows = self._connection.execute(
-                    "SELECT places.id, name, stamp_ns, pose, descriptor FROM places "
-                    "JOIN drives ON drives.id = drive_id ORDER BY places.id"
-                ).fetchall()
-                self._places = _places_from_rows(rows, self.model)
+                self._places = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
         return self._places
+
+    def pieces(self, after: int = 0, last: int | None = None) -> Iterator[Places]:
+        """The places with ids above ``after``, and up to ``last`` where given, in their order, a thousand at a time.
+
+        Raises MapError where one of them is damaged.
+        """
+        with self._reading():
+            yield from map_file.pieces(self._connection, (self.model.views, self.model.dimension), after, last)
 
     def thumbnail(self, place_id: int) -> bytes | None:
         """JPEG of a place, or None where it has none."""
         with self._reading():
             row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
         return row[0] if row else None
+
+    def features(self, place_id: int) -> bytes | None:
+        """Local features of a place (``LocalFeatures.from_bytes``), or None where it has none."""
+        with self._reading():
+            return map_file.features(self._connection, int(place_id))
 
     def info(self) -> dict[str, Any]:
         """What ``vpr map info`` prints."""
@@ -302,26 +297,3 @@ class PlaceMap:
             "calibrated_on": self.calibration.source,
             "size_MB": round(self.path.stat().st_size / 1e6, 2),
         }
-
-
-def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], model: MapModel) -> Places:
-    """Rows of the places table -> arrays.
-
-    Raises ValueError where a blob has the wrong size or a number is not finite.
-    """
-    poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
-    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(
-        len(rows), model.views, model.dimension
-    )
-    if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):
-        raise ValueError("a place is not finite")
-    T_map_camera = np.zeros((len(rows), 4, 4))
-    for T, pose in zip(T_map_camera, poses, strict=True):
-        T[:] = geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
-    return Places(
-        ids=np.array([row[0] for row in rows], dtype=np.int64),
-        drives=np.array([row[1] for row in rows], dtype=np.str_),
-        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
-        T_map_camera=T_map_camera,
-        descriptors=np.ascontiguousarray(descriptors, dtype=np.float32),
-    )

@@ -1,0 +1,165 @@
+"""The SQLite file under a map: made whole, opened by many, grown by one, copied while it grows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros import geometry
+from vpr_ros.errors import MapError
+from vpr_ros.files import written_whole
+from vpr_ros.retrieval.places import Places
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE places (
+    id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
+    pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
+    descriptor BLOB NOT NULL,  -- little-endian float32, unit length
+    thumbnail BLOB,            -- JPEG
+    UNIQUE (drive_id, stamp_ns));
+"""
+# Made where the first features are stored: maps without them need no table, and files from before it get one.
+FEATURES_SCHEMA = """
+CREATE TABLE IF NOT EXISTS features (
+    place_id INTEGER PRIMARY KEY REFERENCES places,
+    data BLOB NOT NULL)        -- LocalFeatures.to_bytes
+"""
+_PIECE = 1024  # places read at a time
+_COMPANIONS = ("-journal", "-wal", "-shm")
+
+
+def create(path: Path, meta: dict[str, str]) -> None:
+    """Write a new, empty map, or nothing. Raises MapError where the file exists or cannot be written."""
+    _check_new(path)
+    try:
+        with written_whole(path) as part:
+            connection = sqlite3.connect(part, isolation_level=None)
+            try:
+                connection.executescript("BEGIN;" + _SCHEMA)
+                connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise MapError(f"cannot write the map {path}: {error}") from error
+
+
+def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
+    """Open the file of a map. Raises MapError where it is missing, sqlite3.Error where it cannot be opened."""
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name longer than the file system takes
+        raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+    if not there:
+        raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
+    # A killed writer leaves a journal, which only a writer may roll back; a write-ahead log anyone may read.
+    mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def begin_growing(connection: sqlite3.Connection) -> None:
+    """Many small transactions from now on, each on the disk when it ends, with readers in nobody's way.
+
+    A write-ahead log needs one wait for the disk per transaction where a rollback journal needs several. Where the
+    file system has none, SQLite keeps the journal.
+    """
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def end_growing(connection: sqlite3.Connection) -> None:
+    """One ordinary file again, which a read-only disk can hold; where others read it, it stays as it is."""
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def copy(path: Path, target: Path) -> None:
+    """A whole copy of a map as it is now, though another connection grows it.
+
+    Raises MapError where the target exists or cannot be written, or the map cannot be read.
+    """
+    _check_new(target)
+    try:
+        for companion in _COMPANIONS:  # of a map of that name that is gone: it would be played into this one
+            target.with_name(target.name + companion).unlink(missing_ok=True)
+        source = connect(path)
+        try:
+            with written_whole(target) as part:
+                made = sqlite3.connect(part, isolation_level=None)
+                try:
+                    source.backup(made)  # all in one step: one moment of the map
+                    end_growing(made)
+                finally:
+                    made.close()
+        finally:
+            source.close()
+    except (sqlite3.Error, OSError) as error:
+        raise MapError(f"cannot copy the map {path} to {target}: {error}") from error
+
+
+def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
+    """What is stored of a place's local features."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'features'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
+    return row[0] if row else None
+
+
+def all_places(connection: sqlite3.Connection, size: tuple[int, int]) -> Places:
+    """Every place; see ``pieces``."""
+    found = [_places_from_rows([], size), *pieces(connection, size)]
+    return Places(*(np.concatenate([getattr(piece, field.name) for piece in found]) for field in fields(Places)))
+
+
+def pieces(
+    connection: sqlite3.Connection, size: tuple[int, int], after: int = 0, last: int | None = None
+) -> Iterator[Places]:
+    """The places with ids above ``after`` and up to ``last``, in their order, some at a time: no reader stays open.
+
+    size: (V, D) of a place's descriptors. Raises ValueError where a blob has the wrong size or a number is not finite.
+    """
+    while True:
+        rows = connection.execute(
+            "SELECT places.id, name, stamp_ns, pose, descriptor FROM places CROSS JOIN drives ON drives.id = drive_id "
+            "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",  # CROSS: places first, by their id
+            (after, 2**63 - 1 if last is None else last, _PIECE),
+        ).fetchall()
+        if not rows:
+            return
+        yield _places_from_rows(rows, size)
+        after = rows[-1][0]
+
+
+def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int]) -> Places:
+    """Rows of the places table -> arrays."""
+    poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
+    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), *size)
+    if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):
+        raise ValueError("a place is not finite")
+    T_map_camera = np.zeros((len(rows), 4, 4))
+    for T, pose in zip(T_map_camera, poses, strict=True):
+        T[:] = geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+    return Places(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        drives=np.array([row[1] for row in rows], dtype=np.str_),
+        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        T_map_camera=T_map_camera,
+        descriptors=np.ascontiguousarray(descriptors, dtype=np.float32),
+    )
+
+
+def _check_new(path: Path) -> None:
+    """Raises MapError where a map cannot begin here."""
+    if path.exists():
+        raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
+    if not path.parent.is_dir():
+        raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
