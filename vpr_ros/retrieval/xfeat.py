@@ -1,0 +1,74 @@
+"""Learned local features: XFeat (Potje et al., CVPR 2024) from its ONNX file, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vpr_ros.camera import Intrinsics
+from vpr_ros.errors import ModelError
+from vpr_ros.retrieval.local_features import LocalFeatures, features_at
+
+_CELL = 8  # pixels of one cell of the network's output
+_LEAST_SCORE = 0.02  # of a keypoint, in its cell's softmax
+
+
+class XFeatExtractor:
+    """The network's three outputs, by their channels: descriptors (64), keypoints (65 to a cell), reliability (1)."""
+
+    kind = "xfeat"
+
+    def __init__(self, path: Path, count: int, threads: int = 1) -> None:
+        """Raises ModelError for a file that is no such network."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own, of several kinds
+            raise ModelError(f"{path} cannot be loaded as local features: {str(error).splitlines()[0]}") from error
+        self._input = self._session.get_inputs()[0]
+        self._outputs = {output.shape[1]: output.name for output in self._session.get_outputs()}
+        if len(self._input.shape) != 4 or set(self._outputs) != {64, 65, 1}:
+            raise ModelError(f"{path} is not XFeat: expected outputs of 64, 65 and 1 channels at an eighth of the size")
+        self._height, self._width = self._input.shape[2:]
+        self._count = count
+
+    def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
+        """See Extractor. The image is fitted into the network's, the rest is left black."""
+        scale = min(self._width / image_rgb.shape[1], self._height / image_rgb.shape[0])
+        width, height = round(image_rgb.shape[1] * scale), round(image_rgb.shape[0] * scale)
+        padded = np.zeros((self._height, self._width, 3), np.float32)
+        padded[:height, :width] = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        names = [self._outputs[channels] for channels in (64, 65, 1)]
+        images = np.ascontiguousarray(padded.transpose(2, 0, 1)[None] / 255.0)
+        dense, logits, reliability = self._session.run(names, {self._input.name: images})
+        pixels = self._keypoints(logits[0], reliability[0, 0])
+        pixels = pixels[(pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)][: self._count]
+        descriptors = _sampled(dense[0], (pixels + 0.5) / _CELL - 0.5).astype(np.float16)
+        return features_at(self.kind, pixels, descriptors, (height, width), depth, intrinsics)
+
+    def _keypoints(self, logits: np.ndarray, reliability: np.ndarray) -> np.ndarray:
+        """(65, h, w), (h, w) -> (N, 2) float64 pixels, the best first; each the best within two pixels."""
+        _, rows, columns = logits.shape
+        odds = np.exp(logits - logits.max(axis=0))
+        cells = (odds / odds.sum(axis=0))[:64].reshape(_CELL, _CELL, rows, columns)
+        scores = np.ascontiguousarray(cells.transpose(2, 0, 3, 1).reshape(rows * _CELL, columns * _CELL))
+        peaks = (scores == cv2.dilate(scores, np.ones((5, 5), np.uint8))) & (scores > _LEAST_SCORE)
+        y, x = np.nonzero(peaks)
+        value = scores[y, x] * _sampled(reliability[None], (np.column_stack([x, y]) + 0.5) / _CELL - 0.5)[:, 0]
+        return np.column_stack([x, y])[np.argsort(-value, kind="stable")].astype(np.float64)
+
+
+def _sampled(dense: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(C, h, w) at (N, 2) x, y: (N, C) by bilinear interpolation."""
+    _, height, width = dense.shape
+    x, y = at[:, 0].clip(0, width - 1.001), at[:, 1].clip(0, height - 1.001)
+    column, row = x.astype(int), y.astype(int)
+    right, down = (x - column).astype(np.float32), (y - row).astype(np.float32)
+    upper = dense[:, row, column] * (1 - right) + dense[:, row, column + 1] * right
+    lower = dense[:, row + 1, column] * (1 - right) + dense[:, row + 1, column + 1] * right
+    return (upper * (1 - down) + lower * down).T
