@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.cli.common import progress_bar
@@ -23,49 +25,49 @@ from vpr_ros.simulation.weather import ChangeableDrive
 SEED = 9001  # training used seeds below 8000
 FOLDER = Path(__file__).resolve().parents[1] / "demo" / "bags"
 COLOURS = {"pavements": "#e6e3dc", "roads": "#d2d2d4", "parks": "#cfe3c4", "buildings": "#c9bfb4"}
-JPEG_QUALITY = 80
+JPEG_QUALITY, LOOPS_JPEG_QUALITY = 80, 65
+
+
+def simulated(names: Sequence[str]) -> list[SimulatedDrive]:
+    """The drives of `vpr demo` and, "loops_...", of `vpr demo slam`; all, or those named."""
+    town = Town(SEED)
+    renderer = Renderer(town, Camera())
+    dense, sparse = Motion(every_m=2.5), Motion(every_m=5.0)
+    poor_odometry = Motion(every_m=2.5, odometry_turn_deg=0.3, odometry_scale=0.003, traffic_m=300.0)
+    weather = ("rain", "sun", "night", "autumn", "snow", "dusk")
+    changing = [Condition.preset(name, 20 + k) for k, name in enumerate(weather)]
+
+    def drive(name: str, preset: tuple[str, int], route: str, seed: int, motion: Motion) -> SimulatedDrive:
+        condition = Condition.preset(*preset)
+        return SimulatedDrive(town, condition, route, name=name, seed=seed, motion=motion, renderer=renderer)
+
+    drives = [
+        drive("overcast", ("overcast", 1), "reference", 1, dense),
+        ChangeableDrive(town, changing, route="detour", name="changeable", seed=2, motion=sparse, renderer=renderer),
+        *(drive(name, (name, 30 + k), "detour", 10 + k, sparse) for k, name in enumerate(("sun", "snow", "night"))),
+        *(
+            drive(f"loops_{name}", (name, 40 + k), "loops", 21 + k, poor_odometry)
+            for k, name in enumerate(("overcast", "night"))
+        ),
+    ]
+    return [drive for drive in drives if not names or drive.name in names]
 
 
 def main() -> None:
-    """Write every drive, and the town's plan beside them."""
-    town, camera = Town(SEED), Camera()
-    renderer = Renderer(town, camera)
-    dense, sparse = Motion(every_m=2.5), Motion(every_m=5.0)
-    drives = [
-        SimulatedDrive(
-            town, Condition.preset("overcast", 1), "reference", name="overcast", seed=1, motion=dense, renderer=renderer
-        ),
-        ChangeableDrive(
-            town,
-            [
-                Condition.preset(name, 20 + k)
-                for k, name in enumerate(("rain", "sun", "night", "autumn", "snow", "dusk"))
-            ],
-            route="detour",
-            name="changeable",
-            seed=2,
-            motion=sparse,
-            renderer=renderer,
-        ),
-    ]
-    drives += [
-        SimulatedDrive(
-            town, Condition.preset(name, 30 + k), "detour", name=name, seed=10 + k, motion=sparse, renderer=renderer
-        )
-        for k, name in enumerate(("sun", "snow", "night"))
-    ]
+    """Write every drive, or those named on the command line, and the town's plan beside them."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    drives = simulated(sys.argv[1:])
     for drive in drives:
         shutil.rmtree(FOLDER / drive.name, ignore_errors=True)
         with progress_bar(f"rendering {drive.name}") as progress:
             write_bag(
                 FOLDER / drive.name,
                 drive,
-                jpeg_quality=JPEG_QUALITY,
-                camera_info=camera.K,
-                T_base_camera=camera.T_body_camera,
+                jpeg_quality=LOOPS_JPEG_QUALITY if drive.name.startswith("loops") else JPEG_QUALITY,
+                T_base_camera=drive.camera.T_body_camera,
                 on_progress=progress,
             )
+    town, camera = drives[0].town, drives[0].camera
     plan = [
         (polygon.round(1).tolist(), COLOURS[kind])
         for kind, polygons in town.plan_picture().items()

@@ -50,6 +50,24 @@ class Maker:
         )
         return self.types["geometry_msgs/msg/PoseStamped"](self.header(stamp, "map"), pose)
 
+    def info(self, stamp: int, size, K, P, offset=(0, 0)):
+        """CameraInfo of a lens; with an offset, of the region from there on, every second pixel of it."""
+        width, height = size
+        region = (
+            (offset[0], offset[1], height - offset[1], width - offset[0], True) if any(offset) else (0,) * 4 + (False,)
+        )
+        numbers = {"d": np.full(5, 0.1), "k": np.array(K), "r": np.eye(3).ravel(), "p": np.array(P)}
+        return self.types["sensor_msgs/msg/CameraInfo"](
+            header=self.header(stamp, "camera"),
+            width=width,
+            height=height,
+            distortion_model="plumb_bob",
+            **({name.upper(): value for name, value in numbers.items()} if self.ros1 else numbers),
+            binning_x=2 if any(offset) else 0,
+            binning_y=2 if any(offset) else 0,
+            roi=self.types["sensor_msgs/msg/RegionOfInterest"](*region),
+        )
+
     def transform(self, stamp: int, parent: str, child: str, position, quat=(0.0, 0.0, 0.0, 1.0)):
         stamped = self.types["geometry_msgs/msg/TransformStamped"](
             self.header(stamp, parent),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.bag import bag_topics, read_messages, write_bag
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.errors import DriveError, ImageError
@@ -28,8 +29,8 @@ class ToyDrive:
     name = "toy"
     world = "town 7"
 
-    def __init__(self, count: int = 8, size: tuple[int, int] = (48, 64)) -> None:
-        self._count, self._size = count, size
+    def __init__(self, count: int = 8, size: tuple[int, int] = (48, 64), intrinsics: Intrinsics | None = None) -> None:
+        self._count, self._size, self.intrinsics = count, size, intrinsics
 
     def __len__(self) -> int:
         return self._count
@@ -43,14 +44,14 @@ class ToyDrive:
             T_map_base = transform(matrix_from_rpy(0.0, 0.02, 0.2 * i), np.array([2.0 * i, 0.1 * i * i, 0.5]))
             T_odom_map = transform(matrix_from_rpy(0.0, 0.0, 0.4), np.array([5.0, -3.0, 0.0]))
             T = T_map_base @ MOUNT
-            yield DriveFrame(START + i * PERIOD, lambda i=i: self.image(i), None if i == 3 else T, T_odom_map @ T)
+            poses = None if i == 3 else T, T_odom_map @ T
+            yield DriveFrame(START + i * PERIOD, lambda i=i: self.image(i), *poses, intrinsics=self.intrinsics)
 
 
 @pytest.fixture(scope="module")
 def toy_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bags") / "toy"
-    K = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
-    write_bag(path, ToyDrive(), T_base_camera=MOUNT, camera_info=K)
+    write_bag(path, ToyDrive(intrinsics=Intrinsics.pinhole(64, 48, 50.0)), T_base_camera=MOUNT)
     return path
 
 
@@ -69,6 +70,48 @@ def test_a_written_drive_comes_back(toy_bag: Path, as_file: bool) -> None:
     assert frames[3].T_map_camera is not None  # bridged between its neighbours
     strict = list(open_drive(toy_bag, DriveOptions(max_pose_gap_s=0.15)))
     assert strict[3].T_map_camera is None and strict[4].T_map_camera is not None
+
+
+@pytest.mark.parametrize(
+    ("distortion", "fisheye"),
+    [((), False), ((0.1, -0.2, 0.0, 0.01), False), ((0.1, 0, 0, 0), True), ((0.1,) * 8, False)],
+)
+def test_intrinsics_come_back(tmp_path: Path, distortion, fisheye) -> None:
+    """Every lens OpenCV knows goes through sensor_msgs/CameraInfo unharmed: relative poses are measured with it."""
+    K = np.array([[50.0, 0, 30], [0, 51, 25], [0, 0, 1]])
+    write_bag(tmp_path / "toy", ToyDrive(2, intrinsics=Intrinsics(64, 48, K, distortion, fisheye)))
+    read = next(iter(open_drive(tmp_path / "toy"))).intrinsics
+    assert (read.width, read.height, read.fisheye, read.distortion) == (64, 48, fisheye, distortion)
+    np.testing.assert_allclose(read.K, K)
+
+
+@pytest.mark.parametrize("ros1", [False, True])
+def test_intrinsics_are_those_of_the_images_neighbour(tmp_path: Path, ros1: bool, bag_by_hand) -> None:
+    """/camera/image_rect has /camera/camera_info and is seen with its P, a region and binning taken off; another
+    camera's info, or one that was never calibrated, is nobody's.
+    """
+    K = [100.0, 0.0, 6.0, 0.0, 100.0, 4.0, 0.0, 0.0, 1.0]
+    P = [80.0, 0.0, 6.5, 0.0, 0.0, 80.0, 4.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+    def build(make, add) -> None:
+        add("/camera/image_rect/compressed", make.image(START), START)  # uncompressed, but its name counts
+        add("/camera/camera_info", make.info(START, (16, 12), K, P, offset=(4, 4)), START)
+
+    def others(make, add) -> None:
+        add("/left/image", make.image(START), START)
+        add("/right/camera_info", make.info(START, (16, 12), K, P), START)
+
+    def zeros(make, add) -> None:
+        add("/image", make.image(START), START)
+        add("/camera_info", make.info(START, (6, 4), [0.0] * 9, [0.0] * 12), START)
+
+    suffix = ".bag" if ros1 else ""
+    (frame,) = open_drive(bag_by_hand(tmp_path / f"rect{suffix}", build, ros1))
+    assert (frame.intrinsics.width, frame.intrinsics.height, frame.intrinsics.distortion) == (6, 4, ())
+    np.testing.assert_allclose(frame.intrinsics.K, [[40, 0, 1], [0, 40, 0], [0, 0, 1]])  # (6.5 - 4 + 0.5) / 2 - 0.5
+    for name, wrong in (("others", others), ("zeros", zeros)):
+        (frame,) = open_drive(bag_by_hand(tmp_path / f"{name}{suffix}", wrong, ros1))
+        assert frame.intrinsics is None
 
 
 def test_only_the_current_image_is_in_memory(toy_bag: Path) -> None:

@@ -53,6 +53,9 @@ def test_the_world_is_upright(tmp_path: Path) -> None:
     colour = next(iter(open_drive(tmp_path)))  # the root will do where it holds one sequence
     np.testing.assert_allclose(colour.T_map_camera[:3, 3], [0, 0.06, 0], atol=1e-9)
     assert colour.read_depth is None and colour.read().shape == (*SIZE, 3)
+    camera = colour.intrinsics
+    assert (camera.height, camera.width, camera.distortion) == (*SIZE, ())
+    np.testing.assert_allclose(camera.K, [[F, 0, 80], [0, F, 32], [0, 0, 1]])
 
 
 def test_stereo_depth(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_raw_images_are_demosaiced_and_undistorted(run: Path, tmp_path: Path) ->
     frame = list(open_drive(run))[3]
     image = frame.read()
     assert image.shape == (*SIZE, 3)
+    assert (frame.intrinsics.height, frame.intrinsics.width) == SIZE and frame.intrinsics.K[0].tolist() == [50, 0, 32]
     np.testing.assert_allclose(image[4:20, 4:-4].mean((0, 1)), [200, 30, 20], atol=2)
     np.testing.assert_allclose(image[28:44, 4:-4].mean((0, 1)), [20, 30, 200], atol=2)
     shifted = DriveOptions(models_dir=str(write_models(tmp_path / "shifted", shift=10.0)))
@@ -173,6 +174,7 @@ def test_the_other_cameras_place_counts(run: Path) -> None:
     (run / "extrinsics/mono_left.txt").write_text("-0.0905 1.6375 0.2803 0.2079 -0.2339 1.2321\n")
     (run.parent / "models/mono_left.txt").write_text("400 400 32 24\n0 0 1 0\n1 0 0 0\n0 1 0 0\n0 0 0 1\n")
     (frame, *_) = open_drive(run, DriveOptions(camera="mono_left", undistort=False))
+    assert frame.intrinsics is None  # of a lens nobody took out
     west_north_up = frame.T_map_camera[:3, 3] - [620_000, 5_735_000, 100]
     assert west_north_up[0] < -0.4 and west_north_up[1] < -1
     assert np.pi / 2 + 0.8 < heading(frame.T_map_camera) < np.pi / 2 + 1.6
@@ -181,6 +183,7 @@ def test_the_other_cameras_place_counts(run: Path) -> None:
 def test_processed_images_are_taken_as_they_are(tmp_path: Path) -> None:
     """Three channels: no models folder is needed, nothing is undistorted twice, no lidar goes into a crop."""
     frame = list(open_drive(write_run(tmp_path / "run", raw=False)))[2]
+    assert frame.intrinsics is None
     np.testing.assert_array_equal(frame.read(), raw_image(2))
     assert frame.T_map_camera is not None and frame.read_depth is None
 

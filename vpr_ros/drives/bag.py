@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,16 +13,17 @@ import cv2
 import numpy as np
 import yaml
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.bag_poses import BagPoses
+from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import DriveError
-from vpr_ros.geometry import T_BODY_OPTICAL, inverse, vector_from_rotation
+from vpr_ros.geometry import T_BODY_OPTICAL
 from vpr_ros.image_messages import annotate, decode_message
 from vpr_ros.records import DriveFrame
 
@@ -106,7 +107,8 @@ class BagDrive:
 
     Poses are read once on opening; images stream in the order of the bag, and only the current message is in memory:
     a frame kept for later reads its message from the bag again. Pose topics give the pose of the robot's base, which
-    the camera's mounting (DriveOptions or /tf_static) takes to the camera. Raises DriveError, one sentence, for what
+    the camera's mounting (DriveOptions or /tf_static) takes to the camera. Intrinsics are those of the camera_info
+    beside the image topic. Raises DriveError, one sentence, for what
     is missing.
     """
 
@@ -131,8 +133,17 @@ class BagDrive:
             self._poses = BagPoses(topics, camera_frame, options, path)
             for topic, log_ns, message in _messages(reader, self._poses.topics, path):
                 self._poses.add(topic, log_ns, message)
+            self._intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
         self.world = options.world or _custom_data(path).get("world", "") or world
+
+    def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
+        """Of the first camera_info beside the images, None without one: a camera is calibrated once."""
+        topic = msgs.info_topic(self.image_topic)
+        if topics.get(topic) not in msgs.INFO_TYPES:
+            return None
+        found = next(_messages(reader, [topic], self.path), None)
+        return None if found is None else msgs.intrinsics(found[2], self.image_topic)
 
     def __len__(self) -> int:
         return self._count
@@ -142,7 +153,8 @@ class BagDrive:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
                 stamp = msgs.stamp_ns(message.header) or log_ns
                 image = _BagImage(self, log_ns, message)
-                yield DriveFrame(stamp, image.read, *self._poses.at(stamp), detach=image.detach)
+                truth, odometry = self._poses.at(stamp)
+                yield DriveFrame(stamp, image.read, truth, odometry, None, image.detach, self._intrinsics)
                 image.message = None
 
     def message_at(self, log_ns: int, header: Any) -> Any:
@@ -205,13 +217,6 @@ def read_messages(path: str | Path, topics: Sequence[str] | None = None) -> Iter
             yield RawMessage(log_ns, connection.topic, bytes(raw), connection.msgtype)
 
 
-def _qos(depth: int, latched: bool) -> Qos:
-    forever = QosTime(2147483647, 4294967295)
-    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
-    delivery = (QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE, durability)
-    return Qos(*delivery, forever, forever, QosLiveliness.AUTOMATIC, forever, False)
-
-
 def write_bag(
     path: str | Path,
     drive: Drive,
@@ -220,16 +225,15 @@ def write_bag(
     odom_topic: str = "/odom",
     truth_topic: str = "/truth/pose",
     jpeg_quality: int = 85,
-    camera_info: np.ndarray | None = None,
     T_base_camera: np.ndarray = T_BODY_OPTICAL,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write a drive as a ROS 2 bag (a folder with an mcap file); the same drive gives the same bytes.
 
     Image (JPEG, frame camera_optical), odometry (odom -> base_link) and truth (base_link in map) share the image's
-    stamp; /tf_static holds T_base_camera, (4, 4) base_link -> camera_optical. camera_info: (3, 3) pinhole matrix,
-    published beside the image where given. on_progress: called with (images done, images in all). The bag appears
-    when it is whole. Raises DriveError where path exists.
+    stamp, as does a camera_info of a frame with intrinsics; /tf_static holds T_base_camera, (4, 4) base_link ->
+    camera_optical. on_progress: called with (images done, images in all). The bag appears when it is whole. Raises
+    DriveError where path exists.
     """
     path = Path(path)
     if path.exists():
@@ -238,62 +242,19 @@ def write_bag(
     shutil.rmtree(partial, ignore_errors=True)
     with Writer(partial / path.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         writer.set_custom_data("world", drive.world)
-        out = _BagWriter(writer, T_base_camera)
-        info_topic = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+        out = BagWriter(writer, T_base_camera)
         for done, frame in enumerate(drive, start=1):
             image = frame.read()
             if done == 1:
                 mounting = out.make.static_transform(frame.stamp_ns, "base_link", "camera_optical", T_base_camera)
                 out.write("/tf_static", mounting)
             out.write_poses(frame, odom_topic, truth_topic)
-            if camera_info is not None:
-                size = (image.shape[0], image.shape[1])
-                out.write(info_topic, out.make.camera_info(frame.stamp_ns, "camera_optical", size, camera_info))
+            if frame.intrinsics is not None:
+                info = out.make.camera_info(frame.stamp_ns, "camera_optical", frame.intrinsics)
+                out.write(msgs.info_topic(image_topic), info)
             jpeg = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel()
             out.write(image_topic, out.make.compressed_image(frame.stamp_ns, "camera_optical", jpeg))
             if on_progress is not None:
                 on_progress(done, len(drive))
     (partial / path.name).rename(path)
     partial.rmdir()
-
-
-class _BagWriter:
-    """Writes messages of any type by topic."""
-
-    def __init__(self, writer: Writer, T_base_camera: np.ndarray) -> None:
-        self._writer = writer
-        self._types = get_typestore(Stores.ROS2_JAZZY)
-        self._connections: dict[str, Any] = {}
-        self._T_camera_base = inverse(T_base_camera)
-        self._last: tuple[int, np.ndarray] | None = None
-        self._stamp = 0
-        self.make = msgs.MessageFactory(self._types.types)
-
-    def write(self, topic: str, message: Any) -> None:
-        """Log a message at its own stamp."""
-        if topic not in self._connections:
-            qos = _qos(1 if topic == "/tf_static" else 10, topic == "/tf_static")
-            self._connections[topic] = self._writer.add_connection(
-                topic, message.__msgtype__, typestore=self._types, offered_qos_profiles=[qos]
-            )
-        if hasattr(message, "header"):
-            self._stamp = msgs.stamp_ns(message.header)
-        else:
-            self._stamp = msgs.stamp_ns(message.transforms[0].header)
-        data = self._types.serialize_cdr(message, message.__msgtype__)
-        self._writer.write(self._connections[topic], self._stamp, data)
-
-    def write_poses(self, frame: DriveFrame, odom_topic: str, truth_topic: str) -> None:
-        """Log the odometry and truth a frame has. The velocity is that since the last frame."""
-        if frame.T_odom_camera is not None:
-            T = frame.T_odom_camera @ self._T_camera_base
-            velocity = np.zeros(6)
-            if self._last is not None and frame.stamp_ns > self._last[0]:
-                step = inverse(self._last[1]) @ T
-                elapsed_s = (frame.stamp_ns - self._last[0]) / 1e9
-                velocity = np.concatenate([step[:3, 3], vector_from_rotation(step[:3, :3])]) / elapsed_s
-            self._last = (frame.stamp_ns, T)
-            self.write(odom_topic, self.make.odometry(frame.stamp_ns, T, velocity, ("odom", "base_link")))
-        if frame.T_map_camera is not None:
-            T_map_base = frame.T_map_camera @ self._T_camera_base
-            self.write(truth_topic, self.make.pose_stamped(frame.stamp_ns, "map", T_map_base))

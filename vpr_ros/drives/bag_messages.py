@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import DriveError
+from vpr_ros.camera import Intrinsics
+from vpr_ros.errors import ConfigError, DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
 ODOMETRY_TYPES = ("nav_msgs/msg/Odometry",)
 NAVSAT_TYPES = ("sensor_msgs/msg/NavSatFix",)
+INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 # Poses people give by hand, and pictures of depth: never what is meant.
 _NEVER_MEANT = ("initialpose", "goal_pose", "goal", "move_base_simple", "compressedDepth", "depth", "disparity")
@@ -70,6 +72,41 @@ def _matrix(position: Any, orientation: Any) -> np.ndarray | None:
     return transform(rotation, translation) if np.all(np.isfinite(translation)) else None
 
 
+def info_topic(image_topic: str) -> str:
+    """The topic of the camera_info that belongs to an image topic: its neighbour (image_transport's rule)."""
+    return f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+
+
+def intrinsics(message: Any, image_topic: str = "") -> Intrinsics | None:
+    """What a sensor_msgs/CameraInfo (ROS 1 or 2) says of the images it comes with, region and binning included.
+
+    image_topic: theirs; images named rectified (image_rect, image_rect_color) are P's, others K's with its distortion.
+    None where the camera is not calibrated (zeros) or its numbers are of no model OpenCV has.
+    """
+    rectified = "rect" in image_topic.removesuffix("/compressed").rpartition("/")[2].split("_")
+    K, D, P = (np.asarray(getattr(message, n, getattr(message, n.upper(), ()))) for n in "kdp")
+    try:
+        if rectified:
+            whole = Intrinsics(message.width, message.height, P.reshape(3, 4)[:, :3])
+        else:
+            fisheye = message.distortion_model in ("equidistant", "fisheye")
+            coefficients = tuple(map(float, D)) if fisheye or np.any(D) else ()
+            whole = Intrinsics(message.width, message.height, K.reshape(3, 3), coefficients, fisheye)
+        return _seen(whole, message)
+    except (ConfigError, ValueError):
+        return None
+
+
+def _seen(whole: Intrinsics, message: Any) -> Intrinsics:
+    """The part of a camera that it sends: REP-104's region of interest, then binning, of what it was calibrated for."""
+    region = message.roi
+    width, height = region.width or whole.width - region.x_offset, region.height or whole.height - region.y_offset
+    K = np.array(whole.K, dtype=float)
+    K[:2, 2] -= region.x_offset, region.y_offset
+    part = Intrinsics(width, height, K, whole.distortion, whole.fisheye)
+    return part.resized(width // max(message.binning_x, 1), height // max(message.binning_y, 1))
+
+
 class MessageFactory:
     """Messages made of a table of classes, name -> class, such as a rosbags typestore's."""
 
@@ -120,20 +157,22 @@ class MessageFactory:
         """sensor_msgs/CompressedImage of (N,) uint8 JPEG bytes."""
         return self._make("sensor_msgs/msg/CompressedImage", self.header(stamp, frame_id), "jpeg", jpeg)
 
-    def camera_info(self, stamp: int, frame_id: str, size: tuple[int, int], K: np.ndarray) -> Any:
-        """sensor_msgs/CameraInfo of an undistorted pinhole. size: height, width. K: (3, 3)."""
+    def camera_info(self, stamp: int, frame_id: str, camera: Intrinsics) -> Any:
+        """sensor_msgs/CameraInfo; P is K, as of a camera that stands alone."""
+        model = "rational_polynomial" if len(camera.distortion) > 5 else "plumb_bob"
+        distortion = np.array(camera.distortion or np.zeros(5), dtype=float)
         region = self._make("sensor_msgs/msg/RegionOfInterest", 0, 0, 0, 0, False)
-        P = np.column_stack([K, np.zeros(3)])
+        K = np.array(camera.K, dtype=float)
         return self._make(
             "sensor_msgs/msg/CameraInfo",
             header=self.header(stamp, frame_id),
-            height=size[0],
-            width=size[1],
-            distortion_model="plumb_bob",
-            d=np.zeros(5),
-            k=K.astype(float).ravel(),
+            height=camera.height,
+            width=camera.width,
+            distortion_model="equidistant" if camera.fisheye else model,
+            d=distortion,
+            k=K.ravel(),
             r=np.eye(3).ravel(),
-            p=P.astype(float).ravel(),
+            p=np.column_stack([K, np.zeros(3)]).ravel(),
             binning_x=0,
             binning_y=0,
             roi=region,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.files import detached, list_images, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import DriveError
@@ -34,8 +35,8 @@ class KittiDrive:
 
     KITTI's poses are in the optical frame of the first left camera (x right, y down, z forward); the world here is that
     frame turned upright: x forward, y left, z up, at the first camera. Every sequence is a world of its own ("kitti
-    07"). Depth is from semi-global matching where the camera's right neighbour is there. Raises DriveError for what
-    is missing; a sequence without a pose file has no poses.
+    07"). Intrinsics are calib.txt's. Depth is from semi-global matching where the camera's right neighbour is there.
+    Raises DriveError for what is missing; a sequence without a pose file has no poses.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -92,6 +93,13 @@ class KittiDrive:
             raise DriveError(f"{self._path / 'calib.txt'} has no line P{camera[-1]}: for {camera}")
         return self._projections[camera]
 
+    @cached_property
+    def _intrinsics(self) -> Intrinsics | None:
+        """Of the rectified images, all of one size; None where calib.txt leaves this camera out."""
+        P = self._projections.get(self._camera)
+        height, width = read_image(self._images[0]).shape[:2]
+        return None if P is None else Intrinsics(width, height, P[:, :3])
+
     def _read_poses(self, path: Path) -> np.ndarray | None:
         """(N, 4, 4) T_map_camera, or None without a file."""
         if not path.is_file():
@@ -118,6 +126,7 @@ class KittiDrive:
                 None,
                 partial(self._depth, image, right) if right is not None and right.is_file() else None,
                 detached(read),
+                self._intrinsics,
             )
 
     def _depth(self, left: Path, right: Path) -> np.ndarray:

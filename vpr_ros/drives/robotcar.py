@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.files import detached, list_stamped, read_unchanged
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
@@ -103,7 +104,8 @@ class RobotCarDrive:
                 read_depth = partial(self._compute_depth, stamp_ns)
             T_map_camera, T_odom_camera = self._at(self._truth, stamp_ns), self._at(self._odometry, stamp_ns)
             read = partial(self._read, path)
-            yield DriveFrame(stamp_ns, read, T_map_camera, T_odom_camera, read_depth, detached(read))
+            detach = detached(read)
+            yield DriveFrame(stamp_ns, read, T_map_camera, T_odom_camera, read_depth, detach, self._intrinsics)
 
     def _at(self, track: Track | None, stamp_ns: int) -> np.ndarray | None:
         T = None if track is None else track.at(stamp_ns)
@@ -121,17 +123,23 @@ class RobotCarDrive:
         image = demosaic(pixels, bayer_pattern(self._camera))
         return cv2.remap(image, *self._undistortion, cv2.INTER_LINEAR) if self._options.undistort else image
 
+    @cached_property
+    def _intrinsics(self) -> Intrinsics | None:
+        """Of undistorted images. A processed image was cropped nobody knows how; a raw one's lens is a table."""
+        if not (self._raw and self._options.undistort):
+            return None
+        K = self._calibration.model(self._camera).K
+        return None if K is None else Intrinsics(self._size[1], self._size[0], K)
+
     @property
     def _computes_depth(self) -> bool:
-        """A processed image was cropped nobody knows how, so that lidar cannot be projected into it."""
-        wanted = self._options.depth and self._raw and self._options.undistort
-        return wanted and self._lidar is not None and self._calibration.model(self._camera).K is not None
+        """Lidar is projected into images whose intrinsics are known."""
+        return self._options.depth and self._lidar is not None and self._intrinsics is not None
 
     def _compute_depth(self, stamp_ns: int) -> np.ndarray:
         """(H, W) float32 metres from the scans within 10 s; all 0 where the vehicle's pose is unknown."""
-        K = self._calibration.model(self._camera).K
-        assert self._lidar is not None and K is not None  # see _computes_depth
-        return depth_image(self._lidar.points_in(self._T_vehicle_image, stamp_ns), K, self._size)
+        assert self._lidar is not None and self._intrinsics is not None  # see _computes_depth
+        return depth_image(self._lidar.points_in(self._T_vehicle_image, stamp_ns), self._intrinsics.K, self._size)
 
 
 def _read_stored_depth(path: Path) -> np.ndarray:

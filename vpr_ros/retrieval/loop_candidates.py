@@ -1,0 +1,166 @@
+"""Places a keyframe may be at again: those that look alike, that odometry allows, and that geometry confirms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpr_ros.config import LoopCloserConfig
+from vpr_ros.records import LoopClosure
+from vpr_ros.retrieval.local_features import LocalFeatures
+from vpr_ros.retrieval.memory import Memory
+from vpr_ros.retrieval.verify import Verification, verify
+
+_FETCHED = 30  # keyframes looked up; most are neighbours of each other
+_ONE_PLACE_M = 10.0  # keyframes nearer than this to each other are one place
+_RIVAL = 0.7  # a second place with more than this share of the best one's inliers makes both doubtful
+_ODOMETRY_SLACK_M = 5.0  # beside the drift
+_AHEAD = 30  # keyframes on either side of the last one met among which the next is expected
+_EXPECTED_INLIERS = 8  # are enough there, since the pose has to be the expected one as well
+_EXPECTED_M = 4.0  # a keyframe further than this from where the robot should be is not expected
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A keyframe of a map that may show the place of now.
+
+    score: of its similarity, against the whole map. expected: whether it is where the robot should be, by the last
+    closure and odometry since.
+    """
+
+    row: int
+    similarity: float
+    score: float
+    position: np.ndarray
+    expected: bool = False
+
+
+class LoopSearch:
+    """One map's answers to "where have I seen this?"."""
+
+    def __init__(self, memory: Memory, config: LoopCloserConfig, own: bool = False) -> None:
+        """own: whether it is the session's map, whose poses odometry relates to the one now."""
+        self.memory = memory
+        self.own = own
+        self._config = config
+        self._drive = ""
+
+    def begin(self, drive: str) -> None:
+        """The own map's drive whose poses share odometry's origin with those to come."""
+        self._drive = drive
+
+    @property
+    def map_name(self) -> str:
+        """As closures name it: empty for the session's own."""
+        return "" if self.own else self.memory.place_map.path.name
+
+    def candidates(
+        self,
+        descriptor: np.ndarray,
+        T_odom_camera: np.ndarray,
+        way: float,
+        expected: tuple[np.ndarray, int] | None = None,
+    ) -> list[Candidate]:
+        """Distinct places, most similar first, after the one where the robot should be.
+
+        descriptor: (D,). way: metres driven. expected: (4, 4) pose in this map by the last closure and odometry, and
+        the id of the keyframe that closure met; None where there was none.
+        """
+        found = [] if expected is None else self._expected(descriptor, *expected)
+        similarities, rows = self.memory.search(descriptor, _FETCHED)
+        likely = similarities >= self._config.similarity
+        similarities, rows = similarities[likely], rows[likely]
+        scores = self.memory.scores(descriptor, similarities)
+        positions = self.memory.positions(rows)
+        places: list[Candidate] = []
+        for row, similarity, score, position in zip(rows, similarities, scores, positions, strict=True):
+            if any(np.linalg.norm(position - other.position) < _ONE_PLACE_M for other in places):
+                continue
+            if self.own and not self._reachable(int(row), position, T_odom_camera, way):
+                continue
+            places.append(Candidate(int(row), float(similarity), float(score), position))
+            if len(places) == self._config.candidates:
+                break
+        return found + [place for place in places if place.row not in {other.row for other in found}]
+
+    def _expected(self, descriptor: np.ndarray, T_map_camera: np.ndarray, last_id: int) -> list[Candidate]:
+        """The keyframe nearest to where the robot should be, among those about the one it met last; one or none."""
+        last = self.memory.row_of(last_id)
+        rows = np.arange(max(0, last - _AHEAD), min(self.memory.admitted, last + _AHEAD + 1))
+        positions = self.memory.positions(rows)
+        distances = np.linalg.norm(positions - T_map_camera[:3, 3], axis=1)
+        if len(rows) == 0 or distances.min() > _EXPECTED_M:
+            return []
+        nearest = int(distances.argmin())
+        similarity = self.memory.similarity(descriptor, int(rows[nearest]))
+        score = float(self.memory.scores(descriptor, np.array([similarity]))[0])
+        return [Candidate(int(rows[nearest]), similarity, score, positions[nearest], expected=True)]
+
+    def _reachable(self, row: int, position: np.ndarray, T_odom_camera: np.ndarray, way: float) -> bool:
+        """Whether odometry may have drifted as far as it would have if this were the same place."""
+        if self.memory.place(row).drive != self._drive:
+            return True
+        apart = float(np.linalg.norm(position - T_odom_camera[:3, 3]))
+        return apart <= _ODOMETRY_SLACK_M + self._config.drift * way
+
+    def verified(
+        self, candidates: Sequence[Candidate], features: LocalFeatures | None
+    ) -> tuple[Candidate, Verification] | None:
+        """The candidate that geometry confirms; None where there is none, or where two places are as good.
+
+        The expected one, confirmed, needs no comparison: that was made when its chain of closures began.
+        """
+        if features is None:
+            return None
+        confirmed: list[tuple[Candidate, Verification]] = []
+        for candidate in candidates:
+            there = self.memory.features(candidate.row)
+            if there is None or there.kind != features.kind:
+                continue
+            least = self._config.inliers
+            verification = verify(there, features, min(least, _EXPECTED_INLIERS) if candidate.expected else least)
+            if verification is None:
+                continue
+            if candidate.expected and verification.inliers >= least:
+                return candidate, verification
+            confirmed.append((candidate, verification))
+        confirmed.sort(key=lambda pair: -pair[1].inliers)
+        if not confirmed:
+            return None
+        best, verification = confirmed[0]
+        for rival, other in confirmed[1:]:
+            elsewhere = np.linalg.norm(rival.position - best.position) > _ONE_PLACE_M
+            if elsewhere and other.inliers > _RIVAL * verification.inliers:
+                return None
+        return best, verification
+
+
+def closure_of(
+    search: LoopSearch, candidate: Candidate, verification: Verification | None, stamp_ns: int, keyframe_id: int
+) -> LoopClosure:
+    """A candidate as a closure; without a verification, one without a transform."""
+    place = search.memory.place(candidate.row)
+    here = (stamp_ns, keyframe_id, place.stamp_ns, place.id, place.drive, search.map_name, place.T_map_camera)
+    if verification is None:
+        return LoopClosure(*here, candidate.similarity, probability_unverified(candidate.score))
+    return LoopClosure(
+        *here,
+        candidate.similarity,
+        probability_verified(verification.inliers),
+        verification.T_place_query,
+        verification.covariance,
+        verification.inliers,
+        verification.reprojection_px,
+    )
+
+
+def probability_unverified(score: float) -> float:
+    """That a candidate with this standard score is the same place."""
+    return float(1 / (1 + np.exp(-2.0 * (score - 4.5))))
+
+
+def probability_verified(inliers: int) -> float:
+    """That a candidate with so many inliers is the same place."""
+    return float(1 / (1 + np.exp(-0.5 * (inliers - 10))))
