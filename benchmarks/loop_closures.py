@@ -98,7 +98,7 @@ def judged(query: Session, places: Session, recent_m: float) -> dict[str, float]
         "opportunities": len(possible),
         "recall": len(closed & possible) / max(len(possible), 1),
         "closures": len(query.closures),
-        "false": sum(false),
+        "false": int(sum(false)),
         "verify_ms_p50": float(np.median(verify)),
     }
     if right:
@@ -109,7 +109,7 @@ def judged(query: Session, places: Session, recent_m: float) -> dict[str, float]
             "nees_over_6": float(np.mean([squared[k] for k in right])),
             "nees_over_6_median": float(np.median([squared[k] for k in right]) / (5.348 / 6)),
         }
-    return {name: round(value, 3) for name, value in figures.items()}
+    return {name: round(float(value), 3) for name, value in figures.items()}
 
 
 def town_figures(town: Town, folder: Path, config: LoopCloserConfig) -> dict[str, dict[str, float]]:

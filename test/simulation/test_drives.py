@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,20 @@ def test_frames_are_the_same_each_time_and_carry_depth(town, renderer):
     frame = drive[2]
     assert frame.read_depth is not None and frame.read_depth().shape == frame.read().shape[:2] == (120, 160)
     assert frame.load().T_odom_camera is not None
+    assert frame.intrinsics.width == 160 and np.array_equal(frame.intrinsics.K, renderer.camera.K)
+
+
+def test_a_street_seen_again_can_have_other_traffic(town, renderer):
+    """A loop closed on the same parked cars would flatter a loop closer."""
+    motion = Motion(every_m=1.0, length_m=3.0)
+    still = make(town, 3, renderer=renderer, motion=motion)
+    moving = make(town, 3, renderer=renderer, motion=replace(motion, traffic_m=2.0))
+    cars = [[drive._traffic_of(index) for index in range(3)] for drive in (still, moving)]
+    assert cars == [[0, 0, 0], [0, 0, 1]]
+    assert np.array_equal(still[0].read(), moving[0].read())
+    before = renderer._traffic.places
+    moving[2].read()
+    assert not np.array_equal(before, renderer._traffic.places)
 
 
 def test_changeable_weather_changes_every_so_many_images(town, renderer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from vpr_ros.errors import ConfigError
 from vpr_ros.simulation.mesh import Mesh, Paint, Placement
 from vpr_ros.simulation.planting import TownBuilder
-from vpr_ros.simulation.routes import STEP_M, find_loop, with_detour
+from vpr_ros.simulation.routes import STEP_M, chain_loops, find_loop, make_route, with_detour
 from vpr_ros.simulation.streets import make_streets
 from vpr_ros.simulation.style import make_style
+from vpr_ros.simulation.textures import make_textures
 
 
 def test_equal_seeds_give_equal_towns_and_others_differ(town):
@@ -52,6 +55,46 @@ def test_the_reference_is_a_loop_one_can_drive(town):
             assert cv2.pointPolygonTest(polygon, (float(x), float(y)), False) < 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_loops_revisit_streets_along_and_against(seed):
+    """A loop closer is measured on it: it must come back, also the other way round, where a closure would be false."""
+    streets = make_streets(np.random.default_rng([seed, 2]))
+    crossings = chain_loops(streets, np.random.default_rng([seed, 7]))
+    route = make_route(streets, "loops", crossings, left_hand_traffic=False)
+    assert 1400 < route.length_m < 2300
+    turn = np.diff(np.unwrap(np.concatenate([route.headings, route.headings[:1]])))
+    assert np.abs(np.degrees(turn)).max() < 4.5
+    driven = list(itertools.pairwise(crossings))
+    assert sum(pair in driven[:k] for k, pair in enumerate(driven)) >= 5
+    assert sum(pair[::-1] in driven[:k] for k, pair in enumerate(driven)) >= 2
+
+
+def test_identical_streets_look_the_same_one_block_on():
+    """The worst case for a loop closer: only traffic, and the ground's grain, tell one street from the next."""
+    streets, style = make_streets(np.random.default_rng(1), identical=True), make_style(np.random.default_rng(1))
+    lengths = [street.length_m for street in streets.streets]
+    assert np.ptp(lengths) < 1e-6 and len({street.road_m for street in streets.streets}) == 1
+    builder = TownBuilder(streets, style, make_textures(1), np.random.default_rng(1), identical=True)
+    builder.build()
+    position = builder.mesh.opaque()["position"].reshape(-1, 4, 3)
+
+    def around(a: int, b: int) -> np.ndarray:
+        """Corners in the corridor of a street, seen from its start."""
+        start, along = streets.crossings[a], (streets.crossings[b] - streets.crossings[a]) / lengths[0]
+        seen = (position[..., :2] - start) @ np.stack([along, [-along[1], along[0]]], 1)
+        inside = (
+            (np.abs(seen[..., 1]) < 12).all(1) & (seen[..., 0] > 10).all(1) & (seen[..., 0] < lengths[0] - 10).all(1)
+        )
+        corners = np.concatenate([seen[inside], position[inside][..., 2:]], -1).reshape(-1, 3)
+        return corners[np.lexsort(corners.round(2).T)]
+
+    first = around(16, 17)
+    assert len(first) > 1000
+    for a, b in ((17, 18), (30, 31), (31, 32)):
+        other = around(a, b)
+        assert len(other) == len(first) and np.allclose(other, first, atol=0.02)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_detour_leaves_the_reference_far_behind(seed):
     """Off-map detection is measured on it: at least 150 m must lie over 50 m away from any reference place."""
@@ -79,7 +122,7 @@ def test_the_other_way_round_is_the_other_lane(town):
 
 def test_an_unknown_route_says_which_there_are(town):
     """One sentence instead of a KeyError."""
-    with pytest.raises(ConfigError, match="no route 'scenic': use reference, detour or random-<number>"):
+    with pytest.raises(ConfigError, match="no route 'scenic': use reference, detour, loops or random-<number>"):
         town.route("scenic")
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.geometry import R_BODY_OPTICAL, matrix_from_rpy, transform
 from vpr_ros.simulation.conditions import Condition
 
@@ -33,10 +34,14 @@ class Camera:
         return self.width / 2 / float(np.tan(np.radians(self.fov_deg) / 2))
 
     @property
+    def intrinsics(self) -> Intrinsics:
+        """As the robot's calibration would tell them."""
+        return Intrinsics.pinhole(self.width, self.height, self.focal_px)
+
+    @property
     def K(self) -> np.ndarray:
         """(3, 3) intrinsics; pixel centres lie at integers."""
-        f = self.focal_px
-        return np.array([[f, 0, (self.width - 1) / 2], [0, f, (self.height - 1) / 2], [0, 0, 1.0]])
+        return self.intrinsics.K
 
     @property
     def T_body_camera(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from vpr_ros.simulation.routes import STEP_M, Route
 from vpr_ros.simulation.town import Town
 
 _FIRST_STAMP_NS, _DAY_NS = 1_700_000_000_000_000_000, 86_400_000_000_000
+_NEXT_TRAFFIC = 100_003  # between the seeds of one drive's traffics
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Motion:
     every_m: metres between images. speed_mps: sets the stamps. start_m, length_m: the part of the lap driven
     (length_m 0 is the whole lap). offset_m: left of the lane's middle, all along. lateral_m, heading_deg: largest
     smooth deviations from there. tilt_deg: of roll and pitch. odometry_scale: deviation of its constant scale error;
-    odometry_turn_deg: deviation of its heading after one metre, growing with the root of the distance.
+    odometry_turn_deg: deviation of its heading after one metre, growing with the root of the distance. traffic_m:
+    metres after which vehicles and people are others, so that a street seen twice has other cars; 0: never.
     """
 
     every_m: float = 2.0
@@ -40,6 +42,7 @@ class Motion:
     tilt_deg: float = 0.5
     odometry_scale: float = 0.015
     odometry_turn_deg: float = 0.06
+    traffic_m: float = 0.0
 
 
 class SimulatedDrive:
@@ -94,6 +97,7 @@ class SimulatedDrive:
             T_map_camera=self.T_map_camera[index].copy(),
             T_odom_camera=self.T_odom_camera[index].copy(),
             read_depth=partial(self._depth, index),
+            intrinsics=self.camera.intrinsics,
         )
 
     def close(self) -> None:
@@ -112,12 +116,17 @@ class SimulatedDrive:
         """The weather of one image: the drive's own."""
         return self.condition
 
+    def _traffic_of(self, index: int) -> int:
+        """How often the traffic has changed before an image."""
+        motion = self.motion
+        return int(index * motion.every_m // motion.traffic_m) if motion.traffic_m else 0
+
     def _rendered(self, index: int) -> tuple[int, np.ndarray, np.ndarray]:
         if self._last is None or self._last[0] != index:
             if self._renderer is None:
                 self._renderer, self._owns_renderer = Renderer(self.town, self.camera), True
-            T = self.T_map_camera[index]
-            self._last = (index, *self._renderer.render(T, self._condition_of(index), self.seed, noise_seed=index))
+            condition, traffic = self._condition_of(index), self.seed + _NEXT_TRAFFIC * self._traffic_of(index)
+            self._last = (index, *self._renderer.render(self.T_map_camera[index], condition, traffic, noise_seed=index))
         return self._last
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -14,11 +16,16 @@ _SHIFT = 4
 
 
 def paint_ground(
-    streets: Streets, cobbled: list[bool], plazas: list[np.ndarray], paths: list[np.ndarray], rng: np.random.Generator
+    streets: Streets,
+    cobbled: list[bool],
+    plazas: list[np.ndarray],
+    paths: list[np.ndarray],
+    rngs: Sequence[np.random.Generator],
 ) -> np.ndarray:
     """(GROUND_SIZE, GROUND_SIZE, 4) uint8 weights: road paint, pavement, grass, cobbles; what is left is asphalt.
 
-    Row 0 is the southern edge. cobbled: per street. plazas, paths: (N, 2) polygons and lines of paving in the parks.
+    Row 0 is the southern edge. cobbled, rngs: per street. plazas, paths: (N, 2) polygons and lines of paving in the
+    parks.
     """
     pavement, road, setts, paint = (_blank() for _ in range(4))
     for plaza in plazas:
@@ -32,7 +39,7 @@ def paint_ground(
     for street in streets.streets:
         cv2.polylines(road, [_fixed(street.line)], False, 255, round(street.road_m * _PER_M), cv2.LINE_AA, _SHIFT)
     setts = cv2.min(setts, cv2.bitwise_not(cv2.max(pavement, road)))
-    for street, is_cobbled in zip(streets.streets, cobbled, strict=True):
+    for street, is_cobbled, rng in zip(streets.streets, cobbled, rngs, strict=True):
         if is_cobbled:
             cv2.polylines(
                 setts, [_fixed(street.line[4:-4])], False, 255, round(street.road_m * _PER_M), cv2.LINE_AA, _SHIFT

@@ -15,17 +15,28 @@ from vpr_ros.simulation.textures import TextureSet
 
 
 class TownBuilder:
-    """Builds once; then mesh, lamps, footprints, heights, parks, plazas, paths and cobbled hold the town."""
+    """Builds once; then mesh, lamps, footprints, heights, parks, plazas, paths and cobbled hold the town.
 
-    def __init__(self, streets: Streets, style: TownStyle, textures: TextureSet, rng: np.random.Generator) -> None:
+    identical: one lot and one pavement again and again, nothing in the middle of the blocks.
+    """
+
+    def __init__(
+        self,
+        streets: Streets,
+        style: TownStyle,
+        textures: TextureSet,
+        rng: np.random.Generator,
+        identical: bool = False,
+    ) -> None:
         self.streets, self.style, self.textures, self.rng = streets, style, textures, rng
+        self._identical, self._beginning = identical, rng.bit_generator.state
         self.mesh = Mesh()
         self.raster = Raster(streets)
         self.species = make_species(textures, style.leaf, rng)
         self.lamps: list[np.ndarray] = []
         self.footprints: list[np.ndarray] = []
         self.heights: list[float] = []
-        self.parks = park_blocks(streets, rng, int(rng.integers(3, 6)))
+        self.parks = [] if identical else park_blocks(streets, rng, int(rng.integers(3, 6)))
         self.plazas: list[np.ndarray] = []
         self.paths: list[np.ndarray] = []
         self.cobbled: list[bool] = []
@@ -35,16 +46,27 @@ class TownBuilder:
         for index, block in enumerate(self.parks):
             self.raster.take(block, 2)
             self._park(block, plaza=index % 2 == 1)
-        self.cobbled = [not street.main and bool(self.rng.random() < 0.15) for street in self.streets.streets]
+        cobbled = 0.0 if self._identical else 0.15
+        self.cobbled = [not street.main and bool(self.rng.random() < cobbled) for street in self.streets.streets]
         kinds = self._kinds()
         for number, side in enumerate(sides(self.streets)):
+            self._repeat()
             district = make_district(kinds[number], side.street.main, self.rng)
             self._lots(side, district)
+            self._repeat()
             self._pavement(side, number % 2 == 0)
-        self._back_gardens()
+        if not self._identical:
+            self._back_gardens()
+
+    def _repeat(self) -> None:
+        """In a town of identical streets, draw the same random numbers again."""
+        if self._identical:
+            self.rng.bit_generator.state = self._beginning
 
     def _kinds(self) -> list[str]:
         """A kind of district for each side, alike in the neighbourhood."""
+        if self._identical:
+            return [self.style.kinds[0]] * (2 * len(self.streets.streets))
         count = len(self.style.kinds)
         seeds = self.rng.uniform(-300, 300, (count * 2, 2))
         chosen = []
@@ -71,6 +93,7 @@ class TownBuilder:
         habit = str(rng.choice(["hedge", "wall", "railing", "pickets"]))
         colour = self._boundary_colour(habit)
         while along < side.length_m - 5:
+            self._repeat()
             width = min(rng.uniform(*district.frontage), side.length_m - 2 - along)
             depth = rng.uniform(*district.depth)
             placed = False

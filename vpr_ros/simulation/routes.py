@@ -1,4 +1,4 @@
-"""Loops to drive: a reference round the town, the same with a detour, and random ones for training."""
+"""Loops to drive: a reference round the town, the same with a detour, random ones, and several loops in one."""
 
 from __future__ import annotations
 
@@ -94,6 +94,41 @@ def with_detour(streets: Streets, loop: list[int]) -> tuple[list[int], float]:
             if off - 0.15 * len(points) > best_off:
                 best, best_off = candidate, off - 0.15 * len(points)
     return best, best_off
+
+
+def chain_loops(streets: Streets, rng: np.random.Generator) -> list[int]:
+    """A loop, another through one of its crossings, and the first again: 1.5 to 2.2 km.
+
+    Of many pairs the one that shares most streets, both along and against the first time.
+    """
+    loops = [find_loop(streets, rng, 450.0, 750.0) for _ in range(24)]
+    best, best_shared = [], -1.0
+    for first, other in itertools.permutations(loops, 2):
+        for second in (other, other[::-1]):
+            chained = _chained(streets, first, second)
+            if chained is None or not 1500.0 <= _length(streets, chained) <= 2200.0:
+                continue
+            pairs = set(itertools.pairwise(first))
+            along = sum(_street(streets, *pair).length_m for pair in itertools.pairwise(second) if pair in pairs)
+            against = sum(_street(streets, *p).length_m for p in itertools.pairwise(second) if p[::-1] in pairs)
+            shared = min(along, 200.0) + min(against, 200.0)
+            if shared > best_shared:
+                best, best_shared = chained, shared
+    return best
+
+
+def _chained(streets: Streets, first: list[int], second: list[int]) -> list[int] | None:
+    """first, second, first from a crossing of both where all turns can be driven, or None where there is none."""
+    for crossing in set(first) & set(second):
+        laps = [loop[(k := loop.index(crossing)) : -1] + loop[:k] for loop in (first, second, first)]
+        chained = [*itertools.chain(*laps), crossing]
+        if not _has_sharp_turn(streets, chained):
+            return chained
+    return None
+
+
+def _length(streets: Streets, crossings: list[int]) -> float:
+    return sum(_street(streets, a, b).length_m for a, b in itertools.pairwise(crossings))
 
 
 def _squared_distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:

@@ -54,8 +54,13 @@ class Streets:
         return np.concatenate([*lines, self.crossings[crossings[-1]][None]])
 
 
-def make_streets(rng: np.random.Generator) -> Streets:
-    """A town's streets from its random numbers; the town's middle is the origin."""
+def make_streets(rng: np.random.Generator, identical: bool = False) -> Streets:
+    """A town's streets from its random numbers; the town's middle is the origin.
+
+    identical: a chessboard of straight streets of one length and width instead.
+    """
+    if identical:
+        return _chessboard(rng)
     crossings = _crossings(rng)
     pairs = _pairs(rng)
     main_rows, main_columns = rng.choice(GRID, 2, replace=False), rng.choice(GRID, 2, replace=False)
@@ -67,6 +72,20 @@ def make_streets(rng: np.random.Generator) -> Streets:
         road = (main_road if main else side_road) * rng.uniform(0.92, 1.12)
         line = _curve(crossings[a], crossings[b], rng)
         streets.append(Street((a, b), line, road, rng.uniform(1.8, 3.8), bool(main)))
+    return _joined(crossings, streets)
+
+
+def _chessboard(rng: np.random.Generator) -> Streets:
+    spacing = float(rng.integers(68, 81))  # whole metres, so that every block meets the raster of lots alike
+    road, pavement = rng.uniform(6.0, 8.0), rng.uniform(2.2, 3.0)
+    middle = (GRID - 1) / 2
+    crossings = np.array([(k % GRID - middle, k // GRID - middle) for k in range(GRID**2)]) * spacing
+    t = np.linspace(0, 1, round(spacing) + 1)[:, None]
+    lines = {(a, b): (1 - t) * crossings[a] + t * crossings[b] for a, b in _grid_pairs()}
+    return _joined(crossings, [Street(ends, line, road, pavement, False) for ends, line in lines.items()])
+
+
+def _joined(crossings: np.ndarray, streets: list[Street]) -> Streets:
     neighbours: tuple[dict[int, int], ...] = tuple({} for _ in crossings)
     for index, street in enumerate(streets):
         a, b = street.ends
@@ -86,9 +105,7 @@ def _crossings(rng: np.random.Generator) -> np.ndarray:
 
 def _pairs(rng: np.random.Generator) -> list[tuple[int, int]]:
     """Joined crossings: the grid's edges, a tenth of them closed where both ends keep three, and two diagonals."""
-    pairs = [(i, i + 1) for i in range(GRID**2) if i % GRID < GRID - 1] + [
-        (i, i + GRID) for i in range(GRID * (GRID - 1))
-    ]
+    pairs = _grid_pairs()
     degree = np.bincount(np.array(pairs).ravel())
     for index in rng.permutation(len(pairs))[: len(pairs) // 7].tolist():
         a, b = pairs[index]
@@ -100,6 +117,11 @@ def _pairs(rng: np.random.Generator) -> list[tuple[int, int]]:
         start = int(row * GRID + column)
         pairs.append((start, start + GRID + 1) if rng.random() < 0.5 else (start + 1, start + GRID))
     return sorted({pair for pair in pairs if pair[0] >= 0})
+
+
+def _grid_pairs() -> list[tuple[int, int]]:
+    along = [(i, i + 1) for i in range(GRID**2) if i % GRID < GRID - 1]
+    return along + [(i, i + GRID) for i in range(GRID * (GRID - 1))]
 
 
 def _curve(start: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import numpy as np
 from vpr_ros.errors import ConfigError
 from vpr_ros.simulation import ground
 from vpr_ros.simulation.planting import TownBuilder
-from vpr_ros.simulation.routes import Route, find_loop, make_route, with_detour
+from vpr_ros.simulation.routes import Route, chain_loops, find_loop, make_route, with_detour
 from vpr_ros.simulation.streets import Streets, make_streets
 from vpr_ros.simulation.style import TownStyle, make_style
 from vpr_ros.simulation.textures import TextureSet, make_textures
@@ -37,15 +38,17 @@ class Town:
 
     Equal seeds give equal towns, but for the lettering of signs, which OpenCV versions draw differently. seed; style,
     streets, textures: see their classes. opaque, cutout: what stands, as Cells. lamps: (N, 3) metres. footprints:
-    (4, 2) metres of every building; heights: of their walls.
+    (4, 2) metres of every building; heights: of their walls. identical: all streets are alike, down to the last
+    house, and equally long: the worst a loop closer can meet.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, identical: bool = False) -> None:
+        self.seed, self.identical = seed, identical
         self.style: TownStyle = make_style(np.random.default_rng([seed, 1]))
-        self.streets: Streets = make_streets(np.random.default_rng([seed, 2]))
+        self.streets: Streets = make_streets(np.random.default_rng([seed, 2]), identical)
         self.textures: TextureSet = make_textures(seed)
-        builder = TownBuilder(self.streets, self.style, self.textures, np.random.default_rng([seed, 3]))
+        rng = np.random.default_rng([seed, 3])
+        builder = TownBuilder(self.streets, self.style, self.textures, rng, identical)
         builder.build()
         self.opaque = _cells(builder.mesh.opaque())
         self.cutout = _cells(builder.mesh.cutout())
@@ -61,13 +64,14 @@ class Town:
     @property
     def world(self) -> str:
         """The name of the frame its poses live in."""
-        return f"town {self.seed}"
+        return f"town {self.seed}" + (" of identical streets" if self.identical else "")
 
     @cached_property
     def ground(self) -> np.ndarray:
         """(4096, 4096, 4) uint8, see ground.paint_ground."""
-        rng = np.random.default_rng([self.seed, 4])
-        return ground.paint_ground(self.streets, self._cobbled, self._plazas, self._paths, rng)
+        rng, count = np.random.default_rng([self.seed, 4]), len(self.streets.streets)
+        rngs = [copy.deepcopy(rng) for _ in range(count)] if self.identical else [rng] * count
+        return ground.paint_ground(self.streets, self._cobbled, self._plazas, self._paths, rngs)
 
     @cached_property
     def field(self) -> np.ndarray:
@@ -84,10 +88,11 @@ class Town:
     @property
     def routes(self) -> tuple[str, ...]:
         """Names to ask route() for; "random-<number>" goes on for ever."""
-        return "reference", "detour", "random-0"
+        return "reference", "detour", "loops", "random-0"
 
     def route(self, name: str = "reference", reverse: bool = False) -> Route:
-        """A loop by name: "reference", "detour" (the reference with a part far from it) or "random-<number>".
+        """A closed line by name: "reference", "detour" (the reference with a part far from it), "loops" (three laps
+        that share streets, along and against the first time) or "random-<number>".
 
         reverse: drive it the other way round, in the other lane. Raises ConfigError for another name.
         """
@@ -95,8 +100,10 @@ class Town:
             crossings = self._reference_and_detour[name == "detour"]
         elif name.startswith("random-") and name[7:].isdigit():
             crossings = find_loop(self.streets, np.random.default_rng([self.seed, 6, int(name[7:])]), 900.0, 2400.0)
+        elif name == "loops":
+            crossings = chain_loops(self.streets, np.random.default_rng([self.seed, 7]))
         else:
-            raise ConfigError(f"a town has no route '{name}': use reference, detour or random-<number>")
+            raise ConfigError(f"a town has no route '{name}': use reference, detour, loops or random-<number>")
         if reverse:
             crossings = crossings[::-1]
         return make_route(self.streets, name, crossings, self.style.left_hand_traffic)
