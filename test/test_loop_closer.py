@@ -15,6 +15,7 @@ from vpr_ros.drives.open import open_drive
 from vpr_ros.errors import ImageError, MapError
 from vpr_ros.loop_closer import LoopCloser
 from vpr_ros.records import Frame
+from vpr_ros.retrieval.map_info import map_info
 from vpr_ros.retrieval.place_map import PlaceMap
 
 BAGS = Path(__file__).parents[1] / "demo" / "bags"
@@ -99,7 +100,7 @@ def test_a_session_is_gone_on_with(tmp_path, overcast):
         closer.close()
     assert closures and {closure.match_drive for closure in closures} == {"day-1"}
     with PlaceMap.open(path) as place_map:
-        assert set(place_map.info()["drives"]) == {"day-1", "day-2"}
+        assert set(map_info(place_map)["drives"]) == {"day-1", "day-2"}
 
 
 def test_odometry_that_begins_anew_begins_a_drive(tmp_path, overcast):

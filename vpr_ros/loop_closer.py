@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from vpr_ros.retrieval.local_features import LocalFeatures, open_extractor
 from vpr_ros.retrieval.loop_candidates import Candidate, LoopSearch, closure_of
 from vpr_ros.retrieval.memory import Memory
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +48,19 @@ class LoopCloser:
         describer: Describer,
         config: LoopCloserConfig | None = None,
         earlier: Sequence[Memory] = (),
+        threads: int = 1,
     ) -> None:
-        """Raises ConfigError for local features nobody knows."""
+        """threads: of the CPU, for local features that a network finds, 0 for all.
+
+        Raises ConfigError for local features nobody knows.
+        """
         self.config = config or LoopCloserConfig()
         self.session = session
         self.describer = describer
         self.earlier = list(earlier)
-        self.extractor = open_extractor(self.config.features, self.config.feature_count)
+        self.extractor = open_extractor(self.config.features, self.config.feature_count, threads)
+        for memory in (session, *self.earlier):
+            _check_features(memory.place_map, self.extractor.kind)
         self._searches = [LoopSearch(memory, self.config) for memory in self.earlier]
         self._own = LoopSearch(session, self.config, own=True)
         self._agreement = Agreement(self.config.agreement)
@@ -87,7 +96,7 @@ class LoopCloser:
             manifest = describer.manifest
             map_model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
             opened.append(Memory.grow(session, map_model, f"odometry of {session.stem}", config.index))
-            return cls(opened[-1], describer, config, opened[:-1])
+            return cls(opened[-1], describer, config, opened[:-1], threads)
         except BaseException:
             for memory in opened:
                 memory.close()
@@ -100,7 +109,7 @@ class LoopCloser:
         self._T_odom_last: np.ndarray | None = None
         self._keyframe: tuple[int, np.ndarray] | None = None
         self._recent: deque[_Recent] = deque()
-        self._own.begin(self.drive)
+        self._own.begin()
         self._agreement.reset()
         self.session.admit(len(self.session))
 
@@ -130,6 +139,7 @@ class LoopCloser:
             self.drive, frame.stamp_ns, T_odom_camera, descriptor, features, thumbnail(frame.image_rgb)
         )
         self._keyframe = frame.stamp_ns, T_odom_camera
+        self._own.passed(self._way)
         clock.lap("store")
         self._admit(row, frame.stamp_ns)
         keyframe_id = self.session.place(row).id
@@ -141,7 +151,7 @@ class LoopCloser:
             for search in searches
         ]
         clock.lap("search")
-        closures = self._closures(searches, candidates, features, frame.stamp_ns, keyframe_id)
+        closures = self._closures(searches, candidates, features, T_odom_camera, frame.stamp_ns, keyframe_id)
         believed = self._agreement.judge([c for c in closures if c.verified], T_odom_camera, self._way)
         unverified = [closure for closure in closures if not closure.verified]
         clock.lap("verify")
@@ -189,18 +199,35 @@ class LoopCloser:
         searches: Sequence[LoopSearch],
         candidates: Sequence[Sequence[Candidate]],
         features: LocalFeatures | None,
+        T_odom_camera: np.ndarray,
         stamp_ns: int,
         keyframe_id: int,
     ) -> list[LoopClosure]:
         """At most one of each map: verified, or where asked for the likeliest candidate without geometry."""
         closures: list[LoopClosure] = []
         for search, found in zip(searches, candidates, strict=True):
-            verified = search.verified(found, features)
+            verified = search.verified(found, features, T_odom_camera, self._way)
             if verified is not None:
                 closures.append(closure_of(search, *verified, stamp_ns, keyframe_id))
             elif self.config.unverified and found:
                 closures.append(closure_of(search, found[0], None, stamp_ns, keyframe_id))
         return closures
+
+
+def _check_features(place_map: PlaceMap, kind: str) -> None:
+    """Raises MapError where a map's local features are not of this kind; says so where it has places but none."""
+    theirs = place_map.feature_kind()
+    if theirs not in ("", kind):
+        raise MapError(
+            f"{place_map.path} holds local features of {theirs}, which cannot be matched with those of {kind}: "
+            f"set loops.features to {theirs}"
+        )
+    if not theirs and len(place_map):
+        logger.warning(
+            "%s holds no local features, so loops closed on it stay unverified: build it with --local-features %s",
+            place_map.path,
+            kind,
+        )
 
 
 class _Clock:

@@ -88,7 +88,8 @@ class DriveFrame:
 class Match:
     """One place of the map that looks like the image.
 
-    similarity: cosine of the descriptors, -1 to 1. probability: of the robot being at this place now.
+    similarity: cosine of the descriptors less their means (``retrieval.centring``), -1 to 1. probability: of the robot
+    being at this place now.
     T_map_camera: (4, 4) pose the place was recorded from. covariance: (6, 6) of the robot's pose if it is here,
     order x y z roll pitch yaw about the map's axes, metres and radians.
     """

@@ -13,14 +13,11 @@ import numpy as np
 
 from vpr_ros.camera import Intrinsics
 from vpr_ros.errors import ConfigError, MapError
+from vpr_ros.inference.describer import find_model
 
-_HEADER = struct.Struct("<8sIII?f")  # kind, number, descriptor's length, bytes of one of its numbers, floats?, pixel
+_HEADER = struct.Struct("<8sII3sf")  # kind, number, descriptor's length, dtype of its numbers, pixel
 _LARGEST_PX = 640  # wider images are halved first, and again: finer detail is seldom found again
-_NUMBERS: dict[tuple[int, bool], np.dtype] = {
-    (1, False): np.dtype("u1"),
-    (2, True): np.dtype("<f2"),
-    (4, True): np.dtype("<f4"),
-}
+_NUMBERS = ("|u1", "|i1", "<f2", "<f4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +26,8 @@ class LocalFeatures:
 
     kind: what made them; only equal kinds can be matched. rays: (N, 2) float32, x / z and y / z in the optical frame,
     distortion undone. depths: (N,) float32 metres along the optical axis as hallucinated, 0 where unknown.
-    descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits) or float. pixel: size of a pixel in units of rays, the
-    inverse of the focal length.
+    descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits), int8 or float. pixel: size of a pixel in units of
+    rays, the inverse of the focal length.
     """
 
     kind: str
@@ -44,9 +41,8 @@ class LocalFeatures:
 
     def to_bytes(self) -> bytes:
         """The features as a map stores them; depths with three digits."""
-        count, length = self.descriptors.shape
-        kind = self.descriptors.dtype
-        header = _HEADER.pack(self.kind.encode()[:8], count, length, kind.itemsize, kind.kind == "f", self.pixel)
+        numbers = self.descriptors.dtype.str.encode()
+        header = _HEADER.pack(self.kind.encode()[:8], *self.descriptors.shape, numbers, self.pixel)
         arrays = self.rays.astype("<f4"), self.depths.astype("<f2"), self.descriptors
         return header + b"".join(array.tobytes() for array in arrays)
 
@@ -54,13 +50,15 @@ class LocalFeatures:
     def from_bytes(cls, data: bytes) -> LocalFeatures:
         """What ``to_bytes`` made. Raises MapError for anything else."""
         try:
-            kind, count, length, size, floats, pixel = _HEADER.unpack_from(data)
+            kind, count, length, numbers, pixel = _HEADER.unpack_from(data)
+            if numbers.decode() not in _NUMBERS:
+                raise ValueError(f"numbers of an unknown kind {numbers!r}")
             rays, at = _array(data, _HEADER.size, np.dtype("<f4"), (count, 2))
             depths, at = _array(data, at, np.dtype("<f2"), (count,))
-            descriptors, at = _array(data, at, _NUMBERS[size, floats], (count, length))
+            descriptors, at = _array(data, at, np.dtype(numbers.decode()), (count, length))
             if at != len(data) or not np.isfinite(rays).all():
                 raise ValueError("its size is wrong, or a ray is not finite")
-        except (struct.error, ValueError, KeyError) as error:
+        except (struct.error, ValueError) as error:
             raise MapError(f"the local features of a place cannot be read ({error})") from error
         name = kind.rstrip(b"\0").decode(errors="replace")
         return cls(name, rays, depths.astype(np.float32), descriptors, float(pixel))
@@ -134,16 +132,17 @@ def features_at(
     return LocalFeatures(kind, camera.rays(pixels).astype(np.float32), depths.astype(np.float32), descriptors, pixel)
 
 
-def open_extractor(name: str, count: int) -> Extractor:
-    """An extractor by name ("sift", "orb") or an .onnx file's path.
+def open_extractor(name: str, count: int, threads: int = 1) -> Extractor:
+    """An extractor by name: "xfeat", "sift", "orb", or an .onnx file's path.
 
-    count: features kept of each image. Raises ConfigError for another name, ModelError for a file that is no network
-    of the kind.
+    count: features kept of each image. threads: of the CPU, for a network. Raises ConfigError for another name,
+    ModelError for a file that is no network of the kind.
     """
     if name in ("sift", "orb"):
         return ClassicalExtractor(name, count)
-    if name.endswith(".onnx"):
+    if name == "xfeat" or name.endswith(".onnx"):
         from vpr_ros.retrieval.xfeat import XFeatExtractor
 
-        return XFeatExtractor(Path(name), count)
-    raise ConfigError(f"unknown local features '{name}': choose sift, orb or the path of an .onnx file of XFeat")
+        path = Path(name) if name.endswith(".onnx") else find_model("local_features/xfeat")
+        return XFeatExtractor(path, count, threads)
+    raise ConfigError(f"unknown local features '{name}': choose xfeat, sift, orb or the path of an .onnx file of XFeat")

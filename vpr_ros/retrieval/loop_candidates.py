@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpr_ros import geometry
 from vpr_ros.config import LoopCloserConfig
 from vpr_ros.records import LoopClosure
 from vpr_ros.retrieval.local_features import LocalFeatures
@@ -17,6 +18,7 @@ _FETCHED = 30  # keyframes looked up; most are neighbours of each other
 _ONE_PLACE_M = 10.0  # keyframes nearer than this to each other are one place
 _RIVAL = 0.7  # a second place with more than this share of the best one's inliers makes both doubtful
 _ODOMETRY_SLACK_M = 5.0  # beside the drift
+_ODOMETRY_TURN = np.radians(45.0)  # most it may be turned wrong
 _AHEAD = 30  # keyframes on either side of the last one met among which the next is expected
 _EXPECTED_INLIERS = 8  # are enough there, since the pose has to be the expected one as well
 _EXPECTED_M = 4.0  # a keyframe further than this from where the robot should be is not expected
@@ -45,11 +47,17 @@ class LoopSearch:
         self.memory = memory
         self.own = own
         self._config = config
-        self._drive = ""
+        self._first_row = 0
+        self._ways: list[float] = []
 
-    def begin(self, drive: str) -> None:
-        """The own map's drive whose poses share odometry's origin with those to come."""
-        self._drive = drive
+    def begin(self) -> None:
+        """A drive begins: only the keyframes to come share odometry's origin with the robot."""
+        self._first_row = len(self.memory)
+        self._ways = []
+
+    def passed(self, way: float) -> None:
+        """An own keyframe was stored after so many metres of this drive."""
+        self._ways.append(way)
 
     @property
     def map_name(self) -> str:
@@ -78,7 +86,7 @@ class LoopSearch:
         for row, similarity, score, position in zip(rows, similarities, scores, positions, strict=True):
             if any(np.linalg.norm(position - other.position) < _ONE_PLACE_M for other in places):
                 continue
-            if self.own and not self._reachable(int(row), position, T_odom_camera, way):
+            if not self._allowed(int(row), position, T_odom_camera[:3, 3], way):
                 continue
             places.append(Candidate(int(row), float(similarity), float(score), position))
             if len(places) == self._config.candidates:
@@ -98,15 +106,26 @@ class LoopSearch:
         score = float(self.memory.scores(descriptor, np.array([similarity]))[0])
         return [Candidate(int(rows[nearest]), similarity, score, positions[nearest], expected=True)]
 
-    def _reachable(self, row: int, position: np.ndarray, T_odom_camera: np.ndarray, way: float) -> bool:
-        """Whether odometry may have drifted as far as it would have if this were the same place."""
-        if self.memory.place(row).drive != self._drive:
+    def _allowed(self, row: int, position: np.ndarray, position_now: np.ndarray, way: float) -> bool:
+        """Whether odometry may have drifted as far as it would have if the robot had been at a position of this map
+        when it was at this one. It says nothing of other drives.
+        """
+        if not self.own or row < self._first_row:
             return True
-        apart = float(np.linalg.norm(position - T_odom_camera[:3, 3]))
-        return apart <= _ODOMETRY_SLACK_M + self._config.drift * way
+        since = way - self._ways[row - self._first_row]
+        return bool(np.linalg.norm(position - position_now) <= _ODOMETRY_SLACK_M + self._config.drift * since)
+
+    def _fits_odometry(self, row: int, T_match_query: np.ndarray, T_odom_camera: np.ndarray, way: float) -> bool:
+        """Whether odometry allows the pose that was measured: streets that are alike are driven the other way too."""
+        if not self.own or row < self._first_row:
+            return True
+        T_measured = self.memory.place(row).T_map_camera @ T_match_query
+        turned = geometry.vector_from_rotation(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
+        near = self._allowed(row, T_measured[:3, 3], T_odom_camera[:3, 3], way)
+        return near and float(np.linalg.norm(turned)) < _ODOMETRY_TURN
 
     def verified(
-        self, candidates: Sequence[Candidate], features: LocalFeatures | None
+        self, candidates: Sequence[Candidate], features: LocalFeatures | None, T_odom_camera: np.ndarray, way: float
     ) -> tuple[Candidate, Verification] | None:
         """The candidate that geometry confirms; None where there is none, or where two places are as good.
 
@@ -122,6 +141,8 @@ class LoopSearch:
             least = self._config.inliers
             verification = verify(there, features, min(least, _EXPECTED_INLIERS) if candidate.expected else least)
             if verification is None:
+                continue
+            if not self._fits_odometry(candidate.row, verification.T_place_query, T_odom_camera, way):
                 continue
             if candidate.expected and verification.inliers >= least:
                 return candidate, verification

@@ -21,10 +21,9 @@ SIGMA_LOG_SCALE = 0.25  # of the scale that all hallucinated depths of a pair sh
 _FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
 _HUBER = 2.0  # standard deviations beyond which a depth counts less
 _WRONG = 2.0  # standard deviations at which a correspondence is as likely wrong as right
-_FIRST_ITERATIONS = 3  # after which only the best starts go on
-_FINALISTS = 4
-_HOPELESS = 1.3  # times the best one's cost
-_ITERATIONS = 15
+_HEATS = ((1, 6), (3, 4), (15, 4))  # iterations, and how many of the best go on after them
+_SAME_END = np.array([0.03] * 3 + [np.radians(0.3)] * 3)  # states nearer than this will end as one
+_HOPELESS = 1.5  # times the best one's cost
 _DOUBT = 10.0  # more cost that makes another end e times less likely; residuals are not independent
 _FARTHEST_LOG = np.log(500.0)
 _NEAREST_LOG = np.log(0.3)
@@ -60,9 +59,9 @@ def relative_pose(
     problem = _Problem(rays_place, rays_query, depths_place, depths_query, pixel)
     begun = [problem.begin(R) for R in distinct_turns(starts)]
     begun += [problem.begin_along(start.R_query_place, start.way) for start in starts if start.way is not None]
-    tried = sorted((problem.adjusted(state, _FIRST_ITERATIONS) for state in begun), key=problem.cost)
-    hopeful = [state for state in tried[:_FINALISTS] if problem.cost(state) < _HOPELESS * problem.cost(tried[0])]
-    return problem.result([problem.adjusted(state) for state in hopeful])
+    for iterations, count in _HEATS:
+        begun = problem.best([problem.adjusted(state, iterations) for state in begun], count)
+    return problem.result(begun)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +94,16 @@ class _Problem:
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
 
+    def best(self, states: list[_State], count: int) -> list[_State]:
+        """Those that cost least, best first, of nearly equal ones one, and none that costs far more than the best."""
+        kept: list[_State] = []
+        costs = {id(state): self.cost(state) for state in states}
+        for state in sorted(states, key=lambda state: costs[id(state)]):
+            new = all(np.any(np.abs(_difference(state, other)) > _SAME_END) for other in kept)
+            if new and len(kept) < count and costs[id(state)] <= _HOPELESS * costs[id(kept[0] if kept else state)]:
+                kept.append(state)
+        return kept
+
     def begin_along(self, R_query_place: np.ndarray, way: np.ndarray) -> _State:
         """A translation in this direction (3,), as long as makes triangulated depths those guessed."""
         turned, seen = self.directions @ R_query_place.T, np.column_stack([self.rays, np.ones(len(self.rays))])
@@ -126,8 +135,8 @@ class _Problem:
         logs = np.where(known, self.guesses[0], np.median(self.guesses[0][known]))
         return _State(R_place_query, -R_place_query @ t, logs, 0.0)
 
-    def adjusted(self, state: _State, iterations: int = _ITERATIONS) -> _State:
-        """Levenberg-Marquardt until nothing is gained, or for some iterations."""
+    def adjusted(self, state: _State, iterations: int) -> _State:
+        """Levenberg-Marquardt until nothing is gained, for some iterations at most."""
         cost, damping = self.cost(state), 1e-3
         for _ in range(iterations):
             trial = self.stepped(state, damping)

@@ -10,8 +10,9 @@ from vpr_ros.retrieval.local_features import LocalFeatures
 from vpr_ros.retrieval.relative_pose import relative_pose
 from vpr_ros.retrieval.two_view import starts
 
-_RATIO = 0.9  # the best match has to be this much nearer than the next best (Lowe 2004)
+_RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
 _LARGEST_ERROR_PX = 3.0  # of an inlier
+_LARGEST_SIGMA_M = 2.0  # a pose that is known worse than this along some direction measures nothing
 _DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
 
 
@@ -49,7 +50,7 @@ def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.nd
     to_place = distance.argmin(0)
     two = np.partition(distance, 1, axis=0)[:2]
     mutual = distance.argmin(1)[to_place] == np.arange(len(query))
-    rows = np.flatnonzero(mutual & (two[0] < _RATIO**2 * two[1]))
+    rows = np.flatnonzero(mutual & (two[0] < _RATIO[place.kind] ** 2 * two[1]))
     return to_place[rows], rows
 
 
@@ -84,6 +85,8 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     if pose is None:
         return None
     ratio = np.where(depths[0] > 0, pose.depths / np.maximum(depths[0], 1e-6), 1.0)
+    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > _LARGEST_SIGMA_M**2:
+        return None
     agree = (pose.errors_px < _LARGEST_ERROR_PX) & (ratio < _DEPTH_RATIO) & (ratio > 1 / _DEPTH_RATIO)
     if agree.sum() < least:
         return None

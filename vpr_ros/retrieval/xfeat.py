@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -44,12 +45,17 @@ class XFeatExtractor:
         padded = np.zeros((self._height, self._width, 3), np.float32)
         padded[:height, :width] = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         names = [self._outputs[channels] for channels in (64, 65, 1)]
-        images = np.ascontiguousarray(padded.transpose(2, 0, 1)[None] / 255.0)
+        bright = np.sqrt(padded / 255.0)  # at night all there is lies in the dark half
+        images = np.ascontiguousarray(bright.transpose(2, 0, 1)[None])
         dense, logits, reliability = self._session.run(names, {self._input.name: images})
         pixels = self._keypoints(logits[0], reliability[0, 0])
         pixels = pixels[(pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)][: self._count]
-        descriptors = _sampled(dense[0], (pixels + 0.5) / _CELL - 0.5).astype(np.float16)
-        return features_at(self.kind, pixels, descriptors, (height, width), depth, intrinsics)
+        descriptors = _sampled(dense[0], (pixels + 0.5) / _CELL - 0.5)
+        descriptors /= np.maximum(np.abs(descriptors).max(axis=1, keepdims=True, initial=0.0), 1e-9)
+        descriptors = np.round(127 * descriptors).astype(np.int8)
+        features = features_at(self.kind, pixels, descriptors, (height, width), depth, intrinsics)
+        # They lie on whole pixels, and an image made larger does not say more exactly where.
+        return replace(features, pixel=1.2 * features.pixel * max(1.0, scale))
 
     def _keypoints(self, logits: np.ndarray, reliability: np.ndarray) -> np.ndarray:
         """(65, h, w), (h, w) -> (N, 2) float64 pixels, the best first; each the best within two pixels."""
