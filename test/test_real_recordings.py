@@ -24,8 +24,8 @@ DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared"
 @pytest.mark.parametrize(
     ("database", "query", "tolerance", "least"),
     [
-        ("gardens_point/day_right", "gardens_point/day_left", 3, 0.94),
-        ("stromovka/season_00", "stromovka/season_01", 1, 0.55),
+        ("gardens_point/day_right", "gardens_point/day_left", 3, 0.95),
+        ("stromovka/season_00", "stromovka/season_01", 1, 0.65),
     ],
     ids=["gardens point, other side of the path", "stromovka, snow on autumn"],
 )

@@ -23,6 +23,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.localizer import Localizer
 from vpr_ros.records import Estimate, Hypothesis
 from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.centring import SessionMean, centred, map_mean
 from vpr_ros.retrieval.observation import ObservationModel
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places
@@ -95,7 +96,7 @@ def fit(
             "calibrate with a drive on it"
         )
     source = ", ".join(drive.name for drive in drives)
-    calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), radius)
+    calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), config)
     worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
 
     def answers(candidate: Calibration) -> list[_Outcome]:
@@ -140,16 +141,22 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
 
 
 def _fit_observation(
-    places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, radius: float
+    places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
 ) -> Calibration:
     """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its
     own surroundings.
     """
-    observation = ObservationModel(places, calibration)
+    mean, radius = map_mean(places, config), config.cluster_radius
+    observation, session_mean = ObservationModel(places, calibration, mean), SessionMean(mean)
+    of_places = centred(places.descriptors, mean)
     right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
     for drive in drives:
+        session_mean.reset()
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
-            scores = observation.scores(descriptor, (places.descriptors @ descriptor).max(1))
+            if not config.filter:
+                session_mean.reset()
+            seen = session_mean.centred(descriptor)
+            scores = observation.scores(seen, (of_places @ seen).max(1))
             distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
             away = distance > 2 * radius
             if away.any():

@@ -13,6 +13,7 @@ from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import Describer, open_describer
 from vpr_ros.records import Estimate, Frame
 from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.centring import SessionMean, centred, map_mean
 from vpr_ros.retrieval.hypotheses import cluster
 from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.observation import ObservationModel
@@ -33,15 +34,17 @@ class Localizer:
         calibration: Calibration | None = None,
         index: Index | None = None,
     ) -> None:
-        """Raises MapError for a map without places."""
+        """index: with ``map_mean`` taken from it, as ``open`` makes it. Raises MapError for a map without places."""
         if len(places) == 0:
             raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
         self.config = config or LocalizerConfig()
         self.calibration = calibration or Calibration()
         self.places = places
         self.describer = describer
-        self.index = index or Index.build(places.descriptors, self.config.index)
-        self.observation = ObservationModel(places, self.calibration)
+        mean = map_mean(places, self.config)
+        self.index = index or Index.build(centred(places.descriptors, mean), self.config.index)
+        self.session_mean = SessionMean(mean)
+        self.observation = ObservationModel(places, self.calibration, mean)
         self.filter = BayesFilter(places, self.config, self.calibration)
         self.place_map: PlaceMap | None = None
 
@@ -64,7 +67,7 @@ class Localizer:
             describer = open_describer(model or place_map.model.name, backend, threads)
             place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
             config = config or LocalizerConfig()
-            index = Index.of_map(place_map, config.index)
+            index = Index.of_map(place_map, config.index, map_mean(place_map.places, config))
             localizer = cls(place_map.places, describer, config, place_map.calibration, index)
         except BaseException:
             place_map.close()
@@ -91,13 +94,17 @@ class Localizer:
         depth: np.ndarray | None = None,
         timings_ms: dict[str, float] | None = None,
     ) -> Estimate:
-        """The half after the network: descriptor (D,) float32 -> search, filter over time, hypotheses."""
+        """The half after the network: descriptor (D,) float32 -> search, filter over time, hypotheses.
+
+        A stamp before the last one (a looped bag) resets first.
+        """
         start = perf_counter()
+        if not self.config.filter or self.filter.is_past(stamp_ns):
+            self.reset()
+        descriptor = self.session_mean.centred(descriptor)
         similarities, rows = self.index.search(descriptor, self.config.matches)
         searched = perf_counter()
         log_ratios = self.observation.log_ratios(descriptor, similarities, rows)
-        if not self.config.filter:
-            self.filter.reset()
         belief = self.filter.update(log_ratios, stamp_ns, T_odom_camera)
         hypotheses, off_map = cluster(
             belief, self.places, self.calibration, self.config.cluster_radius, self.config.hypotheses
@@ -110,4 +117,5 @@ class Localizer:
 
     def reset(self) -> None:
         """Forget the past: the next answer comes from its image alone."""
+        self.session_mean.reset()
         self.filter.reset()

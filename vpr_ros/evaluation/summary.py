@@ -31,10 +31,10 @@ class Summary:
     """One run, or all of them together (condition "all").
 
     frames = answered + dropped; of the answered, on_map and off_map count those whose truth is known. single: each
-    frame's places alone; filtered: the answers over time, where a wrong "not on this map" is a miss. Shares lie in
-    0..1, NaN where there is nothing to count. ece, ece_adaptive, brier: of the final answers. position_error_m,
-    heading_error_deg: p50 p90 p95 of the poses given. nees_mean (3 when the covariance tells the truth) and
-    nees_within_95: of the right poses. latency_ms: p50 p95 p99; network_ms, search_ms: medians.
+    frame's places without the filter over time; filtered: the answers over time, where a wrong "not on this map" is a
+    miss. Shares lie in 0..1, NaN where there is nothing to count. ece, ece_adaptive, brier: of the final answers.
+    position_error_m, heading_error_deg: p50 p90 p95 of the poses given. nees_mean (3 when the covariance tells the
+    truth) and nees_within_95: of the right poses. latency_ms: p50 p95 p99; network_ms, search_ms: medians.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
+from vpr_ros.retrieval.centring import SHARE, centred
 from vpr_ros.retrieval.place_map import PlaceMap
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
@@ -56,10 +58,10 @@ class Index:
         return cls(_Blocks(index._index), views)
 
     @classmethod
-    def of_map(cls, place_map: PlaceMap, factory: str = "Flat") -> Index:
+    def of_map(cls, place_map: PlaceMap, factory: str = "Flat", mean: np.ndarray | None = None) -> Index:
         """The map's index from the cache beside it, or built and cached.
 
-        A cache that cannot be written is done without.
+        mean: (D,) to take from every descriptor, or None. A cache that cannot be written is done without.
         """
         path = cache_path(place_map.path)
         key = {
@@ -68,6 +70,7 @@ class Index:
             "factory": factory,
             "model": place_map.model.fingerprint,
             "views": place_map.model.views,
+            "mean": None if mean is None else [SHARE, zlib.crc32(mean.tobytes())],
         }
         cached = _read(path, key)
         if cached is not None:
@@ -75,9 +78,9 @@ class Index:
         index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
         if index._index.is_trained:  # one descriptor after the other will do
             for piece in place_map.pieces():
-                index.add(piece.descriptors)
+                index.add(centred(piece.descriptors, mean))
         else:
-            index = cls.build(place_map.places.descriptors, factory)
+            index = cls.build(centred(place_map.places.descriptors, mean), factory)
         _write(path, key, index._index)
         return index
 

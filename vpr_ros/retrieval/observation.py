@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.centring import centred
 from vpr_ros.retrieval.places import Places
 
 BACKGROUND = 512  # places that stand for the whole map when an image's similarities are standardised
@@ -25,10 +26,11 @@ class ObservationModel:
     that the true places, which lie above, do not count): night lowers all of them and changes nothing.
     """
 
-    def __init__(self, places: Places, calibration: Calibration) -> None:
+    def __init__(self, places: Places, calibration: Calibration, mean: np.ndarray | None = None) -> None:
+        """mean: (D,) to take from the places' descriptors, as from those of the images to come."""
         self._calibration = calibration
         rows = np.unique(np.linspace(0, len(places) - 1, min(BACKGROUND, len(places))).astype(int))
-        self._background = places.descriptors[rows, 0]
+        self._background = centred(places.descriptors[rows, 0], mean)
         self._count = len(places)
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ import numpy as np
 
 from vpr_ros import geometry
 
+_LARGEST_COORDINATE = 1e5  # metres; beyond it the map gets an origin of its own
+
 
 @dataclass(frozen=True, eq=False)
 class Places:
@@ -43,11 +45,25 @@ class Places:
         return geometry.heading(self.T_map_camera)
 
     @cached_property
+    def mean_descriptor(self) -> np.ndarray:
+        """(D,) float32 over all places and views, zero where there are none."""
+        count = self.descriptors.shape[0] * self.descriptors.shape[1]
+        total = self.descriptors.sum(axis=(0, 1), dtype=np.float64)
+        return (total / max(count, 1)).astype(np.float32)
+
+    @cached_property
     def spacing(self) -> float:
         """Typical distance between one place and the next of its drive, metres; 1 for a map of one place."""
         follows = self.drives[1:] == self.drives[:-1]
         steps = np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1)[follows]
         return max(float(np.median(steps)), 0.1) if len(steps) else 1.0
+
+
+def origin_near(position: np.ndarray) -> np.ndarray:
+    """(3,) metres, in hundreds, that a map round a position (3,) counts from; zero where coordinates are small."""
+    if np.abs(position).max() <= _LARGEST_COORDINATE:
+        return np.zeros(3)
+    return np.asarray(np.round(position * [1, 1, 0], -2))
 
 
 class Neighbours:

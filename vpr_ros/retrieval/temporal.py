@@ -50,7 +50,7 @@ class _Left:
 
 
 class BayesFilter:
-    """The belief, image after image. One of the two rooms that keep state."""
+    """The belief, image after image. One of the three rooms that keep state."""
 
     def __init__(self, places: Places, config: LocalizerConfig, calibration: Calibration) -> None:
         self._places = places
@@ -69,14 +69,16 @@ class BayesFilter:
         self._reach_pending = 0.0
         self._left: _Left | None = None
 
+    def is_past(self, stamp_ns: int) -> bool:
+        """Whether that was before the last image."""
+        return self._last is not None and stamp_ns < self._last[0]
+
     def update(self, log_ratios: np.ndarray, stamp_ns: int, T_odom_camera: np.ndarray | None) -> Belief:
         """One image: move the belief, then weigh it.
 
-        log_ratios: (N,) evidence for each place against "not on this map". T_odom_camera: (4, 4) or None. A stamp
-        before the last one (a looped bag) resets first.
+        log_ratios: (N,) evidence for each place against "not on this map". stamp_ns: not ``is_past``.
+        T_odom_camera: (4, 4) or None.
         """
-        if self._last is not None and stamp_ns < self._last[0]:
-            self.reset()
         weight = 1.0
         if self._last is not None:
             motion = self._motion(*self._last, stamp_ns, T_odom_camera)
