@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"records", "errors", "config", "files", "geometry", "camera", "image", "image_messages"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
-    {"localizer", "loop_closer", "map_builder", "calibrator", "quantise"},
+    {"localizer", "loop_closer", "map_builder", "map_editor", "map_features", "calibrator", "quantise"},
     {"evaluation"},
     {"cli", "ros", "demo"},
 ]

@@ -16,7 +16,8 @@ import pytest
 from vpr_ros.calibrator import describe_drive, fit
 from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.localizer import Localizer
-from vpr_ros.map_builder import add_drive, build_map, merge_maps
+from vpr_ros.map_builder import add_drive, build_map
+from vpr_ros.retrieval.map_info import map_info
 from vpr_ros.retrieval.place_map import PlaceMap
 
 
@@ -41,7 +42,7 @@ def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painte
     assert add_drive(street, painted_drive(), describer) == 0
     assert add_drive(street, painted_drive(length=150.0), describer) == 6
     assert add_drive(street, painted_drive(name="again", start=2.0), describer) == 24
-    assert street.info()["drives"] == {"again": 24, "painted": 30}
+    assert map_info(street)["drives"] == {"again": 24, "painted": 30}
 
 
 def test_sampling_by_distance(tmp_path, describer, painted_drive):
@@ -53,17 +54,6 @@ def test_progress_reaches_the_total(tmp_path, describer, painted_drive):
     seen: list[tuple[int, int]] = []
     build_map(tmp_path / "a.vprmap", [painted_drive()], describer, on_progress=lambda *p: seen.append(p)).close()
     assert seen[-1] == (24, 24)
-
-
-def test_merging(tmp_path, street, describer, painted_drive):
-    """Places of both, each once; another world is refused."""
-    other = build_map(tmp_path / "b.vprmap", [painted_drive(name="b", start=200.0)], describer)
-    merged = merge_maps(tmp_path / "both.vprmap", [street.path, other.path, street.path])
-    assert len(merged) == 48
-    assert merged.thumbnail(48) is not None
-    elsewhere = build_map(tmp_path / "c.vprmap", [painted_drive(world="elsewhere")], describer)
-    with pytest.raises(MapError, match="cannot be merged"):
-        merge_maps(tmp_path / "d.vprmap", [street.path, elsewhere.path])
 
 
 def test_utm_coordinates_are_made_small(tmp_path, describer, painted_drive):

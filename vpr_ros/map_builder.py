@@ -1,4 +1,4 @@
-"""Drives -> a map: build, add to, merge. Every place is stored whole the moment it is described."""
+"""Drives -> a map: build, add to. Every place is stored whole the moment it is described."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.image import VIEWS, preprocess, thumbnail, views
 from vpr_ros.inference.describer import Describer
+from vpr_ros.map_features import check_camera, check_kind, features_of
 from vpr_ros.records import DriveFrame
 from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.local_features import Extractor
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
+from vpr_ros.retrieval.places import origin_near
 
 T = TypeVar("T")
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
 _THUMBNAIL_PX = 160
 _GROUPS_AHEAD = 3  # read before the oldest is written: together with that one what a kill may lose
-_LARGEST_COORDINATE = 1e5  # metres; beyond it the map gets an origin of its own
 
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
 
@@ -41,12 +43,14 @@ def build_map(
     on_progress: Progress | None = None,
     on_bad: Callable[[str], None] | None = None,
     views_each: int = 3,
+    extractor: Extractor | None = None,
 ) -> PlaceMap:
     """A new map of these drives; the first one's world becomes the map's.
 
     every_m, every_s: least distance and time between places. views_each: how many views of an image a
-    place keeps (``image.views``). Raises MapError where the file exists, DriveError where
-    a drive has no pose or lies in another world.
+    place keeps (``image.views``). extractor: of the local features that a place keeps too, or None. Raises MapError
+    where the file exists, DriveError where a drive has no pose or lies in another world, and where it does not know its
+    camera, which local features need; ModelError where they need depth and the model sees none.
     """
     if views_each not in VIEWS:
         raise MapError(f"a map holds {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
@@ -57,12 +61,14 @@ def build_map(
                 f"drive {drive.name} lies in world '{drive.world}', {drives[0].name} in '{drives[0].world}': "
                 "only drives of one world can share a map"
             )
+    if extractor is not None:
+        check_camera(drives, describer)
     place_map: PlaceMap | None = None
     try:
         for drive in drives:
             if place_map is None:
                 place_map = _create(Path(path), drive, describer, views_each)
-            add_drive(place_map, drive, describer, every_m, every_s, on_progress, on_bad)
+            add_drive(place_map, drive, describer, every_m, every_s, on_progress, on_bad, extractor)
         if place_map is None:
             raise DriveError("no drive given: name at least one to build a map from")
     except BaseException:
@@ -84,10 +90,8 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> 
         )
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
-    large = np.abs(first[:3, 3]).max() > _LARGEST_COORDINATE
-    origin = np.round(first[:3, 3] * [1, 1, 0], -2) if large else np.zeros(3)
     calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else Calibration()
-    return PlaceMap.create(path, model, drive.world, origin, calibration)
+    return PlaceMap.create(path, model, drive.world, origin_near(first[:3, 3]), calibration)
 
 
 def add_drive(
@@ -98,16 +102,20 @@ def add_drive(
     every_s: float = 0.0,
     on_progress: Progress | None = None,
     on_bad: Callable[[str], None] | None = None,
+    extractor: Extractor | None = None,
 ) -> int:
     """Add a drive's places to a map and return how many were new; those that are there already are left alone.
 
-    An image that cannot be read is left out and told to on_bad. Raises MapError where the map is another model's or
-    damaged, DriveError where the drive lies in another world or none of its
-    images has a pose.
+    An image that cannot be read is left out and told to on_bad. extractor: of the local features the new places get,
+    or None. Raises MapError where the map is another model's, damaged, or holds local features of another kind,
+    DriveError where the drive lies in another world or none of its images has a pose; see ``check_camera``.
     """
     place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
     place_map.check_world(drive.name, drive.world)
     place_map.check_intact()
+    if extractor is not None:
+        check_camera([drive], describer)
+        check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
     there = place_map.stamps_of(drive.name)
     total, seen = len(drive), 0
     taken = _counted(drive, lambda count: on_progress(count, total) if on_progress else None)
@@ -119,7 +127,8 @@ def add_drive(
             if frame.stamp_ns not in there:
                 yield frame
 
-    added = _describe_and_store(frames(), place_map, drive.name, describer, on_bad or (lambda problem: None))
+    tell = on_bad or (lambda problem: None)
+    added = _describe_and_store(frames(), place_map, drive.name, describer, tell, extractor)
     if not seen:
         raise DriveError(f"drive {drive.name} has no image with a pose: check its pose topic or file")
     return added
@@ -127,32 +136,44 @@ def add_drive(
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A frame, the network's inputs made of its views, (V, height, width, 3) uint8, and its thumbnail."""
+    """A frame, the network's inputs made of its views, (V, height, width, 3) uint8, and its thumbnail.
+
+    image_rgb: the image itself, only where local features are wanted.
+    """
 
     frame: DriveFrame
     inputs: np.ndarray
     jpeg: bytes
+    image_rgb: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """A group of frames with descriptors, (V, D) float32 each, and what was wrong with those left out."""
+    """A group of frames with descriptors, (V, D) float32 each, and what was wrong with those left out.
+
+    depths: (h, w) float32 metres of each whole image, or None.
+    """
 
     ready: list[_Prepared]
     descriptors: list[np.ndarray]
+    depths: list[np.ndarray | None]
     problems: list[str]
 
 
 def _describe_and_store(
-    frames: Iterable[DriveFrame], place_map: PlaceMap, drive: str, describer: Describer, on_bad: Callable[[str], None]
+    frames: Iterable[DriveFrame],
+    place_map: PlaceMap,
+    drive: str,
+    describer: Describer,
+    on_bad: Callable[[str], None],
+    extractor: Extractor | None,
 ) -> int:
     """Keep the network busy and return how many places it gave the map.
 
     Four stations work at once, a group of images at each: the caller's thread reads, workers decode and resize, one
-    thread describes, one writes. A kill loses what stands between the first and the last.
+    thread describes, one finds local features and writes. A kill loses what stands between the first and the last.
     """
-    preprocessing, batch = describer.manifest.preprocessing, describer.preferred_batch
-    count = place_map.model.views
+    preprocessing, count = describer.manifest.preprocessing, place_map.model.views
 
     def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | ImageError:
         try:
@@ -160,24 +181,19 @@ def _describe_and_store(
         except ImageError as error:
             return error
         inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, count)])
-        return _Prepared(frame, inputs, _thumbnail(inputs[0], image_rgb))
-
-    def describe(group: list[Future[_Prepared | ImageError]]) -> _Described:
-        results = [prepared.result() for prepared in group]
-        ready = [result for result in results if isinstance(result, _Prepared)]
-        problems = [str(result) for result in results if isinstance(result, ImageError)]
-        inputs = [view for item in ready for view in item.inputs]
-        batches = [np.stack(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
-        rows = [row for images in batches for row in describer.describe(images).descriptors]
-        return _Described(ready, [np.stack(rows[i : i + count]) for i in range(0, len(rows), count)], problems)
+        return _Prepared(frame, inputs, _thumbnail(inputs[0], image_rgb), image_rgb if extractor else None)
 
     def store(describing: Future[_Described]) -> _Described:
         described = describing.result()
+        found = [
+            features_of(drive, item.frame, item.image_rgb, depth, extractor)
+            for item, depth in zip(described.ready, described.depths, strict=True)
+        ]
         with place_map.together():
-            for item, descriptor in zip(described.ready, described.descriptors, strict=True):
+            for item, descriptor, features in zip(described.ready, described.descriptors, found, strict=True):
                 assert item.frame.T_map_camera is not None  # sample() left the others out
                 T_map_camera = place_map.map_pose(item.frame.T_map_camera)
-                place_map.add(drive, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg)
+                place_map.add(drive, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg, features)
         return described
 
     def finish(storing: Future[_Described]) -> int:
@@ -190,11 +206,29 @@ def _describe_and_store(
     pools = ThreadPoolExecutor(_CORES), ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     with pools[0] as workers, pools[1] as network, pools[2] as writer:
         reading = (workers.submit(prepare, frame, _reader(frame)) for frame in frames)
-        for group in _groups(reading, max(batch, _LEAST_GROUP)):
-            storing.append(writer.submit(store, network.submit(describe, group)))
+        for group in _groups(reading, max(describer.preferred_batch, _LEAST_GROUP)):
+            storing.append(writer.submit(store, network.submit(_describe, group, describer, count)))
             if len(storing) > _GROUPS_AHEAD:
                 added += finish(storing.popleft())
         return added + sum(map(finish, storing))
+
+
+def _describe(group: list[Future[_Prepared | ImageError]], describer: Describer, count: int) -> _Described:
+    """A group through the network, count views of each image, as many at once as it likes best."""
+    batch = describer.preferred_batch
+    results = [prepared.result() for prepared in group]
+    ready = [result for result in results if isinstance(result, _Prepared)]
+    problems = [str(result) for result in results if isinstance(result, ImageError)]
+    inputs = [view for item in ready for view in item.inputs]
+    batches = [np.stack(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
+    rows: list[np.ndarray] = []
+    depths: list[np.ndarray | None] = []
+    for images in batches:
+        description = describer.describe(images)
+        rows.extend(description.descriptors)
+        depths.extend(len(images) * [None] if description.depth is None else description.depth)
+    descriptors = [np.stack(rows[i : i + count]) for i in range(0, len(rows), count)]
+    return _Described(ready, descriptors, depths[::count], problems)
 
 
 def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
@@ -243,50 +277,3 @@ def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group
-
-
-def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
-    """A new map with the places of all sources, which must share model and world.
-
-    Places of one drive and stamp are kept once. The first map's origin and calibration are kept.
-    """
-    opened = [PlaceMap.open(source) for source in sources]
-    try:
-        first = opened[0]
-        for other in opened[1:]:
-            other.check_model(first.model.name, first.model.fingerprint)
-            if other.model.views != first.model.views:
-                raise MapError(
-                    f"{other.path} holds {other.model.views} view(s) of each image, {first.path} holds "
-                    f"{first.model.views}: build one of them again with the other's --views"
-                )
-            if other.world != first.world:
-                raise MapError(
-                    f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
-                    "they cannot be merged"
-                )
-        merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
-        for source in opened:
-            _copy(source, merged)
-        return merged
-    finally:
-        for place_map in opened:
-            place_map.close()
-
-
-def _copy(source: PlaceMap, target: PlaceMap) -> None:
-    """Every place of a map into another of the same model and world."""
-    places = source.places
-    there = {str(drive): target.stamps_of(str(drive)) for drive in np.unique(places.drives)}
-    for row in range(len(places)):
-        drive, stamp_ns = str(places.drives[row]), int(places.stamps_ns[row])
-        if stamp_ns not in there[drive]:
-            T_world_camera = np.array(places.T_map_camera[row])
-            T_world_camera[:3, 3] += source.origin
-            target.add(
-                drive,
-                stamp_ns,
-                target.map_pose(T_world_camera),
-                places.descriptors[row],
-                source.thumbnail(places.ids[row]),
-            )

@@ -1,4 +1,4 @@
-"""`vpr demo`: the whole thing, once, on real topics."""
+"""`vpr demo`: the whole thing, once, on real topics; `vpr demo slam`: the same for loop closures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import typer
 
 from vpr_ros.cli.common import progress_bar
 
+app = typer.Typer(invoke_without_command=True)
+Bags = Annotated[Path, typer.Option(help="Folder with the town's drives.")]
 
+
+@app.callback()
 def demo(
+    context: typer.Context,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the map, results.json and report.html.")
     ] = Path("demo"),
-    bags: Annotated[Path, typer.Option(help="Folder with the town's drives.")] = Path("demo/bags"),
+    bags: Bags = Path("demo/bags"),
 ) -> None:
     """Map a small town, start the ROS 2 node, replay sun, snow and night through it, and report."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
 
     from vpr_ros.demo.run import run_demo
@@ -28,4 +35,24 @@ def demo(
     summaries = [assessment.summary for assessment in assessments]
     for table in tables([*summaries, summarise_all(assessments)]):
         console.print(table)
+    console.print(f"figures: {output / 'results.json'}\nreport:  {report}")
+
+
+@app.command()
+def slam(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the maps, results.json and report.html.")
+    ] = Path("demo/slam"),
+    bags: Bags = Path("demo/bags"),
+    rate: Annotated[float, typer.Option(min=0.5, max=50.0, help="Images a second.")] = 5.0,
+) -> None:
+    """Drive loops by day and by night with drifting odometry, close them, and correct the track with a pose graph."""
+    from rich.console import Console
+
+    from vpr_ros.demo.slam_run import run_slam
+    from vpr_ros.evaluation.table import text_table
+
+    console = Console()
+    (header, *rows), report = run_slam(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar, rate)
+    console.print(text_table("Loops closed and what that did to the track", header, rows))
     console.print(f"figures: {output / 'results.json'}\nreport:  {report}")

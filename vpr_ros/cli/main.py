@@ -24,7 +24,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("evaluate-depth")(depth.evaluate_depth)
 app.command("replay")(evaluate.replay)
 app.command("simulate")(simulate.simulate)
-app.command("demo")(demo.demo)
+app.add_typer(demo.app, name="demo")
 
 
 def _version(wanted: bool) -> None:

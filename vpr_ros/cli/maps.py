@@ -1,4 +1,4 @@
-"""`vpr map`: build, add, merge, calibrate, info."""
+"""`vpr map`: build, add, merge, calibrate, set-poses, info."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpr_ros.cli.common import Backend, DriveOption, MapModel, Model, Numbered, at_least, open_drives, progress_bar
+from vpr_ros.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vpr_ros.inference.describer import Describer
     from vpr_ros.retrieval.place_map import PlaceMap
 
-app = typer.Typer(no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, look inside.")
+app = typer.Typer(
+    no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, give poses, look inside."
+)
 
 Drives = Annotated[list[str], typer.Argument(help="Drives: RobotCar runs, KITTI sequences, bags, image folders.")]
 Every = Annotated[
@@ -30,6 +35,12 @@ def build(
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
+    local_features: Annotated[
+        str,
+        typer.Option(
+            help="Kept too, for verified loop closures on this map: none, xfeat, sift, orb or an .onnx file of XFeat."
+        ),
+    ] = "none",
     views: Annotated[
         int, typer.Option(help="Views kept of each image: 1, or 3 to be found from further aside too.")
     ] = 3,
@@ -38,12 +49,14 @@ def build(
 ) -> None:
     """Build a map from one or more drives."""
     from vpr_ros.map_builder import build_map
+    from vpr_ros.map_features import choose_extractor
 
+    extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
     with (
         progress_bar("building") as progress,
-        build_map(output, opened, describer, every, every_seconds, progress, _bad, views) as made,
+        build_map(output, opened, describer, every, every_seconds, progress, _bad, views, extractor) as made,
     ):
         _say(made)
 
@@ -56,19 +69,25 @@ def add(
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
+    local_features: Annotated[
+        str,
+        typer.Option(help="none, xfeat, sift, orb or an .onnx file of XFeat.", show_default="as the map's places have"),
+    ] = "",
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Add drives to a map; what it holds already is skipped, so a killed build goes on here."""
     from vpr_ros.map_builder import add_drive
+    from vpr_ros.map_features import choose_extractor
     from vpr_ros.retrieval.place_map import PlaceMap
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
+        extractor = choose_extractor(local_features, target)
         describer = _describer(model or target.model.name, backend)
         for drive in opened:
             with progress_bar(f"adding {drive.name}") as progress:
-                new = add_drive(target, drive, describer, every, every_seconds, progress, _bad)
+                new = add_drive(target, drive, describer, every, every_seconds, progress, _bad, extractor)
             typer.echo(f"{drive.name}: {new} new places")
         _say(target)
 
@@ -79,7 +98,7 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="The map file to write.")],
 ) -> None:
     """Merge maps into a new one; the first one's calibration is kept."""
-    from vpr_ros.map_builder import merge_maps
+    from vpr_ros.map_editor import merge_maps
 
     with merge_maps(output, sources) as merged:
         _say(merged)
@@ -119,12 +138,43 @@ def calibrate(
 
 
 @app.command()
+def set_poses(
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map, such as a session of mapping mode.")],
+    trajectory: Annotated[Path, typer.Argument(help="TUM file: stamp x y z qx qy qz qw of camera or base, z up.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new map, which may lack places; else MAP is changed.")
+    ] = None,
+    camera_pose: Annotated[
+        str,
+        typer.Option(
+            help="The camera on the base, 'x y z roll pitch yaw' of its camera_link (x forward), as the node's "
+            "camera_pose; none where the trajectory is of the camera's optical frame."
+        ),
+    ] = "",
+    world: Annotated[str, typer.Option(help="Name of the trajectory's frame.")] = "map",
+    max_gap: Annotated[
+        float, typer.Option(callback=at_least(0.0), help="Widest gap between poses that is bridged, seconds.")
+    ] = 2.0,
+) -> None:
+    """Give a map's places the poses of a trajectory, such as those that SLAM has optimised."""
+    from vpr_ros.drives.tum import read_tum
+    from vpr_ros.map_editor import set_poses
+
+    track = read_tum(trajectory, int(max_gap * 1e9))
+    moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
+    typer.echo(f"{output or place_map}: {moved} places have poses in '{world}'")
+    if missing:
+        typer.echo(f"{missing} places of {place_map} are left out: {trajectory} has no pose at their stamps")
+
+
+@app.command()
 def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to look into.")]) -> None:
     """Say what a map holds and what it was built with."""
+    from vpr_ros.retrieval.map_info import map_info
     from vpr_ros.retrieval.place_map import PlaceMap
 
     with PlaceMap.open(place_map) as opened:
-        for name, value in opened.info().items():
+        for name, value in map_info(opened).items():
             typer.echo(f"{name:14} {value}")
 
 
@@ -134,10 +184,29 @@ def _describer(model: str, backend: str) -> Describer:
     return open_describer(model, backend)
 
 
+def _mount(camera_pose: str) -> np.ndarray:
+    """T_body_camera (4, 4) of "x y z roll pitch yaw" of the camera_link; the identity where nothing is given."""
+    import numpy as np
+
+    from vpr_ros.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
+
+    if not camera_pose.strip():
+        return np.eye(4)
+    try:
+        numbers = [float(word) for word in camera_pose.strip("[] ").replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6 or not np.isfinite(numbers).all():
+        raise ConfigError(f"--camera-pose is x y z in metres and roll pitch yaw in radians, not '{camera_pose}'")
+    return transform(matrix_from_rpy(*numbers[3:]), np.array(numbers[:3])) @ T_BODY_OPTICAL
+
+
 def _bad(problem: str) -> None:
     typer.echo(f"image left out: {problem}", err=True)
 
 
 def _say(place_map: PlaceMap) -> None:
-    found = place_map.info()
+    from vpr_ros.retrieval.map_info import map_info
+
+    found = map_info(place_map)
     typer.echo(f"{place_map.path}: {found['places']} places of {len(found['drives'])} drive(s), {found['size_MB']} MB")

@@ -24,7 +24,7 @@ def simulate(
     condition: Annotated[
         list[str], typer.Option("--condition", "-c", help="overcast sun snow night rain dusk autumn; repeatable.")
     ] = ["overcast"],  # noqa: B006
-    route: Annotated[str, typer.Option(help="reference, detour or random-<number>.")] = "reference",
+    route: Annotated[str, typer.Option(help="reference, detour, loops or random-<number>.")] = "reference",
     drive_seed: Annotated[int, typer.Option(help="Of traffic, sway, odometry and noise.")] = 0,
     every: Annotated[float, typer.Option(callback=at_least(0.1), help="Metres between images.")] = 2.5,
     length: Annotated[float, typer.Option(callback=at_least(0.0), help="Metres to drive; 0 is the whole lap.")] = 0.0,
@@ -58,7 +58,7 @@ def simulate(
         with progress_bar(f"rendering {drive.name}") as progress:
             if format_ is Format.bag:
                 path = output / drive.name
-                write_bag(path, drive, camera_info=camera.K, T_base_camera=camera.T_body_camera, on_progress=progress)
+                write_bag(path, drive, T_base_camera=camera.T_body_camera, on_progress=progress)
             else:
                 path = write_robotcar(output, drive, progress=counted(progress, len(drive)))
         typer.echo(f"{path}: {len(drive)} images")

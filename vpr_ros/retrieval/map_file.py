@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -37,16 +37,28 @@ _COMPANIONS = ("-journal", "-wal", "-shm")
 
 def create(path: Path, meta: dict[str, str]) -> None:
     """Write a new, empty map, or nothing. Raises MapError where the file exists or cannot be written."""
+    with new_file(path) as part:
+        connection = sqlite3.connect(part, isolation_level=None)
+        try:
+            connection.executescript("BEGIN;" + _SCHEMA)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name to write a new map to, which becomes ``path`` when the block ends, or goes when it fails.
+
+    Raises MapError where ``path`` exists or cannot be written.
+    """
     _check_new(path)
     try:
+        for companion in _COMPANIONS:  # of a map of that name that is gone: it would be played into this one
+            path.with_name(path.name + companion).unlink(missing_ok=True)
         with written_whole(path) as part:
-            connection = sqlite3.connect(part, isolation_level=None)
-            try:
-                connection.executescript("BEGIN;" + _SCHEMA)
-                connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
+            yield part
     except (sqlite3.Error, OSError) as error:
         raise MapError(f"cannot write the map {path}: {error}") from error
 
@@ -75,6 +87,14 @@ def begin_growing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def is_grown(connection: sqlite3.Connection) -> bool:
+    """Whether another connection grows this file now; a log that a killed one left is played in."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        return False
+    end_growing(connection)
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
 def end_growing(connection: sqlite3.Connection) -> None:
     """One ordinary file again, which a read-only disk can hold; where others read it, it stays as it is."""
     with suppress(sqlite3.Error):
@@ -87,49 +107,107 @@ def copy(path: Path, target: Path) -> None:
 
     Raises MapError where the target exists or cannot be written, or the map cannot be read.
     """
-    _check_new(target)
-    try:
-        for companion in _COMPANIONS:  # of a map of that name that is gone: it would be played into this one
-            target.with_name(target.name + companion).unlink(missing_ok=True)
+    with new_file(target) as part:
         source = connect(path)
         try:
-            with written_whole(target) as part:
-                made = sqlite3.connect(part, isolation_level=None)
-                try:
-                    source.backup(made)  # all in one step: one moment of the map
-                    end_growing(made)
-                finally:
-                    made.close()
+            made = sqlite3.connect(part, isolation_level=None)
+            try:
+                source.backup(made)  # all in one step: one moment of the map
+                end_growing(made)
+            finally:
+                made.close()
         finally:
             source.close()
-    except (sqlite3.Error, OSError) as error:
-        raise MapError(f"cannot copy the map {path} to {target}: {error}") from error
+
+
+def insert(
+    connection: sqlite3.Connection,
+    drive: str,
+    stamp_ns: int,
+    T_map_camera: np.ndarray,
+    descriptor: np.ndarray,
+    thumbnail: bytes | None,
+    features: bytes | None,
+) -> int:
+    """Write one place and return its id; see ``PlaceMap.add``."""
+    connection.execute("INSERT OR IGNORE INTO drives (name) VALUES (?)", (drive,))
+    place = connection.execute(
+        "INSERT INTO places (drive_id, stamp_ns, pose, descriptor, thumbnail) "
+        "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
+        (int(stamp_ns), _pose(T_map_camera), descriptor.astype("<f4").tobytes(), thumbnail, drive),
+    )
+    if features is not None:
+        connection.execute(FEATURES_SCHEMA)
+        connection.execute("INSERT INTO features VALUES (?, ?)", (place.lastrowid, features))
+    return int(place.lastrowid or 0)
+
+
+def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.ndarray) -> None:
+    """Give places other poses (K, 4, 4), and delete the places that are not among ids (K,)."""
+    poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
+    connection.executemany("UPDATE places SET pose = ? WHERE id = ?", poses)
+    kept = {place_id for _, place_id in poses}
+    gone = [row for row in connection.execute("SELECT id FROM places").fetchall() if row[0] not in kept]
+    if _has_features(connection):
+        connection.executemany("DELETE FROM features WHERE place_id = ?", gone)
+    connection.executemany("DELETE FROM places WHERE id = ?", gone)
+    connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
+
+
+def _pose(T_map_camera: np.ndarray) -> bytes:
+    """(4, 4) as the places table keeps it."""
+    pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
+    return pose.astype("<f8").tobytes()
 
 
 def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
     """What is stored of a place's local features."""
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'features'").fetchone() is None:
+    if not _has_features(connection):
         return None
     row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
     return row[0] if row else None
 
 
-def all_places(connection: sqlite3.Connection, size: tuple[int, int]) -> Places:
+def first_features(connection: sqlite3.Connection) -> bytes | None:
+    """The first local features stored."""
+    if not _has_features(connection):
+        return None
+    row = connection.execute("SELECT data FROM features ORDER BY place_id LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def feature_count(connection: sqlite3.Connection) -> int:
+    """How many places have local features."""
+    return int(connection.execute("SELECT count(*) FROM features").fetchone()[0]) if _has_features(connection) else 0
+
+
+def _has_features(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'features'").fetchone() is not None
+
+
+def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
     """Every place; see ``pieces``."""
-    found = [_places_from_rows([], size), *pieces(connection, size)]
+    found = list(pieces(connection, size, descriptors=descriptors))
+    found = found or [_places_from_rows([], size if descriptors else (0, size[1]))]
     return Places(*(np.concatenate([getattr(piece, field.name) for piece in found]) for field in fields(Places)))
 
 
 def pieces(
-    connection: sqlite3.Connection, size: tuple[int, int], after: int = 0, last: int | None = None
+    connection: sqlite3.Connection,
+    size: tuple[int, int],
+    after: int = 0,
+    last: int | None = None,
+    descriptors: bool = True,
 ) -> Iterator[Places]:
     """The places with ids above ``after`` and up to ``last``, in their order, some at a time: no reader stays open.
 
-    size: (V, D) of a place's descriptors. Raises ValueError where a blob has the wrong size or a number is not finite.
+    size: (V, D) of a place's descriptors; descriptors: False reads none, so that V is 0. Raises ValueError where a blob
+    has the wrong size or a number is not finite.
     """
+    size, looks = (size, "descriptor") if descriptors else ((0, size[1]), "x''")
     while True:
         rows = connection.execute(
-            "SELECT places.id, name, stamp_ns, pose, descriptor FROM places CROSS JOIN drives ON drives.id = drive_id "
+            f"SELECT places.id, name, stamp_ns, pose, {looks} FROM places CROSS JOIN drives ON drives.id = drive_id "
             "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",  # CROSS: places first, by their id
             (after, 2**63 - 1 if last is None else last, _PIECE),
         ).fetchall()

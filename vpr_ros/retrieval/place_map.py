@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros import geometry
 from vpr_ros.errors import DriveError, MapError
 from vpr_ros.image import Preprocessing
 from vpr_ros.retrieval import map_file
@@ -147,9 +146,9 @@ class PlaceMap:
             ) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction; whatever it changes makes caches beside the map stale."""
-        if self._connection.in_transaction:  # the one that ``together`` began
+    def together(self) -> Iterator[None]:
+        """What is stored inside is one transaction, all or nothing; it makes caches beside the map stale."""
+        if self._connection.in_transaction:  # one within another
             yield
             return
         try:
@@ -160,12 +159,6 @@ class PlaceMap:
         except sqlite3.Error as error:
             raise MapError(f"cannot write the map {self.path}: {error}") from error
         self._places = None
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Store the places added inside as one transaction, all or none: one wait for the disk instead of many."""
-        with self._writing():
-            yield
 
     def check_model(self, name: str, fingerprint: str) -> None:
         """Raises MapError where this map's descriptors are not that model's."""
@@ -181,7 +174,8 @@ class PlaceMap:
             verdict = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ValueError(str(verdict).splitlines()[0])
-        _ = self.places
+        for _ in self.pieces():  # looks each place through, and keeps none
+            pass
 
     def check_world(self, drive: str, world: str) -> None:
         """Raises DriveError where a drive's poses live in another world than this map's."""
@@ -223,23 +217,29 @@ class PlaceMap:
             raise MapError(f"descriptors of {self.model.name} are {size} finite numbers here, not {descriptor.shape}")
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
-        pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
-        with self._writing():
-            self._connection.execute("INSERT OR IGNORE INTO drives (name) VALUES (?)", (drive,))
-            place = self._connection.execute(
-                "INSERT INTO places (drive_id, stamp_ns, pose, descriptor, thumbnail) "
-                "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
-                (int(stamp_ns), pose.astype("<f8").tobytes(), descriptor.astype("<f4").tobytes(), thumbnail, drive),
-            )
-            if features is not None:
-                self._connection.execute(map_file.FEATURES_SCHEMA)
-                self._connection.execute("INSERT INTO features VALUES (?, ?)", (place.lastrowid, features))
-            return int(place.lastrowid or 0)
+        with self.together():
+            return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, descriptor, thumbnail, features)
+
+    def set_poses(self, ids: np.ndarray, T_world_camera: np.ndarray, world: str, origin: np.ndarray) -> None:
+        """Move places into another world, all in one transaction; those that are not named are deleted.
+
+        ids: (K,). T_world_camera: (K, 4, 4). origin: (3,) metres, of the map in that world. Raises MapError for a pose
+        that is not finite, where another process grows the map, and where the file cannot be written.
+        """
+        if not np.all(np.isfinite(T_world_camera)):
+            raise MapError(f"a new pose for {self.path} is not finite")
+        if map_file.is_grown(self._connection):
+            raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
+        with self.together():
+            meta = {"world": world, "origin": json.dumps([float(value) for value in origin])}
+            self._connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in meta.items()])
+            self.world, self.origin = world, np.array(origin, dtype=float)
+            map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
 
     def set_calibration(self, calibration: Calibration) -> None:
         """Keep a calibration with the map."""
         self.check_intact()
-        with self._writing():
+        with self.together():
             self._connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'calibration'", (json.dumps(calibration.to_dict()),)
             )
@@ -258,6 +258,12 @@ class PlaceMap:
             with self._reading():
                 self._places = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
         return self._places
+
+    @property
+    def whereabouts(self) -> Places:
+        """All places without descriptors, (N, 0, D): a small part of a large map."""
+        with self._reading():
+            return map_file.all_places(self._connection, (self.model.views, self.model.dimension), descriptors=False)
 
     def pieces(self, after: int = 0, last: int | None = None) -> Iterator[Places]:
         """The places with ids above ``after``, and up to ``last`` where given, in their order, a thousand at a time.
@@ -278,22 +284,15 @@ class PlaceMap:
         with self._reading():
             return map_file.features(self._connection, int(place_id))
 
-    def info(self) -> dict[str, Any]:
-        """What ``vpr map info`` prints."""
-        places = self.places
-        names, counts = np.unique(places.drives, return_counts=True)
-        extent = np.ptp(places.positions, axis=0) if len(places) else np.zeros(3)
-        return {
-            "places": len(places),
-            "drives": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
-            "spacing_m": round(places.spacing, 2),
-            "extent_m": [round(float(value), 1) for value in extent],
-            "world": self.world,
-            "origin": self.origin.tolist(),
-            "model": self.model.name,
-            "fingerprint": self.model.fingerprint,
-            "dimension": self.model.dimension,
-            "views": self.model.views,
-            "calibrated_on": self.calibration.source,
-            "size_MB": round(self.path.stat().st_size / 1e6, 2),
-        }
+    def feature_kind(self) -> str:
+        """What made the places' local features (``LocalFeatures.kind``), "" where none has any: that of the first."""
+        from vpr_ros.retrieval.local_features import LocalFeatures
+
+        with self._reading():
+            first = map_file.first_features(self._connection)
+        return "" if first is None else LocalFeatures.from_bytes(first).kind
+
+    def feature_count(self) -> int:
+        """How many places have local features."""
+        with self._reading():
+            return map_file.feature_count(self._connection)

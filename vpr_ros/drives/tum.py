@@ -1,0 +1,38 @@
+"""Trajectories in TUM's format, as SLAM systems and evo write them: stamp x y z qx qy qz qw."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.drives.files import read_bytes
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_quat_xyzw, transform
+
+
+def read_tum(path: Path, max_gap_ns: int) -> Track:
+    """The track in a file: seconds, exact to the nanosecond, metres, unit quaternions; lines with # are left out.
+
+    Raises DriveError where it cannot be read, naming the line, or holds no pose.
+    """
+    stamps_ns, poses = [], []
+    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            x, y, z, *quat_xyzw = (float(word) for word in words[1:])
+            stamps_ns.append(int(Decimal(words[0]) * 10**9))
+            poses.append(transform(matrix_from_quat_xyzw(np.array(quat_xyzw)), np.array([x, y, z])))
+            if len(quat_xyzw) != 4 or not np.isfinite([x, y, z]).all():
+                raise ValueError("eight finite numbers are needed")
+        except (ValueError, ArithmeticError) as error:
+            raise DriveError(
+                f"line {number} of {path} is no pose in TUM's format, stamp x y z qx qy qz qw ({error})"
+            ) from error
+    if not poses:
+        raise DriveError(f"{path} holds no poses: it needs lines of stamp x y z qx qy qz qw")
+    return Track.of(stamps_ns, poses, max_gap_ns)
