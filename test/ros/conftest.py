@@ -83,8 +83,9 @@ def street(tmp_path_factory: pytest.TempPathFactory, describer: Describer) -> St
 class NodeProcess:
     """The localizer node as a user starts it. What it prints is kept in ``log``."""
 
-    def __init__(self, log: Path, **parameters: Any) -> None:
+    def __init__(self, log: Path, namespace: str = "", **parameters: Any) -> None:
         command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args"]
+        command += ["-r", f"__ns:={namespace}"] if namespace else []
         for name, value in {"threads": 1, **parameters}.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -109,7 +110,7 @@ class NodeProcess:
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """start_node(map=..., odom=...) -> NodeProcess; all are stopped after the test."""
+    """start_node(map=..., odom=...) -> NodeProcess, namespace=... as well; all are stopped after the test."""
     started: list[NodeProcess] = []
 
     def start(**parameters: Any) -> NodeProcess:
@@ -167,7 +168,7 @@ class Robot:
         if topic not in self._publishers:
             publisher = self._publishers[topic] = self.node.create_publisher(type(message), topic, qos)
             self.wait(publisher.get_subscription_count, f"a subscriber of {topic}")
-            self.spin(0.5)  # the other side discovers us a little later, and best effort repeats nothing
+            self.spin(1.0)  # the other side discovers us a little later, and best effort repeats nothing
         self._publishers[topic].publish(message)
 
     def spin(self, seconds: float) -> None:
@@ -231,10 +232,16 @@ class Robot:
 
     def odometry(self, x: float, stamp_s: float) -> Any:
         """nav_msgs/Odometry of base_link, x metres along."""
+        return self.odometry_at(geometry.transform(np.eye(3), np.array([x, 0.0, 0.0])), stamp_s)
+
+    def odometry_at(self, T_odom_base: np.ndarray, stamp_s: float) -> Any:
+        """nav_msgs/Odometry of base_link."""
         from nav_msgs.msg import Odometry
 
+        from vpr_ros.ros.convert import pose_message
+
         message = Odometry(header=_header(stamp_s, "odom"), child_frame_id="base_link")
-        message.pose.pose.position.x = x
+        message.pose.pose = pose_message(T_odom_base)
         return message
 
 

@@ -28,13 +28,15 @@ def test_table_lists_every_parameter() -> None:
     table = params.table()
     assert all(f"| `{name}` |" in table for name in names)
     assert len(table.splitlines()) == len(names) + 2
+    assert table in (ROOT / "README.md").read_text()  # print(params.table()) makes it
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_configuration_files_fit(path: Path) -> None:
     """A YAML file under config/ with a parameter that no longer exists would fail only on the robot."""
-    for node in yaml.safe_load(path.read_text()).values():
-        from_dict(params.NodeParams, node["ros__parameters"], str(path))
+    for name, node in yaml.safe_load(path.read_text()).items():
+        if name in ("/**", "localizer"):  # others are of other packages' nodes
+            from_dict(params.NodeParams, node["ros__parameters"], str(path))
 
 
 @pytest.mark.parametrize(

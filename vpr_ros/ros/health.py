@@ -17,7 +17,7 @@ class Sample:
     """One answered image, milliseconds.
 
     latency: from the image callback to the pose published. age: from the image's stamp to the same moment.
-    timings: of the localiser's steps, by name.
+    timings: of its steps, by name.
     """
 
     latency: float
@@ -53,12 +53,13 @@ class Health:
         with self._lock:
             self.counts[what] += 1
 
-    def answered(self, sample: Sample, text: str) -> None:
-        """An image was answered, and how."""
+    def answered(self, sample: Sample | None, text: str) -> None:
+        """An image was answered, and how; None where there was nothing to compute."""
         with self._lock:
             self.counts["images answered"] += 1
             self.bad_in_a_row = 0
-            self._samples.append(sample)
+            if sample is not None:
+                self._samples.append(sample)
             self.last_answer = text
 
     @property

@@ -1,17 +1,14 @@
-"""The localizer node: a lifecycle node around ``Localizer``. Convert, call, publish."""
+"""The node: a lifecycle node that takes images and hands them to a pipeline, and says how it is."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
 import rclpy
-from nav_msgs.srv import LoadMap
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
@@ -22,17 +19,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 
-from vpr_ros.errors import MapError, VprError
-from vpr_ros.localizer import Localizer
-from vpr_ros.ros import diagnostics, map_url, params, subscription_watch
-from vpr_ros.ros.adapters.answers_file import AnswersFile
-from vpr_ros.ros.adapters.map_to_odom import MapToOdom
-from vpr_ros.ros.adapters.pose import PoseOutput
-from vpr_ros.ros.adapters.standard import StandardOutputs
-from vpr_ros.ros.answer import Adapter
+from vpr_ros.errors import VprError
+from vpr_ros.ros import diagnostics, params, subscription_watch
 from vpr_ros.ros.diagnostics import Condition
 from vpr_ros.ros.health import Health
 from vpr_ros.ros.pipeline import Arrival, Pipeline
@@ -44,10 +33,10 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class LocalizerNode(LifecycleNode):
-    """Images in, poses on the map out.
+    """Images in; poses on a map, or a map that grows and the loops it closes, out. The parameter mode says which.
 
-    unconfigured -> (configure: map and network are loaded) -> inactive -> (activate: images are taken) -> active. Where
-    configure fails the node stays unconfigured, with the reason in the log and on /diagnostics.
+    unconfigured -> (configure: maps and network are loaded) -> inactive -> (activate: images are taken) -> active.
+    Where configure fails the node stays unconfigured, with the reason in the log and on /diagnostics.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -57,14 +46,10 @@ class LocalizerNode(LifecycleNode):
         self._health = Health()
         self._failure = ""
         self._pipeline: Pipeline | None = None
-        self._standard: StandardOutputs | None = None
         self._worker: Worker[Arrival] | None = None
         self._images: Subscription | None = None
         self._active_since = 0.0
-        self._silence = ""
         self._diagnostics = self.create_publisher(diagnostics.DiagnosticArray, "/diagnostics", 10)
-        self.create_service(Trigger, "~/relocalize", self._relocalize)
-        self.create_service(LoadMap, "~/load_map", self._load_map)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._refuse_changes)
 
@@ -74,22 +59,14 @@ class LocalizerNode(LifecycleNode):
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, open map and network, create what is published."""
-        adapters: list[Adapter] = []
+        """Read the parameters, open maps and network, create what is published and served."""
         try:
             self._params = params.read(self)
-            localizer = self._open(self._params.map)
-            self._standard = StandardOutputs(self)
-            adapters += [PoseOutput(self), self._standard]  # the pose goes first
-            adapters += self._optional_adapters()
             self._health = Health()
-            self._pipeline = Pipeline(self, self._params, localizer, adapters, self._health)
+            self._pipeline = Pipeline(self, self._params, self._health)
         except Exception as error:
-            for adapter in adapters:
-                adapter.close()
             return self._failed("configure", error)
         self._failure = ""
-        self._show_map()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -122,15 +99,15 @@ class LocalizerNode(LifecycleNode):
         # raw: an image that is dropped is never taken apart, and the others are in the worker's thread.
         self._images = self.create_subscription(kind, self._params.image, self._take_image, qos, raw=True)
         self._active_since = time.monotonic()
-        self.get_logger().info(f"localising on {self._params.map} with images from {self._images.topic_name}")
+        self.get_logger().info(f"{pipeline.role.doing} with images from {self._images.topic_name}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take no more images; map and network stay loaded."""
+        """Take no more images; maps and network stay loaded."""
         self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of map and network."""
+        """Let go of maps and network."""
         self._release()
         return super().on_cleanup(state)
 
@@ -145,31 +122,9 @@ class LocalizerNode(LifecycleNode):
         return super().on_error(state)
 
     def destroy_node(self) -> None:
-        """Stop the worker, then destroy the node."""
-        self._stop()
+        """Stop the worker, close the maps, then destroy the node."""
+        self._release()
         super().destroy_node()
-
-    def _open(self, path: str) -> Localizer:
-        p = self._params
-        threads = p.threads or max(1, (os.cpu_count() or 2) - 1)  # a core is left to the node's own threads
-        return Localizer.open(Path(path), model=p.model, backend=p.backend, config=p.localizer, threads=threads)
-
-    def _optional_adapters(self) -> list[Adapter]:
-        """What is published beside the standard messages."""
-        adapters: list[Adapter] = []
-        if self._params.publish_tf:
-            adapters.append(MapToOdom(self, self._params.transform_tolerance))
-        if self._params.answers_file:
-            adapters.append(AnswersFile(Path(self._params.answers_file)))
-        try:
-            from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
-        except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("vpr_msgs"):
-                raise
-            self.get_logger().info("package vpr_msgs is not built: ~/matches is not published")
-        else:
-            adapters.append(TypedMatches(self))
-        return adapters
 
     def _take_image(self, serialized: bytes) -> None:
         self._health.image_arrived()
@@ -190,39 +145,6 @@ class LocalizerNode(LifecycleNode):
             self._pipeline.close()
             self._pipeline = None
 
-    def _show_map(self) -> None:
-        assert self._pipeline is not None and self._standard is not None
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._pipeline.map_frame)
-        self._standard.show_map(self._pipeline.localizer.places.positions, header)
-
-    def _relocalize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._pipeline is not None
-        response.message = "the past is forgotten" if response.success else "configure the node first: it has no map"
-        if self._pipeline is not None:
-            self._pipeline.forget()
-        return response
-
-    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
-        """Go on with another map; where it does not fit, with the one in use."""
-        response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
-        try:
-            if self._pipeline is None:
-                raise MapError("load_map: configure the node first")
-            path = map_url.path_of(request.map_url)
-            if not os.path.isfile(path):
-                response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
-            localizer = self._open(str(path))
-        except VprError as error:
-            if isinstance(error, MapError) and response.result != LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST:
-                response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
-            self.get_logger().error(f"{error}; the map in use stays")
-            return response
-        self._pipeline.forget(localizer)
-        self._show_map()
-        self.get_logger().info(f"localising on {path}")
-        response.result = LoadMap.Response.RESULT_SUCCESS
-        return response
-
     def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
         """Parameters are read by configure; a change that would do nothing is refused instead."""
         ours = [name for name, _, _ in params.leaves()]
@@ -236,12 +158,8 @@ class LocalizerNode(LifecycleNode):
         values = {"state": self._state_machine.current_state[1]}
         if self._pipeline is not None:
             self._pipeline.tend()
-            place_map, describer = self._pipeline.place_map, self._pipeline.localizer.describer
             values |= {
-                "map": str(place_map.path),
-                "places": str(len(self._pipeline.localizer.places)),
-                "model": describer.manifest.name,
-                "backend": describer.backend,
+                **self._pipeline.role.values(),
                 "dropped (busy)": str(self._worker.dropped if self._worker else 0),
                 **self._health.figures(),
             }
@@ -270,11 +188,11 @@ class LocalizerNode(LifecycleNode):
 
 
 def _spin(node: LocalizerNode) -> None:
-    """Spin until shutdown; a transition that is not allowed now, which rclpy lets through, stops nothing."""
+    """Spin until shutdown; a transition that is not allowed now, or an answer nobody can be given, stops nothing."""
     while rclpy.ok():
         try:
             rclpy.spin(node)
-        except rclpy_implementation.RCLError as error:
+        except (rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle) as error:
             if not rclpy.ok():
                 return
             node.get_logger().error(f"refused: {' '.join(str(error).split())}")

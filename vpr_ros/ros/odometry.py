@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,27 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from vpr_ros import geometry
 from vpr_ros.ros import convert
 from vpr_ros.ros.health import Health
 from vpr_ros.ros.track import PoseTrack
 
+# From one message to the next, no robot moves or turns further than this: its odometry began anew.
+_STEP_M, _SPEED_M_S = 1.0, 60.0
+_STEP_RAD, _TURN_RAD_S = 0.5, 20.0
+
 
 @dataclass(frozen=True, eq=False)
 class OdometryPose:
-    """T_odom_child (4, 4) at some stamp, with the names of both frames."""
+    """T_odom_child (4, 4) at some stamp, with the names of both frames.
+
+    start: how often odometry had begun anew; poses with different counts have nothing to do with each other.
+    """
 
     T_odom_child: np.ndarray
     odom_frame: str
     child_frame: str
+    start: int = 0
 
 
 class OdometryTrack:
@@ -31,15 +41,24 @@ class OdometryTrack:
         self._node = node
         self._health = health
         self._gap_ns = int(gap_s * 1e9)
+        self._lock = threading.Lock()  # a pose and the start it belongs to
         self._track = PoseTrack(keep=1000)
+        self._start = 0
+        self._last: tuple[int, np.ndarray] | None = None
         self._frames = ("", "")
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = node.create_subscription(Odometry, topic, self._store, qos)
 
+    @property
+    def topic(self) -> str:
+        """Resolved: namespace and remapping applied."""
+        return self._subscription.topic_name
+
     def at(self, stamp_ns: int) -> OdometryPose | None:
         """The odometry at a stamp, or None where there is none near enough."""
-        T_odom_child = self._track.at(stamp_ns, self._gap_ns)
-        return None if T_odom_child is None else OdometryPose(T_odom_child, *self._frames)
+        with self._lock:
+            T_odom_child = self._track.at(stamp_ns, self._gap_ns)
+            return None if T_odom_child is None else OdometryPose(T_odom_child, *self._frames, self._start)
 
     def close(self) -> None:
         """Stop listening."""
@@ -50,9 +69,35 @@ class OdometryTrack:
         if T_odom_child is None:
             self._health.count("odometry rejected")
             self._node.get_logger().warning(
-                f"odometry on {self._subscription.topic_name} is not a finite pose with a unit quaternion; rejected",
+                f"odometry on {self.topic} is not a finite pose with a unit quaternion; rejected",
                 throttle_duration_sec=5.0,
             )
             return
-        self._frames = (message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"))
-        self._track.add(convert.stamp_ns(message.header.stamp), T_odom_child)
+        stamp_ns = convert.stamp_ns(message.header.stamp)
+        with self._lock:
+            if why := self._break(stamp_ns, T_odom_child):
+                self._track.clear()
+                self._start += 1
+                self._health.count("odometry restarts")
+                sentence = f"odometry on {self.topic} {why}: it began anew"
+                self._node.get_logger().warning(sentence, throttle_duration_sec=5.0)
+            self._frames = (message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"))
+            self._track.add(stamp_ns, T_odom_child)
+            self._last = stamp_ns, T_odom_child
+
+    def _break(self, stamp_ns: int, T_odom_child: np.ndarray) -> str:
+        """Why a pose cannot go on from the last one; empty where it can."""
+        if self._last is None:
+            return ""
+        last_ns, T_odom_last = self._last
+        seconds = (stamp_ns - last_ns) * 1e-9
+        if seconds < 0:
+            return f"went back by {-seconds:.3f} s"
+        T_last_child = geometry.inverse(T_odom_last) @ T_odom_child
+        moved = float(np.linalg.norm(T_last_child[:3, 3]))
+        if moved > _STEP_M + _SPEED_M_S * seconds:
+            return f"jumped by {moved:.1f} m within {seconds:.3f} s"
+        turned = float(np.linalg.norm(geometry.vector_from_rotation(T_last_child[:3, :3])))
+        if turned > _STEP_RAD + _TURN_RAD_S * seconds:
+            return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
+        return ""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
+import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +15,13 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vpr_ros.config import LocalizerConfig, from_dict, option, unknown_key
+from vpr_ros.config import LocalizerConfig, LoopCloserConfig, from_dict, option, unknown_key
 from vpr_ros.errors import ConfigError
 from vpr_ros.inference.describer import BACKENDS
+from vpr_ros.ros.adapters import CHOICES
 
 Pose6 = tuple[float, float, float, float, float, float]
+Pinhole = tuple[float, float, float, float]
 # What rclpy itself declares on a node; everything else has to be a field of NodeParams.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
 _TYPES = {
@@ -24,7 +29,12 @@ _TYPES = {
     int: Parameter.Type.INTEGER,
     float: Parameter.Type.DOUBLE,
     str: Parameter.Type.STRING,
-    tuple: Parameter.Type.DOUBLE_ARRAY,
+}
+_ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
+# What means something in one mode only. Set in the other, it is a mistake.
+_OF_MODE = {
+    "localize": ("map", "publish_tf", "answers_file"),
+    "map": ("session", "earlier", "camera_info", "intrinsics", "save_folder"),
 }
 
 
@@ -32,7 +42,11 @@ _TYPES = {
 class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
+    mode: str = option("localize", "tell poses on a map, or grow a map and close loops", choices=tuple(_OF_MODE))
     map: str = option("", "map to localise on, a .vprmap file")
+    session: str = option("", "mode map: the .vprmap file that grows; made where missing, else gone on with")
+    earlier: tuple[str, ...] = option((), "mode map: other maps to close loops on, a list of .vprmap files")
+    save_folder: str = option("", "mode map: where ~/save_map puts its copies; empty: beside the session")
     model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
     backend: str = option("auto", "what runs the network", choices=BACKENDS)
     threads: int = option(0, "CPU threads the network may use; 0: all cores but one", low=0, high=256)
@@ -52,7 +66,14 @@ class NodeParams:
     depth: int = option(5, "QoS history depth of the image subscription", "messages", low=1, high=1000)
     image_timeout: float = option(5.0, "silence on the image topic before the node says why", "s", low=0.1, high=3600.0)
 
-    odom: str = option("", "topic of nav_msgs/Odometry; empty: motion is judged from time alone")
+    camera_info: str | None = option(
+        None, "mode map: topic of the camera's CameraInfo; unset: camera_info beside the image topic; empty: none"
+    )
+    intrinsics: Pinhole | None = option(  # noqa: RUF009
+        None, "mode map: fx fy cx cy of images without distortion, instead of CameraInfo; unset: not known", "pixels"
+    )
+
+    odom: str = option("", "topic of nav_msgs/Odometry; empty: motion is judged from time alone (mode map needs it)")
     odom_gap: float = option(0.5, "odometry further from the image's stamp is not used", "s", low=0.0, high=10.0)
 
     map_frame: str = option("", "frame_id of the poses published; empty: the frame kept in the map")
@@ -69,8 +90,15 @@ class NodeParams:
     transform_tolerance: float = option(0.1, "how far it is dated ahead of the image", "s", low=0.0, high=10.0)
 
     answers_file: str = option("", "file that every answer is appended to as a line of JSON; empty: none")
+    adapters: tuple[str, ...] = option((), f"what else is published, for whom: a list of {', '.join(CHOICES)}")
 
     localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+    loops: LoopCloserConfig = dataclasses.field(default_factory=LoopCloserConfig)
+
+    @property
+    def network_threads(self) -> int:
+        """Threads for the network: a core is left to the node's own."""
+        return self.threads or max(1, (os.cpu_count() or 2) - 1)
 
     @property
     def image_is_compressed(self) -> bool:
@@ -100,7 +128,7 @@ def declare(node: Node) -> None:
     for name, field, hint in leaves():
         if node.has_parameter(name):
             node.set_descriptor(name, _descriptor(field, hint, free_type=True))
-        elif field.default is None:
+        elif field.default in (None, ()):  # rclpy takes an empty list for one of bytes
             node.declare_parameter(name, _type(hint), _descriptor(field, hint))
         else:
             node.declare_parameter(name, field.default, _descriptor(field, hint))
@@ -111,27 +139,43 @@ def read(node: Node) -> NodeParams:
 
     Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
     """
-    known = [name for name, _, _ in leaves()]
+    known = {name: hint for name, _, hint in leaves()}
     data: dict[str, Any] = {}
     declared = typing.cast(dict[str, Parameter], node.get_parameters_by_prefix(""))  # rclpy's own hint is wrong
     for name, parameter in declared.items():
         if name in _RCLPY_PARAMETERS or name.startswith("qos_overrides."):
             continue
         if name not in known:
-            raise unknown_key(name, known, "node parameters")
+            raise unknown_key(name, list(known), "node parameters")
         if parameter.value is not None:
             *groups, leaf = name.split(".")
             at = data
             for group in groups:
                 at = at.setdefault(group, {})
             value: Any = parameter.value
+            if isinstance(value, str) and known[name] == tuple[str, ...]:
+                value = [value] if value else []
             at[leaf] = value if isinstance(value, (bool, int, float, str)) else list(value)
     params = from_dict(NodeParams, data, "node parameters")
-    if not params.map:
-        raise ConfigError("node parameters: no map given; set map:=FILE.vprmap (vpr map build makes one)")
-    if params.publish_tf and not params.odom:
-        raise ConfigError("node parameters: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+    _check(params)
     return params
+
+
+def _check(params: NodeParams) -> None:
+    """Raises ConfigError for what is missing, or belongs to the other mode."""
+    where = "node parameters"
+    if params.mode == "localize" and not (params.map or params.session):
+        raise ConfigError(f"{where}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
+    for mode, names in _OF_MODE.items():
+        for name in names if mode != params.mode else ():
+            if getattr(params, name) != NodeParams.__dataclass_fields__[name].default:
+                raise ConfigError(f"{where}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
+    if params.publish_tf and not params.odom:
+        raise ConfigError(f"{where}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+    if params.mode == "map" and not params.session:
+        raise ConfigError(f"{where}: no session given; set session:=FILE.vprmap, the file that the map grows in")
+    if params.mode == "map" and not params.odom:
+        raise ConfigError(f"{where}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
 
 
 def table() -> str:
@@ -141,17 +185,19 @@ def table() -> str:
         meta = field.metadata
         limits = ", ".join(map(str, meta["choices"])) if meta["choices"] else ""
         if meta["low"] is not None:
-            limits = f"{meta['low']:g} .. {meta['high']:g}"
-        default = "unset" if field.default is None else '""' if field.default == "" else str(field.default).lower()
-        default = str(field.default) if isinstance(field.default, str) and field.default else default
+            limits = f"{meta['low']:g} .." + (f" {meta['high']:g}" if meta["high"] is not None else "")
+        written: dict[Any, str] = {None: "unset", "": '""', (): "[]"}
+        default = written.get(field.default, str(field.default))
+        default = default.lower() if isinstance(field.default, bool) else default
         rows.append(f"| `{name}` | {default} | {meta['unit']} | {limits} | {meta['description']} |")
     return "\n".join(rows) + "\n"
 
 
 def _type(hint: Any) -> Parameter.Type:
-    """A field's type as a ROS parameter's."""
-    inner = next((a for a in typing.get_args(hint) if typing.get_origin(a) is tuple), hint)
-    return _TYPES[typing.get_origin(inner) or inner]
+    """A field's type, or the one that it may have besides None, as a ROS parameter's."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(inner for inner in typing.get_args(hint) if inner is not type(None))
+    return _ARRAYS[typing.get_args(hint)[0]] if typing.get_origin(hint) is tuple else _TYPES[hint]
 
 
 def _descriptor(field: dataclasses.Field[Any], hint: Any, free_type: bool = False) -> ParameterDescriptor:
@@ -165,6 +211,7 @@ def _descriptor(field: dataclasses.Field[Any], hint: Any, free_type: bool = Fals
         if hint is int:
             descriptor.integer_range = [IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=0)]
         elif hint is float:
-            limits = FloatingPointRange(from_value=float(meta["low"]), to_value=float(meta["high"]), step=0.0)
+            high = sys.float_info.max if meta["high"] is None else float(meta["high"])
+            limits = FloatingPointRange(from_value=float(meta["low"]), to_value=high, step=0.0)
             descriptor.floating_point_range = [limits]
     return descriptor

@@ -1,0 +1,44 @@
+"""Mapping, and a pose graph that its loop closures correct: ros2 launch vpr_ros slam_demo.launch.py bag:=drive.mcap
+
+The pose graph is an example back end (pip install gtsam); it publishes the corrected path on pose_graph/path. By
+default the topics are those of the demo's bags.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch_ros.actions import Node
+
+from vpr_ros.ros import launching
+
+PARAMETERS = ("session", "earlier", "image", "image_type", "camera_info", "intrinsics", "odom", "base_frame", "camera_pose")
+DEFAULTS = {"session": "slam_demo.vprmap", "image": "/camera/image_raw/compressed", "odom": "/odom"}
+
+
+def generate_launch_description():
+    closures = [LaunchConfiguration("name"), "/loop_closures"]
+    pose_graph = Node(
+        package="vpr_ros",
+        executable="pose_graph",
+        name="pose_graph",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[{"odom": LaunchConfiguration("odom"), "closures": closures}],
+        output="screen",
+        emulate_tty=True,
+    )
+    player = ExecuteProcess(
+        cmd=["ros2", "bag", "play", LaunchConfiguration("bag")],
+        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
+        output="log",
+    )
+    return LaunchDescription(
+        [
+            *launching.arguments(PARAMETERS, **DEFAULTS),
+            DeclareLaunchArgument("bag", default_value="", description="recording to play; empty: none"),
+            launching.node(PARAMETERS, mode="map"),
+            pose_graph,
+            player,
+            launching.rviz("map.rviz"),
+        ]
+    )

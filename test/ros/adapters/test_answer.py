@@ -1,0 +1,53 @@
+"""The relative pose of the base, which every transform handed to a SLAM stack is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+from vpr_ros import geometry
+
+
+def test_relative_pose_is_that_of_the_base(bench: Any) -> None:
+    """Cameras are compared, robots drive: a mount left out is an error of metres in every turn."""
+    T, covariance = bench.closure().relative_base()
+    np.testing.assert_allclose(T, bench.T_match_base, atol=1e-12)
+    np.testing.assert_array_equal(covariance, covariance.T)
+    assert np.linalg.eigvalsh(covariance)[0] > 0
+
+
+def test_base_in_map_adds_the_earlier_pose(bench: Any) -> None:
+    """What initialpose and global_pose say on an earlier map."""
+    T_map_earlier = geometry.transform(geometry.matrix_from_rpy(0, 0, 2.0), np.array([50.0, -20.0, 1.0]))
+    closure = bench.closure(match_map="town.vprmap", T_map_match=T_map_earlier @ bench.T_base_camera)
+    T, covariance = closure.base_in_map()
+    np.testing.assert_allclose(T, T_map_earlier @ bench.T_match_base, atol=1e-9)
+    assert np.linalg.eigvalsh(covariance)[0] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verified": False},
+        {"covariance": None},
+        {"covariance": np.full((6, 6), np.nan)},
+        {"covariance": -np.eye(6)},
+        {"T_match_query": np.full((4, 4), np.nan)},
+    ],
+    ids=["unverified", "no covariance", "NaN covariance", "negative covariance", "NaN pose"],
+)
+def test_no_transform_where_none_was_measured(bench: Any, changes: dict[str, Any]) -> None:
+    """An identity in its place would pull a pose graph together at a point it may never have passed."""
+    closure = bench.closure(**changes)
+    assert closure.relative_base() is None
+    assert closure.base_in_map() is None
+
+
+def test_no_transform_of_the_base_without_its_mount(bench: Any) -> None:
+    """A guess at where the camera sits is a wrong transform."""
+    assert replace(bench.closure(), T_camera_base=None).relative_base() is None

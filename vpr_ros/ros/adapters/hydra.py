@@ -1,0 +1,60 @@
+"""Verified loop closures for Hydra, Kimera and whatever else takes pose_graph_tools_msgs/PoseGraph keyed by stamps."""
+
+from __future__ import annotations
+
+from pose_graph_tools_msgs.msg import PoseGraph, PoseGraphEdge
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+
+from vpr_ros.ros import convert, covariance
+from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.params import NodeParams
+
+TOPIC = "external_loop_closures"
+
+
+class Hydra:
+    """Publishes each verified closure of this run's own past as a pose graph of one edge.
+
+    key_from is the stamp now, key_to the earlier one, both in nanoseconds; the pose is to_T_from: that of the base now
+    in the earlier base. The covariance is about the axes of the base now, as GTSAM's BetweenFactor takes it.
+    """
+
+    def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
+        self._node = node
+        self._publisher = node.create_lifecycle_publisher(PoseGraph, TOPIC, 100)
+        self._first_ns: int | None = None
+
+    def keyframe(self, keyframe: KeyframeRecord) -> None:
+        """Remember when this run began: Hydra knows no stamps from before."""
+        if self._first_ns is None:
+            self._first_ns = keyframe.stamp_ns
+
+    def closed(self, closure: ClosureAnswer) -> None:
+        """Send one edge."""
+        record, relative = closure.closure, closure.relative_base()
+        if relative is None or not closure.own_past:
+            return
+        if self._first_ns is None or record.match_stamp_ns < self._first_ns:
+            return
+        T, about_match = relative
+        header = Header(stamp=closure.header.stamp, frame_id=closure.header.frame_id)
+        edge = PoseGraphEdge(
+            header=header,
+            key_from=record.stamp_ns,
+            key_to=record.match_stamp_ns,
+            robot_from=0,
+            robot_to=0,
+            type=PoseGraphEdge.LOOPCLOSE,
+            pose=convert.pose_message(T),
+            covariance=covariance.about_end(T, about_match).reshape(-1),
+        )
+        self._publisher.publish(PoseGraph(header=header, edges=[edge]))
+
+    def forget(self) -> None:
+        """A run begins with the next keyframe."""
+        self._first_ns = None
+
+    def close(self) -> None:
+        """Destroy the publisher."""
+        self._node.destroy_lifecycle_publisher(self._publisher)

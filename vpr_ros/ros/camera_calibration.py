@@ -1,0 +1,134 @@
+"""What is known of the camera's lens: a parameter's word, or the CameraInfo beside the images. Never a guess."""
+
+from __future__ import annotations
+
+import posixpath
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo
+
+from vpr_ros.camera import Intrinsics
+from vpr_ros.errors import ConfigError
+from vpr_ros.ros.params import NodeParams
+
+_MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}  # with their numbers of coefficients
+_ASPECT = 0.02  # by which an image's shape may differ from the calibration's
+_UNVERIFIED = "loop closures stay unverified"
+
+
+class CameraCalibration:
+    """Listens until a calibration has come, then no more: CameraInfo repeats itself with every image."""
+
+    def __init__(self, node: Node, params: NodeParams) -> None:
+        """Raises ConfigError where the parameter intrinsics is no camera's."""
+        self._node = node
+        self._given = params.intrinsics
+        self._intrinsics: Intrinsics | None = None
+        self.of_image(1, 1)
+        self._refused = ""
+        self._misfit = ""
+        self._subscription: Subscription | None = None
+        image_topic = node.resolve_topic_name(params.image)
+        self._topic = beside(image_topic) if params.camera_info is None else params.camera_info
+        self._rectified = is_rectified(image_topic)
+        if self._given is None and self._topic:
+            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self._subscription = node.create_subscription(CameraInfo, self._topic, self._store, qos)
+            self._topic = self._subscription.topic_name
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be measured in the images, as one sentence; empty where all is known."""
+        if self._misfit or self._refused:
+            return f"{self._misfit or self._refused}; {_UNVERIFIED}"
+        if self._given is not None or self._intrinsics is not None:
+            return ""
+        if not self._topic:
+            return f"neither camera_info nor intrinsics tell of the camera's lens: {_UNVERIFIED}"
+        return f"nothing on {self._topic} yet: {_UNVERIFIED} until the camera's CameraInfo comes, or set intrinsics"
+
+    def of_image(self, width: int, height: int) -> Intrinsics | None:
+        """The camera of images of this size, in pixels; None where it is not known."""
+        if self._given is not None:
+            fx, fy, cx, cy = self._given
+            return Intrinsics(width, height, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
+        camera = self._intrinsics
+        if camera is None:
+            return None
+        stretched = (width / camera.width) / (height / camera.height)
+        self._misfit = ""
+        if abs(stretched - 1) > _ASPECT:
+            self._misfit = (
+                f"{self._topic} is of {camera.width} x {camera.height} pixels and the images are {width} x {height}:"
+                " set camera_info to the topic of these images, or intrinsics"
+            )
+            return None
+        return camera.resized(width, height)
+
+    def tend(self) -> None:
+        """Stop listening once all is known. Call in the executor's thread."""
+        if self._intrinsics is not None:
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _store(self, message: CameraInfo) -> None:
+        try:
+            self._intrinsics = intrinsics_of(message, self._rectified)
+            self._refused = ""
+        except ConfigError as error:
+            self._refused = f"{self._topic}: {error}"
+
+
+def intrinsics_of(info: CameraInfo, rectified: bool = False) -> Intrinsics:
+    """The camera of the images that a CameraInfo goes with: its region of interest; binning is a change of size.
+
+    rectified: of images with the distortion taken out, which P describes instead of K and D. Raises ConfigError, one
+    sentence, for a camera without calibration, without size or with a lens of a model nobody knows.
+    """
+    K = np.array(info.p).reshape(3, 4)[:, :3].copy() if rectified else np.array(info.k).reshape(3, 3)
+    if not K[:2].any():
+        which = "P" if rectified else "K"
+        raise ConfigError(f"the camera is not calibrated ({which} is all zeros): calibrate it, or set intrinsics")
+    region = info.roi
+    width, height = region.width or info.width, region.height or info.height
+    if min(width, height) <= 0:
+        raise ConfigError("the calibration does not say how large its images are: mend the driver, or set intrinsics")
+    K[:2, 2] -= (region.x_offset, region.y_offset) if region.width else (0, 0)
+    distortion = () if rectified else _distortion(info)
+    fisheye = bool(distortion) and info.distortion_model == "equidistant"
+    return Intrinsics(int(width), int(height), K, distortion, fisheye)
+
+
+def _distortion(info: CameraInfo) -> tuple[float, ...]:
+    """Coefficients in OpenCV's order."""
+    coefficients = tuple(float(value) for value in info.d)
+    if info.distortion_model != "equidistant" and not any(coefficients):
+        return ()
+    needed = _MODELS.get(info.distortion_model)
+    if needed is None:
+        raise ConfigError(
+            f"the lens' model '{info.distortion_model}' is not known: have the driver send one of"
+            f" {', '.join(_MODELS)}, or rectified images with intrinsics"
+        )
+    if len(coefficients) != needed:
+        raise ConfigError(f"{info.distortion_model} has {needed} distortion coefficients, not {len(coefficients)}")
+    return coefficients
+
+
+def beside(image_topic: str) -> str:
+    """Where ROS drivers publish the CameraInfo of an image topic: beside it, beside the raw one of a compressed one."""
+    base = image_topic.removesuffix("/compressed")
+    return posixpath.join(posixpath.dirname(base), "camera_info")
+
+
+def is_rectified(image_topic: str) -> bool:
+    """Whether images are without distortion by their name, as image_proc names them."""
+    return posixpath.basename(image_topic.removesuffix("/compressed")).startswith("image_rect")

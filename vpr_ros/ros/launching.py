@@ -1,0 +1,99 @@
+"""What the launch files share: the node's parameters as launch arguments, and the node. Needs ROS 2's launch."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.launch_context import LaunchContext
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from vpr_ros.ros import params
+
+_UNSET = "(unset)"
+_SHARE = FindPackageShare("vpr_ros")
+_OTHERS = {
+    "params_file": (
+        PathJoinSubstitution([_SHARE, "config", "localizer.yaml"]),
+        "YAML file of parameters; arguments beat it",
+    ),
+    "use_sim_time": (_UNSET, "true takes the time from /clock"),
+    "namespace": ("", "namespace of the node and its topics"),
+    "name": ("localizer", "name of the node; its topics begin with it"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "rviz": ("false", "true opens a prepared view"),
+}
+
+
+def arguments(names: Iterable[str], **defaults: str) -> list[DeclareLaunchArgument]:
+    """Launch arguments for the node's parameters of these names, with what the node itself says of them.
+
+    defaults: for those the launch file knows better than the node.
+    """
+    fields = {name: field for name, field, _ in params.leaves()}
+    ours = {name: (defaults.get(name, _UNSET), _description(fields[name])) for name in names}
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in (ours | _OTHERS).items()
+    ]
+
+
+def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
+    """The node, with those launch arguments as parameters that were given, and with what is fixed."""
+
+    def made(context: LaunchContext) -> list[LifecycleNode]:
+        hints = {name: hint for name, _, hint in params.leaves()} | {"use_sim_time": bool}
+        given = {name: LaunchConfiguration(name).perform(context) for name in (*names, "use_sim_time")}
+        parameters = {name: _value(hints[name], text) for name, text in given.items() if text != _UNSET}
+        return [
+            LifecycleNode(
+                package="vpr_ros",
+                executable="localize",
+                name=LaunchConfiguration("name"),
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[LaunchConfiguration("params_file"), parameters | fixed],
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                output="screen",
+                emulate_tty=True,
+            )
+        ]
+
+    return OpaqueFunction(function=made)
+
+
+def rviz(view: str) -> Node:
+    """RViz with a prepared view of config/, where rviz:=true."""
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([_SHARE, "config", view])],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+        output="log",
+    )
+
+
+def _description(field: dataclasses.Field[Any]) -> str:
+    choices = ", ".join(field.metadata["choices"])
+    return field.metadata["description"] + (f" ({choices})" if choices else "")
+
+
+def _value(hint: Any, text: str) -> Any:
+    """What somebody typed, as a parameter of this type; what is none the node refuses with a sentence."""
+    if hint in (str, str | None):
+        return ParameterValue("" if text in ("''", '""') else text, value_type=str)
+    value = yaml.safe_load(text) if text else ""
+    kind = next((a for a in (hint, *typing.get_args(hint)) if typing.get_origin(a) is tuple), None)
+    if kind is None:
+        return value
+    items = value if isinstance(value, list) else [value] if value not in ("", None) else []
+    if typing.get_args(kind)[0] is float and all(isinstance(item, (int, float)) for item in items):
+        return [float(item) for item in items]  # whole numbers among them would make a list of mixed types
+    return [str(item) for item in items] or ""

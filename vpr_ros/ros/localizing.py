@@ -1,0 +1,209 @@
+"""Mode localize: each image becomes a pose on a map."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nav_msgs.srv import LoadMap
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from vpr_ros.errors import MapError, VprError
+from vpr_ros.localizer import Localizer
+from vpr_ros.records import Estimate, Frame
+from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.ros import map_url
+from vpr_ros.ros.adapters import open_adapters
+from vpr_ros.ros.adapters.answers_file import AnswersFile
+from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.adapters.pose import PoseOutput
+from vpr_ros.ros.adapters.standard import StandardOutputs
+from vpr_ros.ros.answer import Adapter, Answer
+from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.role import Reply, Sighting
+from vpr_ros.ros.tf import CameraMount
+
+
+class Localizing:
+    """See Role. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
+
+    needs_odometry = False
+    trouble = ""
+
+    def __init__(self, node: LifecycleNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
+        """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
+        self.localizer = localizer
+        self._alone: Localizer | None = None  # the same without a memory, once somebody asks
+        self._node = node
+        self._params = params
+        self._using = threading.Lock()  # the localiser, by one thread at a time
+        self._standard = StandardOutputs(node)
+        self._pose = PoseOutput(node)
+        self._adapters: list[Adapter] = [self._pose, self._standard]
+        self._services: list[Any] = []
+        try:
+            self._adapters += _optional_adapters(node, params)
+        except BaseException:
+            self._close_adapters()
+            raise
+        self._services.append(node.create_service(Trigger, "~/relocalize", self._relocalize))
+        self._services.append(node.create_service(LoadMap, "~/load_map", self._load_map))
+        if importlib.util.find_spec("vpr_msgs") is not None:
+            from vpr_ros.ros.query import QueryService
+
+            self._services.append(QueryService(node, self, mount).service)
+        self._show_map()
+
+    @classmethod
+    def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Localizing:
+        """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        localizer = _open_localizer(params, Path(params.map))
+        try:
+            return cls(node, params, mount, localizer)
+        except BaseException:
+            _place_map(localizer).close()
+            raise
+
+    @property
+    def doing(self) -> str:
+        """For the log."""
+        return f"localising on {_place_map(self.localizer).path}"
+
+    @property
+    def map_frame(self) -> str:
+        """frame_id of the poses published."""
+        return self._params.map_frame or _place_map(self.localizer).frame_id
+
+    def answer(self, sighting: Sighting) -> Reply:
+        """Localise one image and publish."""
+        with self._using:
+            estimate = self.localizer.localize(Frame(sighting.stamp_ns, sighting.image_rgb, sighting.T_odom_camera))
+            answer = self._answer(estimate, sighting)
+        self._pose.publish(answer)  # what most users want goes first
+        sent_ns = time.monotonic_ns()
+        for adapter in self._adapters[1:]:
+            adapter.publish(answer)
+        return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
+
+    def lookup(self, sighting: Sighting) -> Answer:
+        """Which places one image looks like, by itself: what was seen before says nothing, and forgets nothing."""
+        with self._using:
+            if self._alone is None:
+                one = self.localizer
+                config = replace(one.config, filter=False)
+                self._alone = Localizer(one.places, one.describer, config, one.calibration, one.index)
+            return self._answer(self._alone.localize(Frame(sighting.stamp_ns, sighting.image_rgb)), sighting)
+
+    def forget(self, localizer: Localizer | None = None) -> None:
+        """Forget the past, and where one is given go on with another localiser."""
+        with self._using:
+            if localizer is not None:
+                _place_map(self.localizer).close()
+                self.localizer, self._alone = localizer, None
+            self.localizer.reset()
+            for adapter in self._adapters:
+                adapter.forget()
+
+    def tend(self) -> None:
+        """Nothing."""
+
+    def values(self) -> dict[str, str]:
+        """For diagnostics."""
+        return {
+            "map": str(_place_map(self.localizer).path),
+            "places": str(len(self.localizer.places)),
+            "model": self.localizer.describer.manifest.name,
+            "backend": self.localizer.describer.backend,
+        }
+
+    def close(self) -> None:
+        """Destroy services and publishers, close the map."""
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._close_adapters()
+        _place_map(self.localizer).close()
+
+    def _answer(self, estimate: Estimate, sighting: Sighting) -> Answer:
+        """An estimate for an image as adapters take it."""
+        map_header = Header(stamp=sighting.header.stamp, frame_id=self.map_frame)
+        moment = sighting.T_camera_base, sighting.T_odom_base, sighting.odom_frame
+        return Answer(sighting.arrived_ns, estimate, sighting.header, map_header, *moment)
+
+    def _close_adapters(self) -> None:
+        for adapter in self._adapters:
+            adapter.close()
+
+    def _show_map(self) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self.map_frame)
+        self._standard.show_map(self.localizer.places.positions, header)
+
+    def _relocalize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.forget()
+        response.success, response.message = True, "the past is forgotten"
+        return response
+
+    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        """Go on with another map; where it does not fit, with the one in use."""
+        response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
+        try:
+            path = map_url.path_of(request.map_url)
+            if not os.path.isfile(path):
+                response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
+            localizer = _open_localizer(self._params, path)
+        except VprError as error:
+            if isinstance(error, MapError) and response.result != LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST:
+                response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
+            self._node.get_logger().error(f"{error}; the map in use stays")
+            return response
+        self.forget(localizer)
+        self._show_map()
+        self._node.get_logger().info(self.doing)
+        response.result = LoadMap.Response.RESULT_SUCCESS
+        return response
+
+
+def in_words(estimate: Estimate) -> str:
+    """An answer as one short line for people."""
+    best = estimate.best
+    if best is None:
+        return f"not on this map ({estimate.off_map_probability:.0%})"
+    x, y, z = best.T_map_camera[:3, 3]
+    return f"camera at {x:.1f} {y:.1f} {z:.1f} m ({best.probability:.0%})"
+
+
+def _open_localizer(params: NodeParams, path: Path) -> Localizer:
+    return Localizer.open(path, params.model, params.backend, params.localizer, params.network_threads)
+
+
+def _place_map(localizer: Localizer) -> PlaceMap:
+    assert localizer.place_map is not None  # Localizer.open sets it
+    return localizer.place_map
+
+
+def _optional_adapters(node: LifecycleNode, params: NodeParams) -> Sequence[Adapter]:
+    """What is published beside the standard messages."""
+    adapters: list[Adapter] = []
+    try:
+        if params.publish_tf:
+            adapters.append(MapToOdom(node, params.transform_tolerance))
+        if params.answers_file:
+            adapters.append(AnswersFile(Path(params.answers_file)))
+        if importlib.util.find_spec("vpr_msgs") is None:
+            node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not there")
+        else:
+            from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
+
+            adapters.append(TypedMatches(node))
+        return [*adapters, *open_adapters(params.adapters, params.mode, node, params)]
+    except BaseException:
+        for adapter in adapters:
+            adapter.close()
+        raise

@@ -1,0 +1,196 @@
+"""Mode map: a map grows as the robot drives, and loops are closed on its past and on earlier maps."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+
+from vpr_ros.errors import MapError
+from vpr_ros.loop_closer import LoopCloser
+from vpr_ros.records import Frame, LoopClosure, Observation
+from vpr_ros.ros import convert
+from vpr_ros.ros.adapters import open_adapters
+from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
+from vpr_ros.ros.answer import ClosureAdapter, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.camera_calibration import CameraCalibration
+from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.role import Reply, Sighting
+from vpr_ros.ros.saving import SaveMapService
+from vpr_ros.ros.tf import CameraMount
+from vpr_ros.ros.trouble import Trouble
+
+_BETWEEN = "between keyframes"
+_COUNTED = ("closures", "closures on earlier maps", "closures unverified")
+
+
+class Mapping:
+    """See Role. Service: ~/save_map."""
+
+    needs_odometry = True
+
+    def __init__(self, node: LifecycleNode, params: NodeParams, closer: LoopCloser) -> None:
+        """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
+        self.closer = closer
+        self._node = node
+        self._params = params
+        self._using = threading.Lock()  # the loop closer, by one thread at a time
+        self._counts: Counter[str] = Counter()
+        self._odometry_start: int | None = None
+        self._last_words = _BETWEEN
+        self._storing = Trouble(node, "keyframes are stored again")
+        self._calibrating = Trouble(node, "the camera's lens is known now")
+        self._calibration = CameraCalibration(node, params)
+        self._outputs = KeyframeOutputs(node)
+        self._adapters: list[ClosureAdapter] = [self._outputs]
+        try:
+            self._adapters += open_adapters(_adapter_names(node, params), params.mode, node, params)
+        except BaseException:
+            self._close_outputs()
+            raise
+        session = closer.session.place_map.path
+        folder = Path(params.save_folder) if params.save_folder else session.parent
+        self._saving = SaveMapService(node, closer.save, session, folder)
+
+    @classmethod
+    def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Mapping:
+        """On the files that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        earlier = [Path(path) for path in params.earlier]
+        how = params.model, params.backend, params.loops, params.network_threads
+        closer = LoopCloser.open(Path(params.session), earlier, *how)
+        try:
+            return cls(node, params, closer)
+        except BaseException:
+            closer.close()
+            raise
+
+    @property
+    def doing(self) -> str:
+        """For the log."""
+        earlier = f", closing loops on {', '.join(self._params.earlier)} too," if self._params.earlier else ""
+        return f"mapping into {self.closer.session.place_map.path}{earlier}"
+
+    @property
+    def trouble(self) -> str:
+        """A map that cannot be written comes before a lens that is not known."""
+        return self._storing.lasting or self._calibrating.lasting
+
+    def answer(self, sighting: Sighting) -> Reply:
+        """Remember one image, look whether the robot was there before, and publish."""
+        height, width = sighting.image_rgb.shape[:2]
+        intrinsics = self._calibration.of_image(width, height)
+        self._calibrating.report(self._calibration.trouble)
+        frame = Frame(sighting.stamp_ns, sighting.image_rgb, sighting.T_odom_camera, intrinsics)
+        with self._using:
+            if sighting.odometry_start != self._odometry_start:
+                self._begin(sighting.odometry_start)
+            try:
+                observation = self.closer.observe(frame)
+            except MapError as error:
+                self._storing.report(str(error))
+                return Reply(f"not stored: {error}", time.monotonic_ns())
+        if observation.keyframe_id is None:
+            return Reply(self._last_words, time.monotonic_ns())
+        self._storing.report("")
+        self._publish(observation, sighting)
+        self._last_words = in_words(observation)
+        return Reply(self._last_words, time.monotonic_ns(), observation.timings_ms)
+
+    def forget(self) -> None:
+        """The clock jumped back: what follows is another drive of the session."""
+        with self._using:
+            self._begin(None)
+
+    def tend(self) -> None:
+        """Once a second."""
+        self._calibration.tend()
+        self._outputs.tend()
+
+    def values(self) -> dict[str, str]:
+        """For diagnostics."""
+        session, manifest = self.closer.session, self.closer.describer.manifest
+        return {
+            "session": str(session.place_map.path),
+            "drive": self.closer.drive,
+            "keyframes": str(len(session)),
+            "map size [MB]": f"{_bytes_on_disk(session.place_map.path) / 1e6:.1f}",
+            "earlier maps": ", ".join(self._params.earlier) or "none",
+            **{name: str(self._counts[name]) for name in _COUNTED},
+            "model": manifest.name,
+            "backend": self.closer.describer.backend,
+        }
+
+    def close(self) -> None:
+        """Destroy the service and the publishers, close every map."""
+        self._node.destroy_service(self._saving.service)
+        self._close_outputs()
+        self.closer.close()
+
+    def _close_outputs(self) -> None:
+        self._calibration.close()
+        for adapter in self._adapters:
+            adapter.close()
+
+    def _begin(self, odometry_start: int | None) -> None:
+        """Poses have another origin from now on. The first image of all begins nothing anew."""
+        if self._odometry_start is not None:
+            self.closer.begin()
+            for adapter in self._adapters:
+                adapter.forget()
+        self._odometry_start = odometry_start
+
+    def _publish(self, observation: Observation, sighting: Sighting) -> None:
+        """A keyframe first, then the loops it closes."""
+        assert observation.keyframe_id is not None and observation.descriptor is not None
+        moment = sighting.T_odom_base, sighting.odom_frame
+        keyframe = KeyframeRecord(sighting.stamp_ns, observation.keyframe_id, observation.descriptor, *moment)
+        for adapter in self._adapters:
+            adapter.keyframe(keyframe)
+        for closure in observation.closures:
+            kind = "closures" if not closure.match_map else "closures on earlier maps"
+            self._counts[kind if closure.verified else "closures unverified"] += 1
+            answer = self._answer(closure, sighting)
+            for adapter in self._adapters:
+                adapter.closed(answer)
+        self._outputs.show_depth(observation.depth, sighting.header)
+
+    def _answer(self, closure: LoopClosure, sighting: Sighting) -> ClosureAnswer:
+        """A closure as adapters take it; it may be of a keyframe before this image."""
+        frame_id = self._params.base_frame or sighting.header.frame_id
+        header = Header(stamp=convert.time_message(closure.stamp_ns), frame_id=frame_id)
+        frames = {memory.place_map.path.name: memory.place_map.frame_id for memory in self.closer.earlier}
+        map_frame = self._params.map_frame or frames[closure.match_map] if closure.match_map else sighting.odom_frame
+        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base)
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """Of a map and its write-ahead log."""
+    total = 0
+    for file in (path, path.with_name(path.name + "-wal")):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
+
+
+def in_words(observation: Observation) -> str:
+    """What an image meant to the map, as one short line for people."""
+    words = f"keyframe {observation.keyframe_id}"
+    for closure in observation.closures:
+        how = f"{closure.inliers} features agree" if closure.verified else "not verified"
+        words += f", loop with {closure.match_drive} {closure.match_id} ({how})"
+    return words
+
+
+def _adapter_names(node: LifecycleNode, params: NodeParams) -> Sequence[str]:
+    """Those chosen, and the typed interface where it is there."""
+    if importlib.util.find_spec("vpr_msgs") is None:
+        node.get_logger().info("package vpr_msgs is not built: ~/loop_closures is not published")
+        return params.adapters
+    return ["loop_closures", *params.adapters]
