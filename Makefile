@@ -1,13 +1,14 @@
-# Five verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
+# Six verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint bags clean
+.PHONY: help demo slam test lint bags clean
 
 help:
 	@echo "make demo   localise three drives through a small town on real ROS 2 topics; report in demo/report.html"
+	@echo "make slam   close loops by day and by night for a pose graph; report in demo/slam/report.html (Python 3.11 on)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff and mypy"
 	@echo "make bags   render the demo's drives again (needs EGL: apt install libegl1 libgl1-mesa-dri)"
@@ -15,6 +16,9 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/vpr demo
+
+slam: $(VENV)/.test
+	@$(BIN)/vpr demo slam
 
 test: $(VENV)/.test
 	@echo "== running the tests"
@@ -40,11 +44,11 @@ $(VENV)/.demo: $(VENV)/bin/python setup.cfg
 
 $(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
 	@echo "== installing what tests, simulator and training need (once)"
-	@$(PIP) install -e ".[ros,ros-build,sim,dev]"
+	@$(PIP) install -e ".[ros,ros-build,sim,slam,dev]"
 	@$(BIN)/python tools/install_torch.py
 	@$(BIN)/python tools/build_messages.py || echo "tests of typed messages will be skipped"
 	@$(PIP) install -e ".[gpu]" || echo "tests that build TensorRT engines will be skipped"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log
+	rm -rf $(VENV) demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log

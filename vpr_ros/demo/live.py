@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ _QUIET_S = 2.0  # without an answer, after which the last one has come
 
 
 @contextmanager
-def running_node(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The localizer node as a user starts it, stopped at the end. log: file its output goes to."""
-    command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args", "-r", "__ns:=/demo"]
+def running_node(
+    parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.node"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The localizer node, or another, as a user starts it, stopped at the end. log: file its output goes to."""
+    command = [sys.executable, "-m", module, "--ros-args", "-r", "__ns:=/demo"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     with log.open("wb") as output:
@@ -50,13 +52,17 @@ def running_node(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.P
 class Player:
     """Publishes bags on the node's topics and listens to what it publishes. Use as a context manager."""
 
-    def __init__(self, node: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, node: subprocess.Popen[bytes], log: Path, types: Mapping[str, type] = _TYPES, listeners: int = 1
+    ) -> None:
+        """types: topics to play, with their types. listeners: nodes that must hear odometry before it begins."""
         self._process, self._log = node, log
+        self._listeners = {topic: listeners if topic == ODOM_TOPIC else 1 for topic in types}
         self.depths: dict[int, np.ndarray] = {}  # stamp -> (h, w) float32 metres, as published
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("player", namespace="/demo", context=self._context)
-        self._publishers = {topic: self._node.create_publisher(kind, topic, 10) for topic, kind in _TYPES.items()}
+        self._publishers = {topic: self._node.create_publisher(kind, topic, 10) for topic, kind in types.items()}
         self._node.create_subscription(Image, "localizer/depth", self._take_depth, qos_profile_sensor_data)
         self._relocalize = self._node.create_client(Trigger, "localizer/relocalize")
         executor = SingleThreadedExecutor(context=self._context)
@@ -85,19 +91,22 @@ class Player:
     def wait_until_ready(self) -> None:
         """Until the node subscribes to images. Raises VprError with the end of its log where it does not."""
         deadline = time.monotonic() + _START_S
-        while not all(publisher.get_subscription_count() for publisher in self._publishers.values()):
+        while any(self._publishers[topic].get_subscription_count() < n for topic, n in self._listeners.items()):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise VprError(f"the node did not start; the end of its log:\n{self.log()}")
             time.sleep(0.1)
 
+    def forget(self) -> None:
+        """Clear the node's memory of where it was."""
+        self._relocalize.call(Trigger.Request())
+
     def play(self, bag: Path, rate_hz: float, on_image: Callable[[int], None]) -> None:
-        """Publish a bag's images and odometry in order, images rate_hz a second, from a clear memory.
+        """Publish a bag's images and odometry in order, images rate_hz a second.
 
         on_image: called with the number of images published. Stamps are the bag's: the filter sees the recorded speed.
         """
-        self._relocalize.call(Trigger.Request())
         due, images = time.monotonic(), 0
-        for message in read_messages(bag, list(_TYPES)):
+        for message in read_messages(bag, list(self._publishers)):
             if message.topic == IMAGE_TOPIC:
                 due += 1 / rate_hz
                 time.sleep(max(0.0, due - time.monotonic()))

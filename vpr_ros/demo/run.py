@@ -51,12 +51,10 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
         raise MissingDependencyError(
             f"the demo needs ROS 2 ({error}): run `make demo`, or pip install 'vpr_ros[ros]'"
         ) from error
-    # A demonstration neither hears the robots around nor speaks to them.
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    keep_to_oneself()
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(MODEL)
-    plan, camera_pose = _town(bags)
+    plan, camera_pose = read_town(bags)
     map_path = folder / "town.vprmap"
     for stale in (map_path, cache_path(map_path)):
         stale.unlink(missing_ok=True)
@@ -90,6 +88,12 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     return assessments, report
 
 
+def keep_to_oneself() -> None:
+    """A demonstration neither hears the robots around nor speaks to them."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+
+
 def _make_map(
     map_path: Path, bags: Path, describer: Describer, say: Callable[[str], None], bar: ProgressBar
 ) -> PlaceMap:
@@ -110,6 +114,7 @@ def _replay(
     from vpr_ros.demo.live import wait_for_answers
 
     with bar(f"replaying {drive.name}") as progress:
+        player.forget()
         player.play(bag, RATE_HZ, lambda count: progress(count, len(drive)))
         lines = wait_for_answers(answers, len(drive))
     if not lines:
@@ -131,7 +136,7 @@ def _replay(
     return Run(drive.name, drive.name, tuple(joined), place_map.places.T_map_camera), gallery
 
 
-def _town(bags: Path) -> tuple[Plan, list[float]]:
+def read_town(bags: Path) -> tuple[Plan, list[float]]:
     """The town from above and the camera's pose on the robot, as the simulator wrote them beside the bags."""
     data = json.loads((bags / "town.json").read_text())
     return Plan([np.array(polygon) for polygon in data["polygons"]], data["colours"]), data["camera_pose"]

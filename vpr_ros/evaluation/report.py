@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from vpr_ros import __version__
 from vpr_ros.evaluation.pictures import draw_overviews, draw_scenes
@@ -27,8 +28,6 @@ def write_report(
     images: by the runs' names. plan: what to draw under the tracks. facts: lines for the head of the page (model, map,
     machine). progress: called with (runs drawn, runs in all).
     """
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
     folder = path.parent / f"{path.stem}_pictures"
     overviews = draw_overviews(runs, folder)
     sections = []
@@ -40,18 +39,26 @@ def write_report(
     summaries = [run.summary for run in runs]
     if len(runs) > 1:
         summaries.append(summarise_all(runs))
-    environment = Environment(loader=PackageLoader("vpr_ros.evaluation"), autoescape=select_autoescape())
-    environment.filters["inline"] = _inline
-    html = environment.get_template("report.html").render(
+    return write_page(
+        path,
+        "report.html",
         title=title,
         facts=dict(facts or {}),
         tolerance=summaries[-1].tolerance,
         tables=[rows(summaries) for rows in (recall_rows, honesty_rows, speed_rows)],
         overviews=overviews,
         sections=sections,
-        version=__version__,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def write_page(path: Path, template: str, **content: Any) -> Path:
+    """Fill a template of this package, pictures inlined, write it to path and return that."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(loader=PackageLoader("vpr_ros.evaluation"), autoescape=select_autoescape())
+    environment.filters["inline"] = _inline
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    html = environment.get_template(template).render(version=__version__, made=made, **content)
     path.write_text(html, encoding="utf-8")
     return path
 

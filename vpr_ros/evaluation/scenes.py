@@ -53,7 +53,7 @@ def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
     width, height = np.nanmax(corners, axis=0) - np.nanmin(corners, axis=0) + 60.0
     fig, axes = style.figure(1, 1, (9.5, float(np.clip(7.6 * height / width, 3.0, 9.5)) + 1.0))
     ax = axes[0, 0]
-    _draw_plan(ax, plan)
+    draw_plan(ax, plan)
     ax.plot(*places.T, "o", color=style.QUIET, markersize=2.2, alpha=0.7, label="places of the map", zorder=3)
     track = np.array([_position(a.T_map_camera_true) for a in run.run.answers]).reshape(-1, 2)
     ax.plot(*track.T, color=style.INK, linewidth=1.1, label="true track", zorder=4)
@@ -79,7 +79,8 @@ def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
     return fig
 
 
-def _draw_plan(ax: Axes, plan: Plan) -> None:
+def draw_plan(ax: Axes, plan: Plan) -> None:
+    """What lies under the tracks."""
     if not len(plan.polygons):
         return
     from matplotlib.collections import PolyCollection

@@ -1,0 +1,70 @@
+"""The example node: from messages to a corrected path. A user's own back end starts from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+pytest.importorskip("gtsam", reason="GTSAM is not installed: pip install 'vpr_ros[slam]'")
+pytest.importorskip("evo", reason="evo is not installed: pip install 'vpr_ros[slam]'")
+pytest.importorskip("vpr_msgs.msg", reason="vpr_msgs is not built: tools/build_messages.py")
+
+import rclpy
+from nav_msgs.msg import Odometry, Path
+
+from vpr_msgs.msg import LoopClosure
+from vpr_ros.demo.pose_graph_node import PoseGraphNode
+from vpr_ros.geometry import transform
+from vpr_ros.ros import convert
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def node():
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=77)
+    node = PoseGraphNode(context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def odometry(number: int, x: float) -> Odometry:
+    message = Odometry()
+    message.header.stamp = convert.time_message(number * SECOND)
+    message.pose.pose = convert.pose_message(transform(np.eye(3), np.array([x, 0.0, 0.0])))
+    return message
+
+
+def loop_closure(query: int, match: int, verified: bool = True, earlier: str = "") -> LoopClosure:
+    """Says that the robot is 19.8 m ahead of where it was."""
+    message = LoopClosure(match_stamp=convert.time_message(match * SECOND), match_map=earlier)
+    message.header.stamp = convert.time_message(query * SECOND)
+    message.verified = verified
+    if verified:
+        covariance = np.diag([0.05] * 6) ** 2
+        message.t_match_query = [
+            convert.pose_with_covariance(transform(np.eye(3), np.array([19.8, 0.0, 0.0])), covariance)
+        ]
+    return message
+
+
+def test_a_verified_closure_moves_the_path_and_others_do_not(node) -> None:
+    """An unverified one has no transform to read, one on a map that is not here no place to go."""
+    paths: list[Path] = []
+    node._publisher.publish = paths.append
+    node._publish()
+    for number in range(11):
+        node._take_odometry(odometry(number, 2.0 * number))
+    node._take_closure(loop_closure(10, 0, verified=False))
+    node._take_closure(loop_closure(10, 0, earlier="yesterday.vprmap"))
+    node._publish()
+    node._take_closure(loop_closure(10, 0))
+    node._publish()
+    before, after = paths[-2:]
+    assert len(before.poses) == len(after.poses) == 11 and after.header.frame_id == "map"
+    assert after.poses[10].header.stamp.sec == 10
+    assert before.poses[-1].pose.position.x == pytest.approx(20.0, abs=1e-6)
+    assert after.poses[-1].pose.position.x == pytest.approx(19.8, abs=0.1)

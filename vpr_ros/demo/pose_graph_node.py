@@ -1,0 +1,94 @@
+"""An example back end: odometry and loop closures in, a corrected path out.
+
+    python -m vpr_ros.demo.pose_graph_node --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
+
+Its frame, "map", begins at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
+from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
+from vpr_ros.demo.slam_trajectory import read_tum
+from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
+from vpr_ros.ros import convert
+
+
+class PoseGraphNode(Node):
+    """Parameters: odom, closures (topics), earlier (TUM file), every (metres between poses), period (s of a path),
+    odometry_translation, odometry_rotation (metres and degrees it is off after one metre).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """options: of rclpy's Node."""
+        super().__init__("pose_graph", **options)
+        earlier = self.declare_parameter("earlier", "").value
+        every_m = self.declare_parameter("every", 1.0).value
+        translation = self.declare_parameter("odometry_translation", OdometryNoise.translation).value
+        noise = OdometryNoise(
+            translation, self.declare_parameter("odometry_rotation", OdometryNoise.rotation_deg).value
+        )
+        self._graph = PoseGraph(every_m, noise, read_tum(earlier) if earlier else None)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._publisher = self.create_publisher(Path, "~/path", latched)
+        odom = self.declare_parameter("odom", "/odom").value
+        closures = self.declare_parameter("closures", "localizer/loop_closures").value
+        self.create_subscription(Odometry, odom, self._take_odometry, 100)
+        self.create_subscription(LoopClosure, closures, self._take_closure, 100)
+        self.create_timer(self.declare_parameter("period", 1.0).value, self._publish)
+
+    def _take_odometry(self, message: Odometry) -> None:
+        T_odom_base = matrix_from_pose(message)
+        if T_odom_base is not None:
+            self._graph.add_odometry(stamp_ns(message.header), T_odom_base)
+
+    def _take_closure(self, message: LoopClosure) -> None:
+        """Only what was measured makes a factor."""
+        if not message.verified:
+            return
+        (measured,) = message.t_match_query
+        match_ns = message.match_stamp.sec * 10**9 + message.match_stamp.nanosec
+        T = matrix_from_pose(measured.pose)
+        if T is not None:
+            covariance = np.reshape(measured.covariance, (6, 6))
+            earlier = bool(message.match_map)
+            self._graph.add_closure(Closure(stamp_ns(message.header), match_ns, T, covariance, earlier))
+
+    def _publish(self) -> None:
+        """Correct the path with all that came, and send it whole."""
+        self._graph.optimise()
+        track = self._graph.trajectory()
+        path = Path()
+        path.header.frame_id = "map"
+        for stamp, T in zip(track.stamps_ns, track.T, strict=True):
+            pose = PoseStamped(pose=convert.pose_message(T))
+            pose.header.stamp = convert.time_message(int(stamp))
+            path.poses.append(pose)
+        if path.poses:
+            path.header.stamp = path.poses[-1].header.stamp
+            self._publisher.publish(path)
+
+
+def main() -> None:
+    """Spin until told to stop."""
+    rclpy.init()
+    try:
+        rclpy.spin(PoseGraphNode())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

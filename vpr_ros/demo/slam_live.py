@@ -1,0 +1,117 @@
+"""A session over real topics: the node in mapping mode, the example pose graph, and what both said."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage
+
+from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
+from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
+from vpr_ros.demo.slam_session import RecordedClosure
+from vpr_ros.drives.bag_messages import info_topic, matrix_from_pose, stamp_ns
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import VprError
+
+_TYPES = {IMAGE_TOPIC: CompressedImage, info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
+_QUIET_S = 4.0  # after the last closure nothing more is to come
+_PATIENCE_S = 30.0
+_NO_GAP = 2**62
+
+
+class Listener(Player):
+    """A player that keeps the closures and the newest path."""
+
+    def __init__(self, node: subprocess.Popen[bytes], log: Path) -> None:
+        super().__init__(node, log, _TYPES, listeners=2)
+        self.closures: list[RecordedClosure] = []
+        self.path: Track | None = None
+        self.paths = 0
+        self.heard = time.monotonic()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(LoopClosure, "localizer/loop_closures", self._take_closure, 100)
+        self._node.create_subscription(PathMessage, "pose_graph/path", self._take_path, latched)
+
+    def _take_closure(self, message: LoopClosure) -> None:
+        self.heard = time.monotonic()
+        if not message.verified:
+            return
+        (measured,) = message.t_match_query
+        T = matrix_from_pose(measured.pose)
+        assert T is not None  # what is verified has a finite pose
+        match_ns = message.match_stamp.sec * 10**9 + message.match_stamp.nanosec
+        covariance = np.reshape(measured.covariance, (6, 6))
+        self.closures.append(
+            RecordedClosure(
+                stamp_ns(message.header),
+                message.keyframe_id,
+                match_ns,
+                message.match_id,
+                message.match_map,
+                message.inliers,
+                T,
+                covariance,
+            )
+        )
+
+    def _take_path(self, message: PathMessage) -> None:
+        stamps = [stamp_ns(pose.header) for pose in message.poses]
+        T = [matrix_from_pose(pose) for pose in message.poses]
+        self.path = Track.of(stamps, [matrix for matrix in T if matrix is not None], _NO_GAP)
+        self.paths += 1
+
+    def wait_until_quiet(self) -> Track:
+        """The path once no closure has come for a while and the pose graph has had time for two more updates."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() - self.heard < _QUIET_S:
+            time.sleep(0.1)
+        wanted = self.paths + 2
+        while self.paths < wanted and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if self.path is None:
+            raise VprError(f"no path came from the pose graph; the end of the node's log:\n{self.log()}")
+        return self.path
+
+
+def drive_session(
+    bag: Path,
+    map_path: Path,
+    earlier: Sequence[tuple[Path, Path]],
+    camera_pose: list[float],
+    rate_hz: float,
+    on_image: Callable[[int], None],
+) -> tuple[list[RecordedClosure], Track]:
+    """Play a bag to the node in mapping mode and to the pose graph; the verified closures and the path.
+
+    earlier: (map, path as a TUM file) of earlier sessions; the pose graph keeps to the first one's. Logs lie beside
+    the map.
+    """
+    maps = ", ".join(f'"{path.resolve()}"' for path, _ in earlier)
+    parameters = {
+        "mode": "map",
+        "session": map_path.resolve(),
+        "image": IMAGE_TOPIC,
+        "camera_info": info_topic(IMAGE_TOPIC),
+        "odom": ODOM_TOPIC,
+        "camera_pose": camera_pose,
+        **({"earlier": f"[{maps}]"} if earlier else {}),
+    }
+    back_end = {"odom": ODOM_TOPIC, **({"earlier": earlier[0][1].resolve()} if earlier else {})}
+    log, back_end_log = map_path.with_suffix(".node.log"), map_path.with_suffix(".pose_graph.log")
+    with ExitStack() as stack:
+        node = stack.enter_context(running_node(parameters, log))
+        stack.enter_context(running_node(back_end, back_end_log, "vpr_ros.demo.pose_graph_node"))
+        player = Listener(node, log)
+        stack.enter_context(player)
+        player.wait_until_ready()
+        player.play(bag, rate_hz, on_image)
+        path = player.wait_until_quiet()
+        return list(player.closures), path

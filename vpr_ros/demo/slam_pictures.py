@@ -1,0 +1,159 @@
+"""Pictures of `vpr demo slam`: tracks over the town, the error along the way, and what closures were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vpr_ros.camera import Intrinsics
+from vpr_ros.demo.slam_session import FALSE_M, Judgement, RecordedClosure, Session
+from vpr_ros.drives.open import open_drive
+from vpr_ros.evaluation import style
+from vpr_ros.evaluation.scenes import Plan, draw_plan
+from vpr_ros.retrieval.local_features import LocalFeatures
+from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.retrieval.verify import verify
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ODOMETRY, OPTIMISED, EARLIER = "#e69f00", "#0072b2", "#6a4c93"
+_SHOWN = 6
+_LINES = 40  # of the inliers of one closure
+
+
+def town(session: Session, judgement: Judgement, plan: Plan) -> Figure:
+    """Both tracks over the town, aligned as for the error, and where loops were closed."""
+    true = session.truth.T[:, :2, 3]
+    fig, axes = style.figure(1, 2, (11.5, 6.9), sharex=True, sharey=True)
+    for ax, track, error, colour, title in (
+        (axes[0, 0], session.odometry, judgement.before, ODOMETRY, "odometry"),
+        (axes[0, 1], session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+    ):
+        draw_plan(ax, plan)
+        found = (error.T_truth_estimate @ track.T)[:, :2, 3]
+        ax.plot(*true.T, color=style.INK, linewidth=1.0, label="true track", zorder=4)
+        ax.plot(*found.T, color=colour, linewidth=1.8, label=title, zorder=5)
+        ax.set(aspect="equal", title=f"{title}: {error.rmse:.2f} m off", xlabel="east (m)")
+        ax.grid(not plan.polygons)
+    axes[0, 0].set_ylabel("north (m)")
+    _mark_closures(axes[0, 1], session, judgement)
+    low, high = true.min(0) - 30, true.max(0) + 30
+    axes[0, 0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    shown = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    fig.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=len(shown))
+    return fig
+
+
+def _mark_closures(ax: Axes, session: Session, judgement: Judgement) -> None:
+    """A dot where the robot was at each closure, by what it closed on; a cross where that was wrong."""
+    for own, colour, label in ((True, style.RIGHT, "closed on its own past"), (False, EARLIER, "on the earlier map")):
+        at = [session.truth.at(c.stamp_ns) for c in session.closures if (c.match_map == "") == own]
+        if at:
+            points = np.array(at)[:, :2, 3]
+            ax.plot(*points.T, "o", color=colour, markersize=2.6, label=f"{label} ({len(at)})", zorder=6)
+    wrong = [session.truth.at(session.closures[i].stamp_ns) for i in np.flatnonzero(judgement.position_m > FALSE_M)]
+    if wrong:
+        ax.plot(*np.array(wrong)[:, :2, 3].T, "X", color=style.WRONG, markersize=7, label="false", zorder=7)
+
+
+def error_along(session: Session, judgement: Judgement) -> Figure:
+    """Distance from the truth along the way, before and after."""
+    fig, axes = style.figure(1, 1, (9.5, 2.9))
+    ax = axes[0, 0]
+    steps = np.linalg.norm(np.diff(session.truth.T[:, :3, 3], axis=0), axis=1)
+    way = np.concatenate([[0.0], np.cumsum(steps)])
+    for track, error, colour, label in (
+        (session.odometry, judgement.before, ODOMETRY, "odometry"),
+        (session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+    ):
+        ax.plot(np.interp(track.stamps_ns, session.truth.stamps_ns, way), error.errors, color=colour, label=label)
+    ax.set(xlabel="way (m)", ylabel="off by (m)", xlim=(0, way[-1]), ylim=(0, None))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return fig
+
+
+def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
+    """How good the measured poses are, and how good they say they are."""
+    if not session.closures:
+        return None
+    fig, axes = style.figure(1, 3, (11.5, 2.9))
+    own = np.array([closure.match_map == "" for closure in session.closures])
+    groups = [(own, style.RIGHT, "own past"), (~own, EARLIER, "earlier map")]
+    for ax, values, label, top in (
+        (axes[0, 0], judgement.position_m, "position error (m)", 1.0),
+        (axes[0, 1], judgement.rotation_deg, "rotation error (deg)", 2.0),
+        (axes[0, 2], judgement.nees, "NEES (6 is true)", 30.0),
+    ):
+        edges = np.linspace(0, top, 31)
+        for chosen, colour, name in groups:
+            if chosen.any():
+                ax.hist(values[chosen].clip(0, top), edges, color=colour, alpha=0.65, label=name)
+        ax.set(xlabel=f"{label}, last bar: {top:g} and more", ylabel="closures")
+    axes[0, 0].legend()
+    return fig
+
+
+def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Session]) -> Figure | None:
+    """Closures from the best measured to the worst: the image now beside the earlier one, features that agree joined.
+
+    Those on earlier maps where there are any: they cross seasons. sessions: by the file names of their maps; "" is
+    this one.
+    """
+    if not session.closures:
+        return None
+    across = [i for i, closure in enumerate(session.closures) if closure.match_map]
+    order = np.array(across or range(len(session.closures)))
+    order = order[np.argsort(judgement.position_m[order])]
+    chosen = [int(order[k]) for k in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).astype(int)]
+    rows = -(-len(chosen) // 2)
+    fig, axes = style.figure(rows, 2, (11.5, 2.45 * rows))
+    for ax in axes.ravel()[len(chosen) :]:
+        ax.set_axis_off()
+    for ax, number in zip(axes.ravel(), chosen, strict=False):
+        closure = session.closures[number]
+        note = f"{closure.inliers} features agree; off by {judgement.position_m[number]:.2f} m"
+        note += f", {judgement.rotation_deg[number]:.1f} deg"
+        frame = style.RIGHT if judgement.position_m[number] <= FALSE_M else style.WRONG
+        _draw_match(ax, closure, session, sessions[closure.match_map], note, frame)
+    return fig
+
+
+def _draw_match(ax: Axes, closure: RecordedClosure, session: Session, matched: Session, note: str, frame: str) -> None:
+    """Two images side by side and lines between what agrees, as the node verified it."""
+    now, camera = _image(session, closure.stamp_ns)
+    then, _ = _image(matched, closure.match_stamp_ns)
+    width = now.shape[1]
+    style.show_image(ax, np.concatenate([now, then], axis=1), note, frame)
+    query, place = _features(session, closure.keyframe_id), _features(matched, closure.match_id)
+    found = None if query is None or place is None else verify(place, query)
+    if found is None or query is None or place is None or camera is None:
+        return
+    picked = np.linspace(0, found.inliers - 1, min(_LINES, found.inliers)).astype(int)
+    left = _pixels(query.rays[found.rows_query[picked]], camera)
+    right = _pixels(place.rays[found.rows_place[picked]], camera) + np.array([width, 0])
+    for start, end in zip(left, right, strict=True):
+        ax.plot(*np.stack([start, end]).T, color=style.OFF_MAP, linewidth=0.6, alpha=0.8)
+    ax.plot(*np.concatenate([left, right]).T, "o", color=style.OFF_MAP, markersize=1.8)
+    ax.set(xlim=(-0.5, 2 * width - 0.5), ylim=(now.shape[0] - 0.5, -0.5))
+
+
+def _image(session: Session, stamp_ns: int) -> tuple[np.ndarray, Intrinsics | None]:
+    """(H, W, 3) uint8 RGB of a session's bag, and its camera."""
+    frame = next(frame for frame in open_drive(session.bag) if frame.stamp_ns == stamp_ns)
+    return frame.read(), frame.intrinsics
+
+
+def _features(session: Session, place_id: int) -> LocalFeatures | None:
+    """Of a keyframe, as its map holds them."""
+    with PlaceMap.open(session.map_path) as place_map:
+        data = place_map.features(place_id)
+    return None if data is None else LocalFeatures.from_bytes(data)
+
+
+def _pixels(rays: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """(N, 2) pixels of rays, for a camera without distortion."""
+    return rays @ np.asarray(camera.K)[:2, :2].T + np.asarray(camera.K)[:2, 2]

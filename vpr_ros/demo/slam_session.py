@@ -1,0 +1,97 @@
+"""One drive of `vpr demo slam`: what it recorded, and how good that was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.demo.slam_trajectory import TrajectoryError, trajectory_error
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.track import Track
+from vpr_ros.geometry import inverse, vector_from_rotation
+
+FALSE_M = 5.0  # a closure that is further off is no measurement of the place at all
+_NO_GAP = 2**62
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedClosure:
+    """A verified closure as it came over the topic.
+
+    match_map: file name of the earlier session's map, empty for the session's own past. T_match_query: (4, 4), base in
+    base. covariance: (6, 6) of it about the earlier base's axes.
+    """
+
+    stamp_ns: int
+    keyframe_id: int
+    match_stamp_ns: int
+    match_id: int
+    match_map: str
+    inliers: int
+    T_match_query: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A drive with what was made of it. truth, odometry, optimised: T_..._base. map_path: of its keyframes."""
+
+    name: str
+    bag: Path
+    map_path: Path
+    truth: Track
+    odometry: Track
+    optimised: Track
+    closures: tuple[RecordedClosure, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A session against the truth.
+
+    before, after: trajectories of odometry and of the pose graph. position_m, rotation_deg, nees: (N,) of each closure
+    (nees against 6 degrees of freedom). false: closures further off than FALSE_M.
+    """
+
+    before: TrajectoryError
+    after: TrajectoryError
+    position_m: np.ndarray
+    rotation_deg: np.ndarray
+    nees: np.ndarray
+
+    @property
+    def false(self) -> int:
+        """Closures of places that are not the same."""
+        return int((self.position_m > FALSE_M).sum())
+
+
+def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
+    """Truth and odometry of the robot's base on a drive that has both at every image."""
+    frames, T_camera_base = list(drive), inverse(T_base_camera)
+    stamps = [frame.stamp_ns for frame in frames]
+    truth = [frame.T_map_camera @ T_camera_base for frame in frames if frame.T_map_camera is not None]
+    odometry = [frame.T_odom_camera @ T_camera_base for frame in frames if frame.T_odom_camera is not None]
+    return Track.of(stamps, truth, _NO_GAP), Track.of(stamps, odometry, _NO_GAP)
+
+
+def judge(session: Session, truths: Mapping[str, Track]) -> Judgement:
+    """truths: true tracks by the file names of the maps their sessions made; "" is this session's own."""
+    errors = [_closure_error(closure, session.truth, truths[closure.match_map]) for closure in session.closures]
+    table = np.array(errors).reshape(-1, 3)
+    before = trajectory_error(session.odometry, session.truth)
+    return Judgement(before, trajectory_error(session.optimised, session.truth), *table.T)
+
+
+def _closure_error(closure: RecordedClosure, truth: Track, truth_match: Track) -> tuple[float, float, float]:
+    """Metres, degrees and NEES of one closure."""
+    T_map_query, T_map_match = truth.at(closure.stamp_ns), truth_match.at(closure.match_stamp_ns)
+    assert T_map_query is not None and T_map_match is not None  # stamps are those of the bags' images
+    true, found = inverse(T_map_match) @ T_map_query, closure.T_match_query
+    shift = found[:3, 3] - true[:3, 3]
+    turn = vector_from_rotation(found[:3, :3] @ true[:3, :3].T)
+    error = np.concatenate([shift, turn])
+    nees = float(error @ np.linalg.solve(closure.covariance, error))
+    return float(np.linalg.norm(shift)), float(np.degrees(np.linalg.norm(turn))), nees

@@ -1,0 +1,61 @@
+"""How far off a trajectory is: evo's absolute trajectory error, and TUM files as evo reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+from evo.core import sync
+from evo.core.metrics import APE, PoseRelation, StatisticsType
+from evo.core.trajectory import PoseTrajectory3D
+
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_quat_xyzw, transform
+
+_NO_GAP = 2**62
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryError:
+    """Absolute trajectory error after rigid alignment, metres.
+
+    rmse, largest: over the stamps of both. T_truth_estimate: (4, 4), the alignment. errors: (N,) at the stamps.
+    """
+
+    rmse: float
+    largest: float
+    T_truth_estimate: np.ndarray
+    errors: np.ndarray
+
+
+def trajectory_error(estimate: Track, truth: Track) -> TrajectoryError:
+    """evo's APE of translation with SE(3) alignment (Umeyama without scale), over the stamps both have."""
+    first = int(truth.stamps_ns[0])
+    true, found = sync.associate_trajectories(_evo(truth, first), _evo(estimate, first), max_diff=1e-4)
+    R, t, _ = found.align(true)
+    ape = APE(PoseRelation.translation_part)
+    ape.process_data((true, found))
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R, t
+    worst = float(ape.get_statistic(StatisticsType.max))
+    return TrajectoryError(float(ape.get_statistic(StatisticsType.rmse)), worst, T, np.asarray(ape.error))
+
+
+def read_tum(path: Path | str) -> Track:
+    """The track in a TUM file, stamps to the nanosecond. Raises DriveError where it cannot be read."""
+    try:
+        rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+        values = np.array([row[1:] for row in rows], dtype=float).reshape(len(rows), 7)
+        T = [transform(matrix_from_quat_xyzw(row[3:]), row[:3]) for row in values]
+        stamps = [int(Decimal(row[0]) * 10**9) for row in rows]
+    except (OSError, ValueError, ArithmeticError) as error:
+        raise DriveError(f"{path} cannot be read as a trajectory in TUM's format: {error}") from error
+    return Track.of(stamps, T, _NO_GAP)
+
+
+def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:
+    """With seconds since a stamp: today's in seconds have no room for microseconds in a float."""
+    return PoseTrajectory3D(timestamps=(track.stamps_ns - first_ns) / 1e9, poses_se3=list(track.T))
