@@ -177,12 +177,23 @@ class Robot:
         with contextlib.suppress(AssertionError):
             self.wait(lambda: time.monotonic() > end, "the end", seconds)
 
-    def call(self, service_type: type, name: str, request: Any = None) -> Any:
-        """Call a service and return its response."""
+    def call(self, service_type: type, name: str, request: Any = None, again_s: float = TIMEOUT_S) -> Any:
+        """Call a service and return its response.
+
+        again_s: ask again where no answer came for so long, for questions that change nothing: a server that has not
+        found the client yet answers into the void.
+        """
         client = self.node.create_client(service_type, name)
         self.wait(client.service_is_ready, f"service {name}")
-        future = client.call_async(request or service_type.Request())
-        self.wait(future.done, f"answer of {name}")
+        future, asked = client.call_async(request or service_type.Request()), time.monotonic()
+
+        def answered() -> bool:
+            nonlocal future, asked
+            if not future.done() and time.monotonic() - asked > again_s:
+                future, asked = client.call_async(request or service_type.Request()), time.monotonic()
+            return bool(future.done())
+
+        self.wait(answered, f"answer of {name}")
         self.node.destroy_client(client)
         return future.result()
 
@@ -190,7 +201,7 @@ class Robot:
         """The localizer's lifecycle state."""
         from lifecycle_msgs.srv import GetState
 
-        return self.call(GetState, "/localizer/get_state").current_state.label
+        return self.call(GetState, "/localizer/get_state", again_s=3.0).current_state.label
 
     def wait_for_state(self, state: str) -> None:
         self.wait(lambda: self.state() == state, f"state {state}")

@@ -196,12 +196,13 @@ def test_what_is_missing_is_said_and_what_begins_anew_is_a_new_drive(
 ) -> None:
     """No odometry, no calibration, odometry that restarts, a clock that jumps: none may spoil a map in silence."""
     node = start_mapping()
-    for number in range(3):
-        robot.publish("/image", robot.image(stretch.images[number], stamp_s=float(number)))
-        robot.spin(0.1)
+    for number in range(60):  # until the node has found the camera and looked at three images
+        robot.publish("/image", robot.image(stretch.images[0], stamp_s=0.1 * number))
+        robot.spin(0.2)
+        if int(robot.diagnosis()[2].get("images without odometry", 0)) >= 3:
+            break
     robot.wait_for_diagnosis("no odometry on /odom near the images' stamps (odom_gap); images are skipped", WARN)
     assert robot.diagnosis()[2]["keyframes"] == "0"
-    robot.wait_for_count("images without odometry", 3)
 
     stretch.drive(robot, range(2), 10.0, calibrated=False)
     robot.wait_for_diagnosis("/camera_info: the camera is not calibrated (K is all zeros)", WARN)
