@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=[9101, 9102], help="towns")
     parser.add_argument("--identical", type=int, nargs="*", default=[9201], help="towns of identical streets")
-    parser.add_argument("--features", default="sift", help="sift, orb, or the path of XFeat's .onnx file")
+    parser.add_argument("--features", default=LoopCloserConfig().features, help="xfeat, sift or orb")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     config = LoopCloserConfig(features=arguments.features)

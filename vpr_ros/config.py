@@ -165,5 +165,5 @@ class LoopCloserConfig:
     features: str = option("xfeat", "local features: xfeat, sift, orb, or the path of an .onnx file (XFeat)")
     feature_count: int = option(800, "local features kept of each keyframe", low=50, high=5000)
     inliers: int = option(12, "least local features that agree", low=6, high=1000)
-    agreement: int = option(2, "keyframes that have to agree on a closure", low=1, high=10)
+    agreement: int = option(3, "keyframes that have to agree on a closure", low=1, high=10)
     unverified: bool = option(False, "publish candidates without geometry too, as such")

@@ -18,9 +18,10 @@ from vpr_ros.image import preprocess, thumbnail
 from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, open_describer
 from vpr_ros.records import Frame, LoopClosure, Observation
 from vpr_ros.retrieval.agreement import Agreement
+from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.local_features import LocalFeatures, open_extractor
 from vpr_ros.retrieval.loop_candidates import Candidate, LoopSearch, closure_of
-from vpr_ros.retrieval.memory import Memory
+from vpr_ros.retrieval.memory import ODOMETRY_OF, Memory
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,9 @@ class LoopCloser:
             raise MapError(
                 f"{session} is the session's own map: its past is searched anyway, name other maps beside it"
             )
+        names = [path.name for path in earlier]
+        if len(set(names)) < len(names):
+            raise MapError(f"closures name earlier maps by their files' names, and {', '.join(names)} are not distinct")
         describer = open_describer(model or _model_of([session, *earlier]), backend, threads)
         opened: list[Memory] = []
         try:
@@ -95,7 +99,9 @@ class LoopCloser:
                 opened[-1].place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
             manifest = describer.manifest
             map_model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
-            opened.append(Memory.grow(session, map_model, f"odometry of {session.stem}", config.index))
+            calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else None
+            world = f"{ODOMETRY_OF}{session.stem}"
+            opened.append(Memory.grow(session, map_model, world, config.index, calibration))
             return cls(opened[-1], describer, config, opened[:-1], threads)
         except BaseException:
             for memory in opened:
@@ -135,14 +141,30 @@ class LoopCloser:
         clock.lap("network")
         descriptor, features = description.descriptors[0], self._features(frame, depth)
         clock.lap("features")
-        row = self.session.add(
-            self.drive, frame.stamp_ns, T_odom_camera, descriptor, features, thumbnail(frame.image_rgb)
-        )
+        jpeg = thumbnail(frame.image_rgb)
+        row = self.session.add(self.drive, frame.stamp_ns, T_odom_camera, descriptor, features, jpeg)
         self._keyframe = frame.stamp_ns, T_odom_camera
         self._own.passed(self._way)
-        clock.lap("store")
         self._admit(row, frame.stamp_ns)
+        clock.lap("store")
         keyframe_id = self.session.place(row).id
+        try:
+            closures = self._look_back(frame.stamp_ns, keyframe_id, descriptor, T_odom_camera, features, clock)
+        except MapError as error:  # the keyframe is stored whatever an earlier map does
+            logger.error("no loops were looked for at keyframe %d: %s", keyframe_id, error)
+            closures = []
+        return Observation(frame.stamp_ns, keyframe_id, closures, depth, clock.laps_ms, descriptor)
+
+    def _look_back(
+        self,
+        stamp_ns: int,
+        keyframe_id: int,
+        descriptor: np.ndarray,
+        T_odom_camera: np.ndarray,
+        features: LocalFeatures | None,
+        clock: _Clock,
+    ) -> list[LoopClosure]:
+        """Closures that this keyframe gives, and those it confirms."""
         searches = [*([self._own] if self.config.own_past else []), *self._searches]
         candidates = [
             search.candidates(
@@ -151,11 +173,10 @@ class LoopCloser:
             for search in searches
         ]
         clock.lap("search")
-        closures = self._closures(searches, candidates, features, T_odom_camera, frame.stamp_ns, keyframe_id)
+        closures = self._closures(searches, candidates, features, T_odom_camera, stamp_ns, keyframe_id)
         believed = self._agreement.judge([c for c in closures if c.verified], T_odom_camera, self._way)
-        unverified = [closure for closure in closures if not closure.verified]
         clock.lap("verify")
-        return Observation(frame.stamp_ns, keyframe_id, believed + unverified, depth, clock.laps_ms, descriptor)
+        return believed + [closure for closure in closures if not closure.verified]
 
     def save(self, path: Path) -> None:
         """A whole copy of the session's map as it is now. Raises MapError where it cannot be written."""

@@ -119,9 +119,10 @@ def test_a_session_goes_on_where_it_stopped(tmp_path, toy_world):
         assert memory.place(62).id == 63 and memory.search(toy_world.descriptor(310.0), 1)[1].tolist() == [62]
 
 
-def test_a_session_is_not_mixed_with_another_map(session, toy_world, tmp_path):
-    """Neither other models' descriptors nor poses of another world get into it, nor a second robot's."""
-    path = session.place_map.path
+def test_a_session_is_not_mixed_with_another_map(toy_world, tmp_path):
+    """Neither other models' descriptors nor poses of another world get into it."""
+    path = tmp_path / "session.vprmap"
+    Memory.grow(path, MODEL, WORLD).close()
     for model, world, what in (
         (replace(MODEL, fingerprint="0" * 64), WORLD, "build the map again"),
         (replace(MODEL, views=3), WORLD, r"session\.vprmap is a map of .* 1 view"),
@@ -129,11 +130,16 @@ def test_a_session_is_not_mixed_with_another_map(session, toy_world, tmp_path):
     ):
         with pytest.raises(MapError, match=what):
             Memory.grow(path, model, world)
+
+
+def test_a_second_writer_does_not_spoil_the_first(session, toy_world):
+    """Whoever adds behind a session's back: what does not fit its numbers is refused and leaves no trace."""
     drive(session, toy_world, 2)
-    with Memory.grow(path, MODEL, WORLD) as second:
-        second.add("other", 5, toy_world.pose(0.0), toy_world.descriptor(0.0))
+    with PlaceMap.open(session.place_map.path, writable=True) as other:
+        other.add("other", 5, toy_world.pose(0.0), toy_world.descriptor(0.0))
     with pytest.raises(MapError, match="another process adds"):
         session.add("toy-1", 5, toy_world.pose(0.0), toy_world.descriptor(0.0))
+    assert len(session) == 2 and len(session.place_map) == 3
 
 
 def test_a_refused_keyframe_leaves_no_trace(session, toy_world):
@@ -288,3 +294,12 @@ def test_twenty_kills_lose_nothing_that_was_stored(tmp_path):
         assert len(memory) == stored
         found = np.concatenate([piece.descriptors[:, 0] for piece in memory.place_map.pieces()])
         assert np.array_equal(found, [descriptor_of(row) for row in range(stored)])
+
+
+def test_one_process_adds_to_a_session(tmp_path):
+    """Two would spoil each other's numbers: the second is told when it opens, and after a close nobody is."""
+    path = tmp_path / "one.vprmap"
+    with Memory.grow(path, MODEL, WORLD), pytest.raises(MapError, match="another process adds to"):
+        Memory.grow(path, MODEL, WORLD)
+    Memory.grow(path, MODEL, WORLD).close()
+    assert not list(tmp_path.glob("*.lock"))

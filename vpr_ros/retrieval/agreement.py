@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from vpr_ros import geometry
 from vpr_ros.records import LoopClosure
 
 _REACH_M = 30.0  # way back along which keyframes can agree
+_MOST = 60  # measured closures remembered, for a robot that turns on the spot
 _TRANSLATION_M = 0.7  # apart that two measurements of one loop may be,
 _TRANSLATION_SHARE = 0.05  # and as a share of the way between
 _ROTATION = np.radians(4.0)
@@ -23,7 +24,6 @@ class _Measured:
     closure: LoopClosure
     T_odom_camera: np.ndarray
     way: float
-    agreeing: list[_Measured] = field(default_factory=list)
     believed: bool = False
 
     @property
@@ -41,7 +41,7 @@ class Agreement:
     def __init__(self, needed: int) -> None:
         """needed: keyframes that have to measure the same, this one among them."""
         self._needed = needed
-        self._recent: deque[_Measured] = deque()
+        self._recent: deque[_Measured] = deque(maxlen=_MOST)
 
     def reset(self) -> None:
         """Odometry began anew."""
@@ -66,9 +66,9 @@ class Agreement:
         believed: list[LoopClosure] = []
         for closure in closures:
             new = _Measured(closure, T_odom_camera, way)
-            new.agreeing = [old for old in self._recent if _agree(old, new)]
-            if len(new.agreeing) + 1 >= self._needed:
-                for measured in (*new.agreeing, new):
+            agreeing = [old for old in self._recent if _agree(old, new)]
+            if len(agreeing) + 1 >= self._needed:
+                for measured in (*agreeing, new):
                     if not measured.believed:
                         measured.believed = True
                         believed.append(measured.closure)

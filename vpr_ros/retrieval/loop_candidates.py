@@ -14,11 +14,12 @@ from vpr_ros.retrieval.local_features import LocalFeatures
 from vpr_ros.retrieval.memory import Memory
 from vpr_ros.retrieval.verify import Verification, verify
 
-_FETCHED = 30  # keyframes looked up; most are neighbours of each other
+_FETCHED = 60  # keyframes looked up; most are neighbours of each other
 _ONE_PLACE_M = 10.0  # keyframes nearer than this to each other are one place
-_RIVAL = 0.7  # a second place with more than this share of the best one's inliers makes both doubtful
+_RIVAL = 0.4  # a second place with more than this share of the best one's inliers makes both doubtful
 _ODOMETRY_SLACK_M = 5.0  # beside the drift
 _ODOMETRY_TURN = np.radians(45.0)  # most it may be turned wrong
+_TWIN_INLIERS = 2  # times as many as a closure needs, between two places of one map, make them alike
 _AHEAD = 30  # keyframes on either side of the last one met among which the next is expected
 _EXPECTED_INLIERS = 8  # are enough there, since the pose has to be the expected one as well
 _EXPECTED_M = 4.0  # a keyframe further than this from where the robot should be is not expected
@@ -155,7 +156,22 @@ class LoopSearch:
             elsewhere = np.linalg.norm(rival.position - best.position) > _ONE_PLACE_M
             if elsewhere and other.inliers > _RIVAL * verification.inliers:
                 return None
-        return best, verification
+        return (best, verification) if self._is_unique(best, T_odom_camera, way) else None
+
+    def _is_unique(self, candidate: Candidate, T_odom_camera: np.ndarray, way: float) -> bool:
+        """Whether the map holds no other place like this one, by its own image: that was taken in the same light as
+        the others, and tells streets that are alike where the image now, of another season, may not.
+        """
+        own = self.memory.features(candidate.row)
+        assert own is not None
+        others = self.candidates(self.memory.descriptor(candidate.row), T_odom_camera, way)
+        for other in others:
+            there = self.memory.features(other.row)
+            if np.linalg.norm(other.position - candidate.position) < _ONE_PLACE_M or there is None:
+                continue
+            if verify(there, own, _TWIN_INLIERS * self._config.inliers) is not None:
+                return False
+        return True
 
 
 def closure_of(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.errors import MapError
+from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.local_features import LocalFeatures
 from vpr_ros.retrieval.observation import BACKGROUND, standard_scores
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 from vpr_ros.retrieval.places import Places
 
+ODOMETRY_OF = "odometry of "  # begins the name of a world that is a session's own
 _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), ("T_map_camera", np.float64, (4, 4))])
 
 
@@ -45,6 +48,7 @@ class Memory:
         self._count = 0
         self._drives: dict[str, int] = {}
         self._sample = _Sample(place_map.model.dimension)
+        self._writing: _Writing | None = None
 
     @classmethod
     def open(cls, path: Path, factory: str = "Flat") -> Memory:
@@ -65,35 +69,56 @@ class Memory:
         return memory
 
     @classmethod
-    def grow(cls, path: Path, model: MapModel, world: str, factory: str = "Flat") -> Memory:
+    def grow(
+        cls,
+        path: Path,
+        model: MapModel,
+        world: str,
+        factory: str = "Flat",
+        calibration: Calibration | None = None,
+    ) -> Memory:
         """A map to add to: a new one, or one that is there, with all its places admitted.
 
-        Raises MapError where the map is another model's or another world's, cannot be read or cannot be written, and
-        ConfigError for a bad factory and for one that has to be trained.
+        world: what a new map's poses live in; one that is there may be named after another odometry. calibration: of a
+        new map. Raises MapError where another process adds to it, where it is another model's or another world's,
+        cannot be read or cannot be written, and ConfigError for a bad factory and for one that has to be trained.
         """
         path = Path(path)
         index = Index.growing(model.dimension, model.views, factory)
-        place_map = PlaceMap.open(path, writable=True) if path.exists() else PlaceMap.create(path, model, world)
+        writing = _Writing(path)
+        try:
+            if path.exists():
+                place_map = PlaceMap.open(path, writable=True)
+            else:
+                place_map = PlaceMap.create(path, model, world, calibration=calibration)
+        except BaseException:
+            writing.end()
+            raise
         try:
             place_map.check_model(model.name, model.fingerprint)
-            if (place_map.world, place_map.model.views) != (world, model.views):
+            same = place_map.world == world or all(w.startswith(ODOMETRY_OF) for w in (place_map.world, world))
+            if not same or place_map.model.views != model.views:
                 raise MapError(
                     f"{path} is a map of '{place_map.world}' with {place_map.model.views} view(s) of each image, not "
                     f"of '{world}' with {model.views}: choose another file for this session"
                 )
             place_map.begin_growing()
             memory = cls(place_map, index)
+            memory._writing = writing
             for piece in place_map.pieces():
                 memory._remember(piece)
                 memory._admit(piece)
         except BaseException:
             place_map.close()
+            writing.end()
             raise
         return memory
 
     def close(self) -> None:
         """Close the file."""
         self.place_map.close()
+        if self._writing is not None:
+            self._writing.end()
 
     def __enter__(self) -> Memory:
         return self
@@ -133,9 +158,10 @@ class Memory:
         MapError as ``PlaceMap.add``, and where another process adds to this map too.
         """
         data = None if features is None else features.to_bytes()
-        place_id = self.place_map.add(drive, stamp_ns, T_map_camera, descriptor, thumbnail, data)
-        if self._count and place_id != self._rows["id"][self._count - 1] + 1:
-            raise MapError(f"another process adds to {self.place_map.path} too: give every session its own file")
+        with self.place_map.together():
+            place_id = self.place_map.add(drive, stamp_ns, T_map_camera, descriptor, thumbnail, data)
+            if self._count and place_id != self._rows["id"][self._count - 1] + 1:
+                raise _two_writers(self.place_map.path)
         views = np.reshape(descriptor, (1, self.place_map.model.views, -1))
         self._remember(Places(np.array([place_id]), np.array([drive]), np.array([stamp_ns]), T_map_camera[None], views))
         return self._count - 1
@@ -169,11 +195,19 @@ class Memory:
         place_id, drive, stamp_ns, T_map_camera = self._rows[: self._count][row]
         return Place(int(place_id), self.drives[drive], int(stamp_ns), np.array(T_map_camera))
 
+    def descriptor(self, row: int) -> np.ndarray:
+        """What the place at a row looks like, whole, read from the file: (D,) float32."""
+        return self._descriptors(row)[0]
+
     def similarity(self, descriptor: np.ndarray, row: int) -> float:
-        """Cosine of an image's descriptor (D,) and the place at a row."""
+        """Cosine of an image's descriptor (D,) and the place at a row, by the best of its views."""
+        return float((self._descriptors(row) @ descriptor).max())
+
+    def _descriptors(self, row: int) -> np.ndarray:
+        """(V, D) float32."""
         place_id = int(self._rows["id"][row])
         (piece,) = self.place_map.pieces(after=place_id - 1, last=place_id)
-        return float((piece.descriptors[0] @ descriptor).max())
+        return piece.descriptors[0]
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """(K,) rows -> (K, 3) metres in the map."""
@@ -198,6 +232,32 @@ class Memory:
         """The looks of further places."""
         self._index.add(places.descriptors)
         self._sample.take(places.descriptors[:, 0])
+
+
+def _two_writers(path: Path) -> MapError:
+    return MapError(f"another process adds to {path} too: give every session its own file")
+
+
+class _Writing:
+    """The right to add to a map, held by one process at a time; a kill gives it back."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises MapError where another process holds it, or nothing can be written there."""
+        self._path = path.with_name(path.name + ".lock")
+        try:
+            self._file = self._path.open("w")
+        except OSError as error:
+            raise MapError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise _two_writers(path) from error
+
+    def end(self) -> None:
+        """Give it back."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 class _Sample:

@@ -66,12 +66,32 @@ def relative_pose(
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """R_place_query (3, 3), t_place_query (3,), logs of depths in the place (N,), log of their common scale."""
+    """R_place_query (3, 3), t_place_query (3,), logs of depths in the place (N,), log of their common scale.
+
+    With what follows from them: points in the query's frame (N, 3), residuals of their rays (N, 2) and of the place's
+    and the query's depths (N,), (N,), and the cost.
+    """
 
     R: np.ndarray
     t: np.ndarray
     logs: np.ndarray
     scale: float
+    points: np.ndarray
+    image: np.ndarray
+    place: np.ndarray
+    query: np.ndarray
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and Hessian by both (7, N)."""
+
+    H_pose: np.ndarray
+    g_pose: np.ndarray
+    H_depth: np.ndarray
+    g_depth: np.ndarray
+    H_both: np.ndarray
 
 
 class _Problem:
@@ -94,13 +114,29 @@ class _Problem:
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
 
-    def best(self, states: list[_State], count: int) -> list[_State]:
+    def state(self, R: np.ndarray, t: np.ndarray, logs: np.ndarray, scale: float = 0.0) -> _State:
+        """A state with its residuals and its cost.
+
+        The cost is the sum of Geman and McClure's losses: a correspondence that is wrong costs the same however wrong
+        it is.
+        """
+        points = (self.directions * np.exp(logs)[:, None] - t) @ R
+        z = np.maximum(points[:, 2], 1e-2)
+        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * SIGMA_PX)
+        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / SIGMA_LOG_DEPTH, 0.0)
+        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / SIGMA_LOG_DEPTH, 0.0)
+        total = _total(image, place, query)
+        cost = float(np.sum(total / (1 + total / _WRONG**2))) + (scale / SIGMA_LOG_SCALE) ** 2
+        return _State(R, t, logs, scale, points, image, place, query, cost)
+
+    @staticmethod
+    def best(states: list[_State], count: int) -> list[_State]:
         """Those that cost least, best first, of nearly equal ones one, and none that costs far more than the best."""
         kept: list[_State] = []
-        costs = {id(state): self.cost(state) for state in states}
-        for state in sorted(states, key=lambda state: costs[id(state)]):
-            new = all(np.any(np.abs(_difference(state, other)) > _SAME_END) for other in kept)
-            if new and len(kept) < count and costs[id(state)] <= _HOPELESS * costs[id(kept[0] if kept else state)]:
+        for state in sorted(states, key=lambda state: state.cost):
+            if len(kept) == count or (kept and state.cost > _HOPELESS * kept[0].cost):
+                break
+            if all(_apart(state, other) for other in kept):
                 kept.append(state)
         return kept
 
@@ -113,7 +149,7 @@ class _Problem:
         usable = self.known[0] & (depths > 0)
         length = float(np.median(guesses[usable] / depths[usable])) if usable.any() else 0.0
         logs = np.log(np.clip(np.where(usable, length * depths, guesses), np.exp(_NEAREST_LOG), np.exp(_FARTHEST_LOG)))
-        return _State(R_query_place.T, -length * R_query_place.T @ way, logs, 0.0)
+        return self.state(R_query_place.T, -length * R_query_place.T @ way, logs)
 
     def begin(self, R_query_place: np.ndarray) -> _State:
         """The translation that fits best with the depths as guessed: linear, the points' own errors weighed down."""
@@ -127,109 +163,90 @@ class _Problem:
         weights = 1 / np.tile(turned[:, 2].clip(1.0), 2)
         t: np.ndarray = np.zeros(3)
         for _ in range(5):
-            t = np.linalg.lstsq(A * weights[:, None], b * weights, rcond=None)[0]
+            weighted = A.T * weights**2
+            t = np.linalg.solve(weighted @ A + 1e-9 * np.eye(3), weighted @ b)
             residuals = np.abs(A @ t - b) / np.tile(turned[:, 2].clip(1.0), 2)
             spread = max(float(np.median(residuals)), self.pixel)
             weights = 1 / np.tile(turned[:, 2].clip(1.0), 2) / (1 + (residuals / spread) ** 2)
         R_place_query = R_query_place.T
         logs = np.where(known, self.guesses[0], np.median(self.guesses[0][known]))
-        return _State(R_place_query, -R_place_query @ t, logs, 0.0)
+        return self.state(R_place_query, -R_place_query @ t, logs)
 
     def adjusted(self, state: _State, iterations: int) -> _State:
         """Levenberg-Marquardt until nothing is gained, for some iterations at most."""
-        cost, damping = self.cost(state), 1e-3
+        damping, equations = 1e-3, None
         for _ in range(iterations):
-            trial = self.stepped(state, damping)
-            trial_cost = self.cost(trial)
-            if trial_cost >= cost:
+            equations = equations or self.normal_equations(state)
+            trial = self.stepped(state, equations, damping)
+            if trial.cost >= state.cost:
                 damping *= 10
                 continue
-            done = cost - trial_cost < 1e-4 * cost
-            state, cost, damping = trial, trial_cost, 0.3 * damping
+            done = state.cost - trial.cost < 1e-4 * state.cost
+            state, damping, equations = trial, 0.3 * damping, None
             if done:
                 break
         return state
 
-    def residuals(self, state: _State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Points in the query's frame (N, 3), and the three kinds of residual."""
-        points = (self.directions * np.exp(state.logs)[:, None] - state.t) @ state.R
-        z = np.maximum(points[:, 2], 1e-2)
-        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * SIGMA_PX)
-        place = np.where(self.known[0], (state.logs - self.guesses[0] - state.scale) / SIGMA_LOG_DEPTH, 0.0)
-        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - state.scale) / SIGMA_LOG_DEPTH, 0.0)
-        return points, image, place, query
-
-    def cost(self, state: _State) -> float:
-        """Sum of Geman and McClure's losses: a correspondence that is wrong costs the same however wrong it is."""
-        _, image, place, query = self.residuals(state)
-        total = _total(image, place, query)
-        return float(np.sum(total / (1 + total / _WRONG**2))) + (state.scale / SIGMA_LOG_SCALE) ** 2
-
-    def normal_equations(self, state: _State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and of both (7, N)."""
-        points, image, place, query = self.residuals(state)
-        count = len(points)
-        z = np.maximum(points[:, 2], 1e-2)
-        project = np.zeros((count, 3, 3))  # of the point in the query: to its ray, and to the log of its depth
-        project[:, 0, 0] = project[:, 1, 1] = 1 / z
-        project[:, :2, 2] = -points[:, :2] / z[:, None] ** 2
-        project[:, :2] /= self.pixel * SIGMA_PX
-        project[:, 2, 2] = self.known[1] / z / SIGMA_LOG_DEPTH
+    def normal_equations(self, state: _State) -> _Equations:
+        """The problem made linear at a state."""
+        count = len(state.points)
+        z = np.maximum(state.points[:, 2], 1e-2)
+        by_point = np.zeros((3, count, 3))  # of the ray (2) and of the depth in the query, by the point there
+        by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * SIGMA_PX)
+        by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * SIGMA_PX)
+        by_point[2, :, 2] = self.known[1] / (z * SIGMA_LOG_DEPTH)
+        by_point = by_point @ state.R.T  # and by the point in the place
         from_place = self.directions * np.exp(state.logs)[:, None]
-        lever = from_place - state.t
-        by_pose = np.zeros((count, 3, 6))
-        by_pose[:, :, :3] = -state.R.T
-        by_pose[:, :, 3:] = state.R.T @ _cross(lever)
-        J_pose = np.zeros((count, 4, 7))  # rows: ray (2), depth in the query, depth in the place
-        J_pose[:, :3, :6] = project @ by_pose
-        J_pose[:, 2, 6] = -1.0 * self.known[1] / SIGMA_LOG_DEPTH
-        J_pose[:, 3, 6] = -1.0 * self.known[0] / SIGMA_LOG_DEPTH
-        J_depth = np.zeros((count, 4))
-        J_depth[:, :3] = (project @ (from_place @ state.R)[:, :, None])[:, :, 0]
-        J_depth[:, 3] = self.known[0] / SIGMA_LOG_DEPTH
-        r = np.column_stack([image, query, place])
-        right = 1 / (1 + _total(image, place, query) / _WRONG**2) ** 2
-        w = right[:, None] * np.column_stack([np.ones((count, 2)), _weight(query), _weight(place)])
-        H_pose = np.einsum("nri,nr,nrj->ij", J_pose, w, J_pose)
-        g_pose = np.einsum("nri,nr,nr->i", J_pose, w, r)
+        J_pose = np.zeros((4, count, 7))  # rows: ray (2), depth in the query, depth in the place
+        J_pose[:3, :, :3] = -by_point
+        J_pose[:3, :, 3:6] = _cross(by_point, from_place - state.t)
+        J_pose[2, :, 6] = self.known[1] / -SIGMA_LOG_DEPTH
+        J_pose[3, :, 6] = self.known[0] / -SIGMA_LOG_DEPTH
+        J_depth = np.zeros((4, count))
+        J_depth[:3] = np.sum(by_point * from_place, axis=2)
+        J_depth[3] = self.known[0] / SIGMA_LOG_DEPTH
+        r = np.stack([*state.image.T, state.query, state.place])
+        w = np.ones((4, count))
+        w[2], w[3] = _weight(state.query), _weight(state.place)
+        w /= (1 + _total(state.image, state.place, state.query) / _WRONG**2) ** 2
+        weighted = (J_pose * w[:, :, None]).reshape(-1, 7)
+        H_pose, g_pose = weighted.T @ J_pose.reshape(-1, 7), weighted.T @ r.reshape(-1)
         H_pose[6, 6] += 1 / SIGMA_LOG_SCALE**2
         g_pose[6] += state.scale / SIGMA_LOG_SCALE**2
-        H_depth = np.einsum("nr,nr,nr->n", J_depth, w, J_depth) + 1e-9
-        g_depth = np.einsum("nr,nr,nr->n", J_depth, w, r)
-        H_both = np.einsum("nri,nr,nr->in", J_pose, w, J_depth)
-        return H_pose, g_pose, H_depth, g_depth, H_both
+        H_depth, g_depth = np.sum(w * J_depth**2, axis=0) + 1e-9, np.sum(w * J_depth * r, axis=0)
+        H_both = np.sum(weighted.reshape(4, count, 7) * J_depth[:, :, None], axis=0).T
+        return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)
 
-    def stepped(self, state: _State, damping: float) -> _State:
+    def stepped(self, state: _State, equations: _Equations, damping: float) -> _State:
         """One Levenberg-Marquardt step, the depths eliminated (Schur complement)."""
-        H_pose, g_pose, H_depth, g_depth, H_both = self.normal_equations(state)
-        H_pose = H_pose + damping * np.diag(np.diag(H_pose))
-        H_depth = H_depth * (1 + damping)
+        H_pose = equations.H_pose + damping * np.diag(np.diag(equations.H_pose))
+        H_depth, H_both = equations.H_depth * (1 + damping), equations.H_both
+        g_pose, g_depth = equations.g_pose, equations.g_depth
         S = H_pose - (H_both / H_depth) @ H_both.T
         d_pose = np.linalg.solve(S, -(g_pose - H_both @ (g_depth / H_depth)))
         d_logs = -(g_depth + H_both.T @ d_pose) / H_depth
         R = geometry.rotation_from_vector(d_pose[3:6]) @ state.R
         logs = np.clip(state.logs + np.clip(d_logs, -1.0, 1.0), _NEAREST_LOG, _FARTHEST_LOG)
-        return _State(R, state.t + d_pose[:3], logs, state.scale + float(d_pose[6]))
+        return self.state(R, state.t + d_pose[:3], logs, state.scale + float(d_pose[6]))
 
     def result(self, ends: list[_State]) -> RelativePose | None:
         """The end that costs least. Its covariance knows of the others: what fits nearly as well may be the truth."""
-        costs = np.array([self.cost(end) for end in ends])
+        costs = np.array([end.cost for end in ends])
         best = ends[int(costs.argmin())]
         covariance = self.covariance(best)
         if covariance is None:
             return None
         weights, apart = np.exp(-(costs - costs.min()) / _DOUBT), [_difference(end, best) for end in ends]
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
-        points, image, _, _ = self.residuals(best)
-        errors = np.where(points[:, 2] > 0, np.linalg.norm(image, axis=1) * SIGMA_PX, np.inf)
+        errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
         return RelativePose(T_place_query, covariance + spread + _FLOOR, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
         """(6, 6): inverse of the normal equations; None where they have none."""
-        H_pose, _, H_depth, _, H_both = self.normal_equations(state)
+        at = self.normal_equations(state)
         try:
-            covariance = np.linalg.inv(H_pose - (H_both / H_depth) @ H_both.T)[:6, :6]
+            covariance = np.linalg.inv(at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T)[:6, :6]
             covariance = 0.5 * (covariance + covariance.T)
             positive = np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance)[0] > 0
         except np.linalg.LinAlgError:
@@ -242,11 +259,16 @@ def _difference(state: _State, other: _State) -> np.ndarray:
     return np.concatenate([state.t - other.t, geometry.vector_from_rotation(state.R @ other.R.T)])
 
 
-def _cross(vectors: np.ndarray) -> np.ndarray:
-    """(N, 3) -> (N, 3, 3) so that the result times w is v x w."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    return np.stack([np.stack([zero, -z, y], 1), np.stack([z, zero, -x], 1), np.stack([-y, x, zero], 1)], 1)
+def _apart(state: _State, other: _State) -> bool:
+    """Whether two states may end as two."""
+    if np.any(np.abs(state.t - other.t) > _SAME_END[:3]):
+        return True
+    return bool(np.any(np.abs(_difference(state, other)) > _SAME_END))
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a x b, (..., 3) each: NumPy's own takes several times as long."""
+    return np.stack([a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=-1)
 
 
 def _total(image: np.ndarray, place: np.ndarray, query: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ from vpr_ros.retrieval.relative_pose import relative_pose
 from vpr_ros.retrieval.two_view import starts
 
 _RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
+_LEAST_SHARE = 0.35  # of the features that are alike has to agree: fewer may agree on a wrong motion as well
 _LARGEST_ERROR_PX = 3.0  # of an inlier
-_LARGEST_SIGMA_M = 2.0  # a pose that is known worse than this along some direction measures nothing
+_LARGEST_SIGMA_M = 1.5  # a pose that is known worse than this along some direction measures nothing
 _DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
 
 
@@ -46,18 +47,14 @@ def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.nd
         raise ValueError(f"features of {query.kind} cannot be matched with those of {place.kind}")
     if min(len(place), len(query)) < 2:
         return np.zeros(0, int), np.zeros(0, int)
-    distance = _squared_distances(place, query)
-    to_place = distance.argmin(0)
-    two = np.partition(distance, 1, axis=0)[:2]
-    mutual = distance.argmin(1)[to_place] == np.arange(len(query))
-    rows = np.flatnonzero(mutual & (two[0] < _RATIO[place.kind] ** 2 * two[1]))
+    cosines = _vectors(query) @ _vectors(place).T  # (M, N); of bits, the share that is equal less the share that is not
+    to_place = cosines.argmax(axis=1)
+    rows = np.flatnonzero(cosines.argmax(axis=0)[to_place] == np.arange(len(query)))
+    best = cosines[rows, to_place[rows]]
+    cosines[rows, to_place[rows]] = -1.0
+    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1)  # half the squares
+    rows = rows[distance < _RATIO[place.kind] ** 2 * next_distance]
     return to_place[rows], rows
-
-
-def _squared_distances(place: LocalFeatures, query: LocalFeatures) -> np.ndarray:
-    """(N, M): of unit vectors; bits count as differences squared."""
-    first, second = _vectors(place), _vectors(query)
-    return np.maximum(2 - 2 * first @ second.T, 0.0)
 
 
 def _vectors(features: LocalFeatures) -> np.ndarray:
@@ -88,7 +85,7 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > _LARGEST_SIGMA_M**2:
         return None
     agree = (pose.errors_px < _LARGEST_ERROR_PX) & (ratio < _DEPTH_RATIO) & (ratio > 1 / _DEPTH_RATIO)
-    if agree.sum() < least:
+    if agree.sum() < max(least, _LEAST_SHARE * len(agree)):
         return None
     error = float(np.sqrt(np.mean(pose.errors_px[agree] ** 2)))
     return Verification(

@@ -14,6 +14,7 @@ from vpr_ros.retrieval.local_features import LocalFeatures, features_at
 
 _CELL = 8  # pixels of one cell of the network's output
 _LEAST_SCORE = 0.02  # of a keypoint, in its cell's softmax
+_BRIGHT = np.sqrt(np.arange(256, dtype=np.float32) / 255)  # of each value: at night all there is lies in the dark half
 
 
 class XFeatExtractor:
@@ -27,6 +28,7 @@ class XFeatExtractor:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the place network's
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own, of several kinds
@@ -42,11 +44,10 @@ class XFeatExtractor:
         """See Extractor. The image is fitted into the network's, the rest is left black."""
         scale = min(self._width / image_rgb.shape[1], self._height / image_rgb.shape[0])
         width, height = round(image_rgb.shape[1] * scale), round(image_rgb.shape[0] * scale)
-        padded = np.zeros((self._height, self._width, 3), np.float32)
-        padded[:height, :width] = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        images = np.zeros((1, 3, self._height, self._width), np.float32)
+        for plane, channel in zip(images[0], cv2.split(cv2.resize(image_rgb, (width, height))), strict=True):
+            plane[:height, :width] = cv2.LUT(channel, _BRIGHT)
         names = [self._outputs[channels] for channels in (64, 65, 1)]
-        bright = np.sqrt(padded / 255.0)  # at night all there is lies in the dark half
-        images = np.ascontiguousarray(bright.transpose(2, 0, 1)[None])
         dense, logits, reliability = self._session.run(names, {self._input.name: images})
         pixels = self._keypoints(logits[0], reliability[0, 0])
         pixels = pixels[(pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)][: self._count]
@@ -55,7 +56,7 @@ class XFeatExtractor:
         descriptors = np.round(127 * descriptors).astype(np.int8)
         features = features_at(self.kind, pixels, descriptors, (height, width), depth, intrinsics)
         # They lie on whole pixels, and an image made larger does not say more exactly where.
-        return replace(features, pixel=1.2 * features.pixel * max(1.0, scale))
+        return replace(features, pixel=1.35 * features.pixel * max(1.0, scale))
 
     def _keypoints(self, logits: np.ndarray, reliability: np.ndarray) -> np.ndarray:
         """(65, h, w), (h, w) -> (N, 2) float64 pixels, the best first; each the best within two pixels."""
