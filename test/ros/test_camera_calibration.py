@@ -11,8 +11,10 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
+from vpr_ros.config import LoopCloserConfig
 from vpr_ros.errors import ConfigError
-from vpr_ros.ros.camera_calibration import beside, intrinsics_of, is_rectified
+from vpr_ros.ros.camera_calibration import CameraCalibration, beside, intrinsics_of, is_rectified
+from vpr_ros.ros.params import NodeParams
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 510.0, 239.5], [0.0, 0.0, 1.0]])
 P = np.array([[480.0, 0.0, 310.0, -50.0], [0.0, 480.0, 240.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
@@ -85,3 +87,32 @@ def test_rectified_images_are_described_by_p() -> None:
 def test_where_drivers_publish_it(image: str, expected: str, rectified: bool) -> None:
     assert beside(image) == expected
     assert is_rectified(image) is rectified
+
+
+def test_listens_until_it_fits(robot: Any) -> None:
+    """A driver may send another stream's calibration first: the right one, later, must still be heard."""
+    calibration = CameraCalibration(robot.node, NodeParams())
+    calibration._store(info(width=640, height=360))
+    for _ in range(2):
+        calibration.tend()
+        assert calibration.of_image(320, 240) is None
+        assert calibration._subscription is not None
+    assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.trouble
+    calibration._store(info())
+    assert calibration.of_image(320, 240) is not None
+    calibration.tend()
+    assert (calibration._subscription, calibration.trouble) == (None, "")
+    assert calibration.of_image(320, 180) is None  # the camera was set to another mode
+    calibration.tend()
+    assert calibration._subscription is not None
+    calibration.close()
+
+
+def test_trouble_says_what_becomes_of_loops(robot: Any) -> None:
+    """In one line, for logs; unverified closures are there only for who asked for them."""
+    for unverified, words in ((False, "no loops are closed"), (True, "loop closures stay unverified")):
+        calibration = CameraCalibration(robot.node, NodeParams(loops=LoopCloserConfig(unverified=unverified)))
+        assert words in calibration.trouble
+        calibration._store(info(k=np.full((3, 3), np.nan)))
+        assert calibration.trouble.endswith(words) and "\n" not in calibration.trouble
+        calibration.close()

@@ -244,6 +244,8 @@ class _Writing:
     def __init__(self, path: Path) -> None:
         """Raises MapError where another process holds it, or nothing can be written there."""
         self._path = path.with_name(path.name + ".lock")
+        if not path.parent.is_dir():
+            raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
         try:
             self._file = self._path.open("w")
         except OSError as error:

@@ -12,6 +12,7 @@ from vpr_ros import geometry
 from vpr_ros.records import Estimate, LoopClosure
 from vpr_ros.ros import covariance
 
+RAW_WORLD = "odometry of "  # what the world of a session's map begins with until its poses are optimised
 SURE = 0.9  # an answer this probable is handed to those who cannot weigh it themselves
 
 
@@ -70,13 +71,15 @@ class ClosureAnswer:
 
     header: stamp of the keyframe now, frame of the robot's base. map_frame: what closure.T_map_match is given in: the
     earlier map's frame, or odometry's for the session's own past. T_camera_base: (4, 4), or None where nothing tells
-    how the camera sits on the robot; taken to have been the same on the drive of the earlier keyframe.
+    how the camera sits on the robot; taken to have been the same on the drive of the earlier keyframe. map_world: the
+    earlier map's.
     """
 
     closure: LoopClosure
     header: Header
     map_frame: str
     T_camera_base: np.ndarray | None
+    map_world: str = ""
 
     @property
     def own_past(self) -> bool:
@@ -104,10 +107,11 @@ class ClosureAnswer:
     def base_in_map(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(T_map_base (4, 4) now, covariance (6, 6) about the map's axes) in map_frame; None as for relative_base.
 
-        The covariance is that of the measurement: how well the map itself is known is not in it.
+        None too where the earlier map is a session's whose poses are raw odometry: nobody shares its frame. The
+        covariance is that of the measurement: how well the map itself is known is not in it.
         """
         measured, T_camera_base = self._measured(), self.T_camera_base
-        if measured is None or T_camera_base is None:
+        if measured is None or T_camera_base is None or self.map_world.startswith(RAW_WORLD):
             return None
         T, moved = covariance.chained(self.closure.T_map_match, *measured, T_camera_base)
         mended = covariance.sane(moved)

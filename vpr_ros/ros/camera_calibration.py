@@ -16,11 +16,10 @@ from vpr_ros.ros.params import NodeParams
 
 _MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}  # with their numbers of coefficients
 _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
-_UNVERIFIED = "loop closures stay unverified"
 
 
 class CameraCalibration:
-    """Listens until a calibration has come, then no more: CameraInfo repeats itself with every image."""
+    """Listens until a calibration has come that fits the images, then no more: CameraInfo repeats itself with each."""
 
     def __init__(self, node: Node, params: NodeParams) -> None:
         """Raises ConfigError where the parameter intrinsics is no camera's."""
@@ -30,25 +29,26 @@ class CameraCalibration:
         self.of_image(1, 1)
         self._refused = ""
         self._misfit = ""
+        self._fits = False
+        self._outcome = "loop closures stay unverified" if params.loops.unverified else "no loops are closed"
         self._subscription: Subscription | None = None
         image_topic = node.resolve_topic_name(params.image)
         self._topic = beside(image_topic) if params.camera_info is None else params.camera_info
         self._rectified = is_rectified(image_topic)
         if self._given is None and self._topic:
-            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-            self._subscription = node.create_subscription(CameraInfo, self._topic, self._store, qos)
+            self._subscription = self._listen()
             self._topic = self._subscription.topic_name
 
     @property
     def trouble(self) -> str:
         """Why nothing can be measured in the images, as one sentence; empty where all is known."""
         if self._misfit or self._refused:
-            return f"{self._misfit or self._refused}; {_UNVERIFIED}"
+            return f"{self._misfit or self._refused}; {self._outcome}"
         if self._given is not None or self._intrinsics is not None:
             return ""
         if not self._topic:
-            return f"neither camera_info nor intrinsics tell of the camera's lens: {_UNVERIFIED}"
-        return f"nothing on {self._topic} yet: {_UNVERIFIED} until the camera's CameraInfo comes, or set intrinsics"
+            return f"neither camera_info nor intrinsics tell of the camera's lens: {self._outcome}"
+        return f"nothing on {self._topic} yet: {self._outcome} until the camera's CameraInfo comes, or set intrinsics"
 
     def of_image(self, width: int, height: int) -> Intrinsics | None:
         """The camera of images of this size, in pixels; None where it is not known."""
@@ -59,19 +59,22 @@ class CameraCalibration:
         if camera is None:
             return None
         stretched = (width / camera.width) / (height / camera.height)
-        self._misfit = ""
-        if abs(stretched - 1) > _ASPECT:
+        self._fits = abs(stretched - 1) <= _ASPECT
+        if not self._fits:
             self._misfit = (
                 f"{self._topic} is of {camera.width} x {camera.height} pixels and the images are {width} x {height}:"
                 " set camera_info to the topic of these images, or intrinsics"
             )
             return None
+        self._misfit = ""
         return camera.resized(width, height)
 
     def tend(self) -> None:
-        """Stop listening once all is known. Call in the executor's thread."""
-        if self._intrinsics is not None:
+        """Stop listening once all is known, listen again where it no longer fits. Call in the executor's thread."""
+        if self._fits:
             self.close()
+        elif self._misfit and self._subscription is None:
+            self._subscription = self._listen()
 
     def close(self) -> None:
         """Stop listening."""
@@ -79,12 +82,16 @@ class CameraCalibration:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
+    def _listen(self) -> Subscription:
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        return self._node.create_subscription(CameraInfo, self._topic, self._store, qos)
+
     def _store(self, message: CameraInfo) -> None:
         try:
             self._intrinsics = intrinsics_of(message, self._rectified)
             self._refused = ""
         except ConfigError as error:
-            self._refused = f"{self._topic}: {error}"
+            self._refused = f"{self._topic}: {' '.join(str(error).split())}"
 
 
 def intrinsics_of(info: CameraInfo, rectified: bool = False) -> Intrinsics:

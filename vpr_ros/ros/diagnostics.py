@@ -20,7 +20,7 @@ class Condition:
 
 
 def diagnostic_array(stamp: Time, node_name: str, condition: Condition, values: dict[str, str]) -> DiagnosticArray:
-    """One message for /diagnostics."""
+    """One message for /diagnostics. node_name: fully qualified, so that two robots' nodes do not collide."""
     status = DiagnosticStatus(
         level=condition.level,
         name=f"{node_name}: visual localisation",

@@ -17,9 +17,9 @@ from vpr_ros.errors import MapError
 from vpr_ros.loop_closer import LoopCloser
 from vpr_ros.records import Frame, LoopClosure, Observation
 from vpr_ros.ros import convert
-from vpr_ros.ros.adapters import open_adapters
+from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
-from vpr_ros.ros.answer import ClosureAdapter, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.camera_calibration import CameraCalibration
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Reply, Sighting
@@ -29,6 +29,7 @@ from vpr_ros.ros.trouble import Trouble
 
 _BETWEEN = "between keyframes"
 _COUNTED = ("closures", "closures on earlier maps", "closures unverified")
+_POSE_ADAPTERS = {"rtabmap_pose", "initial_pose"}  # they send poses on earlier maps
 
 
 class Mapping:
@@ -58,10 +59,12 @@ class Mapping:
         session = closer.session.place_map.path
         folder = Path(params.save_folder) if params.save_folder else session.parent
         self._saving = SaveMapService(node, closer.save, session, folder)
+        self._warn_of_raw_maps()
 
     @classmethod
     def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Mapping:
         """On the files that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        check_adapters(params.adapters, params.mode)  # before a session's file is made in vain
         earlier = [Path(path) for path in params.earlier]
         how = params.model, params.backend, params.loops, params.network_threads
         closer = LoopCloser.open(Path(params.session), earlier, *how)
@@ -138,6 +141,15 @@ class Mapping:
         for adapter in self._adapters:
             adapter.close()
 
+    def _warn_of_raw_maps(self) -> None:
+        """Say which earlier maps give no poses to those who were promised some."""
+        raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.world.startswith(RAW_WORLD)]
+        if raw and not _POSE_ADAPTERS.isdisjoint(self._params.adapters):
+            self._node.get_logger().warning(
+                f"the poses of {', '.join(raw)} are raw odometry, so no pose on it is sent:"
+                " give it optimised ones with vpr map set-poses"
+            )
+
     def _begin(self, odometry_start: int | None) -> None:
         """Poses have another origin from now on. The first image of all begins nothing anew."""
         if self._odometry_start is not None:
@@ -165,9 +177,12 @@ class Mapping:
         """A closure as adapters take it; it may be of a keyframe before this image."""
         frame_id = self._params.base_frame or sighting.header.frame_id
         header = Header(stamp=convert.time_message(closure.stamp_ns), frame_id=frame_id)
-        frames = {memory.place_map.path.name: memory.place_map.frame_id for memory in self.closer.earlier}
-        map_frame = self._params.map_frame or frames[closure.match_map] if closure.match_map else sighting.odom_frame
-        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base)
+        if not closure.match_map:
+            return ClosureAnswer(closure, header, sighting.odom_frame, sighting.T_camera_base)
+        maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
+        earlier = maps[closure.match_map]
+        map_frame = self._params.map_frame or earlier.frame_id
+        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, earlier.world)
 
 
 def _bytes_on_disk(path: Path) -> int:

@@ -163,7 +163,9 @@ class LocalizerNode(LifecycleNode):
                 "dropped (busy)": str(self._worker.dropped if self._worker else 0),
                 **self._health.figures(),
             }
-        message = diagnostics.diagnostic_array(self.get_clock().now().to_msg(), self.get_name(), condition, values)
+        message = diagnostics.diagnostic_array(
+            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), condition, values
+        )
         self._diagnostics.publish(message)
 
     def _condition(self) -> Condition:

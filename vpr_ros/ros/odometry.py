@@ -18,6 +18,7 @@ from vpr_ros.ros.track import PoseTrack
 # From one message to the next, no robot moves or turns further than this: its odometry began anew.
 _STEP_M, _SPEED_M_S = 1.0, 60.0
 _STEP_RAD, _TURN_RAD_S = 0.5, 20.0
+_SILENCE_NS = 1_000_000_000  # after which a jump is a restart, however far the robot could have come meanwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +94,12 @@ class OdometryTrack:
         seconds = (stamp_ns - last_ns) * 1e-9
         if seconds < 0:
             return f"went back by {-seconds:.3f} s"
+        allowed_s = seconds if stamp_ns - last_ns <= max(_SILENCE_NS, self._gap_ns) else 0.0
         T_last_child = geometry.inverse(T_odom_last) @ T_odom_child
         moved = float(np.linalg.norm(T_last_child[:3, 3]))
-        if moved > _STEP_M + _SPEED_M_S * seconds:
+        if moved > _STEP_M + _SPEED_M_S * allowed_s:
             return f"jumped by {moved:.1f} m within {seconds:.3f} s"
         turned = float(np.linalg.norm(geometry.vector_from_rotation(T_last_child[:3, :3])))
-        if turned > _STEP_RAD + _TURN_RAD_S * seconds:
+        if turned > _STEP_RAD + _TURN_RAD_S * allowed_s:
             return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
         return ""

@@ -26,6 +26,9 @@ from vpr_ros.ros.trouble import Trouble
 _ROLES: dict[str, type[Localizing] | type[Mapping]] = {"localize": Localizing, "map": Mapping}
 
 
+_LATE_NS = 1_000_000_000  # an image stamped less than this before the last one came late; more is another clock
+
+
 @dataclass(frozen=True, eq=False)
 class Arrival:
     """An image message as it came over the wire. time_ns: of the callback, monotonic clock."""
@@ -66,7 +69,9 @@ class Pipeline:
         try:
             message = self._read(arrival)
             image_rgb = decode_message(message)
-            self._forget_if_clock_jumped(convert.stamp_ns(message.header.stamp))
+            if self._is_late(convert.stamp_ns(message.header.stamp)):
+                self._health.count("images out of order")
+                return
             sighting = self._sighting(image_rgb, message.header, arrival.time_ns)
             if sighting.T_odom_camera is None and self.role.needs_odometry:
                 return
@@ -112,13 +117,17 @@ class Pipeline:
         except Exception as error:  # rclpy's own, of several kinds
             raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
 
-    def _forget_if_clock_jumped(self, stamp_ns: int) -> None:
+    def _is_late(self, stamp_ns: int) -> bool:
+        """Whether an image was overtaken by the last one; where the clock jumped back, the past is forgotten."""
         if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
+            if self._last_stamp_ns - stamp_ns < _LATE_NS:
+                return True
             back_s = (self._last_stamp_ns - stamp_ns) / 1e9
             self._node.get_logger().warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")
             self._health.count("clock jumps")
             self.role.forget()
         self._last_stamp_ns = stamp_ns
+        return False
 
     def _sighting(self, image_rgb: np.ndarray, header: Header, arrived_ns: int) -> Sighting:
         stamp_ns, camera_frame = convert.stamp_ns(header.stamp), header.frame_id.lstrip("/")

@@ -136,7 +136,8 @@ class CameraMount:
         """Listen to /tf, or stop, as what has been asked for demands. Call now and then, in the executor's thread."""
         if self._static_listener is None:
             return
-        settled = bool(self._asked_is_static) and all(self._asked_is_static.values())
+        asked = list(self._asked_is_static.values())  # a copy in one step: the worker adds to it
+        settled = bool(asked) and all(asked)
         if settled and self._moving_listener is not None:
             self._node.destroy_subscription(self._moving_listener)
             self._moving_listener = None

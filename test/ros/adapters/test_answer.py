@@ -51,3 +51,10 @@ def test_no_transform_where_none_was_measured(bench: Any, changes: dict[str, Any
 def test_no_transform_of_the_base_without_its_mount(bench: Any) -> None:
     """A guess at where the camera sits is a wrong transform."""
     assert replace(bench.closure(), T_camera_base=None).relative_base() is None
+
+
+def test_no_pose_on_a_map_of_raw_odometry(bench: Any) -> None:
+    """A session's map lies where its odometry began: its poses mean nothing in the frame of a map."""
+    closure = replace(bench.closure(match_map="day.vprmap"), map_world="odometry of day")
+    assert closure.base_in_map() is None
+    assert closure.relative_base() is not None

@@ -52,8 +52,7 @@ def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: 
     not installed.
     """
     names = list(dict.fromkeys(names))
-    for name in names:
-        _check(name, mode)
+    check_adapters(names, mode)
     opened: list[Any] = []
     try:
         for name in names:
@@ -63,6 +62,15 @@ def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: 
             adapter.close()
         raise
     return opened
+
+
+def check_adapters(names: Iterable[str], mode: str) -> None:
+    """Raises as ``open_adapters`` where one of these names cannot be opened; opens nothing."""
+    names = list(names)
+    for name in names:
+        _check(name, mode)
+    for name in names:
+        _adapter_class(name)
 
 
 def _check(name: str, mode: str) -> None:

@@ -48,9 +48,9 @@ class KeyframeOutputs:
     def tend(self) -> None:
         """Publish the path where it has changed or somebody new listens: once a second, however fast it grows."""
         listeners = self._path.get_subscription_count()
-        if listeners and self._shown and self._published != (self._count, listeners):
+        poses = list(self._shown)  # first: the worker may forget them at any time
+        if listeners and poses and self._published != (self._count, listeners):
             self._published = self._count, listeners
-            poses = list(self._shown)
             self._path.publish(Path(header=poses[-1].header, poses=poses))
 
     def forget(self) -> None:
