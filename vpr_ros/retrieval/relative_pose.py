@@ -18,6 +18,7 @@ from vpr_ros.retrieval.two_view import Start, distinct_turns
 SIGMA_PX = 1.3  # of a feature's place in the image
 SIGMA_LOG_DEPTH = 0.5  # of one hallucinated depth, as a share
 SIGMA_LOG_SCALE = 0.25  # of the scale that all hallucinated depths of a pair share
+_DEPENDENT = 1.3  # times the variance of independent residuals: neighbouring features are wrong together
 _FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
 _HUBER = 2.0  # standard deviations beyond which a depth counts less
 _WRONG = 2.0  # standard deviations at which a correspondence is as likely wrong as right
@@ -240,7 +241,7 @@ class _Problem:
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
         errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
-        return RelativePose(T_place_query, covariance + spread + _FLOOR, np.exp(best.logs), errors)
+        return RelativePose(T_place_query, _DEPENDENT * covariance + spread + _FLOOR, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
         """(6, 6): inverse of the normal equations; None where they have none."""
