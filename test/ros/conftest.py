@@ -86,7 +86,8 @@ class NodeProcess:
     def __init__(self, log: Path, namespace: str = "", **parameters: Any) -> None:
         command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args"]
         command += ["-r", f"__ns:={namespace}"] if namespace else []
-        for name, value in {"threads": 1, **parameters}.items():
+        # Reliable: an image sent before the node has found the camera is sent again, and no test waits for it in vain.
+        for name, value in {"threads": 1, "reliability": "reliable", **parameters}.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._log = log
