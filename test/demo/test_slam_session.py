@@ -15,10 +15,11 @@ pytest.importorskip("evo", reason="evo is not installed: pip install 'vpr_ros[sl
 from vpr_ros.camera import Intrinsics
 from vpr_ros.demo.slam_report import figures, write_slam_report
 from vpr_ros.demo.slam_session import RecordedClosure, Session, judge, tracks
-from vpr_ros.demo.slam_trajectory import read_tum, trajectory_error
+from vpr_ros.demo.slam_trajectory import trajectory_error
 from vpr_ros.drives.bag import write_bag
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.track import Track
+from vpr_ros.drives.tum import read_tum
 from vpr_ros.errors import DriveError
 from vpr_ros.evaluation.output import write_tum
 from vpr_ros.evaluation.scenes import Plan

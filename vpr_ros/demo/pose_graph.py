@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import gtsam
 import numpy as np
 
-from vpr_ros.drives.track import Track
+from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.geometry import inverse
 
 _FIRST = 3  # closures on an earlier session's map before its place is taken for known
 _CAUCHY = 2.0  # standard deviations at which a closure begins to count less
 _ROUNDS = 4  # of Gauss-Newton when closures are new
-_NO_GAP = 2**62
 _MAP = gtsam.symbol("m", 0)
 
 
@@ -127,7 +126,7 @@ class PoseGraph:
             T_out_session @ self._estimate[node] @ inverse(self._T_odom_base[self._nodes[node]]) @ T_odom_base
             for node, T_odom_base in zip(after, self._T_odom_base, strict=True)
         ]
-        return Track.of(self._stamps, T, _NO_GAP)
+        return Track.of(self._stamps, T, NO_GAP)
 
     def _insert(self, row: int, T: np.ndarray) -> None:
         self._values.insert(len(self._nodes), gtsam.Pose3(T))
@@ -141,7 +140,7 @@ class PoseGraph:
 
     def _attach(self, stamp_ns: int) -> tuple[int, np.ndarray] | None:
         """The node before a stamp and T_node_base then; None where odometry does not reach there."""
-        T_odom_base = Track(np.array(self._stamps), np.array(self._T_odom_base), _NO_GAP).at(stamp_ns)
+        T_odom_base = Track(np.array(self._stamps), np.array(self._T_odom_base), NO_GAP).at(stamp_ns)
         if T_odom_base is None:
             return None
         row = int(np.searchsorted(self._stamps, stamp_ns, side="right")) - 1

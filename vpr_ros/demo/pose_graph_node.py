@@ -19,8 +19,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
-from vpr_ros.demo.slam_trajectory import read_tum
 from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
+from vpr_ros.drives.tum import read_tum
 from vpr_ros.ros import convert
 
 

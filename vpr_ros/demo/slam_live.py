@@ -18,13 +18,12 @@ from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
 from vpr_ros.demo.slam_session import RecordedClosure
 from vpr_ros.drives.bag_messages import info_topic, matrix_from_pose, stamp_ns
-from vpr_ros.drives.track import Track
+from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.errors import VprError
 
 _TYPES = {IMAGE_TOPIC: CompressedImage, info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
 _QUIET_S = 4.0  # after the last closure nothing more is to come
 _PATIENCE_S = 30.0
-_NO_GAP = 2**62
 
 
 class Listener(Player):
@@ -65,7 +64,7 @@ class Listener(Player):
     def _take_path(self, message: PathMessage) -> None:
         stamps = [stamp_ns(pose.header) for pose in message.poses]
         T = [matrix_from_pose(pose) for pose in message.poses]
-        self.path = Track.of(stamps, [matrix for matrix in T if matrix is not None], _NO_GAP)
+        self.path = Track.of(stamps, [matrix for matrix in T if matrix is not None], NO_GAP)
         self.paths += 1
 
     def wait_until_quiet(self) -> Track:

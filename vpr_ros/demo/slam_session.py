@@ -10,11 +10,10 @@ import numpy as np
 
 from vpr_ros.demo.slam_trajectory import TrajectoryError, trajectory_error
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.track import Track
+from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.geometry import inverse, vector_from_rotation
 
 FALSE_M = 5.0  # a closure that is further off is no measurement of the place at all
-_NO_GAP = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +73,7 @@ def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
     stamps = [frame.stamp_ns for frame in frames]
     truth = [frame.T_map_camera @ T_camera_base for frame in frames if frame.T_map_camera is not None]
     odometry = [frame.T_odom_camera @ T_camera_base for frame in frames if frame.T_odom_camera is not None]
-    return Track.of(stamps, truth, _NO_GAP), Track.of(stamps, odometry, _NO_GAP)
+    return Track.of(stamps, truth, NO_GAP), Track.of(stamps, odometry, NO_GAP)
 
 
 def judge(session: Session, truths: Mapping[str, Track]) -> Judgement:

@@ -1,10 +1,8 @@
-"""How far off a trajectory is: evo's absolute trajectory error, and TUM files as evo reads them."""
+"""How far off a trajectory is: evo's absolute trajectory error."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 from evo.core import sync
@@ -12,10 +10,6 @@ from evo.core.metrics import APE, PoseRelation, StatisticsType
 from evo.core.trajectory import PoseTrajectory3D
 
 from vpr_ros.drives.track import Track
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_quat_xyzw, transform
-
-_NO_GAP = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +36,6 @@ def trajectory_error(estimate: Track, truth: Track) -> TrajectoryError:
     T[:3, :3], T[:3, 3] = R, t
     worst = float(ape.get_statistic(StatisticsType.max))
     return TrajectoryError(float(ape.get_statistic(StatisticsType.rmse)), worst, T, np.asarray(ape.error))
-
-
-def read_tum(path: Path | str) -> Track:
-    """The track in a TUM file, stamps to the nanosecond. Raises DriveError where it cannot be read."""
-    try:
-        rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
-        values = np.array([row[1:] for row in rows], dtype=float).reshape(len(rows), 7)
-        T = [transform(matrix_from_quat_xyzw(row[3:]), row[:3]) for row in values]
-        stamps = [int(Decimal(row[0]) * 10**9) for row in rows]
-    except (OSError, ValueError, ArithmeticError) as error:
-        raise DriveError(f"{path} cannot be read as a trajectory in TUM's format: {error}") from error
-    return Track.of(stamps, T, _NO_GAP)
 
 
 def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:

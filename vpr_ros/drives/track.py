@@ -8,6 +8,8 @@ import numpy as np
 
 from vpr_ros.geometry import T_BODY_OPTICAL, interpolate_track, inverse, matrix_from_rpy, transform
 
+NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
+
 
 @dataclass(frozen=True, eq=False)
 class Track:

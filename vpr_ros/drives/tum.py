@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.drives.files import read_bytes
-from vpr_ros.drives.track import Track
+from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 
 
-def read_tum(path: Path, max_gap_ns: int) -> Track:
+def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
     """The track in a file: seconds, exact to the nanosecond, metres, unit quaternions; lines with # are left out.
 
     Raises DriveError where it cannot be read, naming the line, or holds no pose.
     """
-    stamps_ns, poses = [], []
+    path, stamps_ns, poses = Path(path), [], []
     for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -31,7 +31,8 @@ def read_tum(path: Path, max_gap_ns: int) -> Track:
                 raise ValueError("eight finite numbers are needed")
         except (ValueError, ArithmeticError) as error:
             raise DriveError(
-                f"line {number} of {path} is no pose in TUM's format, stamp x y z qx qy qz qw ({error})"
+                f"{path} cannot be read as a trajectory: line {number} of {path.name} is no pose in TUM's format, "
+                f"stamp x y z qx qy qz qw ({error})"
             ) from error
     if not poses:
         raise DriveError(f"{path} holds no poses: it needs lines of stamp x y z qx qy qz qw")
