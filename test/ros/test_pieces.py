@@ -23,8 +23,9 @@ def at_x(x: float) -> np.ndarray:
     return geometry.transform(np.eye(3), np.array([x, 0.0, 0.0]))
 
 
-def test_worker_takes_the_newest_and_counts_what_it_drops() -> None:
-    """A slow network must never work on an old image while a newer one waits."""
+@pytest.mark.parametrize(("room", "answered"), [(1, [0, 3]), (2, [0, 2, 3]), (5, [0, 1, 2, 3])])
+def test_worker_drops_the_oldest_that_wait_and_counts_them(room: int, answered: list[int]) -> None:
+    """A localiser must never work on an old image while a newer one waits; a map must not lose one it has time for."""
     done: list[int] = []
     started, go_on = threading.Event(), threading.Event()
 
@@ -33,18 +34,18 @@ def test_worker_takes_the_newest_and_counts_what_it_drops() -> None:
         go_on.wait(5)
         done.append(item)
 
-    worker = Worker(work, on_error=lambda error: None)
+    worker = Worker(work, on_error=lambda error: None, room=room)
     worker.offer(0)
     assert started.wait(5)
     for item in (1, 2, 3):
         worker.offer(item)
     go_on.set()
     deadline = time.monotonic() + 5
-    while len(done) < 2 and time.monotonic() < deadline:
+    while len(done) < len(answered) and time.monotonic() < deadline:
         time.sleep(0.005)
     worker.stop()
-    assert done == [0, 3]
-    assert worker.dropped == 2
+    assert done == answered
+    assert worker.dropped == 4 - len(answered)
 
 
 def test_worker_survives_what_its_work_raises() -> None:

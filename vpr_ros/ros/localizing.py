@@ -36,6 +36,7 @@ class Localizing:
     """See Role. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
 
     needs_odometry = False
+    room = 1  # where the robot is now, not where it was
     trouble = ""
 
     def __init__(self, node: LifecycleNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:

@@ -36,6 +36,7 @@ class Mapping:
     """See Role. Service: ~/save_map."""
 
     needs_odometry = True
+    room = 10  # images between keyframes cost next to nothing, so a keyframe's time is soon caught up with
 
     def __init__(self, node: LifecycleNode, params: NodeParams, closer: LoopCloser) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""

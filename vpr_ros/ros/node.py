@@ -92,7 +92,7 @@ class LocalizerNode(LifecycleNode):
 
     def _take_images(self, pipeline: Pipeline) -> None:
         """Start the worker and subscribe."""
-        self._worker = Worker(pipeline.process, pipeline.failed, name="localizer")
+        self._worker = Worker(pipeline.process, pipeline.failed, pipeline.role.room, name="localizer")
         reliability = ReliabilityPolicy[self._params.reliability.upper()]
         qos = QoSProfile(depth=self._params.depth, reliability=reliability)
         kind = CompressedImage if self._params.image_is_compressed else Image

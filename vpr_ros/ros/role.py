@@ -65,6 +65,7 @@ class Role(Protocol):
     """A mode of the node, opened by configure. ``answer`` and ``forget`` are called from the worker's thread."""
 
     needs_odometry: bool  # an image without it is skipped
+    room: int  # images that may wait while one is answered; the oldest of more is dropped
 
     @property
     def doing(self) -> str:

@@ -1,8 +1,9 @@
-"""One thread that works on the newest item. Knows no ROS."""
+"""One thread that works on the newest items. Knows no ROS."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -10,15 +11,18 @@ T = TypeVar("T")
 
 
 class Worker(Generic[T]):
-    """Runs ``work`` on the newest item offered; an item that waits when a newer one comes is dropped and counted.
+    """Runs ``work`` on the items offered, in their order; where more than ``room`` wait, the oldest is dropped.
 
     work is called in the worker's own thread, never twice at once. on_error gets what it raises; the thread lives on.
+    dropped: how many were.
     """
 
-    def __init__(self, work: Callable[[T], None], on_error: Callable[[Exception], None], name: str = "worker") -> None:
+    def __init__(
+        self, work: Callable[[T], None], on_error: Callable[[Exception], None], room: int = 1, name: str = "worker"
+    ) -> None:
         self._work = work
         self._on_error = on_error
-        self._waiting: T | None = None
+        self._waiting: deque[T] = deque(maxlen=room)
         self._stopping = False
         self._changed = threading.Condition()
         self.dropped = 0
@@ -28,13 +32,12 @@ class Worker(Generic[T]):
     def offer(self, item: T) -> None:
         """Hand over an item; returns at once."""
         with self._changed:
-            if self._waiting is not None:
-                self.dropped += 1
-            self._waiting = item
+            self.dropped += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append(item)
             self._changed.notify()
 
     def stop(self) -> None:
-        """Finish the item in hand, drop the waiting one, end the thread."""
+        """Finish the item in hand, drop those that wait, end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -43,11 +46,11 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
                 if self._stopping:
                     return
-                item, self._waiting = self._waiting, None
+                item = self._waiting.popleft()
             try:
-                self._work(item)  # type: ignore[arg-type]
+                self._work(item)
             except Exception as error:  # the robot keeps its localiser whatever one image does to it
                 self._on_error(error)
