@@ -30,7 +30,8 @@ class Intrinsics:
         """Raises ConfigError for numbers that are no camera's."""
         numbers = np.concatenate([np.ravel(self.K), self.distortion])
         if np.shape(self.K) != (3, 3) or not np.all(np.isfinite(numbers)) or min(self.K[0, 0], self.K[1, 1]) <= 0:
-            raise ConfigError(f"camera intrinsics need a finite 3 x 3 matrix with focal lengths above 0, not {self.K}")
+            found = np.asarray(self.K).tolist()  # on one line
+            raise ConfigError(f"camera intrinsics need a finite 3 x 3 matrix with focal lengths above 0, not {found}")
         if min(self.width, self.height) <= 0:
             raise ConfigError(f"camera intrinsics are for images of some size, not {self.width} x {self.height}")
         if len(self.distortion) not in ((4,) if self.fisheye else _COEFFICIENTS):

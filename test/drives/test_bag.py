@@ -74,7 +74,7 @@ def test_a_written_drive_comes_back(toy_bag: Path, as_file: bool) -> None:
 
 @pytest.mark.parametrize(
     ("distortion", "fisheye"),
-    [((), False), ((0.1, -0.2, 0.0, 0.01), False), ((0.1, 0, 0, 0), True), ((0.1,) * 8, False)],
+    [((), False), ((0.1, -0.2, 0.0, 0.01), False), ((0.1, 0, 0, 0), True), ((0.1,) * 8, False), ((0.1,) * 14, False)],
 )
 def test_intrinsics_come_back(tmp_path: Path, distortion, fisheye) -> None:
     """Every lens OpenCV knows goes through sensor_msgs/CameraInfo unharmed: relative poses are measured with it."""
@@ -86,9 +86,9 @@ def test_intrinsics_come_back(tmp_path: Path, distortion, fisheye) -> None:
 
 
 @pytest.mark.parametrize("ros1", [False, True])
-def test_intrinsics_are_those_of_the_images_neighbour(tmp_path: Path, ros1: bool, bag_by_hand) -> None:
+def test_intrinsics_are_those_of_the_images_neighbour(tmp_path: Path, ros1: bool, bag_by_hand, caplog) -> None:
     """/camera/image_rect has /camera/camera_info and is seen with its P, a region and binning taken off; another
-    camera's info, or one that was never calibrated, is nobody's.
+    camera's info is nobody's, and so is one that was never calibrated, of which the user is told once.
     """
     K = [100.0, 0.0, 6.0, 0.0, 100.0, 4.0, 0.0, 0.0, 1.0]
     P = [80.0, 0.0, 6.5, 0.0, 0.0, 80.0, 4.5, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -109,9 +109,11 @@ def test_intrinsics_are_those_of_the_images_neighbour(tmp_path: Path, ros1: bool
     (frame,) = open_drive(bag_by_hand(tmp_path / f"rect{suffix}", build, ros1))
     assert (frame.intrinsics.width, frame.intrinsics.height, frame.intrinsics.distortion) == (6, 4, ())
     np.testing.assert_allclose(frame.intrinsics.K, [[40, 0, 1], [0, 40, 0], [0, 0, 1]])  # (6.5 - 4 + 0.5) / 2 - 0.5
-    for name, wrong in (("others", others), ("zeros", zeros)):
-        (frame,) = open_drive(bag_by_hand(tmp_path / f"{name}{suffix}", wrong, ros1))
-        assert frame.intrinsics is None
+    for name, wrong, warnings in (("others", others, 0), ("zeros", zeros, 1)):
+        drive = open_drive(bag_by_hand(tmp_path / f"{name}{suffix}", wrong, ros1))
+        assert [frame.intrinsics for _ in range(2) for frame in drive] == [None, None]
+        assert len(caplog.messages) == warnings
+    assert f"zeros{suffix}, topic /camera_info: the camera is not calibrated (K is all zeros)" in caplog.text
 
 
 def test_only_the_current_image_is_in_memory(toy_bag: Path) -> None:

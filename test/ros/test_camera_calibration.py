@@ -1,4 +1,4 @@
-"""CameraInfo to a camera: a lens taken for another one bends every measured transform, confidently."""
+"""Which CameraInfo the node believes, and what it says while there is none that fits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from sensor_msgs.msg import CameraInfo
 
 from vpr_ros.config import LoopCloserConfig
-from vpr_ros.errors import ConfigError
-from vpr_ros.ros.camera_calibration import CameraCalibration, beside, intrinsics_of, is_rectified
+from vpr_ros.ros.camera_calibration import CameraCalibration, beside
 from vpr_ros.ros.params import NodeParams
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 510.0, 239.5], [0.0, 0.0, 1.0]])
@@ -26,67 +25,35 @@ def info(model: str = "plumb_bob", d: Any = (), k: np.ndarray = K, **others: Any
 
 
 @pytest.mark.parametrize(
-    ("model", "d", "distortion", "fisheye"),
+    ("image", "expected"),
     [
-        ("plumb_bob", [0.1, -0.2, 0.01, 0.02, 0.03], (0.1, -0.2, 0.01, 0.02, 0.03), False),
-        ("rational_polynomial", [0.1] * 8, (0.1,) * 8, False),
-        ("equidistant", [0.0] * 4, (0.0,) * 4, True),
-        ("plumb_bob", [0.0] * 5, (), False),
-        ("", [], (), False),
+        ("/camera/image_raw", "/camera/camera_info"),
+        ("/camera/image_raw/compressed", "/camera/camera_info"),
+        ("/image", "/camera_info"),
+        ("/left/image_rect_color", "/left/camera_info"),
     ],
 )
-def test_models_of_lenses(model: str, d: list[float], distortion: tuple[float, ...], fisheye: bool) -> None:
-    """A fisheye without coefficients is still a fisheye; any other lens without them has no distortion."""
-    camera = intrinsics_of(info(model, d))
-    assert (camera.distortion, camera.fisheye) == (distortion, fisheye)
-    np.testing.assert_array_equal(camera.K, K)
-
-
-@pytest.mark.parametrize(
-    ("message", "words"),
-    [
-        (info(k=np.zeros((3, 3))), "not calibrated"),
-        (info("thin_prism", [0.1] * 12), "'thin_prism' is not known"),
-        (info("plumb_bob", [0.1] * 4), "plumb_bob has 5 distortion coefficients, not 4"),
-        (info(width=0), "how large"),
-        (info(k=np.diag([-1.0, 1.0, 1.0])), "focal lengths above 0"),
-        (info("plumb_bob", [float("nan")] * 5), "finite"),
-    ],
-)
-def test_what_is_no_calibration_is_refused(message: CameraInfo, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        intrinsics_of(message)
-
-
-def test_region_and_binning() -> None:
-    """Drivers cut and shrink images and leave K as it was: a ray must stay the same ray."""
-    roi = RegionOfInterest(x_offset=100, y_offset=80, width=400, height=200)
-    whole, cut = intrinsics_of(info()), intrinsics_of(info(roi=roi, binning_x=2, binning_y=2)).resized(200, 100)
-    # The corner that four binned pixels share is the corner of two pixels in the whole image.
-    np.testing.assert_allclose(cut.rays(np.array([[9.5, 19.5]])), whole.rays(np.array([[119.5, 119.5]])), atol=1e-12)
-
-
-def test_rectified_images_are_described_by_p() -> None:
-    camera = intrinsics_of(info("plumb_bob", [0.1] * 5), rectified=True)
-    np.testing.assert_array_equal(camera.K, P[:, :3])
-    assert camera.distortion == ()
-    with pytest.raises(ConfigError, match="P is all zeros"):
-        intrinsics_of(info(p=np.zeros(12)), rectified=True)
-
-
-@pytest.mark.parametrize(
-    ("image", "expected", "rectified"),
-    [
-        ("/camera/image_raw", "/camera/camera_info", False),
-        ("/camera/image_raw/compressed", "/camera/camera_info", False),
-        ("/image", "/camera_info", False),
-        ("/left/image_rect_color", "/left/camera_info", True),
-        ("/left/image_rect/compressed", "/left/camera_info", True),
-    ],
-)
-def test_where_drivers_publish_it(image: str, expected: str, rectified: bool) -> None:
+def test_where_drivers_publish_it(image: str, expected: str) -> None:
     assert beside(image) == expected
-    assert is_rectified(image) is rectified
+
+
+def test_rectified_images_are_seen_with_p(robot: Any) -> None:
+    """The node tells by the name of its image topic which half of a CameraInfo is meant."""
+    for image, focal_px in (("left/image_rect_color", 480.0), ("left/image_raw", 500.0)):
+        calibration = CameraCalibration(robot.node, NodeParams(image=image))
+        calibration._store(info(d=[0.1] * 5))
+        camera = calibration.of_image(640, 480)
+        assert camera is not None and camera.K[0, 0] == focal_px
+        calibration.close()
+
+
+def test_binned_images_are_no_misfit(robot: Any) -> None:
+    """Half the columns and all rows have another shape than the sensor, and are what the driver says it sends."""
+    calibration = CameraCalibration(robot.node, NodeParams())
+    calibration._store(info(binning_x=2, binning_y=1))
+    camera = calibration.of_image(320, 480)
+    assert camera is not None and (camera.K[0, 0], camera.K[1, 1]) == (250.0, 510.0)
+    calibration.close()
 
 
 def test_listens_until_it_fits(robot: Any) -> None:
@@ -114,5 +81,5 @@ def test_trouble_says_what_becomes_of_loops(robot: Any) -> None:
         calibration = CameraCalibration(robot.node, NodeParams(loops=LoopCloserConfig(unverified=unverified)))
         assert words in calibration.trouble
         calibration._store(info(k=np.full((3, 3), np.nan)))
-        assert calibration.trouble.endswith(words) and "\n" not in calibration.trouble
+        assert calibration.trouble.endswith(f"(or set intrinsics); {words}") and "\n" not in calibration.trouble
         calibration.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +18,18 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.camera import Intrinsics
+from vpr_ros.camera_messages import intrinsics_of, is_rectified
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.errors import DriveError
+from vpr_ros.errors import ConfigError, DriveError
 from vpr_ros.geometry import T_BODY_OPTICAL
 from vpr_ros.image_messages import annotate, decode_message
 from vpr_ros.records import DriveFrame
+
+logger = logging.getLogger(__name__)
 
 _BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
@@ -108,8 +112,8 @@ class BagDrive:
     Poses are read once on opening; images stream in the order of the bag, and only the current message is in memory:
     a frame kept for later reads its message from the bag again. Pose topics give the pose of the robot's base, which
     the camera's mounting (DriveOptions or /tf_static) takes to the camera. Intrinsics are those of the camera_info
-    beside the image topic. Raises DriveError, one sentence, for what
-    is missing.
+    beside the image topic; one that is no calibration is warned of and left out. Raises DriveError, one sentence, for
+    what is missing.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -138,12 +142,18 @@ class BagDrive:
         self.world = options.world or _custom_data(path).get("world", "") or world
 
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
-        """Of the first camera_info beside the images, None without one: a camera is calibrated once."""
+        """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""
         topic = msgs.info_topic(self.image_topic)
         if topics.get(topic) not in msgs.INFO_TYPES:
             return None
         found = next(_messages(reader, [topic], self.path), None)
-        return None if found is None else msgs.intrinsics(found[2], self.image_topic)
+        if found is None:
+            return None
+        try:
+            return intrinsics_of(found[2], is_rectified(self.image_topic))
+        except ConfigError as error:
+            logger.warning("%s, topic %s: %s; read without intrinsics", self.path, topic, error)
+            return None
 
     def __len__(self) -> int:
         return self._count

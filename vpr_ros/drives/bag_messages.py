@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.errors import ConfigError, DriveError
+from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -75,36 +75,6 @@ def _matrix(position: Any, orientation: Any) -> np.ndarray | None:
 def info_topic(image_topic: str) -> str:
     """The topic of the camera_info that belongs to an image topic: its neighbour (image_transport's rule)."""
     return f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
-
-
-def intrinsics(message: Any, image_topic: str = "") -> Intrinsics | None:
-    """What a sensor_msgs/CameraInfo (ROS 1 or 2) says of the images it comes with, region and binning included.
-
-    image_topic: theirs; images named rectified (image_rect, image_rect_color) are P's, others K's with its distortion.
-    None where the camera is not calibrated (zeros) or its numbers are of no model OpenCV has.
-    """
-    rectified = "rect" in image_topic.removesuffix("/compressed").rpartition("/")[2].split("_")
-    K, D, P = (np.asarray(getattr(message, n, getattr(message, n.upper(), ()))) for n in "kdp")
-    try:
-        if rectified:
-            whole = Intrinsics(message.width, message.height, P.reshape(3, 4)[:, :3])
-        else:
-            fisheye = message.distortion_model in ("equidistant", "fisheye")
-            coefficients = tuple(map(float, D)) if fisheye or np.any(D) else ()
-            whole = Intrinsics(message.width, message.height, K.reshape(3, 3), coefficients, fisheye)
-        return _seen(whole, message)
-    except (ConfigError, ValueError):
-        return None
-
-
-def _seen(whole: Intrinsics, message: Any) -> Intrinsics:
-    """The part of a camera that it sends: REP-104's region of interest, then binning, of what it was calibrated for."""
-    region = message.roi
-    width, height = region.width or whole.width - region.x_offset, region.height or whole.height - region.y_offset
-    K = np.array(whole.K, dtype=float)
-    K[:2, 2] -= region.x_offset, region.y_offset
-    part = Intrinsics(width, height, K, whole.distortion, whole.fisheye)
-    return part.resized(width // max(message.binning_x, 1), height // max(message.binning_y, 1))
 
 
 class MessageFactory:

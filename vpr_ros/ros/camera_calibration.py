@@ -11,10 +11,10 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from vpr_ros.camera import Intrinsics
+from vpr_ros.camera_messages import intrinsics_of, is_rectified
 from vpr_ros.errors import ConfigError
 from vpr_ros.ros.params import NodeParams
 
-_MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}  # with their numbers of coefficients
 _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
 
 
@@ -91,51 +91,10 @@ class CameraCalibration:
             self._intrinsics = intrinsics_of(message, self._rectified)
             self._refused = ""
         except ConfigError as error:
-            self._refused = f"{self._topic}: {' '.join(str(error).split())}"
-
-
-def intrinsics_of(info: CameraInfo, rectified: bool = False) -> Intrinsics:
-    """The camera of the images that a CameraInfo goes with: its region of interest; binning is a change of size.
-
-    rectified: of images with the distortion taken out, which P describes instead of K and D. Raises ConfigError, one
-    sentence, for a camera without calibration, without size or with a lens of a model nobody knows.
-    """
-    K = np.array(info.p).reshape(3, 4)[:, :3].copy() if rectified else np.array(info.k).reshape(3, 3)
-    if not K[:2].any():
-        which = "P" if rectified else "K"
-        raise ConfigError(f"the camera is not calibrated ({which} is all zeros): calibrate it, or set intrinsics")
-    region = info.roi
-    width, height = region.width or info.width, region.height or info.height
-    if min(width, height) <= 0:
-        raise ConfigError("the calibration does not say how large its images are: mend the driver, or set intrinsics")
-    K[:2, 2] -= (region.x_offset, region.y_offset) if region.width else (0, 0)
-    distortion = () if rectified else _distortion(info)
-    fisheye = bool(distortion) and info.distortion_model == "equidistant"
-    return Intrinsics(int(width), int(height), K, distortion, fisheye)
-
-
-def _distortion(info: CameraInfo) -> tuple[float, ...]:
-    """Coefficients in OpenCV's order."""
-    coefficients = tuple(float(value) for value in info.d)
-    if info.distortion_model != "equidistant" and not any(coefficients):
-        return ()
-    needed = _MODELS.get(info.distortion_model)
-    if needed is None:
-        raise ConfigError(
-            f"the lens' model '{info.distortion_model}' is not known: have the driver send one of"
-            f" {', '.join(_MODELS)}, or rectified images with intrinsics"
-        )
-    if len(coefficients) != needed:
-        raise ConfigError(f"{info.distortion_model} has {needed} distortion coefficients, not {len(coefficients)}")
-    return coefficients
+            self._refused = f"{self._topic}: {error} (or set intrinsics)"
 
 
 def beside(image_topic: str) -> str:
     """Where ROS drivers publish the CameraInfo of an image topic: beside it, beside the raw one of a compressed one."""
     base = image_topic.removesuffix("/compressed")
     return posixpath.join(posixpath.dirname(base), "camera_info")
-
-
-def is_rectified(image_topic: str) -> bool:
-    """Whether images are without distortion by their name, as image_proc names them."""
-    return posixpath.basename(image_topic.removesuffix("/compressed")).startswith("image_rect")
