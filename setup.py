@@ -11,6 +11,7 @@ setup(
         ("share/vpr_ros/launch", glob("launch/*.launch.py")),
         ("share/vpr_ros/config", [*glob("config/*.yaml"), *glob("config/*.rviz")]),
         ("share/vpr_ros/config/recipes", glob("config/recipes/*.yaml")),
+        ("share/vpr_ros/config/recipes/lab", glob("config/recipes/lab/*.yaml")),
         ("share/vpr_ros/models", glob("models/*.*")),
         ("share/vpr_ros/models/local_features", glob("models/local_features/*")),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,3 +116,41 @@ def painted_drive() -> type[PaintedDrive]:
 def describer() -> Describer:
     """The shipped model on ONNX Runtime."""
     return open_describer(find_model("demixvpr_mobilenet"), backend="onnx")
+
+
+TINY_PX = 32
+
+
+@pytest.fixture(scope="session")
+def tiny_shards() -> list[Any]:
+    """Cached drives of town_1 and town_2, overcast first: ten places 30 m apart, 32 px, all depth 10 m."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from vpr_ros.training.datasets import Shard
+
+    shards = []
+    for world in ("town_1", "town_2"):
+        blocks = np.random.default_rng(sum(map(ord, world))).integers(0, 255, (10, 4, 4, 3))
+        for condition, gain in (("overcast", 1.0), ("night", 0.4), ("sun", 0.9)):
+            images = (blocks * gain).astype(np.uint8).repeat(TINY_PX // 4, 1).repeat(TINY_PX // 4, 2)
+            depth = np.full((10, TINY_PX // 4, TINY_PX // 4), 10.0, np.float16)
+            position = np.array([[30.0 * i, 0.5 * gain, 1.5] for i in range(10)])
+            shards.append(Shard(world, condition, images, depth, position, np.zeros(10)))
+    return shards
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Any:
+    """A recipe that trains a small network on 32 px images, one batch an epoch."""
+    pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
+    from vpr_ros.config import from_dict
+    from vpr_ros.training.recipe import Recipe
+
+    network = {"height": TINY_PX, "width": TINY_PX, "depth_channels": 8, "mixers": 1, "out_channels": 8, "out_rows": 2}
+    return from_dict(
+        Recipe,
+        {
+            "network": {**network, "vlad_clusters": 2, "vlad_channels": 8},
+            "epochs": 4, "batches_per_epoch": 1, "places_per_batch": 6, "images_per_place": 3,
+            "workers": 0, "trainable_blocks": 2, "lr": 1e-3, "patience": 4,
+        },
+    )  # fmt: skip

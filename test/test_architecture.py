@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,12 @@ LAYERS = [
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
     {"localizer", "loop_closer", "map_builder", "map_editor", "map_features", "calibrator", "quantise"},
     {"evaluation"},
+    {"lab"},
     {"cli", "ros", "demo"},
 ]
 ONLY_IN = {
     "rclpy": {"ros", "demo"},
-    "torch": {"network", "training", "export.py", "inference/torch.py"},
+    "torch": {"network", "training", "lab", "export.py", "inference/torch.py"},
     "faiss": {"retrieval/index.py"},
     "tensorrt": {"inference/tensorrt.py"},
     "tensorrt_rtx": {"inference/tensorrt.py"},
@@ -75,8 +76,8 @@ def test_heavy_parts_stay_in_their_rooms(path):
 
 
 def test_starting_up_is_quick_and_light():
-    """`import vpr_ros` and `vpr --help` load no torch, FAISS, OpenCV or ROS and take under half a second (best of
-    five).
+    """`import vpr_ros` and `vpr --help` load no torch, FAISS, OpenCV or ROS and take under half a second of a CPU (best
+    of five; wall time would be that of the machine's other work too).
     """
     heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags"]
     check = (
@@ -88,7 +89,9 @@ def test_starting_up_is_quick_and_light():
     for arguments in (["-c", "import vpr_ros"], ["-m", "vpr_ros.cli.main", "--help"]):
         times = []
         for _ in range(5):
-            started = time.perf_counter()
+            before = os.times()
             subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-            times.append(time.perf_counter() - started)
+            after = os.times()
+            spent = after.children_user + after.children_system - before.children_user - before.children_system
+            times.append(spent)
         assert min(times) < 0.5, f"{arguments} took {min(times):.2f} s"

@@ -14,6 +14,7 @@ import sys
 
 TORCH = "torch==2.13.0"
 WITH_TORCH = ["pytorch-metric-learning>=2.5", "tensorboard>=2.14", "onnx>=1.15"]
+FOR_TESTS = ["kornia>=0.8"]  # compared with; it would bring PyTorch with CUDA, were it asked for first
 
 
 def pip(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
@@ -59,7 +60,7 @@ def main() -> int:
     if not install_torch():
         print("PyTorch's CPU build cannot be had here: training and its tests are done without", file=sys.stderr)
         return 0
-    return pip("install", *WITH_TORCH).returncode
+    return pip("install", *WITH_TORCH, *FOR_TESTS).returncode
 
 
 if __name__ == "__main__":

@@ -66,6 +66,10 @@ def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") 
 
 def _value(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """A plain value as the field's type, checked against its range."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     value = _typed(hint, value, where)
@@ -82,8 +86,6 @@ def _value(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> 
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """A YAML value as the hinted type: bool, int, float, str, tuple, dict, or a union with None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _typed(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) != len(value):

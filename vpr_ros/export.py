@@ -15,6 +15,7 @@ from vpr_ros.config import to_dict
 from vpr_ros.errors import MissingDependencyError, ModelError
 from vpr_ros.files import written_whole
 from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.network.demixvpr import Network
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.validate import network_preprocessing
 
@@ -23,20 +24,21 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Parity:
-    """How the exported model differs from torch's over some images. depth_error_m: absolute, metres."""
+    """How the exported model differs from torch's over some images. depth_error_m: absolute, metres; None without."""
 
     images: int
     cosine_min: float
     cosine_mean: float
-    depth_error_max_m: float
-    depth_error_mean_m: float
+    depth_error_max_m: float | None
+    depth_error_mean_m: float | None
 
     def check(self, cosine_min: float = 0.9999, depth_error_max_m: float = 0.1) -> None:
         """Raises ModelError where the two models disagree."""
-        if not (self.cosine_min >= cosine_min and self.depth_error_max_m <= depth_error_max_m):
+        error_m = self.depth_error_max_m or 0.0
+        if not (self.cosine_min >= cosine_min and error_m <= depth_error_max_m):
             raise ModelError(
                 f"the exported model disagrees with torch: smallest cosine {self.cosine_min:.6f}, "
-                f"largest depth error {self.depth_error_max_m:.3f} m"
+                f"largest depth error {error_m:.3f} m"
             )
 
 
@@ -55,16 +57,14 @@ def export(
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     with written_whole(onnx_path) as part:
         _trace(network, images[:1], part)
-        _add_metadata(
-            part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.config.dimension)}
-        )
+        _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.dimension)})
         parity = compare(network, part, images)
         parity.check()
     made = Manifest(
         name=onnx_path.stem,
         fingerprint=fingerprint_file(onnx_path),
-        dimension=network.config.dimension,
-        depth=True,
+        dimension=network.dimension,
+        depth=network.hallucinates,
         preprocessing=preprocessing,
         training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
     )
@@ -74,8 +74,9 @@ def export(
     return parity
 
 
-def _trace(network: torch.nn.Module, images: np.ndarray, path: Path) -> None:
+def _trace(network: Network, images: np.ndarray, path: Path) -> None:
     """Write the network as ONNX for any batch; images: (B, H, W, 3) uint8 to trace it with."""
+    outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
         torch.onnx.export(
@@ -83,14 +84,14 @@ def _trace(network: torch.nn.Module, images: np.ndarray, path: Path) -> None:
             (torch.from_numpy(images),),
             str(path),
             input_names=["image"],
-            output_names=["descriptor", "depth"],
-            dynamic_axes={"image": {0: "batch"}, "descriptor": {0: "batch"}, "depth": {0: "batch"}},
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in ("image", *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
 
 
-def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Parity:
+def compare(network: Network, onnx_path: Path, images: np.ndarray) -> Parity:
     """Run both on the same images, (B, H, W, 3) uint8."""
     try:
         import onnxruntime
@@ -99,14 +100,15 @@ def compare(network: torch.nn.Module, onnx_path: Path, images: np.ndarray) -> Pa
             "comparing an exported model needs ONNX Runtime: pip install onnxruntime"
         ) from error
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    descriptors, depth = session.run(["descriptor", "depth"], {"image": images})
+    descriptors, *depth = session.run(None, {"image": images})
     with torch.inference_mode():
-        torch_descriptors, torch_depth = (output.numpy() for output in network(torch.from_numpy(images)))
-    cosine = (descriptors * torch_descriptors).sum(1)
-    difference = np.abs(depth - torch_depth)
-    return Parity(
-        len(images), float(cosine.min()), float(cosine.mean()), float(difference.max()), float(difference.mean())
-    )
+        torch_descriptors, torch_depth = network(torch.from_numpy(images))
+    cosine = (descriptors * torch_descriptors.numpy()).sum(1)
+    errors: tuple[float | None, float | None] = (None, None)
+    if depth:
+        difference = np.abs(depth[0] - torch_depth.numpy())
+        errors = float(difference.max()), float(difference.mean())
+    return Parity(len(images), float(cosine.min()), float(cosine.mean()), *errors)
 
 
 def _add_metadata(path: Path, entries: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 import vpr_ros
-from vpr_ros.cli import demo, depth, evaluate, maps, networks, simulate
+from vpr_ros.cli import demo, depth, evaluate, lab, maps, networks, simulate
 from vpr_ros.errors import VprError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(maps.app, name="map")
 app.add_typer(networks.app, name="train")
+app.add_typer(lab.app, name="lab")
 app.command("export")(networks.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("evaluate-depth")(depth.evaluate_depth)

@@ -95,6 +95,50 @@ def run(
     typer.echo(f"best checkpoint: {best}")
 
 
+@app.command()
+def grid(
+    recipe: Annotated[Path, typer.Argument(help="YAML of what all combinations share; its epochs are the best's.")],
+    cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],
+    held_out: Annotated[list[str], typer.Option(help="World kept aside to judge by; repeatable.")] = [],  # noqa: B006
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an interrupted search goes on.")] = Path(
+        "runs/grid"
+    ),
+    choices: Annotated[Path | None, typer.Option("--grid", help="YAML of the choices; the paper's by default.")] = None,
+    choose: Annotated[
+        list[str],
+        typer.Option("--choose", "-c", help="KEY=VALUE of the grid, such as 'lr=[0.001, 0.0001]'; repeatable."),
+    ] = [],  # noqa: B006
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Search losses, miners, optimisers and schedules: the worse half is dropped, the rest trained for longer."""
+    from rich.console import Console
+
+    from vpr_ros.config import from_dict, load_yaml
+    from vpr_ros.lab.grid_report import draw_grid, grid_table
+    from vpr_ros.training.datasets import load_shards
+    from vpr_ros.training.grid import Grid, Result, run_grid
+    from vpr_ros.training.recipe import Recipe
+
+    resolved = load_yaml(Recipe, recipe, pairs(set_))
+    chosen = load_yaml(Grid, choices, pairs(choose)) if choices else from_dict(Grid, pairs(choose), "--choose")
+    shards = load_shards(cached)
+    kept = [shard for shard in shards if shard.world in held_out]
+    learnt = [shard for shard in shards if shard.world not in held_out]
+
+    def report(done: int, total: int, result: Result) -> None:
+        said = result.error or f"{100 * result.score:.1f} % after {result.reached.epochs} epochs"
+        typer.echo(f"[{done}/{total}] {result.combination.name}: {said}")
+
+    combinations = len(chosen.combinations(resolved.seed))
+    trainings = sum(count for _, count in chosen.rungs(combinations, resolved.epochs))
+    typer.echo(f"{combinations} combinations, {trainings} trainings")
+    results = run_grid(resolved, chosen, learnt, kept, output, device, report)
+    Console().print(grid_table(results))
+    typer.echo(f"picture: {draw_grid(results, output / 'grid.png')}")
+    typer.echo(f"best checkpoint: {output / results[0].combination.name / 'best.pt'}")
+
+
 def export(
     model: Annotated[str, typer.Argument(help="Checkpoint of `vpr train`, or an exported model by file or name.")],
     output: Annotated[
@@ -145,9 +189,10 @@ def _write_onnx(checkpoint: Path, output: Path | None, licence: str) -> Path:
     else:
         path = (output or checkpoint.parent) / f"{checkpoint.stem}.onnx"
     parity = write(Checkpoint.load(checkpoint), path, {"licence": licence})
+    depth = "" if parity.depth_error_max_m is None else f", depth differs by at most {parity.depth_error_max_m:.2g} m"
     typer.echo(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; over {parity.images} images cosine of descriptors at least "
-        f"{parity.cosine_min:.6f}, depth differs by at most {parity.depth_error_max_m:.2g} m"
+        f"{parity.cosine_min:.6f}{depth}"
     )
     return path
 

@@ -41,8 +41,8 @@ class TorchDescriber:
         self.manifest = Manifest(
             name=path.stem,
             fingerprint=fingerprint_file(path),
-            dimension=checkpoint.recipe.network.dimension,
-            depth=True,
+            dimension=checkpoint.network.dimension,
+            depth=checkpoint.network.hallucinates,
             preprocessing=network_preprocessing(checkpoint.network),
             training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
         )
@@ -53,4 +53,4 @@ class TorchDescriber:
         """(B, height, width, 3) uint8 -> Description."""
         with self._torch.inference_mode():
             descriptors, depth = self._network(self._torch.from_numpy(images).to(self._device))
-        return Description(descriptors.cpu().numpy(), depth.cpu().numpy())
+        return Description(descriptors.cpu().numpy(), None if depth is None else depth.cpu().numpy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,13 +54,14 @@ class MixVPR(nn.Module):
 class NetVLAD(nn.Module):
     """Feature map -> sums of residuals to visual words, wherever in the image they are (Arandjelovic et al. 2016).
 
-    Local features are projected to ``channels`` and normalised first, which keeps the descriptor, clusters * channels
-    numbers, short.
+    Local features of unit length are summed up to clusters * channels numbers. ``channels`` other than 0 projects them
+    first, which keeps the descriptor short; the paper keeps them as they are.
     """
 
-    def __init__(self, in_channels: int, clusters: int, channels: int) -> None:
+    def __init__(self, in_channels: int, clusters: int, channels: int = 0) -> None:
         super().__init__()
-        self.projection = nn.Linear(in_channels, channels)
+        self.projection = nn.Linear(in_channels, channels) if channels else nn.Identity()
+        channels = channels or in_channels
         self.assignment = nn.Linear(channels, clusters)
         self.centroids = nn.Parameter(torch.randn(clusters, channels) / channels**0.5)
 
@@ -72,6 +75,33 @@ class NetVLAD(nn.Module):
         weights = torch.softmax(self.assignment(x).float(), dim=2).transpose(1, 2)
         residuals = weights @ x - weights.sum(2, keepdim=True) * self.centroids
         return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
+
+    @torch.no_grad()
+    def learn_words(self, features: Tensor, alpha: float | None = None) -> None:
+        """(N, in_channels, h, w) of some images -> centroids, by k-means, and the assignment that goes with them.
+
+        A word's weight falls off as exp(-alpha * squared distance). Without alpha the nearest word weighs on average a
+        hundred times as much as the second, as in the authors' code.
+        """
+        samples = self.local_features(features).flatten(0, 1)
+        self.centroids.copy_(k_means(samples, len(self.centroids)))
+        if alpha is None:
+            nearest = torch.cdist(samples, self.centroids).square().topk(min(2, len(self.centroids)), largest=False)
+            gap = float((nearest.values[:, -1] - nearest.values[:, 0]).mean())
+            alpha = math.log(100) / max(gap, 1e-6)
+        self.assignment.weight.copy_(2 * alpha * self.centroids)
+        self.assignment.bias.copy_(-alpha * self.centroids.square().sum(1))
+
+
+def k_means(samples: Tensor, count: int, rounds: int = 20) -> Tensor:
+    """(N, C) -> (count, C) centroids, Lloyd's algorithm from random samples; at most 50,000 samples are looked at."""
+    samples = samples[torch.randperm(len(samples))[:50_000]]
+    centroids = samples[:count].clone()
+    for _ in range(rounds):
+        nearest = torch.cdist(samples, centroids).argmin(1)
+        for k in nearest.unique().tolist():
+            centroids[k] = samples[nearest == k].mean(0)
+    return centroids
 
 
 class MixVLAD(nn.Module):

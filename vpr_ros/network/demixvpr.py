@@ -18,6 +18,7 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.network.aggregators import MixVLAD, MixVPR, NetVLAD
 from vpr_ros.network.backbones import Pyramid, build_backbone
 from vpr_ros.network.depth import DepthDecoder, DepthEncoder, metres_from_log_depth
+from vpr_ros.network.systems import Output, PlaceNetwork
 
 STRIDE = 16
 
@@ -56,6 +57,8 @@ class NetworkConfig:
 
 class DeMixVPR(nn.Module):
     """Image -> descriptor and depth. weights: file of the backbone's starting weights, or None for random ones."""
+
+    hallucinates = True
 
     def __init__(self, config: NetworkConfig, weights: Path | None = None) -> None:
         super().__init__()
@@ -96,11 +99,25 @@ class DeMixVPR(nn.Module):
         """RGB features and log depth -> descriptors (B, D) of unit length."""
         return self.aggregator(self.join(place, log_depth))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, 3) uint8 RGB -> (descriptors (B, D) of unit length, depth (B, H/4, W/4) in metres)."""
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self.config.dimension
+
+    def analyse(self, images: Tensor, depth_m: Tensor | None = None) -> Output:
+        """(B, H, W, 3) uint8 RGB -> everything it says of them; depth, which it hallucinates, is not looked at."""
         pyramid = self.backbone(images)
         log_depth = self.hallucinate(pyramid)
-        return self.describe(pyramid.place, log_depth), metres_from_log_depth(log_depth.float()).squeeze(1)
+        return Output(self.describe(pyramid.place, log_depth), pyramid.place, log_depth)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, 3) uint8 RGB -> (descriptors (B, D) of unit length, depth (B, H/4, W/4) in metres)."""
+        output = self.analyse(images)
+        assert output.log_depth is not None
+        return output.descriptors, metres_from_log_depth(output.log_depth.float()).squeeze(1)
+
+
+Network = DeMixVPR | PlaceNetwork
 
 
 def standardise_channels(features: Tensor) -> Tensor:

@@ -32,6 +32,19 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
     )
 
 
+def _size(x: Tensor) -> tuple[int, int]:
+    """Rows and columns as plain numbers, which tracing makes constants."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
+def _upsample(x: Tensor, skip: Tensor) -> Tensor:
+    """To the rows and columns of the skip, nearest: twice as many, or about so where a network does not pad."""
+    height, width = _size(x)
+    if _size(skip) == (2 * height, 2 * width):
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return F.interpolate(x, size=_size(skip), mode="nearest")
+
+
 class DepthDecoder(nn.Module):
     """U-Net decoder: features at strides 4, 8, 16 -> log depth at stride 4.
 
@@ -49,13 +62,23 @@ class DepthDecoder(nn.Module):
         self.merge4 = _convolution(64 + 32, 32)
         self.head = nn.Conv2d(32, 1, 3, padding=1)
 
-    def forward(self, stride4: Tensor, stride8: Tensor, stride16: Tensor) -> Tensor:
-        """Features of an encoder -> (B, 1, H / 4, W / 4) log depth in 0..1."""
-        x = F.interpolate(self.bottom(stride16), scale_factor=2.0, mode="nearest")
+    def forward(
+        self, stride4: Tensor, stride8: Tensor, stride16: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Features of an encoder -> (B, 1, h, w) log depth in 0..1.
+
+        size: (h, w), H / 4 and W / 4 pixels; those of stride4 where None, which are less in a network that does not
+        pad (``Pyramid``).
+        """
+        x = _upsample(self.bottom(stride16), stride8)
         x = self.merge8(torch.cat((x, self.skip8(stride8)), dim=1))
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = _upsample(x, stride4)
         x = self.merge4(torch.cat((x, self.skip4(stride4)), dim=1))
-        return torch.sigmoid(self.head(x))
+        log_depth = torch.sigmoid(self.head(x))
+        wanted = _size(stride4) if size is None else (int(size[0]), int(size[1]))
+        if _size(log_depth) == wanted:
+            return log_depth
+        return F.interpolate(log_depth, size=wanted, mode="bilinear", align_corners=False)
 
 
 class DepthEncoder(nn.Module):

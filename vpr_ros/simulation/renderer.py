@@ -38,7 +38,7 @@ class Renderer:
 
     def __init__(self, town: Town, camera: Camera | None = None, samples: int = 1) -> None:
         self.town, self.camera = town, camera or Camera()
-        self._context = _context()
+        self._context = open_context()
         self._samples = min(samples, int(self._context.max_samples))
         self._programs()
         self._buffers()
@@ -69,7 +69,7 @@ class Renderer:
     ) -> tuple[np.ndarray, np.ndarray]:
         if traffic_seed != self._traffic_seed:
             self._load_traffic(traffic_seed)
-        clip = self._projection() @ _GL_FROM_OPTICAL @ inverse(T_map_camera)
+        clip = self._projection() @ GL_FROM_OPTICAL @ inverse(T_map_camera)
         quads = self._visible_traffic(T_map_camera)
         self._set_condition(T_map_camera, condition, clip)
         if max(condition.sun) > 0:
@@ -275,10 +275,10 @@ class Renderer:
         return np.ascontiguousarray(rgb[::-1]), depth.astype(np.float32)
 
 
-_GL_FROM_OPTICAL = np.diag([1.0, -1.0, -1.0, 1.0])
+GL_FROM_OPTICAL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def _context() -> Any:
+def open_context() -> Any:
     try:
         import moderngl
 

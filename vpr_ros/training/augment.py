@@ -1,7 +1,8 @@
 """Random changes to a training image that must not change which place it shows.
 
 Everything works on (H, W, 3) uint8 RGB and its (h, w) float32 depth map in metres (0 unknown), with a numpy
-generator, so that a seed gives the same image again.
+generator, so that a seed gives the same image again. An option that is off draws no random number of its own where it
+was added later (crop, flip, hue, erasing: the ablation of CosPlace-Extended), so that recipes keep their images.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 
 from vpr_ros.config import option
+
+ERASED_RGB = (124, 116, 104)  # ImageNet's mean: zero after normalisation, what torchvision erases with
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Augmentation:
     noise: float = option(12.0, "standard deviation of pixel noise, up to, on the 0..255 scale", low=0.0, high=100.0)
     shadow: float = option(0.3, "share of images with a shadow or a light patch cast on them", low=0.0, high=1.0)
     occlusion: float = option(0.3, "share of images with a part covered", low=0.0, high=1.0)
+    crop: float = option(0.0, "share of the area a random crop may leave out, 0.5 in CosPlace", low=0.0, high=0.9)
+    flip: float = option(0.0, "share of images mirrored, which is another place: for the ablation", low=0.0, high=1.0)
+    hue: float = option(0.0, "hue turns by up to this share of the colour circle", low=0.0, high=0.5)
+    erasing: float = option(0.0, "share of images with 2 to 25 % of the area erased", low=0.0, high=1.0)
 
 
 def augment(
@@ -36,14 +43,23 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One random version of an image and its depth, of the same sizes and dtypes."""
     image, depth = _viewpoint(image_rgb, depth_m, settings.viewpoint, rng)
+    if settings.crop > 0:
+        image, depth = _crop(image, depth, settings.crop, rng)
+    if settings.flip > 0 and rng.random() < settings.flip:
+        image, depth = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(depth[:, ::-1])
     if rng.random() < settings.shadow:
         image = _shadow(image, rng)
     image = _colours(image, settings, rng)
+    if settings.hue > 0:
+        image = turn_hue(image, rng.uniform(-settings.hue, settings.hue))
     if rng.random() < settings.occlusion:
         image = _occlude(image, rng)
     if rng.random() < settings.blur:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
-    return _noise(image, settings.noise * rng.random(), rng), depth
+    image = _noise(image, settings.noise * rng.random(), rng)
+    if settings.erasing > 0 and rng.random() < settings.erasing:
+        image = _erase(image, rng)
+    return image, depth
 
 
 def _viewpoint(
@@ -66,6 +82,45 @@ def _viewpoint(
         warp(image, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
         warp(np.ascontiguousarray(depth, np.float32), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
     )
+
+
+def _crop(
+    image: np.ndarray, depth: np.ndarray, left_out: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rectangle of at least 1 - left_out of the area and a ratio of 3:4 to 4:3, stretched to the whole."""
+    rectangle = _rectangle(image.shape, (1 - left_out, 1.0), (3 / 4, 4 / 3), rng)
+    if rectangle is None:
+        return image, depth
+    top, left, height, width = rectangle
+    rows, columns = (
+        ((start + (np.arange(count) + 0.5) / count * length) * count / whole).astype(int)
+        for start, length, count, whole in zip((top, left), (height, width), depth.shape, image.shape, strict=False)
+    )
+    cropped = image[top : top + height, left : left + width]
+    return cv2.resize(cropped, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), depth[np.ix_(rows, columns)]
+
+
+def _rectangle(
+    shape: tuple[int, ...], share: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int] | None:
+    """Top, left, height, width: a random share of the area, a random height over width, anywhere that it fits.
+
+    None where ten draws do not fit.
+    """
+    for _ in range(10):
+        area = rng.uniform(*share) * shape[0] * shape[1]
+        proportion = np.exp(rng.uniform(*np.log(ratio)))
+        height, width = round(np.sqrt(area * proportion)), round(np.sqrt(area / proportion))
+        if 0 < height <= shape[0] and 0 < width <= shape[1]:
+            return int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1)), height, width
+    return None
+
+
+def turn_hue(image_rgb: np.ndarray, turns: float) -> np.ndarray:
+    """Turn the hue of an (H, W, 3) uint8 image by a share of the colour circle: 1/3 makes red green."""
+    hsv = cv2.cvtColor(image_rgb.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + 360 * turns) % 360
+    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
 def _colours(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
@@ -112,6 +167,17 @@ def _occlude(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image[top : top + h, left : left + w] = rng.integers(0, 256, (h, w, 3))
     else:
         image[top : top + h, left : left + w] = image[from_top : from_top + h, from_left : from_left + w].copy()
+    return image
+
+
+def _erase(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random erasing (Zhong et al. 2020): 2 to 25 % of the area, height to width 0.3 to 3.3, in ImageNet's mean."""
+    rectangle = _rectangle(image.shape, (0.02, 0.25), (0.3, 3.3), rng)
+    if rectangle is None:
+        return image
+    top, left, height, width = rectangle
+    image = image.copy()
+    image[top : top + height, left : left + width] = ERASED_RGB
     return image
 
 

@@ -12,7 +12,7 @@ import torch
 from vpr_ros.config import from_dict, to_dict
 from vpr_ros.errors import ModelError
 from vpr_ros.files import written_whole
-from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.network.demixvpr import Network
 from vpr_ros.training.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ class Checkpoint:
     """epoch: epochs done. scores: losses and validation of each. state: optimiser, schedule and RNG, to resume."""
 
     recipe: Recipe
-    network: DeMixVPR
+    network: Network
     epoch: int
     scores: list[dict[str, float]]
     state: dict[str, Any]
@@ -40,7 +40,7 @@ class Checkpoint:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             recipe = from_dict(Recipe, content["recipe"], str(path))
-            network = DeMixVPR(recipe.network)
+            network = recipe.build(with_weights=False)
             network.load_state_dict(content["network"])
         except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
             raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error

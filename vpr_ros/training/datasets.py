@@ -140,6 +140,55 @@ def find_places(
     return places
 
 
+def read_batch(
+    shards: Sequence[Shard],
+    members: Sequence[tuple[int, int]],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> dict[str, torch.Tensor]:
+    """Frames, (shard, row), augmented: images (B, H, W, 3) uint8, depth (B, h, w) float32 metres, drives (B,)."""
+    pairs = [augment(shards[shard].images[row], shards[shard].depth[row], augmentation, rng) for shard, row in members]
+    images, depths = zip(*pairs, strict=True)
+    return {
+        "images": torch.from_numpy(np.stack(images)),
+        "depth": torch.from_numpy(np.stack(depths).astype(np.float32)),
+        "drives": torch.tensor([shard for shard, _ in members]),
+    }
+
+
+class ImageBatches(Dataset[dict[str, torch.Tensor]]):
+    """Any images with their depth, wherever they were taken; batch i is drawn from (seed, epoch, i) alone.
+
+    most: so many images at most are drawn from, the same ones in every epoch.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        augmentation: Augmentation,
+        batches: int,
+        batch_size: int,
+        seed: int = 0,
+        most: int = 1000,
+    ) -> None:
+        self.shards, self.augmentation = shards, augmentation
+        self.batches, self.batch_size, self.seed = batches, batch_size, seed
+        self.epoch = 0
+        frames = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard))]
+        if not frames:
+            raise DriveError("no images to learn from: the recipe's conditions fit none of the cached drives")
+        self.frames = [frames[i] for i in np.random.default_rng(seed).permutation(len(frames))[:most]]
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        """See read_batch."""
+        rng = np.random.default_rng((self.seed, self.epoch, number))
+        members = [self.frames[i] for i in rng.integers(len(self.frames), size=self.batch_size)]
+        return read_batch(self.shards, members, self.augmentation, rng)
+
+
 class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
     """Batch number i of an epoch: places x images, drawn from (seed, epoch, i) alone, so that a run resumes exactly.
 
@@ -176,18 +225,7 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         """images (P*K, H, W, 3) uint8, depth (P*K, h, w) float32 metres, labels (P*K,), drives (P*K,) shards."""
         members, labels = self.draw(number)
         rng = np.random.default_rng((self.seed, self.epoch, number, 1))
-        images, depths = [], []
-        for shard_number, row in members:
-            shard = self.shards[shard_number]
-            image, depth = augment(shard.images[row], shard.depth[row], self.augmentation, rng)
-            images.append(image)
-            depths.append(depth)
-        return {
-            "images": torch.from_numpy(np.stack(images)),
-            "depth": torch.from_numpy(np.stack(depths).astype(np.float32)),
-            "labels": torch.tensor(labels),
-            "drives": torch.tensor([shard_number for shard_number, _ in members]),
-        }
+        return {**read_batch(self.shards, members, self.augmentation, rng), "labels": torch.tensor(labels)}
 
     def draw(self, number: int) -> tuple[list[tuple[int, int]], list[int]]:
         """Which frames, (shard, row), batch number holds, and the number of the place each shows."""

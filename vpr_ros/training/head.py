@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from vpr_ros.errors import ConfigError
 from vpr_ros.network.demixvpr import STRIDE, DeMixVPR
 from vpr_ros.network.depth import log_depth_from_metres
 from vpr_ros.training.augment import Augmentation, augment
@@ -100,11 +101,14 @@ def train_head(
 ) -> Checkpoint:
     """Train a new head on a checkpoint's backbone and depth decoder, as the recipe says; ``path`` gets the result.
 
-    The recipe's network may differ from the checkpoint's in its head.
+    The recipe's network may differ from the checkpoint's in its head. Raises ConfigError for another system's.
     """
-    features = compute_features(checkpoint.network, shards, recipe.augmentation, recipe.bf16, recipe.seed)
-    kept_aside = compute_features(checkpoint.network, held_out, None, recipe.bf16) if held_out else None
-    network, scores = fit_head(recipe, checkpoint.network, features, kept_aside)
+    source = checkpoint.network
+    if not isinstance(source, DeMixVPR):
+        raise ConfigError("a head is trained on a DeMixVPR's frozen backbone: the checkpoint holds another system")
+    features = compute_features(source, shards, recipe.augmentation, recipe.bf16, recipe.seed)
+    kept_aside = compute_features(source, held_out, None, recipe.bf16) if held_out else None
+    network, scores = fit_head(recipe, source, features, kept_aside)
     done = Checkpoint(recipe, network, checkpoint.epoch + recipe.epochs, [*checkpoint.scores, *scores], {})
     done.save(path)
     return done

@@ -61,12 +61,9 @@ def _initialise_mix(mix: MixVPR, joined: Tensor, height: int, width: int) -> Non
 
 def _initialise_vlad(vlad: NetVLAD, joined: Tensor) -> None:
     """The projection picks the first components, the centroids are k-means of local features."""
+    assert isinstance(vlad.projection, torch.nn.Linear)
     _pick_first(vlad.projection)
-    samples = vlad.local_features(joined).reshape(-1, vlad.projection.out_features)
-    centroids = _k_means(samples, len(vlad.centroids))
-    vlad.centroids.copy_(centroids)
-    vlad.assignment.weight.copy_(2 * _SHARPNESS * centroids)
-    vlad.assignment.bias.copy_(-_SHARPNESS * centroids.square().sum(1))
+    vlad.learn_words(joined, _SHARPNESS)
 
 
 def _pick_first(projection: torch.nn.Linear) -> None:
@@ -75,17 +72,6 @@ def _pick_first(projection: torch.nn.Linear) -> None:
     torch.nn.init.normal_(projection.weight, std=0.005)
     projection.weight[:, :count] = torch.eye(projection.out_features, count)
     projection.bias.zero_()
-
-
-def _k_means(samples: Tensor, count: int, rounds: int = 20) -> Tensor:
-    """(N, C) -> (count, C) centroids, Lloyd's algorithm from random samples."""
-    samples = samples[torch.randperm(len(samples))[:50_000]]
-    centroids = samples[:count].clone()
-    for _ in range(rounds):
-        nearest = torch.cdist(samples, centroids).argmin(1)
-        for k in nearest.unique().tolist():
-            centroids[k] = samples[nearest == k].mean(0)
-    return centroids
 
 
 def _principal_components(samples: Tensor, count: int) -> Tensor:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.errors import ConfigError
+from vpr_ros.network.demixvpr import DeMixVPR, Network
+from vpr_ros.network.systems import sized
+from vpr_ros.training.adapt import AdaptedBatches, Batches
 from vpr_ros.training.checkpoint import Checkpoint
-from vpr_ros.training.datasets import PlaceBatches, Shard, find_places
+from vpr_ros.training.classes import ClassBatches, Group, find_groups
+from vpr_ros.training.datasets import ImageBatches, PlaceBatches, Shard, find_places
 from vpr_ros.training.initialise import initialise_head
-from vpr_ros.training.losses import PlaceLoss, depth_l1, relational_loss
+from vpr_ros.training.objective import Objective
 from vpr_ros.training.recipe import Recipe
 from vpr_ros.training.validate import autocast, validate
 
@@ -28,35 +31,47 @@ OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
     "asgd": torch.optim.ASGD,
 }
+_DEPTH_PARTS = ("depth_decoder", "depth_encoder", "depth_backbone", "hallucinating")
 
 
 def train(
-    recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard], folder: Path, device: str = "cpu"
+    recipe: Recipe,
+    shards: Sequence[Shard],
+    held_out: Sequence[Shard],
+    folder: Path,
+    device: str = "cpu",
+    prepare: Callable[[Network], None] | None = None,
+    stop_after: int | None = None,
 ) -> Path:
     """Train a network, or go on with the run in ``folder``; returns the checkpoint to use.
 
     shards, held_out: cached drives to train and to validate on, of different worlds. The folder gets last.pt, best.pt
-    and TensorBoard events (where tensorboard is installed). A resumed run ends as if it had never stopped.
+    and TensorBoard events (where tensorboard is installed). A resumed run ends as if it had never stopped. prepare:
+    changes the network before it learns, such as loading parts trained before. stop_after: come back after so many
+    epochs of the recipe's, to be gone on with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network, teacher = start(recipe, shards, device)
-    batches = place_batches(recipe, shards)
-    place_loss = PlaceLoss(recipe.loss, recipe.miner)
-    optimiser = build_optimiser(network, recipe)
-    steps = recipe.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0, 1 - step / steps) ** recipe.poly_power)
-    scores = resume(folder / "last.pt", network, optimiser, schedule)
+    learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
+    network = start(recipe, learnt, device, prepare)
+    groups = class_groups(recipe, learnt)
+    batches = build_batches(recipe, learnt, shards, groups)
+    objective = Objective(recipe, network, groups).to(device)
+    optimiser = build_optimiser(network, objective, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, falling(recipe))
+    scores = resume(folder / "last.pt", network, objective, optimiser, schedule)
     log = _tensorboard(folder)
 
-    for epoch in range(len(scores), recipe.epochs):
+    for epoch in range(len(scores), min(recipe.epochs, stop_after or recipe.epochs)):
+        if scores and epoch - 1 - _best(scores) >= recipe.patience:
+            break
         training_mode(network, recipe)
         batches.epoch = epoch
         sums: dict[str, float] = {}
         for batch in _progress(
-            DataLoader(batches, None, num_workers=recipe.workers), f"epoch {epoch + 1}/{recipe.epochs}"
+            DataLoader(cast(Dataset, batches), None, num_workers=recipe.workers), f"epoch {epoch + 1}/{recipe.epochs}"
         ):
             with autocast(recipe.bf16, device):
-                terms = losses(network, teacher, place_loss, recipe, {name: x.to(device) for name, x in batch.items()})
+                terms = objective(network, {name: x.to(device) for name, x in batch.items()})
             optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
             optimiser.step()
@@ -70,27 +85,44 @@ def train(
             log(name, value, epoch + 1)
         Console().print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores[-1].items()))
         state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "rng": torch.get_rng_state()}
-        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, state)
-        best_epoch = int(np.argmax([score["mean"] for score in scores]))
-        if best_epoch == epoch:
+        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, {**state, "objective": objective.state_dict()})
+        if _best(scores) == epoch:
             checkpoint.save(folder / "best.pt")
         checkpoint.save(folder / "last.pt")
-        if epoch - best_epoch >= recipe.patience:
-            break
     return folder / "best.pt"
 
 
-def start(recipe: Recipe, shards: Sequence[Shard], device: str) -> tuple[DeMixVPR, DeMixVPR]:
-    """The network as training begins, and a copy that stays so: the relational loss's teacher."""
+def _best(scores: Sequence[dict[str, float]]) -> int:
+    """The epoch with the best mean; one whose weights went astray has none."""
+    means = [score["mean"] for score in scores]
+    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
+
+
+def start(
+    recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[Network], None] | None = None
+) -> Network:
+    """The network as training begins. Raises ConfigError where the recipe names a part to train that it lacks."""
     torch.manual_seed(recipe.seed)
-    network = DeMixVPR(recipe.network, Path(recipe.weights) if recipe.weights else None)
-    if recipe.pca:
-        initialise_head(network, sample_images(shards, recipe.seed))
+    network: Network = recipe.build()
+    images, depths = sample_images(shards, recipe.seed)
+    if not isinstance(network, DeMixVPR):
+        network.eval().initialise(sized(torch.cat(images[:2]), network.config), torch.cat(depths[:2]))
+    elif recipe.pca:
+        initialise_head(network, images)
+    if prepare is not None:
+        prepare(network)
     blocks = list(network.backbone.blocks())
     for block in blocks[: len(blocks) - recipe.trainable_blocks]:
         block.requires_grad_(False)
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, copy.deepcopy(network).requires_grad_(False).eval()
+    if recipe.train_only:
+        known = [name for name, _ in network.named_children()]
+        if not set(recipe.train_only) <= set(known):
+            raise ConfigError(
+                f"train_only names {', '.join(recipe.train_only)}; the network's parts: {', '.join(known)}"
+            )
+        for name, part in network.named_children():
+            part.requires_grad_(name in recipe.train_only)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
@@ -108,67 +140,89 @@ def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
     )
 
 
-def losses(
-    network: DeMixVPR, teacher: DeMixVPR, place_loss: PlaceLoss, recipe: Recipe, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """The terms of the loss for one batch, and their weighted total."""
-    images = batch["images"]
-    pyramid = network.backbone(images)
-    log_depth = network.hallucinate(pyramid)
-    descriptors = network.describe(pyramid.place, log_depth)
-    terms = {"place": place_loss(descriptors, batch["labels"]), "depth": depth_l1(log_depth, batch["depth"])}
-    total = terms["place"] + recipe.depth_weight * terms["depth"]
-    if recipe.relational_weight > 0:
-        with torch.no_grad():
-            target = teacher(images)[0] if recipe.trainable_blocks else teacher.describe(pyramid.place, log_depth)
-        terms["relational"] = relational_loss(descriptors, target, batch["drives"])
-        total = total + recipe.relational_weight * terms["relational"]
-    return {**terms, "total": total}
+def class_groups(recipe: Recipe, shards: Sequence[Shard]) -> list[Group]:
+    """CosPlace's groups of classes, for a recipe that learns them."""
+    if recipe.objective != "classes":
+        return []
+    own = recipe.classes
+    wanted = own.cell_m, own.heading_deg, own.apart_cells, own.apart_headings, own.min_images
+    return find_groups(shards, *wanted)[: own.groups]
 
 
-def build_optimiser(network: DeMixVPR, recipe: Recipe) -> torch.optim.Optimizer:
-    """Three groups of parameters, each with its learning rate: the descriptor's, the backbone's, depth's."""
-    backbone = [p for p in network.backbone.parameters() if p.requires_grad]
+def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shard], groups: Sequence[Group]) -> Batches:
+    """What an epoch is made of: places, classes or any images of the drives to learn from, adapted where asked for."""
+    size = recipe.batches_per_epoch, recipe.places_per_batch * recipe.images_per_place
+    if recipe.objective == "classes":
+        batches: Batches = ClassBatches(learnt, groups, recipe.augmentation, *size, recipe.seed)
+    elif recipe.objective == "none":
+        batches = ImageBatches(learnt, recipe.augmentation, *size, recipe.seed)
+    else:
+        batches = place_batches(recipe, learnt)
+    if not recipe.target_conditions:
+        return batches
+    targets = [shard for shard in shards if shard.condition in recipe.target_conditions]
+    return AdaptedBatches(batches, targets, recipe.adaptation, recipe.augmentation, recipe.seed)
+
+
+def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
+    """Four groups of parameters, each with its learning rate: descriptor's, backbone's, depth's, classifiers'."""
+    by_part: dict[str, list[Any]] = {"descriptor": [], "backbone": [], "depth": []}
+    for name, part in network.named_children():
+        kind = "backbone" if name == "backbone" else "depth" if name in _DEPTH_PARTS else "descriptor"
+        by_part[kind] += [parameter for parameter in part.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [*network.rgb_projection.parameters(), *network.aggregator.parameters()]},
-        {"params": backbone, "lr": recipe.lr * recipe.backbone_lr_scale},
-        {
-            "params": [
-                p for module in (network.depth_decoder, network.depth_encoder) if module for p in module.parameters()
-            ],
-            "lr": recipe.lr * recipe.depth_lr_scale,
-        },
+        {"params": by_part["descriptor"]},
+        {"params": by_part["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
+        {"params": by_part["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
+        {"params": list(objective.parameters()), "lr": recipe.classes.lr},
     ]
     extra = {"momentum": 0.9} if recipe.optimiser == "sgd" else {}
     kind = OPTIMISERS[recipe.optimiser]
     return kind([g for g in groups if g["params"]], lr=recipe.lr, weight_decay=recipe.weight_decay, **extra)
 
 
-def resume(path: Path, network: DeMixVPR, optimiser: torch.optim.Optimizer, schedule: Any) -> list[dict[str, float]]:
+def falling(recipe: Recipe) -> Callable[[int], float]:
+    """The learning rate's share that is left after so many steps."""
+    steps = recipe.epochs * recipe.batches_per_epoch
+    if recipe.decay == "cosine":
+        return lambda step: float(0.5 + 0.5 * np.cos(np.pi * min(1.0, step / steps)))
+    if recipe.decay == "constant":
+        return lambda step: 1.0
+    return lambda step: float(max(0.0, 1 - step / steps) ** recipe.poly_power)
+
+
+def resume(
+    path: Path, network: Network, objective: Objective, optimiser: torch.optim.Optimizer, schedule: Any
+) -> list[dict[str, float]]:
     """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done."""
     if not path.is_file():
         return []
     last = Checkpoint.load(path)
     network.load_state_dict(last.network.state_dict())
+    objective.load_state_dict(last.state["objective"])
     optimiser.load_state_dict(last.state["optimiser"])
     schedule.load_state_dict(last.state["schedule"])
     torch.set_rng_state(last.state["rng"])
     return last.scores
 
 
-def training_mode(network: DeMixVPR, recipe: Recipe) -> None:
-    """Train mode; batch norm of a backbone with starting weights keeps their statistics."""
+def training_mode(network: Network, recipe: Recipe) -> None:
+    """Train mode; batch norm of a backbone with starting weights keeps their statistics, as that of frozen parts."""
     network.train()
     if recipe.weights:
         network.backbone.eval()
+    for name, part in network.named_children():
+        if recipe.train_only and name not in recipe.train_only:
+            part.eval()
 
 
-def sample_images(shards: Sequence[Shard], seed: int, count: int = 256) -> list[Tensor]:
-    """Batches of 32 random images of all drives, (32, H, W, 3) uint8."""
+def sample_images(shards: Sequence[Shard], seed: int, count: int = 256) -> tuple[list[Tensor], list[Tensor]]:
+    """Batches of 32 random images of all drives, (32, H, W, 3) uint8, and their depths, (32, h, w) float32 metres."""
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
     chosen = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
-    images = [torch.from_numpy(shard.images[row].copy()) for shard, row in chosen]
-    return [torch.stack(images[first : first + 32]) for first in range(0, len(images), 32)]
+    images = torch.from_numpy(np.stack([shard.images[row] for shard, row in chosen]))
+    depths = torch.from_numpy(np.stack([shard.depth[row] for shard, row in chosen]).astype(np.float32))
+    return list(images.split(32)), list(depths.split(32))
 
 
 def _progress(loader: DataLoader[dict[str, Tensor]], description: str) -> Any:

@@ -12,12 +12,35 @@ from torch.nn import functional as F
 from vpr_ros.errors import ConfigError
 from vpr_ros.network.depth import FAR_M, log_depth_from_metres
 
+
+class HardestTriplets(nn.Module):
+    """Piasco et al.'s triplets: each image with its least similar positive and its ten most similar negatives.
+
+    Sum over the negatives of max(d2(a, p) + margin - d2(a, n), 0), averaged over the images that have a positive.
+    """
+
+    def __init__(self, margin: float = 0.1, negatives: int = 10) -> None:
+        super().__init__()
+        self.margin, self.negatives = margin, negatives
+
+    def forward(self, descriptors: Tensor, labels: Tensor, pairs: None = None) -> Tensor:
+        """(B, D) of unit length, (B,) places -> scalar. pairs: a miner's, which this loss has no use for."""
+        squared = (2 - 2 * descriptors @ descriptors.T).clamp(min=0)
+        same = labels[:, None] == labels[None]
+        positive = squared.masked_fill(~same, -1).amax(1)
+        paired = same.sum(1) > 1
+        nearest = squared.masked_fill(same, torch.inf).topk(min(self.negatives, len(labels) - 1), largest=False).values
+        costs = F.relu(positive[:, None] + self.margin - nearest).sum(1)
+        return (costs * paired).sum() / paired.sum().clamp(min=1)
+
+
 # The constants of DeMixVPR's experiments. Descriptors have unit length, so L2 distances lie in 0..2.
 PLACE_LOSSES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "angular": (losses.AngularLoss, {}),
     "circle": (losses.CircleLoss, {"m": 0.4, "gamma": 80}),
     "contrastive": (losses.ContrastiveLoss, {"pos_margin": 0.0, "neg_margin": 1.0}),
     "fast_ap": (losses.FastAPLoss, {"num_bins": 30}),
+    "hardest_triplets": (HardestTriplets, {}),
     "multi_similarity": (losses.MultiSimilarityLoss, {"alpha": 1.0, "beta": 50.0, "base": 0.0}),
     "sup_con": (losses.SupConLoss, {"temperature": 0.07}),
     "triplet_margin": (losses.TripletMarginLoss, {"margin": 0.1}),
@@ -57,9 +80,11 @@ class PlaceLoss(nn.Module):
 def depth_l1(log_depth: Tensor, depth_m: Tensor) -> Tensor:
     """Mean L1 of log depth over pixels whose depth is known and at most FAR_M.
 
-    log_depth: (B, 1, h, w) in 0..1, depth_m: (B, h, w) metres, 0 unknown. Piasco et al. take L1 of metres / 100; the
-    logarithm makes an error of a tenth cost the same near and far.
+    log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, of which pixels are picked where the sizes
+    differ. Piasco et al. take L1 of metres / 100; the logarithm makes an error of a tenth cost the same near and far.
     """
+    if depth_m.shape[1:] != log_depth.shape[2:]:
+        depth_m = F.interpolate(depth_m[:, None], log_depth.shape[2:], mode="nearest-exact").squeeze(1)
     known = (depth_m > 0) & (depth_m <= FAR_M)
     error = (log_depth.float().squeeze(1) - log_depth_from_metres(depth_m)).abs()
     return (error * known).sum() / known.sum().clamp(min=1)

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vpr_ros.config import option
-from vpr_ros.network.demixvpr import NetworkConfig
+from vpr_ros.network.demixvpr import DeMixVPR, Network, NetworkConfig
+from vpr_ros.network.systems import SystemConfig, build_system
+from vpr_ros.training.adapt import Adaptation
 from vpr_ros.training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What CosPlace's classes are; defaults are the paper's."""
+
+    loss: str = option("cosface", "margin loss, by name in classes.MARGIN_LOSSES")
+    lr: float = option(1e-2, "learning rate of the classifiers", low=0.0, high=1.0)
+    cell_m: float = option(10.0, "side of a cell", "m", low=0.1, high=1000.0)
+    heading_deg: float = option(30.0, "headings of one class span this", "deg", low=1.0, high=360.0)
+    apart_cells: int = option(5, "classes of a group are so many cells apart", low=1, high=100)
+    apart_headings: int = option(2, "and so many headings", low=1, high=36)
+    min_images: int = option(10, "a class has at least so many", low=1)
+    groups: int = option(8, "so many groups, the fullest first, take turns by the epoch", low=1)
 
 
 @dataclass(frozen=True)
@@ -15,19 +32,25 @@ class Recipe:
 
     seed: int = option(0, "of weights, batches and augmentation")
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    system: SystemConfig | None = None  # a published system, in place of the network above
     augmentation: Augmentation = field(default_factory=Augmentation)
+    adaptation: Adaptation = field(default_factory=Adaptation)
     weights: str = option("", "file with the backbone's starting weights; empty starts from random ones")
     pca: bool = option(True, "start MixVPR's projections from a PCA of the backbone's features instead of random ones")
     trainable_blocks: int = option(5, "how many of the backbone's last blocks are trained", low=0, high=100)
+    train_only: tuple[str, ...] = option((), "parts of the network that are trained, by name; empty trains all")
     backbone_lr_scale: float = option(0.1, "learning rate of the backbone as a share of the others'", low=0.0, high=1.0)
-
     depth_lr_scale: float = option(
         1.0, "learning rate of the depth decoder and encoder as a share of MixVPR's", low=0.0
     )
 
+    objective: str = option("places", "what descriptors learn", choices=("places", "classes", "none"))
     loss: str = option("contrastive", "place loss, by name in losses.PLACE_LOSSES")
     miner: str = option("batch_hard", "miner, by name in losses.MINERS, or none")
-    depth_weight: float = option(1.0, "weight of the depth loss; 0 leaves the decoder as it starts", low=0.0)
+    parts: bool = option(False, "the place loss judges the descriptor of each stream too, as in Piasco et al.")
+    classes: Classes = field(default_factory=Classes)
+    depth_weight: float = option(1.0, "weight of the depth loss; 0 leaves the decoder to the place loss", low=0.0)
+    imitation_weight: float = option(1.0, "weight of giving a depth network's features", low=0.0)
     relational_weight: float = option(
         0.0, "weight of keeping the starting backbone's similarities within a drive", low=0.0
     )
@@ -35,7 +58,8 @@ class Recipe:
     optimiser: str = option("adam", "which one", choices=("adam", "adamw", "sgd", "asgd"))
     lr: float = option(1e-4, "learning rate at the start", low=0.0, high=1.0)
     weight_decay: float = option(1e-5, "L2 penalty of the weights", low=0.0, high=1.0)
-    poly_power: float = option(0.9, "learning rate falls as (1 - progress) to this power", low=0.0, high=10.0)
+    decay: str = option("poly", "how the learning rate falls", choices=("poly", "cosine", "constant"))
+    poly_power: float = option(0.9, "poly: learning rate falls as (1 - progress) to this power", low=0.0, high=10.0)
     bf16: bool = option(False, "bfloat16 autocast: much faster on CPUs and GPUs that have it")
 
     epochs: int = option(45, "at most", low=1)
@@ -46,9 +70,16 @@ class Recipe:
     worlds_per_batch: int = option(2, "worlds a batch draws its places from", low=1)
     workers: int = option(1, "processes that prepare batches; 0 prepares them in the training process", low=0, high=64)
 
+    conditions: tuple[str, ...] = option((), "conditions of the drives to learn from; empty takes all")
+    target_conditions: tuple[str, ...] = option((), "conditions to adapt to, whose places nobody is told")
     place_spacing_m: float = option(5.0, "places of one heading are at least this far apart", "m", low=0.1, high=100.0)
     place_radius_m: float = option(3.0, "frames this near a place's centre show it", "m", low=0.1, high=100.0)
     negative_min_m: float = option(
         25.0, "places closer than this are never each other's negatives", "m", low=0.1, high=1000.0
     )
     reference_condition: str = option("overcast", "condition of the drives that validation queries are searched in")
+
+    def build(self, with_weights: bool = True) -> Network:
+        """The network as it starts, or random, to be loaded. Raises ModelError or ConfigError."""
+        weights = Path(self.weights) if self.weights and with_weights else None
+        return DeMixVPR(self.network, weights) if self.system is None else build_system(self.system, weights)

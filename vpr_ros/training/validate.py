@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from vpr_ros.image import Preprocessing
-from vpr_ros.network.demixvpr import DeMixVPR
+from vpr_ros.network.demixvpr import Network
+from vpr_ros.network.systems import sized
 from vpr_ros.retrieval.recall import TOLERANCE_M, right_at_1
 from vpr_ros.training.datasets import Shard
 
 BATCH = 32
 
 
-def network_preprocessing(network: DeMixVPR) -> Preprocessing:
+def network_preprocessing(network: Network) -> Preprocessing:
     """The network's input size with its backbone's mean and std."""
     own = network.backbone.preprocessing
     return Preprocessing(network.config.height, network.config.width, own.mean, own.std)
@@ -30,20 +31,22 @@ def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def describe_shard(network: DeMixVPR, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
+def describe_shard(network: Network, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
     """(N, D) float32 descriptors of a cached drive. Leaves the network in eval mode."""
     network.eval()
     out = []
     for start in range(0, len(shard), BATCH):
-        images = torch.from_numpy(np.array(shard.images[start : start + BATCH]))
+        images, depth = (
+            torch.from_numpy(np.array(part[start : start + BATCH])) for part in (shard.images, shard.depth)
+        )
         with autocast(bf16, device):
-            descriptors, _ = network(images.to(device))
-        out.append(descriptors.float().cpu().numpy())
+            output = network.analyse(sized(images.to(device), network.config), depth.float().to(device))
+        out.append(output.descriptors.float().cpu().numpy())
     return np.concatenate(out)
 
 
 def validate(
-    network: DeMixVPR,
+    network: Network,
     shards: Sequence[Shard],
     reference_condition: str,
     bf16: bool = False,

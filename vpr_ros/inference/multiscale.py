@@ -1,0 +1,73 @@
+"""One descriptor from one image at several sizes: a query is then recognised from nearer and from farther away.
+
+Carachino and Di Gangi pool the descriptors of a query at 0.526, 0.588, 1, 1.7 and 1.9 times its size; the map keeps
+plain ones. It costs one pass for each size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vpr_ros.errors import ConfigError
+
+SCALES = (0.526, 0.588, 1.0, 1.7, 1.9)
+POOLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "avg": lambda descriptors: descriptors.mean(axis=0),
+    "sum": lambda descriptors: descriptors.sum(axis=0),
+    "max": lambda descriptors: descriptors.max(axis=0),
+    "min": lambda descriptors: descriptors.min(axis=0),
+}
+
+
+def describe_at_scales(
+    describe: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    scales: Sequence[float] = SCALES,
+    pool: str = "avg",
+    fixed_size: bool = False,
+    multiple: int = 16,
+) -> np.ndarray:
+    """(B, H, W, 3) uint8 -> (B, D) float32 of unit length: the descriptors at every scale, pooled, renormalised.
+
+    describe: (B, h, w, 3) uint8 -> (B, D). pool: "avg", "sum", "max" or "min"; renormalised, which the published code
+    leaves out, "sum" is "avg". fixed_size: for a network that takes one size only (MixVPR), see ``rescale``; else
+    describe is given images of the scaled size, rounded to a multiple of ``multiple`` pixels. Raises ConfigError.
+    """
+    if pool not in POOLS:
+        raise ConfigError(f"unknown pooling '{pool}' of scales: choose one of {', '.join(POOLS)}")
+    if not scales or not all(0 < scale < np.inf for scale in scales):
+        raise ConfigError(f"scales are {list(scales)}: give at least one, each greater than 0")
+    described = [describe(rescale(images, scale, fixed_size, multiple)) for scale in scales]
+    pooled = POOLS[pool](np.stack(described).astype(np.float32))
+    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+
+
+def rescale(images: np.ndarray, scale: float, fixed_size: bool = False, multiple: int = 16) -> np.ndarray:
+    """(B, H, W, 3) uint8 -> the same at ``scale`` times the size, or what comes nearest to it at the same size.
+
+    Resized, its sides are rounded to a multiple of ``multiple`` pixels, at least one. Of a fixed size, a scale above 1
+    gives the middle 1/scale of the image, seen nearer but with less around it; one below 1 the image shrunk and
+    enlarged again, which leaves its coarse structure alone. (The published code resizes to 1/scale of the size and back
+    to the fixed one, so that its scales below 1 change next to nothing.)
+    """
+    if scale == 1:
+        return images
+    height, width = images.shape[1:3]
+    if not fixed_size:
+        rows, columns = (max(1, round(scale * size / multiple)) * multiple for size in (height, width))
+        return _resize(images, rows, columns)
+    if scale < 1:
+        return _resize(_resize(images, max(1, round(scale * height)), max(1, round(scale * width))), height, width)
+    rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return _resize(images[:, top : top + rows, left : left + columns], height, width)
+
+
+def _resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """By area where the image gets smaller, bilinear where it grows."""
+    import cv2
+
+    method = cv2.INTER_AREA if height * width < images.shape[1] * images.shape[2] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(image, (width, height), interpolation=method) for image in images])

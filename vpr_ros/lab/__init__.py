@@ -1,0 +1,1 @@
+"""The lab: published systems of visual place recognition, trained and set side by side on the same drives."""

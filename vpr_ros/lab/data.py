@@ -1,0 +1,64 @@
+"""The drives a lab works on: to learn from, to choose on, and to be measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vpr_ros.errors import DriveError
+from vpr_ros.training.datasets import Shard, load_shards
+
+
+@dataclass(frozen=True, eq=False)
+class LabData:
+    """Cached drives of worlds that have nothing in common.
+
+    reference_condition: of the drives that the others are searched in. Choices, of a checkpoint or of a soup's
+    ingredients, are made on validation; test is measured on and nothing else.
+    """
+
+    training: Sequence[Shard]
+    validation: Sequence[Shard]
+    test: Sequence[Shard]
+    reference_condition: str = "overcast"
+
+    @classmethod
+    def open(cls, folder: Path, validation: int = 1, reference_condition: str = "overcast") -> LabData:
+        """``folder/train`` and ``folder/test`` as `vpr lab data` or `vpr train cache` write them.
+
+        validation: how many worlds of the training ones, the last by name, are kept to choose on. Raises DriveError.
+        """
+        training, test = load_shards(folder / "train"), load_shards(folder / "test")
+        worlds = sorted({shard.world for shard in training})
+        if shared := set(worlds) & {shard.world for shard in test}:
+            raise DriveError(
+                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: keep worlds apart"
+            )
+        if len(worlds) <= validation:
+            raise DriveError(f"{folder}/train holds {len(worlds)} worlds: {validation + 1} or more are needed")
+        kept = set(worlds[len(worlds) - validation :])
+        return cls(
+            [shard for shard in training if shard.world not in kept],
+            [shard for shard in training if shard.world in kept],
+            test,
+            reference_condition,
+        )
+
+
+def render(
+    folder: Path, towns: int, test_towns: int, seed: int = 1001, on_progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Render towns to learn from and towns to be measured on; what is there already is kept. Needs the simulator.
+
+    on_progress: (towns done, towns in all).
+    """
+    from vpr_ros.training.towns import cache_test_towns, cache_towns
+
+    everything = towns + test_towns
+    report = on_progress or (lambda done, total: None)
+    cache_towns(folder / "train", range(seed, seed + towns), lambda done, _: report(done, everything))
+    first = seed + 7000
+    cache_test_towns(
+        folder / "test", range(first, first + test_towns), lambda done, _: report(towns + done, everything)
+    )

@@ -1,0 +1,34 @@
+"""Two systems whose lists are merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr_ros.config import from_dict, option
+from vpr_ros.errors import ConfigError
+from vpr_ros.lab.rankers import EnsembleRanker
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """The recipe's two ingredients, the better one first."""
+
+    how: str = option("nif", "nif: by distance; sif: what both found first", choices=("nif", "sif"))
+
+
+def ensemble(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """Merge the lists of the two ingredients."""
+    settings = from_dict(EnsembleSettings, recipe.settings, "settings")
+    if len(recipe.ingredients) != 2:
+        raise ConfigError(f"an ensemble is of two recipes, not {len(recipe.ingredients)}: name two ingredients")
+    first, second = (bench.make(name) for name in recipe.ingredients)
+    better, other = first.searching(recipe.ingredients[0]), second.searching(recipe.ingredients[1])
+    facts = {name: first.facts.get(name, 0) + second.facts.get(name, 0) for name in ("steps", "seconds", "parameters")}
+    return Made(EnsembleRanker(better, other, settings.how), None, facts)

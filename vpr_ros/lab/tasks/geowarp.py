@@ -1,0 +1,87 @@
+"""GeoWarp on top of a trained network: its first places, ranked again by features warped onto each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vpr_ros.config import from_dict, option
+from vpr_ros.errors import ConfigError
+from vpr_ros.files import written_whole
+from vpr_ros.lab.rankers import Ranker, batches, remembered
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+from vpr_ros.network.geowarp import GeoWarp
+from vpr_ros.training.datasets import Shard
+from vpr_ros.training.geowarp import GeoWarpSettings, encode, train_geowarp
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+@dataclass(frozen=True)
+class RerankSettings(GeoWarpSettings):
+    """How it is trained, and how many places it looks at."""
+
+    candidates: int = option(20, "of each query, its first places are ranked again", low=2, high=1000)
+
+
+def geowarp(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """Train the regression on the ingredient's features, or take what the folder holds."""
+    settings = from_dict(RerankSettings, recipe.settings, "settings")
+    if len(recipe.ingredients) != 1:
+        raise ConfigError(f"GeoWarp goes with one recipe, not {len(recipe.ingredients)}: name one ingredient")
+    base = bench.make(recipe.ingredients[0])
+    if base.network is None:
+        raise ConfigError(f"{recipe.ingredients[0]} is no single network: GeoWarp has no features to warp")
+    encoder = base.network.backbone.to(bench.device)
+    path, finished = folder / "geowarp.pt", folder / "training.json"
+    if not finished.is_file():
+        start = perf_counter()
+        network = train_geowarp(encoder, bench.data.training, settings, bench.seed)
+        with written_whole(path) as part:
+            torch.save(network.state_dict(), part)
+        facts = {**base.facts, "steps": settings.steps, "seconds": round(perf_counter() - start, 1)}
+        with written_whole(finished) as part:
+            part.write_text(json.dumps(facts, indent=2) + "\n")
+    network = GeoWarp().to(bench.device)
+    network.load_state_dict(torch.load(path, map_location=bench.device, weights_only=True))
+    ranker = GeoWarpRanker(
+        base.searching(recipe.ingredients[0]), encoder, network.eval(), settings.candidates, bench.device
+    )
+    return Made(ranker, None, json.loads(finished.read_text()))
+
+
+class GeoWarpRanker:
+    """Another ranker's first places, ranked again."""
+
+    def __init__(self, base: Ranker, encoder: Any, network: GeoWarp, candidates: int, device: str = "cpu") -> None:
+        self._base, self._encoder, self._network = base, encoder, network
+        self._candidates, self._device = candidates, device
+        self._features = remembered(self._encode)
+
+    @torch.inference_mode()
+    def rank(self, query: Shard, reference: Shard, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of the places that were looked at are 1 less their score; those of the others as they were."""
+        order, distances = self._base.rank(query, reference, max(count, self._candidates))
+        own, theirs = self._features(query), self._features(reference)
+        looked = min(self._candidates, order.shape[1])
+        for row, features in enumerate(own):
+            places = torch.from_numpy(theirs[order[row, :looked]]).float().to(self._device)
+            here = torch.from_numpy(features).float().to(self._device).expand_as(places)
+            scores = self._network.score(here, places).cpu().numpy()
+            best = np.argsort(-scores, kind="stable")
+            order[row, :looked] = order[row, :looked][best]
+            distances[row, :looked] = 1 - scores[best]
+        return order[:, :count], distances[:, :count]
+
+    @torch.inference_mode()
+    def _encode(self, shard: Shard) -> np.ndarray:
+        parts = (torch.from_numpy(part).to(self._device) for part in batches(shard.images))
+        return torch.cat([encode(self._encoder, part) for part in parts]).half().cpu().numpy()

@@ -1,0 +1,40 @@
+"""An exported model as it is, such as the one that ships: what the others are measured beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vpr_ros.config import from_dict, option
+from vpr_ros.image import preprocess
+from vpr_ros.inference.describer import DEFAULT_MODEL, open_describer
+from vpr_ros.lab.rankers import DescriptorRanker, batches
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+from vpr_ros.training.datasets import Shard
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which one."""
+
+    model: str = option(DEFAULT_MODEL, "file, or name of a shipped one")
+
+
+def model(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """Open it; nothing is trained."""
+    describer = open_describer(from_dict(ModelSettings, recipe.settings, "settings").model)
+
+    def describe(shard: Shard) -> np.ndarray:
+        own = describer.manifest.preprocessing
+        images = (np.stack([preprocess(image, own) for image in part]) for part in batches(shard.images))
+        return np.concatenate([describer.describe(part).descriptors for part in images])
+
+    facts = {"steps": 0, "seconds": 0.0, "dimension": describer.manifest.dimension, "starts_from": "as it ships"}
+    return Made(DescriptorRanker(describe), None, facts)

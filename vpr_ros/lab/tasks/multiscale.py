@@ -1,0 +1,52 @@
+"""A trained network whose queries are described at several sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vpr_ros.config import from_dict, option
+from vpr_ros.errors import ConfigError
+from vpr_ros.inference.multiscale import SCALES, describe_at_scales
+from vpr_ros.lab.rankers import DescriptorRanker, batches
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.train import describer
+from vpr_ros.training.datasets import Shard
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+@dataclass(frozen=True)
+class MultiScaleSettings:
+    """See inference.multiscale."""
+
+    scales: tuple[float, ...] = option(SCALES, "of the query")
+    pool: str = option("avg", "how descriptors become one", choices=("avg", "sum", "max", "min"))
+    fixed_size: bool = option(False, "for heads of one size, MixVPR's: zoom and blur instead of resizing")
+
+
+def multiscale(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """The one ingredient, its queries at several scales."""
+    settings = from_dict(MultiScaleSettings, recipe.settings, "settings")
+    if len(recipe.ingredients) != 1:
+        raise ConfigError(f"several scales are of one recipe, not {len(recipe.ingredients)}: name one ingredient")
+    base = bench.make(recipe.ingredients[0])
+    network = base.network
+    if network is None:
+        raise ConfigError(f"{recipe.ingredients[0]} is no single network: it cannot be run at several scales")
+
+    @torch.inference_mode()
+    def describe(images: np.ndarray) -> np.ndarray:
+        return network.eval()(torch.from_numpy(images).to(bench.device))[0].float().cpu().numpy()
+
+    def at_scales(shard: Shard) -> np.ndarray:
+        wanted = settings.scales, settings.pool, settings.fixed_size
+        return np.concatenate([describe_at_scales(describe, part, *wanted) for part in batches(shard.images)])
+
+    return Made(DescriptorRanker(at_scales, describer(network, bench.device)), network, base.facts)

@@ -1,0 +1,58 @@
+"""A model soup: the averaged weights of one network trained several ways (Wortsman et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vpr_ros.config import from_dict, option
+from vpr_ros.lab.rankers import DescriptorRanker
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.train import describer, trained
+from vpr_ros.training import soup as soups
+from vpr_ros.training.validate import validate
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+@dataclass(frozen=True)
+class SoupSettings:
+    """variants: what each ingredient changes in the recipe's training; all start from the same weights."""
+
+    how: str = option("greedy", "which soup", choices=("greedy", "uniform"))
+    variants: tuple[dict[str, Any], ...] = option(({},), "training of each ingredient, where it differs")
+
+
+def soup(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """Train the ingredients, choose them on the validation worlds, average."""
+    settings = from_dict(SoupSettings, recipe.settings, "settings")
+    cooked = [
+        trained(bench.training(recipe, variant), recipe, bench, folder / f"ingredient_{number}")
+        for number, variant in enumerate(settings.variants)
+    ]
+    states = [network.state_dict() for network, _ in cooked]
+    network = bench.training(recipe, settings.variants[0]).build(with_weights=False)
+
+    def score(state: dict[str, torch.Tensor]) -> float:
+        network.load_state_dict(state)
+        return validate(network, bench.data.validation, bench.data.reference_condition, device=bench.device)["mean"]
+
+    chosen = soups.greedy(states, score)
+    state, members = chosen.state, list(chosen.members)
+    if settings.how == "uniform":
+        state, members = soups.uniform(states), list(range(len(states)))
+    facts = {
+        **cooked[0][1],
+        "steps": sum(facts["steps"] for _, facts in cooked),
+        "seconds": round(sum(facts["seconds"] for _, facts in cooked), 1),
+        "validation": score(state),
+        "validation_of_ingredients": list(chosen.ingredients),
+        "members": members,
+    }
+    network.load_state_dict(state)
+    return Made(DescriptorRanker(describer(network.eval(), bench.device)), network, facts)

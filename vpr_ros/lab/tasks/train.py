@@ -1,0 +1,87 @@
+"""A network trained by a recipe; what nearly every system is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from vpr_ros.errors import ConfigError
+from vpr_ros.files import written_whole
+from vpr_ros.lab.rankers import Describe, DescriptorRanker
+from vpr_ros.lab.recipe import LabRecipe
+from vpr_ros.lab.tasks.made import Made
+from vpr_ros.network.demixvpr import Network
+from vpr_ros.training import loop
+from vpr_ros.training.adapt import brighten
+from vpr_ros.training.checkpoint import Checkpoint
+from vpr_ros.training.datasets import Shard
+from vpr_ros.training.recipe import Recipe
+from vpr_ros.training.validate import describe_shard
+
+if TYPE_CHECKING:
+    from vpr_ros.lab.bench import Bench
+
+
+def train(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+    """Train, or take what the folder holds."""
+    network, facts = trained(bench.training(recipe), recipe, bench, folder)
+    describe = describer(network, bench.device)
+    darkened: Describe | None = None
+    if recipe.reference_brightness != 1.0:
+
+        def darkened(shard: Shard) -> Any:
+            return describe(replace(shard, images=brighten(shard.images, recipe.reference_brightness)))
+
+    return Made(DescriptorRanker(describe, darkened), network, facts)
+
+
+def trained(own: Recipe, recipe: LabRecipe, bench: Bench, folder: Path) -> tuple[Network, dict[str, Any]]:
+    """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder."""
+    finished = folder / "training.json"
+    if not finished.is_file():
+        start = perf_counter()
+        data = bench.data
+        loop.train(own, data.training, data.validation, folder, bench.device, starting(recipe, bench))
+        last = Checkpoint.load(folder / "last.pt")
+        facts = {
+            "seconds": round(perf_counter() - start, 1),
+            "steps": last.epoch * own.batches_per_epoch,
+            "images_per_step": own.places_per_batch * own.images_per_place,
+            "dimension": last.network.dimension,
+            "parameters": sum(parameter.numel() for parameter in last.network.parameters()),
+            "starts_from": Path(own.weights).stem if own.weights else ("random" if not recipe.starts else "recipes"),
+        }
+        with written_whole(finished) as part:
+            part.write_text(json.dumps(facts, indent=2) + "\n")
+    checkpoint = Checkpoint.load(folder / "best.pt")
+    if checkpoint.recipe != own:
+        raise ConfigError(f"{folder} holds a network that was trained otherwise: remove it, or give another folder")
+    return checkpoint.network.eval(), json.loads(finished.read_text())
+
+
+def starting(recipe: LabRecipe, bench: Bench) -> Callable[[Network], None] | None:
+    """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
+    if not recipe.starts:
+        return None
+
+    def load(network: Network) -> None:
+        for part, source in recipe.starts.items():
+            name, _, other_part = source.partition(":")
+            other = bench.make(name).network
+            try:
+                theirs: Any = getattr(other, other_part) if other_part else other
+                (network if part == "all" else getattr(network, part)).load_state_dict(theirs.state_dict())
+            except (AttributeError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise ConfigError(f"starts: {part} cannot be taken from {source}: {reason}") from error
+
+    return load
+
+
+def describer(network: Network, device: str) -> Describe:
+    """Descriptors of a drive, (N, D)."""
+    return lambda shard: describe_shard(network.to(device), shard, device=device)

@@ -1,0 +1,73 @@
+"""What a batch teaches: every term of the loss, by name, and their weighted total."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vpr_ros.errors import ConfigError
+from vpr_ros.network.demixvpr import DeMixVPR, Network
+from vpr_ros.network.systems import Output, sized
+from vpr_ros.training.adapt import DomainClassifier
+from vpr_ros.training.classes import ClassLoss, Group
+from vpr_ros.training.losses import PlaceLoss, depth_l1, relational_loss
+from vpr_ros.training.recipe import Recipe
+
+
+class Objective(nn.Module):
+    """Terms of the loss as a recipe asks for them. Its own weights, of classifiers, are trained and left behind."""
+
+    def __init__(self, recipe: Recipe, network: Network, groups: Sequence[Group] = ()) -> None:
+        """groups: CosPlace's, for a recipe that learns classes."""
+        super().__init__()
+        self.recipe = recipe
+        self.place = PlaceLoss(recipe.loss, recipe.miner) if recipe.objective == "places" else None
+        self.classes: ClassLoss | None = None
+        if recipe.objective == "classes":
+            counts = [len(group.classes) for group in groups]
+            self.classes = ClassLoss(recipe.classes.loss, network.dimension, counts)
+        self.domain: DomainClassifier | None = None
+        if recipe.target_conditions and recipe.adaptation.reversal_weight > 0:
+            self.domain = DomainClassifier(network.backbone.channels[3], strength=recipe.adaptation.reversal_lambda)
+        # In a list, so that the teacher is none of this module's own weights.
+        self._teacher = [copy.deepcopy(network).requires_grad_(False).eval()] if recipe.relational_weight > 0 else []
+
+    def forward(self, network: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """images (B, H, W, 3), depth (B, h, w), labels, drives: see PlaceBatches -> scalars by name, and "total"."""
+        recipe = self.recipe
+        output: Output = network.analyse(sized(batch["images"], network.config), batch["depth"])
+        terms, weights = {}, {"depth": recipe.depth_weight, "imitation": recipe.imitation_weight}
+        if self.place is not None:
+            joined = [output.descriptors, *(output.parts.values() if recipe.parts else ())]
+            terms["place"] = torch.stack([self.place(part, batch["labels"]) for part in joined]).sum()
+        if self.classes is not None:
+            terms["classes"] = self.classes(output.descriptors, batch["labels"], batch["group"])
+        if output.log_depth is not None:
+            terms["depth"] = depth_l1(output.log_depth, batch["depth"])
+        if output.imitation is not None:
+            terms["imitation"] = F.l1_loss(*output.imitation)
+        if self._teacher:
+            terms["relational"] = relational_loss(output.descriptors, self._told(batch, output), batch["drives"])
+            weights["relational"] = recipe.relational_weight
+        if self.domain is not None:
+            features = torch.cat(
+                [output.features, network.analyse(sized(batch["domain_images"], network.config)).features]
+            )
+            terms["domain"] = self.domain.loss(features, batch["domains"])
+            weights["domain"] = recipe.adaptation.reversal_weight
+        if not terms:
+            raise ConfigError("the recipe teaches this network nothing: it asks for neither places, classes nor depth")
+        return {**terms, "total": sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))}
+
+    def _told(self, batch: dict[str, Tensor], output: Output) -> Tensor:
+        """The teacher's descriptors; of the network's own features where both have the same frozen backbone."""
+        teacher = self._teacher[0].to(output.descriptors.device)
+        with torch.no_grad():
+            if isinstance(teacher, DeMixVPR) and not self.recipe.trainable_blocks:
+                assert output.log_depth is not None
+                return teacher.describe(output.features, output.log_depth)
+            return teacher.analyse(sized(batch["images"], teacher.config), batch["depth"]).descriptors
