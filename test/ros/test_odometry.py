@@ -40,3 +40,16 @@ def test_restarts_are_noticed(
     pose = track.at(round(stamp_s * 1e9))
     assert pose is not None and pose.start == starts
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
+
+
+def test_a_late_message_begins_nothing_anew(robot: Any) -> None:
+    """Two messages of a network that swap places must not cost the drive, its keyframes and all that waits for them."""
+    health = Health()
+    track = OdometryTrack(robot.node, "/odom", 0.5, health)
+    for x, stamp_s in ((20.0, 10.0), (20.1, 10.02), (20.05, 10.015), (20.2, 10.04)):
+        track._store(robot.odometry(x, stamp_s))
+    pose = track.at(round(10.01e9))
+    assert pose is not None and pose.start == 0
+    assert pose.T_odom_child[0, 3] == pytest.approx(20.05)
+    assert (health.counts["odometry out of order"], health.counts["odometry restarts"]) == (1, 0)
+    track.close()

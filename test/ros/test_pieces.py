@@ -125,6 +125,14 @@ def test_health_reports_percentiles_and_counts() -> None:
     assert figures["last answer"] == "here"
 
 
+def test_a_package_where_no_ros_is_sourced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ament_index raises an OSError then, which ended the node."""
+    pytest.importorskip("ament_index_python", reason="ROS 2 is not installed (pip install '.[ros]')")
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    with pytest.raises(MapError, match="not installed: nope"):
+        path_of("package://nope/x")
+
+
 def test_map_urls() -> None:
     """~/load_map takes what people type: a path, or the URLs its message's definition speaks of."""
     assert path_of("/maps/town.vprmap") == Path("/maps/town.vprmap")

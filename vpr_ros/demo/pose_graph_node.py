@@ -2,11 +2,13 @@
 
     python -m vpr_ros.demo.pose_graph_node --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
 
-Its frame, "map", begins at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path).
+Its frame, "map", begins at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path, and
+earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and begins anew where the clock jumps back.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,22 +25,27 @@ from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.tum import read_tum
 from vpr_ros.ros import convert
 
+_LATE_NS = 1_000_000_000  # odometry stamped less than this before the last came late; more is another clock
+
 
 class PoseGraphNode(Node):
-    """Parameters: odom, closures (topics), earlier (TUM file), every (metres between poses), period (s of a path),
-    odometry_translation, odometry_rotation (metres and degrees it is off after one metre).
+    """Parameters: odom, closures (topics), earlier (TUM file), earlier_map (file name; empty: whichever closures name),
+    every (metres between poses), period (s of a path), odometry_translation, odometry_rotation (metres and degrees it
+    is off after one metre).
     """
 
     def __init__(self, **options: Any) -> None:
         """options: of rclpy's Node."""
         super().__init__("pose_graph", **options)
         earlier = self.declare_parameter("earlier", "").value
+        self._earlier_map = self.declare_parameter("earlier_map", "").value
         every_m = self.declare_parameter("every", 1.0).value
         translation = self.declare_parameter("odometry_translation", OdometryNoise.translation).value
         noise = OdometryNoise(
             translation, self.declare_parameter("odometry_rotation", OdometryNoise.rotation_deg).value
         )
-        self._graph = PoseGraph(every_m, noise, read_tum(earlier) if earlier else None)
+        self._new_graph = partial(PoseGraph, every_m, noise, read_tum(earlier) if earlier else None)
+        self._graph, self._last_ns = self._new_graph(), 0
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = self.create_publisher(Path, "~/path", latched)
         odom = self.declare_parameter("odom", "/odom").value
@@ -48,20 +55,28 @@ class PoseGraphNode(Node):
         self.create_timer(self.declare_parameter("period", 1.0).value, self._publish)
 
     def _take_odometry(self, message: Odometry) -> None:
-        T_odom_base = matrix_from_pose(message)
-        if T_odom_base is not None:
-            self._graph.add_odometry(stamp_ns(message.header), T_odom_base)
+        T_odom_base, now_ns = matrix_from_pose(message), stamp_ns(message.header)
+        if T_odom_base is None or 0 < self._last_ns - now_ns < _LATE_NS:
+            return
+        if now_ns < self._last_ns:
+            self.get_logger().warning("the clock jumped back: the path begins anew")
+            self._graph = self._new_graph()
+        self._last_ns = now_ns
+        self._graph.add_odometry(now_ns, T_odom_base)
 
     def _take_closure(self, message: LoopClosure) -> None:
-        """Only what was measured makes a factor."""
-        if not message.verified:
+        """Only what was measured makes a factor, on this drive or on the earlier map. The stamps of the session's other
+        drives, or of other maps, are of moments that are not in this graph, and may be the same as some that are.
+        """
+        own = not message.match_map and message.match_drive == message.drive
+        earlier = bool(message.match_map) and message.match_map == (self._earlier_map or message.match_map)
+        if not message.verified or not (own or earlier):
             return
         (measured,) = message.t_match_query
         match_ns = message.match_stamp.sec * 10**9 + message.match_stamp.nanosec
         T = matrix_from_pose(measured.pose)
         if T is not None:
             covariance = np.reshape(measured.covariance, (6, 6))
-            earlier = bool(message.match_map)
             self._graph.add_closure(Closure(stamp_ns(message.header), match_ns, T, covariance, earlier))
 
     def _publish(self) -> None:

@@ -103,7 +103,9 @@ def drive_session(
         "camera_pose": camera_pose,
         **({"earlier": f"[{maps}]"} if earlier else {}),
     }
-    back_end = {"odom": ODOM_TOPIC, **({"earlier": earlier[0][1].resolve()} if earlier else {})}
+    back_end = {"odom": ODOM_TOPIC}
+    if earlier:
+        back_end |= {"earlier": str(earlier[0][1].resolve()), "earlier_map": earlier[0][0].name}
     log, back_end_log = map_path.with_suffix(".node.log"), map_path.with_suffix(".pose_graph.log")
     with ExitStack() as stack:
         node = stack.enter_context(running_node(parameters, log))

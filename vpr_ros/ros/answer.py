@@ -71,20 +71,23 @@ class ClosureAnswer:
 
     header: stamp of the keyframe now, frame of the robot's base. map_frame: what closure.T_map_match is given in: the
     earlier map's frame, or odometry's for the session's own past. T_camera_base: (4, 4), or None where nothing tells
-    how the camera sits on the robot; taken to have been the same on the drive of the earlier keyframe. map_world: the
-    earlier map's.
+    how the camera sits on the robot; taken to have been the same on the drive of the earlier keyframe. drive: of the
+    session, that the keyframe now is of. map_world: the earlier map's.
     """
 
     closure: LoopClosure
     header: Header
     map_frame: str
     T_camera_base: np.ndarray | None
+    drive: str
     map_world: str = ""
 
     @property
     def own_past(self) -> bool:
-        """Whether the earlier keyframe is of this session's map; stamps and numbers of other maps mean nothing here."""
-        return not self.closure.match_map
+        """Whether the earlier keyframe is of this drive; the session's other drives, and other maps, have stamps that
+        mean nothing to a SLAM stack, or another moment: a bag played twice has the same ones again.
+        """
+        return not self.closure.match_map and self.closure.match_drive == self.drive
 
     @property
     def sure(self) -> bool:
@@ -107,11 +110,12 @@ class ClosureAnswer:
     def base_in_map(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(T_map_base (4, 4) now, covariance (6, 6) about the map's axes) in map_frame; None as for relative_base.
 
-        None too where the earlier map is a session's whose poses are raw odometry: nobody shares its frame. The
-        covariance is that of the measurement: how well the map itself is known is not in it.
+        None too on the session's own map, and on an earlier one whose poses are raw odometry: nobody shares their
+        frames. The covariance is that of the measurement: how well the map itself is known is not in it.
         """
         measured, T_camera_base = self._measured(), self.T_camera_base
-        if measured is None or T_camera_base is None or self.map_world.startswith(RAW_WORLD):
+        raw = not self.closure.match_map or self.map_world.startswith(RAW_WORLD)
+        if measured is None or T_camera_base is None or raw:
             return None
         T, moved = covariance.chained(self.closure.T_map_match, *measured, T_camera_base)
         mended = covariance.sane(moved)

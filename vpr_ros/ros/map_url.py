@@ -21,7 +21,7 @@ def path_of(url: str) -> Path:
 
         try:
             return Path(get_package_share_directory(parts.netloc)) / unquote(parts.path).lstrip("/")
-        except (PackageNotFoundError, ValueError, LookupError) as error:
+        except (PackageNotFoundError, ValueError, LookupError, OSError) as error:
             raise MapError(f"{url} names a package that is not installed: {parts.netloc}") from error
     if parts.scheme == "file":
         return Path(unquote(parts.path))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rclpy.lifecycle import LifecycleNode
@@ -16,6 +17,7 @@ from std_msgs.msg import Header
 from vpr_ros.errors import MapError
 from vpr_ros.loop_closer import LoopCloser
 from vpr_ros.records import Frame, LoopClosure, Observation
+from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.ros import convert
 from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
@@ -38,7 +40,9 @@ class Mapping:
     needs_odometry = True
     room = 10  # images between keyframes cost next to nothing, so a keyframe's time is soon caught up with
 
-    def __init__(self, node: LifecycleNode, params: NodeParams, closer: LoopCloser) -> None:
+    def __init__(
+        self, node: LifecycleNode, params: NodeParams, closer: LoopCloser, calibration: CameraCalibration
+    ) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
         self.closer = closer
         self._node = node
@@ -49,7 +53,7 @@ class Mapping:
         self._last_words = _BETWEEN
         self._storing = Trouble(node, "keyframes are stored again")
         self._calibrating = Trouble(node, "the camera's lens is known now")
-        self._calibration = CameraCalibration(node, params)
+        self._calibration = calibration
         self._outputs = KeyframeOutputs(node)
         self._adapters: list[ClosureAdapter] = [self._outputs]
         try:
@@ -65,15 +69,19 @@ class Mapping:
     @classmethod
     def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Mapping:
         """On the files that the parameters name. Raises a VprError, one sentence, where that cannot be."""
-        check_adapters(params.adapters, params.mode)  # before a session's file is made in vain
-        earlier = [Path(path) for path in params.earlier]
+        session, earlier = Path(params.session), [Path(path) for path in params.earlier]
         how = params.model, params.backend, params.loops, params.network_threads
-        closer = LoopCloser.open(Path(params.session), earlier, *how)
-        try:
-            return cls(node, params, closer)
-        except BaseException:
-            closer.close()
-            raise
+        check_adapters(params.adapters, params.mode)  # what costs nothing first
+        with ExitStack() as undo:
+            calibration = CameraCalibration(node, params)
+            undo.callback(calibration.close)
+            if not os.path.exists(session):
+                undo.callback(_remove_empty, session)
+            closer = LoopCloser.open(session, earlier, *how)
+            undo.callback(closer.close)
+            mapping = cls(node, params, closer, calibration)
+            undo.pop_all()  # nothing failed
+            return mapping
 
     @property
     def doing(self) -> str:
@@ -133,7 +141,7 @@ class Mapping:
 
     def close(self) -> None:
         """Destroy the service and the publishers, close every map."""
-        self._node.destroy_service(self._saving.service)
+        self._saving.close()
         self._close_outputs()
         self.closer.close()
 
@@ -178,12 +186,24 @@ class Mapping:
         """A closure as adapters take it; it may be of a keyframe before this image."""
         frame_id = self._params.base_frame or sighting.header.frame_id
         header = Header(stamp=convert.time_message(closure.stamp_ns), frame_id=frame_id)
+        drive = self.closer.drive
         if not closure.match_map:
-            return ClosureAnswer(closure, header, sighting.odom_frame, sighting.T_camera_base)
+            return ClosureAnswer(closure, header, sighting.odom_frame, sighting.T_camera_base, drive)
         maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
         earlier = maps[closure.match_map]
         map_frame = self._params.map_frame or earlier.frame_id
-        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, earlier.world)
+        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, drive, earlier.world)
+
+
+def _remove_empty(session: Path) -> None:
+    """Take a session's map away that was made in vain: it holds no place, and nobody else adds to it."""
+    lock, wal, shm = (session.with_name(session.name + suffix) for suffix in (".lock", "-wal", "-shm"))
+    with suppress(MapError, OSError):
+        with PlaceMap.open(session) as place_map:
+            empty = len(place_map) == 0
+        if empty and not lock.exists():
+            for file in (session, wal, shm):
+                file.unlink(missing_ok=True)
 
 
 def _bytes_on_disk(path: Path) -> int:

@@ -18,6 +18,7 @@ from vpr_ros.ros.track import PoseTrack
 # From one message to the next, no robot moves or turns further than this: its odometry began anew.
 _STEP_M, _SPEED_M_S = 1.0, 60.0
 _STEP_RAD, _TURN_RAD_S = 0.5, 20.0
+LATE_NS = 1_000_000_000  # what is stamped less than this before the last one came late; more is another clock
 _SILENCE_NS = 1_000_000_000  # after which a jump is a restart, however far the robot could have come meanwhile
 
 
@@ -35,7 +36,7 @@ class OdometryPose:
 
 
 class OdometryTrack:
-    """Listens to an odometry topic; what is not finite is rejected and counted."""
+    """Listens to an odometry topic; what is not finite, or came late, is dropped and counted."""
 
     def __init__(self, node: Node, topic: str, gap_s: float, health: Health) -> None:
         """gap_s: how far in time odometry may be from an image and still be used, seconds."""
@@ -76,6 +77,9 @@ class OdometryTrack:
             return
         stamp_ns = convert.stamp_ns(message.header.stamp)
         with self._lock:
+            if self._last is not None and 0 < self._last[0] - stamp_ns < LATE_NS:
+                self._health.count("odometry out of order")
+                return
             if why := self._break(stamp_ns, T_odom_child):
                 self._track.clear()
                 self._start += 1

@@ -17,16 +17,13 @@ from vpr_ros.ros import convert
 from vpr_ros.ros.health import Health, Sample
 from vpr_ros.ros.localizing import Localizing
 from vpr_ros.ros.mapping import Mapping
-from vpr_ros.ros.odometry import OdometryPose, OdometryTrack
+from vpr_ros.ros.odometry import LATE_NS, OdometryPose, OdometryTrack
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Role, Sighting
 from vpr_ros.ros.tf import CameraMount
 from vpr_ros.ros.trouble import Trouble
 
 _ROLES: dict[str, type[Localizing] | type[Mapping]] = {"localize": Localizing, "map": Mapping}
-
-
-_LATE_NS = 1_000_000_000  # an image stamped less than this before the last one came late; more is another clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +117,7 @@ class Pipeline:
     def _is_late(self, stamp_ns: int) -> bool:
         """Whether an image was overtaken by the last one; where the clock jumped back, the past is forgotten."""
         if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
-            if self._last_stamp_ns - stamp_ns < _LATE_NS:
+            if self._last_stamp_ns - stamp_ns < LATE_NS:
                 return True
             back_s = (self._last_stamp_ns - stamp_ns) / 1e9
             self._node.get_logger().warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")

@@ -13,6 +13,7 @@ from vpr_ros.image_messages import decode_message
 from vpr_ros.ros.adapters.vpr_msgs import matches_message
 from vpr_ros.ros.answer import Answer
 from vpr_ros.ros.role import Sighting
+from vpr_ros.ros.serving import create_service
 from vpr_ros.ros.tf import CameraMount
 
 
@@ -30,7 +31,7 @@ class QueryService:
     def __init__(self, node: LifecycleNode, looker: Looker, mount: CameraMount) -> None:
         self._looker = looker
         self._mount = mount
-        self.service = node.create_service(Query, "~/query", self._answer)
+        self.service = create_service(node, Query, "~/query", self._answer)
 
     def _answer(self, request: Query.Request, response: Query.Response) -> Query.Response:
         try:

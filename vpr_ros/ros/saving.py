@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import Trigger
 
 from vpr_ros.errors import VprError
+from vpr_ros.ros.serving import create_service
 
 _LOOK_S = 0.005  # how long the executor waits for the copy before it sees to odometry again
 
@@ -28,8 +29,24 @@ class SaveMapService:
         self._save = save
         self._session = session
         self._folder = folder
+        self._copying: threading.Thread | None = None
         group = MutuallyExclusiveCallbackGroup()  # its own: the node's goes on meanwhile
-        self.service = node.create_service(Trigger, "~/save_map", self._answer, callback_group=group)
+        self._service = create_service(node, Trigger, "~/save_map", self._answer, callback_group=group)
+
+    def close(self) -> None:
+        """Destroy the service; a copy in the making becomes whole first, and its caller still gets the answer."""
+        executor = self._node.executor
+        if self._copying is None or executor is None:
+            self._node.destroy_service(self._service)
+            return
+        self._copying.join()
+        executor.create_task(self._end())
+
+    async def _end(self) -> None:
+        """Destroy the service when the answer is on its way."""
+        while self._copying is not None:
+            await _Turn()
+        self._node.destroy_service(self._service)
 
     async def _answer(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         path = self._folder / f"{self._session.stem}-{time.strftime('%Y%m%d-%H%M%S')}{self._session.suffix}"
@@ -43,9 +60,11 @@ class SaveMapService:
 
         copying = threading.Thread(target=copy, name="save_map", daemon=True)
         copying.start()
+        self._copying = copying
         while copying.is_alive():
             copying.join(_LOOK_S)
             await _Turn()
+        self._copying = None
         response.success = not failures
         response.message = failures[0] if failures else str(path)
         if failures:

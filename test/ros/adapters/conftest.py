@@ -82,7 +82,7 @@ class Bench:
         map_frame: str = "odom",
         **changes: Any,
     ) -> Any:
-        """A ClosureAnswer; changes: other fields of its record."""
+        """A ClosureAnswer on drive "today-1"; changes: other fields of its record."""
         from std_msgs.msg import Header
 
         from vpr_ros.ros.answer import ClosureAnswer
@@ -109,7 +109,7 @@ class Bench:
             **changes,
         }
         header = Header(stamp=time_message(now_ns), frame_id="base_link")
-        return ClosureAnswer(LoopClosure(**fields), header, map_frame, self.T_camera_base)
+        return ClosureAnswer(LoopClosure(**fields), header, map_frame, self.T_camera_base, "today-1")
 
     def keyframe(self, stamp_s: float, T_odom_base: np.ndarray | None = None, keyframe_id: int = 0) -> Any:
         """A KeyframeRecord with three views of four numbers."""

@@ -31,6 +31,22 @@ def test_base_in_map_adds_the_earlier_pose(bench: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "own"),
+    [({}, True), ({"match_drive": "today-0"}, False), ({"match_map": "town.vprmap"}, False)],
+    ids=["this drive", "an earlier drive of the session", "a map with a drive of that name"],
+)
+def test_only_this_drive_is_the_own_past(bench: Any, changes: dict[str, Any], own: bool) -> None:
+    """A bag played twice has every stamp twice: who looks up the earlier drive's finds this one's moments."""
+    assert bench.closure(**changes).own_past is own
+
+
+@pytest.mark.parametrize("match_drive", ["today-1", "today-0"])
+def test_no_pose_on_the_sessions_own_map(bench: Any, match_drive: str) -> None:
+    """Each of its drives has an origin of its own, which nobody shares."""
+    assert bench.closure(match_drive=match_drive).base_in_map() is None
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"verified": False},
@@ -45,7 +61,7 @@ def test_no_transform_where_none_was_measured(bench: Any, changes: dict[str, Any
     """An identity in its place would pull a pose graph together at a point it may never have passed."""
     closure = bench.closure(**changes)
     assert closure.relative_base() is None
-    assert closure.base_in_map() is None
+    assert replace(closure, closure=replace(closure.closure, match_map="town.vprmap")).base_in_map() is None
 
 
 def test_no_transform_of_the_base_without_its_mount(bench: Any) -> None:

@@ -16,14 +16,15 @@ def test_closures_arrive_with_and_without_transform(bench: Any, robot: Any, hear
     """Stamps, numbers and geometry as measured; an unverified one has no transform at all, not an identity."""
     adapter = bench.open("loop_closures")
     heard = hear(messages.LoopClosure, "/localizer/loop_closures", adapter._publisher)
-    adapter.closed(bench.closure(now_s=100.25, earlier_s=10.5))
+    adapter.closed(bench.closure(now_s=100.25, earlier_s=10.5, match_drive="today-0"))
     adapter.closed(bench.closure(verified=False, probability=0.4, match_map="town.vprmap"))
     robot.wait(lambda: len(heard) == 2, "two closures")
     verified, other = heard
     assert (verified.header.stamp.sec, verified.header.stamp.nanosec) == (100, 250_000_000)
     assert (verified.match_stamp.sec, verified.match_stamp.nanosec) == (10, 500_000_000)
     assert (verified.header.frame_id, verified.keyframe_id, verified.match_id) == ("base_link", 50, 5)
-    assert (verified.match_drive, verified.match_map, verified.verified) == ("today-1", "", True)
+    assert (verified.match_drive, verified.match_map, verified.verified) == ("today-0", "", True)
+    assert verified.drive == other.drive == "today-1"  # else nobody can tell whose past it is
     assert (verified.inliers, verified.similarity, verified.probability) == (40, 0.8, 0.95)
     p = verified.t_match_query[0].pose.position
     np.testing.assert_allclose([p.x, p.y, p.z], bench.T_match_base[:3, 3], atol=1e-9)

@@ -51,8 +51,13 @@ def test_pairs_and_descriptors_under_its_numbers(bench: Any, robot: Any, swarm: 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"verified": False, "probability": 0.5}, {"match_map": "town.vprmap"}, {"earlier_s": 15.0}],
-    ids=["neither verified nor sure", "on another map", "no keyframe near"],
+    [
+        {"verified": False, "probability": 0.5},
+        {"match_map": "town.vprmap"},
+        {"match_drive": "today-0"},
+        {"earlier_s": 15.0},
+    ],
+    ids=["neither verified nor sure", "on another map", "of an earlier drive", "no keyframe near"],
 )
 def test_not_sent(bench: Any, robot: Any, swarm: Any, changes: dict[str, Any]) -> None:
     """It registers a pair itself, which costs it much: only pairs that are likely, and only of its own keyframes."""

@@ -14,7 +14,7 @@ TOPIC = "external_loop_closures"
 
 
 class Hydra:
-    """Publishes each verified closure of this run's own past as a pose graph of one edge.
+    """Publishes each verified closure on this drive's own past as a pose graph of one edge.
 
     key_from is the stamp now, key_to the earlier one, both in nanoseconds; the pose is to_T_from: that of the base now
     in the earlier base. The covariance is about the axes of the base now, as GTSAM's BetweenFactor takes it.
@@ -23,19 +23,14 @@ class Hydra:
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(PoseGraph, TOPIC, 100)
-        self._first_ns: int | None = None
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Remember when this run began: Hydra knows no stamps from before."""
-        if self._first_ns is None:
-            self._first_ns = keyframe.stamp_ns
+        """Nothing is kept."""
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send one edge."""
+        """Send one edge. Hydra knows no stamps of other drives."""
         record, relative = closure.closure, closure.relative_base()
         if relative is None or not closure.own_past:
-            return
-        if self._first_ns is None or record.match_stamp_ns < self._first_ns:
             return
         T, about_match = relative
         header = Header(stamp=closure.header.stamp, frame_id=closure.header.frame_id)
@@ -52,8 +47,7 @@ class Hydra:
         self._publisher.publish(PoseGraph(header=header, edges=[edge]))
 
     def forget(self) -> None:
-        """A run begins with the next keyframe."""
-        self._first_ns = None
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Destroy the publisher."""

@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 from vpr_ros.ros import convert, covariance
 from vpr_ros.ros.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.serving import create_service
 
 TOPIC = "initialpose"
 _HEARD_FOR_S = 0.5  # a subscriber that DDS has found finds us a little later, and nothing is repeated
@@ -29,7 +30,7 @@ class InitialPose:
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(PoseWithCovarianceStamped, TOPIC, 5)
-        self._service = node.create_service(Trigger, "~/send_initial_pose", self._ask)
+        self._service = create_service(node, Trigger, "~/send_initial_pose", self._ask)
         self._wanted = threading.Event()
         self._wanted.set()
         self._heard_since_s: float | None = None
@@ -49,9 +50,8 @@ class InitialPose:
     def closed(self, closure: ClosureAnswer) -> None:
         """Send the pose on an earlier map, where one is wanted."""
         heard, in_map = self._is_heard(), closure.base_in_map()
-        if not heard or in_map is None or closure.own_past:
-            return
-        self._send(*in_map, Header(stamp=closure.header.stamp, frame_id=closure.map_frame))
+        if heard and in_map is not None:
+            self._send(*in_map, Header(stamp=closure.header.stamp, frame_id=closure.map_frame))
 
     def forget(self) -> None:
         """Nothing is kept, and nothing sent again unasked."""

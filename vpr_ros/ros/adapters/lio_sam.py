@@ -19,26 +19,21 @@ class LioSam:
     """Publishes [stamp now, stamp earlier] in seconds, at most once a second of real time.
 
     A closure without geometry is sent too where it is probable enough: ICP has the last word. LIO-SAM takes a stamp
-    from before its start for its first keyframe, so nothing older than this run's first keyframe is sent.
+    from before its start for its first keyframe, so only this drive's own past is sent.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(Float64MultiArray, TOPIC, 5)
-        self._first_ns: int | None = None
         self._sent_s: float | None = None
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Remember when this run began."""
-        if self._first_ns is None:
-            self._first_ns = keyframe.stamp_ns
+        """Nothing is kept."""
 
     def closed(self, closure: ClosureAnswer) -> None:
         """Send both stamps, newer first."""
         now_ns, earlier_ns = closure.closure.stamp_ns, closure.closure.match_stamp_ns
         if not (closure.own_past and closure.sure) or now_ns - earlier_ns < _LEAST_APART_NS:
-            return
-        if self._first_ns is None or earlier_ns < self._first_ns:
             return
         now_s = time.monotonic()
         if self._sent_s is not None and now_s - self._sent_s < _EVERY_S:
@@ -47,8 +42,7 @@ class LioSam:
         self._publisher.publish(Float64MultiArray(data=[now_ns / 1e9, earlier_ns / 1e9]))
 
     def forget(self) -> None:
-        """A run begins with the next keyframe."""
-        self._first_ns = None
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Destroy the publisher."""

@@ -38,6 +38,7 @@ def loop_closure_message(answer: ClosureAnswer) -> LoopClosureMessage:
     return LoopClosureMessage(
         header=answer.header,
         keyframe_id=closure.keyframe_id,
+        drive=answer.drive,
         match_stamp=convert.time_message(closure.match_stamp_ns),
         match_id=closure.match_id,
         match_drive=closure.match_drive,

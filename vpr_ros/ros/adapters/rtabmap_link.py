@@ -62,8 +62,10 @@ class RtabmapLink:
                 self._T_child_base = geometry.inverse(odometry.T_odom_child) @ keyframe.T_odom_base
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Ask for the link, now or when RTAB-Map has numbered the keyframe."""
-        if closure.relative_base() is None:
+        """Ask for the link, now or when RTAB-Map has numbered the keyframe. Its nodes are found by this drive's stamps:
+        of another drive's, they would name other places.
+        """
+        if not closure.own_past or closure.relative_base() is None:
             return
         with self._lock:
             self._waiting.append(closure)

@@ -39,7 +39,7 @@ class RtabmapPose:
     def closed(self, closure: ClosureAnswer) -> None:
         """Send the pose on an earlier map."""
         in_map = closure.base_in_map()
-        if not closure.own_past and in_map is not None:
+        if in_map is not None:
             self._send(*in_map, closure.header)
 
     def forget(self) -> None:

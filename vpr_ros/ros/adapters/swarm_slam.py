@@ -54,7 +54,7 @@ class SwarmSlam:
             self._send()
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send the pair, now or when Swarm-SLAM has numbered both."""
+        """Send the pair, of this drive, now or when Swarm-SLAM has numbered both."""
         if closure.own_past and closure.sure:
             with self._lock:
                 self._closures.append((closure.closure.stamp_ns, closure.closure.match_stamp_ns))

@@ -1,0 +1,44 @@
+"""A second look, chosen by parameters of the node: it is taken, and what it costs is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+
+def test_scales_and_an_ensemble_say_what_they_cost(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """Both take a network pass or more for each image: whoever turns them on must see the price in /diagnostics."""
+    second = street.build_map(tmp_path / "second.vprmap")
+    start_node(
+        map=street.map,
+        base_frame="''",
+        **{"localizer.scales": "[0.7, 1.0, 1.5]", "localizer.second_map": second, "localizer.ensemble": "sif"},
+    )
+    for attempt in range(3):
+        robot.publish("/image", robot.image(street.draw(3), 10.0 + attempt))
+        robot.wait_for_count("images answered", attempt + 1)
+    robot.wait_for_diagnosis("camera at")
+    values = robot.diagnosis()[2]
+    cost = {step: float(values[f"{step} p50 [ms]"]) for step in ("network", "scales", "ensemble", "search")}
+    assert cost["scales"] > cost["network"] > 0 and cost["ensemble"] > cost["search"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        ("localizer.ensemble", "best", "choose one of nif, sif"),
+        ("localizer.scale", "[1.0]", "did you mean 'localizer.scales'"),
+        ("localizer.second_map", "nowhere.vprmap", "no map nowhere.vprmap"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    street: Any, robot: Any, start_node: Any, parameter: str, value: str, words: str
+) -> None:
+    """A node that silently does without what was asked for would be measured as if it had it."""
+    node = start_node(map=street.map, base_frame="''", **{parameter: value})
+    robot.wait(lambda: words in node.log, f"a log that says '{words}'")
+    assert "Traceback" not in node.log
