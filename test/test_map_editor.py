@@ -14,6 +14,7 @@ from vpr_ros.image import Preprocessing
 from vpr_ros.localizer import Localizer
 from vpr_ros.map_builder import build_map
 from vpr_ros.map_editor import merge_maps, set_poses
+from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.memory import Memory
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 
@@ -32,6 +33,26 @@ def test_merging(tmp_path, describer, painted_drive):
     elsewhere = build_map(tmp_path / "c.vprmap", [painted_drive(world="elsewhere")], describer)
     with pytest.raises(MapError, match="cannot be merged"):
         merge_maps(tmp_path / "d.vprmap", [street.path, elsewhere.path])
+
+
+def test_merging_keeps_closed_loops(tmp_path, toy_world):
+    """Two copies of one session, saved at different times, give what the later one knew, in whatever order."""
+    path, copy = tmp_path / "s.vprmap", tmp_path / "copy.vprmap"
+    with Memory.grow(path, MODEL, "odometry of s") as memory:
+        for row in range(10):
+            memory.add(f"s-{1 + row // 5}", row, toy_world.pose(5.0 * (row % 5)), toy_world.descriptor(row))
+        memory.link([Link(7, 2, np.eye(4))])
+        memory.place_map.save(copy)
+        memory.add("s-2", 10, toy_world.pose(25.0), toy_world.descriptor(10))
+        memory.link([Link(8, 3, np.eye(4)), Link(11, 5, np.eye(4))])
+    for number, sources in enumerate([[path, copy], [copy, path]]):
+        merged = tmp_path / f"{number}.vprmap"
+        merge_maps(merged, sources).close()
+        with Memory.open(merged) as memory:
+            assert sorted((link.query_id, link.match_id) for link in memory.place_map.links()) == [
+                (7, 2), (8, 3), (11, 5)
+            ]  # fmt: skip
+            assert len(memory) == 11 and set(memory.anchored(np.arange(11))[0]) == {0}
 
 
 def base(seconds: float) -> np.ndarray:
@@ -69,11 +90,14 @@ def test_places_lie_where_the_trajectory_says(session, tmp_path):
 
 
 def test_in_place_it_is_one_transaction(session):
+    """Closed loops go with it: the poses are of one world now, and say what they did."""
+    with Memory.grow(session, MODEL, "odometry of session") as memory:
+        memory.link([Link(25, 5, np.eye(4))])
     with PlaceMap.open(session) as old:
         revision = old.revision
     assert set_poses(session, trajectory(), MOUNT) == (30, 0)
     with PlaceMap.open(session) as place_map:
-        assert place_map.revision == revision + 1 and place_map.world == "map"
+        assert place_map.revision == revision + 1 and place_map.world == "map" and place_map.links() == []
         np.testing.assert_allclose(place_map.places.T_map_camera[7], base(7) @ MOUNT, atol=1e-9)
     with pytest.raises(MapError, match="choose another file for this session"):
         Memory.grow(session, MODEL, "odometry of session")

@@ -21,6 +21,7 @@ from vpr_ros.retrieval.agreement import Agreement
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.local_features import LocalFeatures, open_extractor
 from vpr_ros.retrieval.loop_candidates import Candidate, LoopSearch, closure_of
+from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.memory import ODOMETRY_OF, Memory
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 
@@ -176,7 +177,19 @@ class LoopCloser:
         closures = self._closures(searches, candidates, features, T_odom_camera, stamp_ns, keyframe_id)
         believed = self._agreement.judge([c for c in closures if c.verified], T_odom_camera, self._way)
         clock.lap("verify")
+        self._keep([closure for closure in believed if not closure.match_map])
+        clock.lap("link")
         return believed + [closure for closure in closures if not closure.verified]
+
+    def _keep(self, closures: Sequence[LoopClosure]) -> None:
+        """Loops closed on the own past tell which of its keyframes are of one place."""
+        links = [Link(c.keyframe_id, c.match_id, c.T_match_query) for c in closures if c.T_match_query is not None]
+        if not links:
+            return
+        try:
+            self.session.link(links)
+        except MapError as error:  # the closures hold all the same
+            logger.error("%d closed loops are not kept: %s", len(links), error)
 
     def save(self, path: Path) -> None:
         """A whole copy of the session's map as it is now. Raises MapError where it cannot be written."""

@@ -10,6 +10,7 @@ from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, MapError
 from vpr_ros.map_features import check_kind
 from vpr_ros.retrieval import map_file
+from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places, origin_near
 
@@ -49,8 +50,9 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
 
 
 def _copy(source: PlaceMap, target: PlaceMap) -> None:
-    """Every place of a map into another of the same model and world."""
-    there: dict[str, set[int]] = {}
+    """Every place of a map, and every loop closed in it, into another of the same model and world."""
+    there: dict[str, dict[int, int]] = {}
+    copies: dict[int, int] = {}
     for places in source.pieces():
         T_world_camera = np.array(places.T_map_camera)
         T_world_camera[:, :3, 3] += source.origin
@@ -61,7 +63,11 @@ def _copy(source: PlaceMap, target: PlaceMap) -> None:
                     there[drive] = target.stamps_of(drive)
                 if stamp_ns not in there[drive]:
                     kept = source.thumbnail(place_id), source.features(place_id)
-                    target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)
+                    there[drive][stamp_ns] = target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)
+                copies[place_id] = there[drive][stamp_ns]
+    links = [Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in source.links()]
+    if links:
+        target.add_links(links)
 
 
 def set_poses(

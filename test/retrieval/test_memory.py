@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vpr_ros import geometry
 from vpr_ros.errors import ConfigError, MapError
 from vpr_ros.image import Preprocessing
 from vpr_ros.retrieval import index as index_module
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.local_features import LocalFeatures
+from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.memory import Memory
 from vpr_ros.retrieval.observation import BACKGROUND, ObservationModel
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
@@ -184,6 +186,41 @@ def test_an_ordinary_map_is_searched_as_it_is(tmp_path, toy_world, factory):
             assert np.all(np.diff(memory.scores(toy_world.descriptor(110.0), similarities)) <= 0)
             with pytest.raises(MapError, match="cannot write"):
                 memory.add("reference", 99, toy_world.pose(0.0), seen)
+
+
+def test_closed_loops_outlive_the_process(tmp_path, toy_world):
+    """Two drives of other origins that a loop makes one street: in RAM, reopened, read only and in a copy alike."""
+    path, astray = tmp_path / "s.vprmap", geometry.transform(np.eye(3), [300.0, 200.0, 0.0])
+    with Memory.grow(path, MODEL, WORLD) as memory:
+        drive(memory, toy_world, 20)
+        for row in range(20):
+            memory.add("toy-2", row, astray @ toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
+        rows = np.arange(40)
+        assert np.array_equal(memory.anchored(rows)[0], [0] * 20 + [1] * 20)
+        memory.link([Link(35, 15, np.eye(4)), Link(36, 16, np.eye(4))])
+        memory.place_map.add_links([Link(99, 3, np.eye(4))])  # of a place this reader has not seen
+        lived = memory.anchored(rows)
+        assert set(lived[0]) == {0} and lived[1][20:] == pytest.approx(lived[1][:20])
+        assert memory.positions(rows[20:]) == pytest.approx(memory.positions(rows[:20]) + astray[:3, 3])
+        memory.place_map.save(tmp_path / "copy.vprmap")
+        with Memory.open(path) as reader:
+            assert np.array_equal(reader.anchored(rows)[0], lived[0])
+    for opened in (Memory.grow(path, MODEL, WORLD), Memory.open(tmp_path / "copy.vprmap")):
+        with opened as memory:
+            assert np.array_equal(memory.anchored(rows)[0], lived[0])
+            assert memory.anchored(rows)[1] == pytest.approx(lived[1])
+
+
+def test_drives_of_one_world_have_one_anchor(tmp_path, toy_world):
+    """Surveyed or optimised poses are compared as they are, and an old map without links opens as it did."""
+    with PlaceMap.create(tmp_path / "town.vprmap", MODEL, "town") as place_map:
+        for row in range(10):
+            place_map.add(f"drive {row % 2}", row, toy_world.pose(row * 5.0), toy_world.descriptor(row * 5.0))
+        assert place_map.links() == []
+    with Memory.open(tmp_path / "town.vprmap") as memory:
+        anchors, positions = memory.anchored(np.arange(10))
+        assert set(anchors) == {0} and np.array_equal(positions, memory.positions(np.arange(10)))
+        assert memory.around(4, 3).tolist() == [2, 4, 6]  # of its own drive all the same
 
 
 def test_readers_and_copies_of_a_growing_map(session, toy_world, tmp_path):

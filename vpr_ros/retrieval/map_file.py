@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from vpr_ros.errors import MapError
 from vpr_ros.files import written_whole
 from vpr_ros.retrieval.places import Places
 
+_FORMAT_VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -25,14 +26,29 @@ CREATE TABLE places (
     thumbnail BLOB,            -- JPEG
     UNIQUE (drive_id, stamp_ns));
 """
-# Made where the first features are stored: maps without them need no table, and files from before it get one.
+# Made where the first of them is stored: maps without need no table, and files from before it get one.
 FEATURES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS features (
     place_id INTEGER PRIMARY KEY REFERENCES places,
     data BLOB NOT NULL)        -- LocalFeatures.to_bytes
 """
+LINKS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS links (
+    id INTEGER PRIMARY KEY,    -- in the order they were believed
+    query_id INTEGER NOT NULL UNIQUE REFERENCES places, match_id INTEGER NOT NULL REFERENCES places,
+    pose BLOB NOT NULL)        -- of the query in the match's optical frame, as in places
+"""
 _PIECE = 1024  # places read at a time
 _COMPANIONS = ("-journal", "-wal", "-shm")
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A loop that was closed within a map, by the ids of its two places. T_match_query: (4, 4), metric."""
+
+    query_id: int
+    match_id: int
+    T_match_query: np.ndarray
 
 
 def create(path: Path, meta: dict[str, str]) -> None:
@@ -41,6 +57,7 @@ def create(path: Path, meta: dict[str, str]) -> None:
         connection = sqlite3.connect(part, isolation_level=None)
         try:
             connection.executescript("BEGIN;" + _SCHEMA)
+            meta = {"format_version": str(_FORMAT_VERSION), **meta}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             connection.execute("COMMIT")
         finally:
@@ -66,15 +83,32 @@ def new_file(path: Path) -> Iterator[Path]:
 def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
     """Open the file of a map. Raises MapError where it is missing, sqlite3.Error where it cannot be opened."""
     try:
-        there = path.is_file()
+        there, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # a name longer than the file system takes
         raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+    if is_folder:
+        raise MapError(f"{path} is a folder: name a .vprmap file")
     if not there:
         raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
     # A killed writer leaves a journal, which only a writer may roll back; a write-ahead log anyone may read.
     mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """What is said of the whole map. Raises MapError where it is of another format."""
+    found = dict(connection.execute("SELECT key, value FROM meta"))
+    if int(found["format_version"]) != _FORMAT_VERSION:
+        raise MapError(
+            f"{path} has map format {found['format_version']} and this version reads {_FORMAT_VERSION}: build it again"
+        )
+    return found
+
+
+def set_meta(connection: sqlite3.Connection, **values: str) -> None:
+    """Say other things of the whole map."""
+    connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(value, key) for key, value in values.items()])
 
 
 def begin_growing(connection: sqlite3.Connection) -> None:
@@ -143,12 +177,16 @@ def insert(
 
 
 def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.ndarray) -> None:
-    """Give places other poses (K, 4, 4), and delete the places that are not among ids (K,)."""
+    """Give places other poses (K, 4, 4), and delete the places that are not among ids (K,).
+
+    The links go: poses of one world say what they did, and better.
+    """
+    connection.execute("DROP TABLE IF EXISTS links")
     poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
     connection.executemany("UPDATE places SET pose = ? WHERE id = ?", poses)
     kept = {place_id for _, place_id in poses}
     gone = [row for row in connection.execute("SELECT id FROM places").fetchall() if row[0] not in kept]
-    if _has_features(connection):
+    if _has(connection, "features"):
         connection.executemany("DELETE FROM features WHERE place_id = ?", gone)
     connection.executemany("DELETE FROM places WHERE id = ?", gone)
     connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
@@ -160,9 +198,14 @@ def _pose(T_map_camera: np.ndarray) -> bytes:
     return pose.astype("<f8").tobytes()
 
 
+def _matrix(pose: np.ndarray) -> np.ndarray:
+    """(7,) as the places table keeps it -> (4, 4)."""
+    return geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+
+
 def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
     """What is stored of a place's local features."""
-    if not _has_features(connection):
+    if not _has(connection, "features"):
         return None
     row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
     return row[0] if row else None
@@ -170,7 +213,7 @@ def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
 
 def first_features(connection: sqlite3.Connection) -> bytes | None:
     """The first local features stored."""
-    if not _has_features(connection):
+    if not _has(connection, "features"):
         return None
     row = connection.execute("SELECT data FROM features ORDER BY place_id LIMIT 1").fetchone()
     return row[0] if row else None
@@ -178,11 +221,26 @@ def first_features(connection: sqlite3.Connection) -> bytes | None:
 
 def feature_count(connection: sqlite3.Connection) -> int:
     """How many places have local features."""
-    return int(connection.execute("SELECT count(*) FROM features").fetchone()[0]) if _has_features(connection) else 0
+    return int(connection.execute("SELECT count(*) FROM features").fetchone()[0]) if _has(connection, "features") else 0
 
 
-def _has_features(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'features'").fetchone() is not None
+def insert_links(connection: sqlite3.Connection, links: Iterable[Link]) -> None:
+    """Write closed loops; a query that has one keeps it."""
+    connection.execute(LINKS_SCHEMA)
+    rows = [(link.query_id, link.match_id, _pose(link.T_match_query)) for link in links]
+    connection.executemany("INSERT OR IGNORE INTO links (query_id, match_id, pose) VALUES (?, ?, ?)", rows)
+
+
+def links(connection: sqlite3.Connection) -> list[Link]:
+    """The closed loops, in the order they were believed."""
+    if not _has(connection, "links"):
+        return []
+    rows = connection.execute("SELECT query_id, match_id, pose FROM links ORDER BY id").fetchall()
+    return [Link(query_id, match_id, _matrix(np.frombuffer(pose, "<f8"))) for query_id, match_id, pose in rows]
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
@@ -225,7 +283,7 @@ def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tupl
         raise ValueError("a place is not finite")
     T_map_camera = np.zeros((len(rows), 4, 4))
     for T, pose in zip(T_map_camera, poses, strict=True):
-        T[:] = geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+        T[:] = _matrix(pose)
     return Places(
         ids=np.array([row[0] for row in rows], dtype=np.int64),
         drives=np.array([row[1] for row in rows], dtype=np.str_),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.errors import MapError
+from vpr_ros.retrieval.anchors import Anchors
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.local_features import LocalFeatures
-from vpr_ros.retrieval.observation import BACKGROUND, standard_scores
+from vpr_ros.retrieval.map_file import Link
+from vpr_ros.retrieval.observation import Sample, standard_scores
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 from vpr_ros.retrieval.places import Places
+from vpr_ros.retrieval.writing import Writing, two_writers
 
 ODOMETRY_OF = "odometry of "  # begins the name of a world that is a session's own
 _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), ("T_map_camera", np.float64, (4, 4))])
@@ -47,8 +51,10 @@ class Memory:
         self._rows = np.zeros(1024, _ROW)
         self._count = 0
         self._drives: dict[str, int] = {}
-        self._sample = _Sample(place_map.model.dimension)
-        self._writing: _Writing | None = None
+        self._one_world = not place_map.world.startswith(ODOMETRY_OF)
+        self._anchors = Anchors()
+        self._sample = Sample(place_map.model.dimension)
+        self._writing: Writing | None = None
 
     @classmethod
     def open(cls, path: Path, factory: str = "Flat") -> Memory:
@@ -63,6 +69,7 @@ class Memory:
             for piece in place_map.pieces():
                 memory._remember(piece)
                 memory._sample.take(piece.descriptors[:, 0])
+            memory._close_loops()
         except BaseException:
             place_map.close()
             raise
@@ -85,7 +92,7 @@ class Memory:
         """
         path = Path(path)
         index = Index.growing(model.dimension, model.views, factory)
-        writing = _Writing(path)
+        writing = Writing(path)
         try:
             if path.exists():
                 place_map = PlaceMap.open(path, writable=True)
@@ -108,6 +115,7 @@ class Memory:
             for piece in place_map.pieces():
                 memory._remember(piece)
                 memory._admit(piece)
+            memory._close_loops()
         except BaseException:
             place_map.close()
             writing.end()
@@ -141,7 +149,7 @@ class Memory:
 
     def row_of(self, place_id: int) -> int:
         """The row of a place."""
-        return int(np.searchsorted(self._rows["id"][: self._count], place_id))
+        return bisect_left(self._rows["id"], place_id, hi=self._count)  # np.searchsorted would copy the column
 
     def add(
         self,
@@ -161,10 +169,20 @@ class Memory:
         with self.place_map.together():
             place_id = self.place_map.add(drive, stamp_ns, T_map_camera, descriptor, thumbnail, data)
             if self._count and place_id != self._rows["id"][self._count - 1] + 1:
-                raise _two_writers(self.place_map.path)
+                raise two_writers(self.place_map.path)
         views = np.reshape(descriptor, (1, self.place_map.model.views, -1))
         self._remember(Places(np.array([place_id]), np.array([drive]), np.array([stamp_ns]), T_map_camera[None], views))
+        self._anchor(self._count)
         return self._count - 1
+
+    def link(self, links: Sequence[Link]) -> None:
+        """Loops were closed within this map: kept, and on the disk when this returns.
+
+        Raises MapError where they cannot be written.
+        """
+        self.place_map.add_links(links)
+        for link in links:
+            self._link(link)
 
     def admit(self, rows_before: int) -> None:
         """Rows below this number can be found from now on."""
@@ -213,6 +231,19 @@ class Memory:
         """(K,) rows -> (K, 3) metres in the map."""
         return self._rows["T_map_camera"][: self._count][rows, :3, 3]
 
+    def anchored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(K,) rows -> their anchors (K,) and positions (K, 3) in them, metres, by the loops closed since.
+
+        Only positions of one anchor can be compared: see ``Anchors``. In a map whose drives share one world there is
+        but one, and positions are the map's.
+        """
+        return self._anchors.positions(rows, self.positions(rows))
+
+    def around(self, row: int, reach: int) -> np.ndarray:
+        """Rows (K,) that can be found among so many on either side of one, of its own drive."""
+        rows = np.arange(max(0, row - reach), min(self.admitted, row + reach + 1))
+        return rows[self._rows["drive"][rows] == self._rows["drive"][row]]
+
     def features(self, row: int) -> LocalFeatures | None:
         """Local features of the place at a row, read from the file; None where it has none."""
         data = self.place_map.features(self._rows["id"][: self._count][row])
@@ -228,57 +259,27 @@ class Memory:
         new["drive"] = [self._drives.setdefault(str(drive), len(self._drives)) for drive in places.drives]
         self._count = end
 
+    def _anchor(self, end: int) -> None:
+        """Rows below this number have an anchor."""
+        drives = self._rows["drive"][len(self._anchors) : end]
+        self._anchors.extend(np.zeros_like(drives) if self._one_world else drives)
+
+    def _close_loops(self) -> None:
+        """Those that the file holds, in the order they were believed, as if the map grew again."""
+        for link in self.place_map.links():
+            self._link(link)
+        self._anchor(self._count)
+
+    def _link(self, link: Link) -> None:
+        """Anchor the places about a closed loop, where both are there and odometry's drift lies between them."""
+        ids, T = self._rows["id"][: self._count], self._rows["T_map_camera"]
+        query, match = self.row_of(link.query_id), self.row_of(link.match_id)
+        there = max(query, match) < self._count and (ids[query], ids[match]) == (link.query_id, link.match_id)
+        if there and not self._one_world:
+            self._anchor(max(len(self._anchors), query + 1, match + 1))
+            self._anchors.link(query, match, T[query], T[match], link.T_match_query)
+
     def _admit(self, places: Places) -> None:
         """The looks of further places."""
         self._index.add(places.descriptors)
         self._sample.take(places.descriptors[:, 0])
-
-
-def _two_writers(path: Path) -> MapError:
-    return MapError(f"another process adds to {path} too: give every session its own file")
-
-
-class _Writing:
-    """The right to add to a map, held by one process at a time; a kill gives it back."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises MapError where another process holds it, or nothing can be written there."""
-        self._path = path.with_name(path.name + ".lock")
-        if not path.parent.is_dir():
-            raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
-        try:
-            self._file = self._path.open("w")
-        except OSError as error:
-            raise MapError(f"cannot write {path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise _two_writers(path) from error
-
-    def end(self) -> None:
-        """Give it back."""
-        self._path.unlink(missing_ok=True)
-        self._file.close()
-
-
-class _Sample:
-    """Descriptors that stand for all seen so far, each as likely to be among them (Vitter 1985, algorithm R)."""
-
-    def __init__(self, dimension: int) -> None:
-        self._kept = np.zeros((BACKGROUND, dimension), np.float32)
-        self._seen = 0
-        self._random = np.random.default_rng(0)
-
-    @property
-    def descriptors(self) -> np.ndarray:
-        """(M, D) float32."""
-        return self._kept[: self._seen]
-
-    def take(self, descriptors: np.ndarray) -> None:
-        """See (N, D) more."""
-        numbers = np.arange(self._seen, self._seen + len(descriptors))
-        slots = np.where(numbers < BACKGROUND, numbers, self._random.integers(0, numbers + 1))
-        kept = slots < BACKGROUND
-        self._kept[slots[kept]] = descriptors[kept]
-        self._seen += len(descriptors)

@@ -47,3 +47,25 @@ class ObservationModel:
         evidence = np.full(self._count, scores[-1])
         evidence[rows] = scores
         return self._calibration.slope * (evidence - self._calibration.off_map_score)
+
+
+class Sample:
+    """Descriptors that stand for all seen so far, each as likely to be among them (Vitter 1985, algorithm R)."""
+
+    def __init__(self, dimension: int) -> None:
+        self._kept = np.zeros((BACKGROUND, dimension), np.float32)
+        self._seen = 0
+        self._random = np.random.default_rng(0)
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """(M, D) float32."""
+        return self._kept[: self._seen]
+
+    def take(self, descriptors: np.ndarray) -> None:
+        """See (N, D) more."""
+        numbers = np.arange(self._seen, self._seen + len(descriptors))
+        slots = np.where(numbers < BACKGROUND, numbers, self._random.integers(0, numbers + 1))
+        kept = slots < BACKGROUND
+        self._kept[slots[kept]] = descriptors[kept]
+        self._seen += len(descriptors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,9 +16,8 @@ from vpr_ros.errors import DriveError, MapError
 from vpr_ros.image import Preprocessing
 from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.calibration import Calibration
+from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.places import Places
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,7 @@ class PlaceMap:
         self._places: Places | None = None
         self._growing = False
         with self._reading():
-            meta = dict(connection.execute("SELECT key, value FROM meta"))
-            if int(meta["format_version"]) != FORMAT_VERSION:
-                raise MapError(
-                    f"{path} has map format {meta['format_version']} and this version reads {FORMAT_VERSION}: "
-                    "build it again"
-                )
+            meta = map_file.meta(connection, path)
             self.model = MapModel.from_dict(json.loads(meta["model"]))
             self.world: str = meta["world"]
             self.frame_id: str = meta["frame_id"]
@@ -77,7 +71,6 @@ class PlaceMap:
     ) -> PlaceMap:
         """A new, empty map. Raises MapError where the file exists or cannot be written."""
         meta = {
-            "format_version": str(FORMAT_VERSION),
             "model": json.dumps(asdict(model)),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
@@ -139,6 +132,8 @@ class PlaceMap:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if str(error).startswith("no such"):
+                raise MapError(f"{self.path} is empty, or no map ({error}): delete it or give another file") from error
             raise MapError(f"{self.path} cannot be read now ({error}): is another process writing it?") from error
         except (sqlite3.Error, ValueError, KeyError) as error:
             raise MapError(
@@ -191,11 +186,11 @@ class PlaceMap:
         T_map_camera[..., :3, 3] -= self.origin
         return T_map_camera
 
-    def stamps_of(self, drive: str) -> set[int]:
-        """The stamps of the places a drive has here already, nanoseconds."""
+    def stamps_of(self, drive: str) -> dict[int, int]:
+        """The stamps of the places a drive has here already, nanoseconds, and the places' ids."""
         with self._reading():
-            query = "SELECT stamp_ns FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
-            return {int(stamp_ns) for (stamp_ns,) in self._connection.execute(query, (drive,))}
+            query = "SELECT stamp_ns, places.id FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
+            return dict(self._connection.execute(query, (drive,)))
 
     def add(
         self,
@@ -231,8 +226,7 @@ class PlaceMap:
         if map_file.is_grown(self._connection):
             raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
         with self.together():
-            meta = {"world": world, "origin": json.dumps([float(value) for value in origin])}
-            self._connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(v, k) for k, v in meta.items()])
+            map_file.set_meta(self._connection, world=world, origin=json.dumps([float(value) for value in origin]))
             self.world, self.origin = world, np.array(origin, dtype=float)
             map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
 
@@ -240,9 +234,7 @@ class PlaceMap:
         """Keep a calibration with the map."""
         self.check_intact()
         with self.together():
-            self._connection.execute(
-                "UPDATE meta SET value = ? WHERE key = 'calibration'", (json.dumps(calibration.to_dict()),)
-            )
+            map_file.set_meta(self._connection, calibration=json.dumps(calibration.to_dict()))
         self.calibration = calibration
 
     @property
@@ -272,6 +264,16 @@ class PlaceMap:
         """
         with self._reading():
             yield from map_file.pieces(self._connection, (self.model.views, self.model.dimension), after, last)
+
+    def add_links(self, links: Sequence[Link]) -> None:
+        """Store loops that were closed within this map, at once. Raises MapError where the file cannot be written."""
+        with self.together():
+            map_file.insert_links(self._connection, links)
+
+    def links(self) -> list[Link]:
+        """The loops that were closed within this map, in the order they were believed."""
+        with self._reading():
+            return map_file.links(self._connection)
 
     def thumbnail(self, place_id: int) -> bytes | None:
         """JPEG of a place, or None where it has none."""
