@@ -215,3 +215,24 @@ def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> N
     assert len(done.scores) == 3 and {"loss", "night", "sun"} <= done.scores[-1].keys()
     moved = {name for name, value in done.network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith(("aggregator.", "depth_encoder.", "rgb_projection.")) for name in moved)
+
+
+def test_hardest_triplets_are_the_librarys_with_one_negative() -> None:
+    """With a single negative they must be pytorch-metric-learning's batch-hard triplets on squared distances."""
+    from pytorch_metric_learning import distances, losses, miners
+
+    from vpr_ros.training.losses import HardestTriplets
+
+    torch.manual_seed(1)
+    descriptors = torch.nn.functional.normalize(torch.randn(12, 8), dim=1)
+    labels = torch.arange(12) // 3
+    squared = distances.LpDistance(power=2)
+    triplets = miners.BatchHardMiner(distance=squared)(descriptors, labels)
+    costs = losses.TripletMarginLoss(0.1, distance=squared, reducer=None)
+    from pytorch_metric_learning.reducers import MeanReducer
+
+    costs.reducer = MeanReducer()
+    expected = costs(descriptors, labels, triplets)
+    assert HardestTriplets(negatives=1)(descriptors, labels) == pytest.approx(float(expected), rel=1e-5)
+    lone = torch.tensor([0, 1, 2])
+    assert HardestTriplets()(descriptors[:3], lone) == 0.0  # no positive, nothing to learn

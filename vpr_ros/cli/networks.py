@@ -20,6 +20,9 @@ def cache(
     drives: Annotated[list[str], typer.Argument(help="Drives with true poses; with depth where they have it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; what is there already is kept.")],
     every: Annotated[float, typer.Option(callback=at_least(0.0), help="Least distance between images, metres.")] = 5.0,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Fill the holes in depth, as between a lidar's scans.")
+    ] = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Decode drives once, at the network's size, for training."""
@@ -29,7 +32,7 @@ def cache(
     opened = open_drives(drives, drive_option)
     with progress_bar("caching drives") as progress:
         for done, drive in enumerate(opened, 1):
-            cache_drive(drive, output, Preprocessing(), every)
+            cache_drive(drive, output, Preprocessing(), every, dense)
             progress(done, len(opened))
 
 

@@ -22,6 +22,7 @@ from vpr_ros.errors import DriveError
 from vpr_ros.image import Preprocessing, preprocess
 from vpr_ros.records import DriveFrame
 from vpr_ros.training.augment import Augmentation, augment
+from vpr_ros.training.dense_depth import dense_depth
 
 DEPTH_STRIDE = 4
 
@@ -45,10 +46,13 @@ class Shard:
         return len(self.position)
 
 
-def cache_drive(drive: Drive, cache: Path, preprocessing: Preprocessing, every_m: float = 5.0) -> Path:
+def cache_drive(
+    drive: Drive, cache: Path, preprocessing: Preprocessing, every_m: float = 5.0, dense: bool = False
+) -> Path:
     """Write one drive into a cache and return its folder; one that is there already is kept.
 
-    Frames without a true pose are left out; frames without depth get zeros. Raises DriveError where none is left.
+    dense: fill the holes in depth, such as those between a lidar's scans. Frames without a true pose are left out;
+    frames without depth get zeros. Raises DriveError where none is left.
     """
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
@@ -65,7 +69,8 @@ def cache_drive(drive: Drive, cache: Path, preprocessing: Preprocessing, every_m
     depth = np.lib.format.open_memmap(part / "depth.npy", "w+", np.float16, depth_shape)
     for row, frame in enumerate(frames):
         images[row] = preprocess(frame.read(), preprocessing)
-        depth[row] = _small_depth(frame, depth_shape[1], depth_shape[2])
+        small = _small_depth(frame, depth_shape[1], depth_shape[2])
+        depth[row] = dense_depth(small.astype(np.float32)) if dense else small
     T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
     np.savez(part / "poses.npz", position=T[:, :3, 3], heading=geometry.heading(T))
     images.flush()

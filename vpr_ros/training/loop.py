@@ -165,7 +165,7 @@ def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shar
 
 
 def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
-    """Four groups of parameters, each with its learning rate: descriptor's, backbone's, depth's, classifiers'."""
+    """Groups of parameters, each with its learning rate: descriptor's, backbone's, depth's, class centres'."""
     by_part: dict[str, list[Any]] = {"descriptor": [], "backbone": [], "depth": []}
     for name, part in network.named_children():
         kind = "backbone" if name == "backbone" else "depth" if name in _DEPTH_PARTS else "descriptor"
@@ -174,7 +174,8 @@ def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> t
         {"params": by_part["descriptor"]},
         {"params": by_part["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
         {"params": by_part["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
-        {"params": list(objective.parameters()), "lr": recipe.classes.lr},
+        {"params": [] if objective.domain is None else list(objective.domain.parameters())},
+        {"params": [] if objective.classes is None else list(objective.classes.parameters()), "lr": recipe.classes.lr},
     ]
     extra = {"momentum": 0.9} if recipe.optimiser == "sgd" else {}
     kind = OPTIMISERS[recipe.optimiser]
