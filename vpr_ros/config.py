@@ -148,6 +148,17 @@ class LocalizerConfig:
     odometry_noise: float = option(0.1, "standard deviation of odometry as a share of the distance", low=0.0, high=1.0)
     off_map_entry: float = option(0.002, "probability of leaving the map per metre driven", "1/m", low=0.0, high=0.5)
     off_map_exit: float = option(0.01, "probability of coming back per metre driven", "1/m", low=0.0, high=0.5)
+    scales: tuple[float, ...] = option(
+        (), "sizes at which a query is described, a network pass each, such as [0.59, 1.0, 1.7]; empty: as it is"
+    )
+    scale_pool: str = option("avg", "how the descriptors of scales become one", choices=("avg", "sum", "max", "min"))
+    second_map: str = option("", "another model's map of the same drives, whose answers are merged in; empty: none")
+    second_model: str = option("", "its network, by name or path; empty: the one second_map was made with")
+    ensemble: str = option(
+        "nif", "how two maps' answers are merged: nif by distance, sif what both found first", choices=("nif", "sif")
+    )
+    geowarp: str = option("", "GeoWarp that ranks the first places again, a file of vpr lab export; empty: none")
+    rerank_candidates: int = option(20, "places that GeoWarp looks at for each image", low=2, high=1000)
 
 
 @dataclass(frozen=True)

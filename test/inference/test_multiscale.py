@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from vpr_ros.errors import ConfigError
-from vpr_ros.inference.multiscale import POOLS, SCALES, describe_at_scales, rescale
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.multiscale import POOLS, SCALES, MultiScaleDescriber, describe_at_scales, rescale
 
 
 def by_height(images: np.ndarray) -> np.ndarray:
@@ -81,3 +82,20 @@ def test_mistakes_are_named() -> None:
     for scales in ((), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)):
         with pytest.raises(ConfigError, match="greater than 0"):
             describe_at_scales(by_height, IMAGES, scales)
+
+
+def test_a_describer_of_several_scales(describer: Describer) -> None:
+    """The node's: the shipped network's descriptors at each scale, pooled; depth, and so the map, is as without."""
+    size = describer.manifest.preprocessing
+    images = np.random.default_rng(1).integers(0, 256, (2, size.height, size.width, 3), np.uint8)
+    plain, scales = describer.describe(images), (0.6, 1.0, 1.7)
+    found = MultiScaleDescriber(describer, scales, "max").describe(images)
+    each = [describer.describe(rescale(images, scale, fixed_size=True)).descriptors for scale in scales]
+    pooled = np.max(each, axis=0)
+    assert np.allclose(found.descriptors, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
+    assert plain.depth is not None and np.array_equal(found.depth, plain.depth)
+    assert np.allclose(
+        MultiScaleDescriber(describer, (1.0,)).describe(images).descriptors, plain.descriptors, atol=1e-6
+    )
+    with pytest.raises(ConfigError, match="greater than 0"):
+        MultiScaleDescriber(describer, (0.0, 1.0))

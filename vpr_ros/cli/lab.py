@@ -79,3 +79,14 @@ def table(
     put_into(page, markdown(rows))
     picture = draw(rows, runs / "lab.png")
     typer.echo(f"{len(rows)} rows: {page}, {picture}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a recipe that was run, such as runs/lab/gem.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file; of a GeoWarp, NAME of its files.")],
+) -> None:
+    """Write what a recipe trained for maps and robots: a model, or a GeoWarp for the parameter localizer.geowarp."""
+    from vpr_ros.lab.export import export_run
+
+    typer.echo(export_run(run, output))

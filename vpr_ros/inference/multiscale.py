@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vpr_ros.errors import ConfigError
+from vpr_ros.inference.describer import Describer, Description
 
 SCALES = (0.526, 0.588, 1.0, 1.7, 1.9)
 POOLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -35,13 +36,44 @@ def describe_at_scales(
     leaves out, "sum" is "avg". fixed_size: for a network that takes one size only (MixVPR), see ``rescale``; else
     describe is given images of the scaled size, rounded to a multiple of ``multiple`` pixels. Raises ConfigError.
     """
+    _check(scales, pool)
+    described = [describe(rescale(images, scale, fixed_size, multiple)) for scale in scales]
+    pooled = POOLS[pool](np.stack(described).astype(np.float32))
+    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+
+
+class MultiScaleDescriber:
+    """Another describer's descriptors of queries, pooled over several scales; depth is that of the image as it is.
+
+    An exported network takes one size: scales zoom and blur (``rescale``). Maps are built without it.
+    """
+
+    def __init__(self, describer: Describer, scales: Sequence[float] = SCALES, pool: str = "avg") -> None:
+        """Raises ConfigError for a scale or pooling that cannot be."""
+        _check(scales, pool)
+        self.manifest, self.backend = describer.manifest, describer.backend
+        self.preferred_batch = describer.preferred_batch
+        self._describer, self._scales, self._pool = describer, tuple(scales), pool
+
+    def describe(self, images: np.ndarray) -> Description:
+        """(B, height, width, 3) uint8 -> Description."""
+        return self.pooled(images, self._describer.describe(images))
+
+    def pooled(self, images: np.ndarray, plain: Description) -> Description:
+        """The same, where what the describer says of the images as they are is known: one pass less for scale 1."""
+
+        def describe(scaled: np.ndarray) -> np.ndarray:
+            return plain.descriptors if scaled is images else self._describer.describe(scaled).descriptors
+
+        return Description(describe_at_scales(describe, images, self._scales, self._pool, fixed_size=True), plain.depth)
+
+
+def _check(scales: Sequence[float], pool: str) -> None:
+    """Raises ConfigError."""
     if pool not in POOLS:
         raise ConfigError(f"unknown pooling '{pool}' of scales: choose one of {', '.join(POOLS)}")
     if not scales or not all(0 < scale < np.inf for scale in scales):
         raise ConfigError(f"scales are {list(scales)}: give at least one, each greater than 0")
-    described = [describe(rescale(images, scale, fixed_size, multiple)) for scale in scales]
-    pooled = POOLS[pool](np.stack(described).astype(np.float32))
-    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
 
 def rescale(images: np.ndarray, scale: float, fixed_size: bool = False, multiple: int = 16) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,21 +21,8 @@ class OnnxDescriber:
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependencyError("the onnx backend needs ONNX Runtime: pip install onnxruntime") from error
         self.manifest = Manifest.load(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Between two images the threads sleep instead of burning the robot's cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=available)
-        except Exception as error:  # ONNX Runtime's own exceptions share no root
-            raise ModelError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        self._session = open_session(path, threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         if "descriptor" not in self._outputs or self.manifest.depth != ("depth" in self._outputs):
             raise ModelError(
@@ -49,3 +37,24 @@ class OnnxDescriber:
         """(B, height, width, 3) uint8 -> Description."""
         outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
         return Description(outputs["descriptor"], outputs.get("depth"))
+
+
+def open_session(path: Path, threads: int = 0) -> Any:
+    """An onnxruntime.InferenceSession, on the best processor there is. threads: 0 takes all cores.
+
+    Raises ModelError where the file cannot be loaded, MissingDependencyError without ONNX Runtime.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("the onnx backend needs ONNX Runtime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Between two images the threads sleep instead of burning the robot's cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=available)
+    except Exception as error:  # ONNX Runtime's own exceptions share no root
+        raise ModelError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error

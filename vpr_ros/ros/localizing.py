@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from vpr_ros.ros.adapters.standard import StandardOutputs
 from vpr_ros.ros.answer import Adapter, Answer
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Reply, Sighting
+from vpr_ros.ros.serving import create_service
 from vpr_ros.ros.tf import CameraMount
 
 
@@ -55,8 +55,8 @@ class Localizing:
         except BaseException:
             self._close_adapters()
             raise
-        self._services.append(node.create_service(Trigger, "~/relocalize", self._relocalize))
-        self._services.append(node.create_service(LoadMap, "~/load_map", self._load_map))
+        self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
+        self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map))
         if importlib.util.find_spec("vpr_msgs") is not None:
             from vpr_ros.ros.query import QueryService
 
@@ -98,9 +98,7 @@ class Localizing:
         """Which places one image looks like, by itself: what was seen before says nothing, and forgets nothing."""
         with self._using:
             if self._alone is None:
-                one = self.localizer
-                config = replace(one.config, filter=False)
-                self._alone = Localizer(one.places, one.describer, config, one.calibration, one.index)
+                self._alone = self.localizer.alone()
             return self._answer(self._alone.localize(Frame(sighting.stamp_ns, sighting.image_rgb)), sighting)
 
     def forget(self, localizer: Localizer | None = None) -> None:

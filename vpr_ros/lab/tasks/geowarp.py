@@ -47,7 +47,13 @@ def geowarp(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
         network = train_geowarp(encoder, bench.data.training, settings, bench.seed)
         with written_whole(path) as part:
             torch.save(network.state_dict(), part)
-        facts = {**base.facts, "steps": settings.steps, "seconds": round(perf_counter() - start, 1)}
+        facts = {
+            **base.facts,
+            "steps": settings.steps,
+            "seconds": round(perf_counter() - start, 1),
+            "encoder": recipe.ingredients[0],
+            "image_size": list(bench.data.training[0].images.shape[1:3]),
+        }
         with written_whole(finished) as part:
             part.write_text(json.dumps(facts, indent=2) + "\n")
     network = GeoWarp().to(bench.device)

@@ -14,6 +14,7 @@ from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made
 from vpr_ros.lab.tasks.train import describer, trained
 from vpr_ros.training import soup as soups
+from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.validate import validate
 
 if TYPE_CHECKING:
@@ -55,4 +56,5 @@ def soup(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
         "members": members,
     }
     network.load_state_dict(state)
+    Checkpoint(bench.training(recipe, settings.variants[0]), network, 0, [], {}).save(folder / "best.pt")
     return Made(DescriptorRanker(describer(network.eval(), bench.device)), network, facts)
