@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.crosslocate import crosslocate
 from vpr_ros.lab.tasks.ensemble import ensemble
 from vpr_ros.lab.tasks.geowarp import geowarp
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.lab.tasks.model import model
 from vpr_ros.lab.tasks.multiscale import multiscale
 from vpr_ros.lab.tasks.soup import soup
 from vpr_ros.lab.tasks.train import train
 
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
-
 __all__ = ["TASKS", "Made"]
 
-TASKS: dict[str, Callable[[LabRecipe, Bench, Path], Made]] = {
+TASKS: dict[str, Callable[[LabRecipe, Workbench, Path], Made]] = {
     "train": train,
     "soup": soup,
     "geowarp": geowarp,

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,12 +16,9 @@ from vpr_ros.lab.crosslocate.evaluate import evaluate_crosslocate
 from vpr_ros.lab.crosslocate.model import build_crosslocate
 from vpr_ros.lab.crosslocate.training import CrossLocateSettings, train_crosslocate
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.simulation.town import Town
 from vpr_ros.simulation.views import ViewDatabase, ViewSettings, render_views
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class TownSettings:
     within_m: float = option(20.0, "a view this near is a right one", "m", low=0.1)
 
 
-def crosslocate(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Render, train and measure; views and weights in the folder are taken as they are. Needs the simulator."""
     settings = from_dict(TownSettings, recipe.settings, "settings")
     training = replace(settings.training, seed=settings.training.seed + bench.seed)

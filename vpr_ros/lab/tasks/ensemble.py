@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vpr_ros.config import from_dict, option
 from vpr_ros.errors import ConfigError
 from vpr_ros.lab.rankers import EnsembleRanker
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
+from vpr_ros.lab.tasks.made import Made, Workbench
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class EnsembleSettings:
     how: str = option("nif", "nif: by distance; sif: what both found first", choices=("nif", "sif"))
 
 
-def ensemble(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def ensemble(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Merge the lists of the two ingredients."""
     settings = from_dict(EnsembleSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 2:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,10 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
 from vpr_ros.lab.rankers import Ranker, batches, remembered
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.network.geowarp import GeoWarp
 from vpr_ros.training.datasets import Shard
 from vpr_ros.training.geowarp import GeoWarpSettings, encode, train_geowarp
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class RerankSettings(GeoWarpSettings):
     candidates: int = option(20, "of each query, its first places are ranked again", low=2, high=1000)
 
 
-def geowarp(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Train the regression on the ingredient's features, or take what the folder holds."""
     settings = from_dict(RerankSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:

@@ -1,13 +1,18 @@
-"""What a task gives back."""
+"""What a task is given, and what it gives back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from vpr_ros.errors import ConfigError
+from vpr_ros.lab.data import LabData
 from vpr_ros.lab.rankers import Ranker
+from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.network.demixvpr import Network
+from vpr_ros.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,3 +33,30 @@ class Made:
         if self.ranker is None:
             raise ConfigError(f"{name} does not search drives: nothing can be built on it")
         return self.ranker
+
+
+class Workbench(Protocol):
+    """What a task finds on the bench: drives, folders, and the systems of other recipes. See lab.bench.Bench."""
+
+    @property
+    def data(self) -> LabData: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def weights(self) -> Path: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def make(self, name: str) -> Made:
+        """Another recipe's system."""
+        ...
+
+    def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:
+        """What a recipe says of training, changed as a variant says."""
+        ...

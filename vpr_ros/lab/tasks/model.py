@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import DEFAULT_MODEL, open_describer
 from vpr_ros.lab.rankers import DescriptorRanker, batches
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.training.datasets import Shard
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class ModelSettings:
     model: str = option(DEFAULT_MODEL, "file, or name of a shipped one")
 
 
-def model(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def model(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Open it; nothing is trained."""
     describer = open_describer(from_dict(ModelSettings, recipe.settings, "settings").model)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +13,9 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.inference.multiscale import SCALES, describe_at_scales
 from vpr_ros.lab.rankers import DescriptorRanker, batches
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.lab.tasks.train import describer
 from vpr_ros.training.datasets import Shard
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class MultiScaleSettings:
     fixed_size: bool = option(False, "for heads of one size, MixVPR's: zoom and blur instead of resizing")
 
 
-def multiscale(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def multiscale(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """The one ingredient, its queries at several scales."""
     settings = from_dict(MultiScaleSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:

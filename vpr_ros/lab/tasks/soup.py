@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from vpr_ros.config import from_dict, option
 from vpr_ros.lab.rankers import DescriptorRanker
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.lab.tasks.train import describer, trained
 from vpr_ros.training import soup as soups
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.validate import validate
-
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class SoupSettings:
     variants: tuple[dict[str, Any], ...] = option(({},), "training of each ingredient, where it differs")
 
 
-def soup(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Train the ingredients, choose them on the validation worlds, average."""
     settings = from_dict(SoupSettings, recipe.settings, "settings")
     cooked = [

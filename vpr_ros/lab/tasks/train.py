@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
 from vpr_ros.lab.rankers import Describe, DescriptorRanker
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made
+from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.network.demixvpr import Network
 from vpr_ros.training import loop
 from vpr_ros.training.adapt import brighten
@@ -22,11 +22,8 @@ from vpr_ros.training.datasets import Shard
 from vpr_ros.training.recipe import Recipe
 from vpr_ros.training.validate import describe_shard
 
-if TYPE_CHECKING:
-    from vpr_ros.lab.bench import Bench
 
-
-def train(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
+def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Train, or take what the folder holds."""
     network, facts = trained(bench.training(recipe), recipe, bench, folder)
     describe = describer(network, bench.device)
@@ -39,7 +36,7 @@ def train(recipe: LabRecipe, bench: Bench, folder: Path) -> Made:
     return Made(DescriptorRanker(describe, darkened), network, facts)
 
 
-def trained(own: Recipe, recipe: LabRecipe, bench: Bench, folder: Path) -> tuple[Network, dict[str, Any]]:
+def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[Network, dict[str, Any]]:
     """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder."""
     finished = folder / "training.json"
     if not finished.is_file():
@@ -63,7 +60,7 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Bench, folder: Path) -> tuple
     return checkpoint.network.eval(), json.loads(finished.read_text())
 
 
-def starting(recipe: LabRecipe, bench: Bench) -> Callable[[Network], None] | None:
+def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
     """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
     if not recipe.starts:
         return None
