@@ -103,6 +103,28 @@ def test_a_folder_keeps_what_was_trained_and_refuses_another(bench: Bench) -> No
         with_settings(bench, **{"train.lr": 0.5}).make("gem")
 
 
+def test_every_recipe_can_be_trained_in_full(bench: Bench) -> None:
+    """--full is not run here: what it asks for must at least be a recipe."""
+    for name in TRAINED:
+        full = Bench(bench.data, bench.folder, full=True)
+        assert full.training(load_recipe(name)).epochs >= 15
+
+
+def test_scales_see_queries_at_the_networks_size(bench: Bench) -> None:
+    """One scale of 1 is the plain descriptor: drives are cached larger than a short training's network takes."""
+    query, reference = bench.data.test[1], bench.data.test[0]
+    once = with_settings(bench, **{"settings.scales": [1.0]}).make("multiscale_avg").ranker
+    plain = bench.make("gem").ranker
+    assert np.allclose(once.rank(query, reference, 5)[1], plain.rank(query, reference, 5)[1], atol=1e-3)
+
+
+def test_a_decoder_that_places_taught_tells_no_depth(bench: Bench) -> None:
+    """RGB+ has a decoder whose output is no depth: a robot must not measure with it."""
+    network = bench.make("rgbplus_mac").network
+    assert network is not None and not network.hallucinates
+    assert network(torch.zeros((1, 64, 64, 3), dtype=torch.uint8))[1] is None
+
+
 def test_the_night_decoder_learns_alone(bench: Bench) -> None:
     """Its recipe goes on from RGBtD and must leave every other part as it was."""
     before, after = (bench.make(name).network for name in ("rgbtd_mac", "rgbtd_mac_night"))

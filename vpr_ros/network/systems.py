@@ -129,8 +129,9 @@ class _WithDepth(PlaceNetwork):
         self.backbone = build_backbone(config.backbone, weights)
         own = not config.depth_backbone or config.depth_backbone == config.backbone
         self.depth_backbone = build_backbone(config.depth_backbone or config.backbone, weights if own else None)
-        self.hallucinates = config.depth == "hallucinated"
-        self.depth_decoder = DepthDecoder(self.backbone.channels[:3]) if self.hallucinates else None
+        self.hallucinates = config.depth == "hallucinated" and not config.place_teaches_depth
+        decodes = config.depth == "hallucinated"
+        self.depth_decoder = DepthDecoder(self.backbone.channels[:3]) if decodes else None
 
     def _streams(self, images: Tensor, depth_m: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features of the image, features of the depth, and the log depth where it was hallucinated.
@@ -146,7 +147,8 @@ class _WithDepth(PlaceNetwork):
         size = images.shape[1] // 4, images.shape[2] // 4
         log_depth = self.depth_decoder(*levels, size=size)
         seen = log_depth if both else log_depth.detach()
-        return pyramid.place, self._encode_depth(self.depth_backbone, seen), log_depth
+        # What the place loss has taught a decoder is no depth, and is not told as such.
+        return pyramid.place, self._encode_depth(self.depth_backbone, seen), None if both else log_depth
 
 
 class TwoStreams(_WithDepth):

@@ -52,13 +52,14 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
+    held_out = [shard for shard in held_out if shard.condition not in recipe.target_conditions]
     network = start(recipe, learnt, device, prepare)
     groups = class_groups(recipe, learnt)
     batches = build_batches(recipe, learnt, shards, groups)
     objective = Objective(recipe, network, groups).to(device)
     optimiser = build_optimiser(network, objective, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, falling(recipe))
-    scores = resume(folder / "last.pt", network, objective, optimiser, schedule)
+    scores = resume(folder / "last.pt", recipe, network, objective, optimiser, schedule)
     log = _tensorboard(folder)
 
     for epoch in range(len(scores), min(recipe.epochs, stop_after or recipe.epochs)):
@@ -80,6 +81,8 @@ def train(
                 sums[name] = sums.get(name, 0.0) + float(term.detach()) / len(batches)
 
         recall = validate(network, held_out, recipe.reference_condition, recipe.bf16, device) if held_out else {}
+        if recipe.objective == "none":
+            recall.pop("mean", None)  # nothing about places was learnt: the least loss is best
         scores.append({"mean": -sums["total"], **recall, **{f"loss_{name}": value for name, value in sums.items()}})
         for name, value in scores[-1].items():
             log(name, value, epoch + 1)
@@ -104,6 +107,8 @@ def start(
     """The network as training begins. Raises ConfigError where the recipe names a part to train that it lacks."""
     torch.manual_seed(recipe.seed)
     network: Network = recipe.build()
+    if prepare is not None:
+        prepare(network)  # what the heads start from is then what the trained parts say
     images, depths = sample_images(shards, recipe.seed)
     if not isinstance(network, DeMixVPR):
         network.eval().initialise(sized(torch.cat(images[:2]), network.config), torch.cat(depths[:2]))
@@ -112,7 +117,7 @@ def start(
     if prepare is not None:
         prepare(network)
     blocks = list(network.backbone.blocks())
-    for block in blocks[: len(blocks) - recipe.trainable_blocks]:
+    for block in blocks[: max(0, len(blocks) - recipe.trainable_blocks)]:
         block.requires_grad_(False)
     if recipe.train_only:
         known = [name for name, _ in network.named_children()]
@@ -193,12 +198,17 @@ def falling(recipe: Recipe) -> Callable[[int], float]:
 
 
 def resume(
-    path: Path, network: Network, objective: Objective, optimiser: torch.optim.Optimizer, schedule: Any
+    path: Path, recipe: Recipe, network: Network, objective: Objective, optimiser: torch.optim.Optimizer, schedule: Any
 ) -> list[dict[str, float]]:
-    """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done."""
+    """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done.
+
+    Raises ConfigError for a checkpoint of another recipe.
+    """
     if not path.is_file():
         return []
     last = Checkpoint.load(path)
+    if last.recipe != recipe:
+        raise ConfigError(f"{path} is of a network that was trained otherwise: remove it, or give another folder")
     network.load_state_dict(last.network.state_dict())
     objective.load_state_dict(last.state["objective"])
     optimiser.load_state_dict(last.state["optimiser"])

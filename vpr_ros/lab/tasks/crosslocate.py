@@ -9,14 +9,14 @@ from time import perf_counter
 
 import torch
 
-from vpr_ros.config import from_dict, option
+from vpr_ros.config import from_dict, option, to_dict
 from vpr_ros.files import written_whole
 from vpr_ros.lab.crosslocate.data import Queries, photograph_town
 from vpr_ros.lab.crosslocate.evaluate import evaluate_crosslocate
 from vpr_ros.lab.crosslocate.model import build_crosslocate
 from vpr_ros.lab.crosslocate.training import CrossLocateSettings, train_crosslocate
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made, Workbench
+from vpr_ros.lab.tasks.made import Made, Workbench, finished_facts
 from vpr_ros.simulation.town import Town
 from vpr_ros.simulation.views import ViewDatabase, ViewSettings, render_views
 
@@ -41,11 +41,13 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     if own := training.network.weights:
         training = replace(training, network=replace(training.network, weights=str(bench.weights / own)))
     path, finished = folder / "network.pt", folder / "training.json"
+    trained_by = {**to_dict(settings), "seed": training.seed}
     if not finished.is_file():
         worlds = [_world(seed, settings, bench.folder) for seed in settings.towns]
         start = perf_counter()
         network = train_crosslocate(training, [v for v, _ in worlds], [q for _, q in worlds], device=bench.device)
         facts = {
+            "trained_by": trained_by,
             "seconds": round(perf_counter() - start, 1),
             "steps": training.steps,
             "dimension": network.head.dimension,
@@ -55,6 +57,7 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
             torch.save(network.state_dict(), part)
         with written_whole(finished) as part:
             part.write_text(json.dumps(facts, indent=2) + "\n")
+    facts = finished_facts(finished, trained_by)
     network = build_crosslocate(replace(training.network, weights="")).to(bench.device)
     network.load_state_dict(torch.load(path, map_location=bench.device, weights_only=True))
     scores = evaluate_crosslocate(network, *_world(settings.test_town, settings, bench.folder))
@@ -64,7 +67,7 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         name: {"queries": scores.photographs, "recall": {count: found[f"{kind}@{count}"] for count in scores.counts}}
         for name, kind in (("any direction", "recall"), ("within 30 degrees", "recall_yaw"), ("chance", "chance_yaw"))
     }
-    return Made(None, None, {**json.loads(finished.read_text()), "numbers": scores.numbers()}, row)
+    return Made(None, None, {**facts, "numbers": scores.numbers()}, row)
 
 
 def _world(seed: int, settings: TownSettings, folder: Path) -> tuple[ViewDatabase, Queries]:

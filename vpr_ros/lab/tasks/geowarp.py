@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vpr_ros.config import from_dict, option
+from vpr_ros.config import from_dict, option, to_dict
 from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
 from vpr_ros.lab.rankers import Ranker, batches, remembered
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made, Workbench
+from vpr_ros.lab.tasks.made import Made, Workbench, finished_facts
 from vpr_ros.network.geowarp import GeoWarp
 from vpr_ros.training.datasets import Shard
 from vpr_ros.training.geowarp import GeoWarpSettings, encode, train_geowarp
@@ -39,6 +39,8 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         raise ConfigError(f"{recipe.ingredients[0]} is no single network: GeoWarp has no features to warp")
     encoder = base.network.backbone.to(bench.device)
     path, finished = folder / "geowarp.pt", folder / "training.json"
+    trained_by = {**to_dict(settings), "seed": bench.seed}
+    del trained_by["candidates"]  # of the search, not of the training
     if not finished.is_file():
         start = perf_counter()
         network = train_geowarp(encoder, bench.data.training, settings, bench.seed)
@@ -46,6 +48,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
             torch.save(network.state_dict(), part)
         facts = {
             **base.facts,
+            "trained_by": trained_by,
             "steps": settings.steps,
             "seconds": round(perf_counter() - start, 1),
             "encoder": recipe.ingredients[0],
@@ -53,12 +56,13 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         }
         with written_whole(finished) as part:
             part.write_text(json.dumps(facts, indent=2) + "\n")
+    facts = finished_facts(finished, trained_by)
     network = GeoWarp().to(bench.device)
     network.load_state_dict(torch.load(path, map_location=bench.device, weights_only=True))
     ranker = GeoWarpRanker(
         base.searching(recipe.ingredients[0]), encoder, network.eval(), settings.candidates, bench.device
     )
-    return Made(ranker, None, json.loads(finished.read_text()))
+    return Made(ranker, None, facts)
 
 
 class GeoWarpRanker:

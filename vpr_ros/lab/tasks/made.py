@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,14 @@ class Made:
         if self.ranker is None:
             raise ConfigError(f"{name} does not search drives: nothing can be built on it")
         return self.ranker
+
+
+def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training.json says, which has to be of these settings. Raises ConfigError where it is of others."""
+    facts: dict[str, Any] = json.loads(path.read_text())
+    if facts.get("trained_by") != json.loads(json.dumps(trained_by)):
+        raise ConfigError(f"{path.parent} holds a system that was trained otherwise: remove it, or give another folder")
+    return facts
 
 
 class Workbench(Protocol):

@@ -15,6 +15,7 @@ from vpr_ros.lab.rankers import DescriptorRanker, batches
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made, Workbench
 from vpr_ros.lab.tasks.train import describer
+from vpr_ros.network.systems import sized
 from vpr_ros.training.datasets import Shard
 
 
@@ -33,7 +34,7 @@ def multiscale(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     if len(recipe.ingredients) != 1:
         raise ConfigError(f"several scales are of one recipe, not {len(recipe.ingredients)}: name one ingredient")
     base = bench.make(recipe.ingredients[0])
-    network = base.network
+    network = None if base.network is None else base.network.to(bench.device)
     if network is None:
         raise ConfigError(f"{recipe.ingredients[0]} is no single network: it cannot be run at several scales")
 
@@ -43,6 +44,7 @@ def multiscale(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
 
     def at_scales(shard: Shard) -> np.ndarray:
         wanted = settings.scales, settings.pool, settings.fixed_size
-        return np.concatenate([describe_at_scales(describe, part, *wanted) for part in batches(shard.images)])
+        parts = (sized(torch.from_numpy(part), network.config).numpy() for part in batches(shard.images))
+        return np.concatenate([describe_at_scales(describe, part, *wanted) for part in parts])
 
     return Made(DescriptorRanker(at_scales, describer(network, bench.device)), network, base.facts)

@@ -34,7 +34,7 @@ def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         for number, variant in enumerate(settings.variants)
     ]
     states = [network.state_dict() for network, _ in cooked]
-    network = bench.training(recipe, settings.variants[0]).build(with_weights=False)
+    network = bench.training(recipe, settings.variants[0]).build(with_weights=False).to(bench.device)
 
     def score(state: dict[str, torch.Tensor]) -> float:
         network.load_state_dict(state)

@@ -50,7 +50,7 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
             "images_per_step": own.places_per_batch * own.images_per_place,
             "dimension": last.network.dimension,
             "parameters": sum(parameter.numel() for parameter in last.network.parameters()),
-            "starts_from": Path(own.weights).stem if own.weights else ("random" if not recipe.starts else "recipes"),
+            "starts_from": _origin(own, recipe),
         }
         with written_whole(finished) as part:
             part.write_text(json.dumps(facts, indent=2) + "\n")
@@ -58,6 +58,12 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
     if checkpoint.recipe != own:
         raise ConfigError(f"{folder} holds a network that was trained otherwise: remove it, or give another folder")
     return checkpoint.network.eval(), json.loads(finished.read_text())
+
+
+def _origin(own: Recipe, recipe: LabRecipe) -> str:
+    """Where the weights came from, for the row; recipes it starts from were trained before, in steps of their own."""
+    before = sorted({source.partition(":")[0] for source in recipe.starts.values()})
+    return ", ".join([Path(own.weights).stem if own.weights else "random", *before])
 
 
 def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
