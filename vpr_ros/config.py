@@ -116,6 +116,11 @@ def load_yaml(cls: type[C], path: Path, overrides: dict[str, Any] | None = None)
 
     Raises ConfigError where the file is missing, is not YAML, or does not fit.
     """
+    return from_dict(cls, {**read_yaml(path), **(overrides or {})}, str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Names with values, as a file has them. Raises ConfigError where it is missing or holds something else."""
     import yaml
 
     try:
@@ -124,7 +129,7 @@ def load_yaml(cls: type[C], path: Path, overrides: dict[str, Any] | None = None)
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected names with values, got {data!r}")
-    return from_dict(cls, {**data, **(overrides or {})}, str(path))
+    return data
 
 
 def save_yaml(config: Any, path: Path) -> None:

@@ -1,11 +1,14 @@
-"""Files that a reader, or the next start after a power failure, never finds half written."""
+"""Files that no reader, and no start after a power failure, finds half written; and where those lie that ship."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -21,3 +24,18 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def shipped_folders(*parts: str) -> list[Path]:
+    """Where a folder that ships, such as models, may lie: in the repository, and where pip and colcon install it."""
+    share = Path("share", "vpr_ros", *parts)
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    # An installed package lies in <prefix>/lib/pythonX.Y/site-packages/vpr_ros, with --user or --target too.
+    above = list(Path(__file__).resolve().parents)
+    return [above[1].joinpath(*parts), *(prefix / share for prefix in (Path(sys.prefix), *prefixes, *above[1:6]))]

@@ -11,8 +11,13 @@ from vpr_ros.cli.common import DriveOption, at_least, open_drives, pairs, progre
 
 if TYPE_CHECKING:
     from vpr_ros.drives.drive import Drive
+    from vpr_ros.training.datasets import Shard
 
 app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any kind.")
+
+
+Cached = Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")]
+HeldOut = Annotated[list[str], typer.Option(help="World kept aside to validate on; repeatable.")]
 
 
 @app.command()
@@ -53,20 +58,17 @@ def towns(
 def head(
     recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet_head.yaml.")],
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `vpr train run` to go on from.")],
-    cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],
-    held_out: Annotated[list[str], typer.Option(help="World kept aside to validate on; repeatable.")] = [],  # noqa: B006
+    cached: Cached,
+    held_out: HeldOut = [],  # noqa: B006
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")] = Path("runs/head.pt"),
 ) -> None:
     """Train what follows the frozen backbone on features computed once; much faster than `run`."""
     from vpr_ros.config import load_yaml
     from vpr_ros.training.checkpoint import Checkpoint
-    from vpr_ros.training.datasets import load_shards
     from vpr_ros.training.head import train_head
     from vpr_ros.training.recipe import Recipe
 
-    shards = load_shards(cached)
-    kept = [shard for shard in shards if shard.world in held_out]
-    learnt = [shard for shard in shards if shard.world not in held_out]
+    learnt, kept = _split(cached, held_out)
     output.parent.mkdir(parents=True, exist_ok=True)
     train_head(load_yaml(Recipe, recipe), Checkpoint.load(checkpoint), learnt, kept, output)
     typer.echo(f"checkpoint: {output}")
@@ -75,8 +77,8 @@ def head(
 @app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet.yaml.")],
-    cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],
-    held_out: Annotated[list[str], typer.Option(help="World kept aside to validate on; repeatable.")] = [],  # noqa: B006
+    cached: Cached,
+    held_out: HeldOut = [],  # noqa: B006
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on.")] = Path(
         "runs/train"
     ),
@@ -85,24 +87,22 @@ def run(
 ) -> None:
     """Train by a recipe, or go on with a run."""
     from vpr_ros.config import load_yaml, save_yaml
-    from vpr_ros.training.datasets import load_shards
     from vpr_ros.training.loop import train
     from vpr_ros.training.recipe import Recipe
 
     resolved = load_yaml(Recipe, recipe, pairs(set_))
-    shards = load_shards(cached)
-    kept = [shard for shard in shards if shard.world in held_out]
+    learnt, kept = _split(cached, held_out)
     output.mkdir(parents=True, exist_ok=True)
     save_yaml(resolved, output / "recipe.yaml")
-    best = train(resolved, [shard for shard in shards if shard.world not in held_out], kept, output, device)
+    best = train(resolved, learnt, kept, output, device)
     typer.echo(f"best checkpoint: {best}")
 
 
 @app.command()
 def grid(
     recipe: Annotated[Path, typer.Argument(help="YAML of what all combinations share; its epochs are the best's.")],
-    cached: Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")],
-    held_out: Annotated[list[str], typer.Option(help="World kept aside to judge by; repeatable.")] = [],  # noqa: B006
+    cached: Cached,
+    held_out: HeldOut = [],  # noqa: B006
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an interrupted search goes on.")] = Path(
         "runs/grid"
     ),
@@ -119,15 +119,12 @@ def grid(
 
     from vpr_ros.config import from_dict, load_yaml
     from vpr_ros.lab.grid_report import draw_grid, grid_table
-    from vpr_ros.training.datasets import load_shards
     from vpr_ros.training.grid import Grid, Result, run_grid
     from vpr_ros.training.recipe import Recipe
 
     resolved = load_yaml(Recipe, recipe, pairs(set_))
     chosen = load_yaml(Grid, choices, pairs(choose)) if choices else from_dict(Grid, pairs(choose), "--choose")
-    shards = load_shards(cached)
-    kept = [shard for shard in shards if shard.world in held_out]
-    learnt = [shard for shard in shards if shard.world not in held_out]
+    learnt, kept = _split(cached, held_out)
 
     def report(done: int, total: int, result: Result) -> None:
         said = result.error or f"{100 * result.score:.1f} % after {result.reached.epochs} epochs"
@@ -140,6 +137,15 @@ def grid(
     Console().print(grid_table(results))
     typer.echo(f"picture: {draw_grid(results, output / 'grid.png')}")
     typer.echo(f"best checkpoint: {output / results[0].combination.name / 'best.pt'}")
+
+
+def _split(cached: Path, held_out: list[str]) -> tuple[list[Shard], list[Shard]]:
+    """Drives of a cache to learn from, and those kept aside."""
+    from vpr_ros.training.datasets import load_shards
+
+    shards = load_shards(cached)
+    kept = [shard for shard in shards if shard.world in held_out]
+    return [shard for shard in shards if shard.world not in held_out], kept
 
 
 def export(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.files import shipped_folders
 from vpr_ros.image import Preprocessing
 
 BACKENDS = ("auto", "tensorrt", "onnx", "torch")
@@ -132,11 +132,7 @@ def find_model(name: str) -> Path:
 
 
 def _model_folders() -> list[Path]:
-    share = Path("share", "vpr_ros", "models")
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    # An installed package lies in <prefix>/lib/pythonX.Y/site-packages/vpr_ros, with --user or --target too.
-    above = list(Path(__file__).resolve().parents)
-    return [Path(), above[2] / "models", *(prefix / share for prefix in (Path(sys.prefix), *prefixes, *above[2:7]))]
+    return [Path(), *shipped_folders("models")]
 
 
 def open_describer(path_or_name: str | Path = DEFAULT_MODEL, backend: str = "auto", threads: int = 0) -> Describer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from vpr_ros.config import from_dict
 from vpr_ros.errors import ConfigError
-from vpr_ros.files import written_whole
+from vpr_ros.files import write_json
 from vpr_ros.lab.data import LabData
 from vpr_ros.lab.evaluate import Ranked, rank_drives, scores
 from vpr_ros.lab.recipe import LabRecipe, load_recipe, merged
@@ -57,8 +56,7 @@ class Bench:
             "device": self.device,
             **made.facts,
         }
-        with written_whole(self.folder_of(name) / "row.json") as part:
-            part.write_text(json.dumps(row, indent=2) + "\n")
+        write_json(self.folder_of(name) / "row.json", row)
         return row
 
     def _draw(self, ranked: Sequence[Ranked], name: str) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vpr_ros.config import from_dict, option
+from vpr_ros.config import from_dict, option, read_yaml
 from vpr_ros.errors import ConfigError
+from vpr_ros.files import shipped_folders
 
 _ITS_OWN = ("about", "published")  # no recipe has these from the one it is like
 
@@ -94,12 +91,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """A file's names with values over those of the file it is like."""
     if path in above:
         raise ConfigError(f"{path}: recipes that are like each other in a circle: {' -> '.join(p.stem for p in above)}")
-    try:
-        data = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected names with values, got {data!r}")
+    data = read_yaml(path)
     like = data.pop("like", None)
     if like is None:
         return data
@@ -109,11 +101,4 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _folders() -> list[Path]:
-    """The repository's recipes, and where pip and colcon install them."""
-    share = Path("share", "vpr_ros", "config", "recipes", "lab")
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    above = list(Path(__file__).resolve().parents)
-    return [
-        above[2] / "config" / "recipes" / "lab",
-        *(prefix / share for prefix in (Path(sys.prefix), *prefixes, *above[2:7])),
-    ]
+    return shipped_folders("config", "recipes", "lab")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +9,7 @@ from time import perf_counter
 import torch
 
 from vpr_ros.config import from_dict, option, to_dict
-from vpr_ros.files import written_whole
+from vpr_ros.files import write_json, written_whole
 from vpr_ros.lab.crosslocate.data import Queries, photograph_town
 from vpr_ros.lab.crosslocate.evaluate import evaluate_crosslocate
 from vpr_ros.lab.crosslocate.model import build_crosslocate
@@ -55,8 +54,7 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         }
         with written_whole(path) as part:
             torch.save(network.state_dict(), part)
-        with written_whole(finished) as part:
-            part.write_text(json.dumps(facts, indent=2) + "\n")
+        write_json(finished, facts)
     facts = finished_facts(finished, trained_by)
     network = build_crosslocate(replace(training.network, weights="")).to(bench.device)
     network.load_state_dict(torch.load(path, map_location=bench.device, weights_only=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +12,7 @@ import torch
 
 from vpr_ros.config import from_dict, option, to_dict
 from vpr_ros.errors import ConfigError
-from vpr_ros.files import written_whole
+from vpr_ros.files import write_json, written_whole
 from vpr_ros.lab.rankers import Ranker, batches, remembered
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made, Workbench, finished_facts
@@ -54,8 +53,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
             "encoder": recipe.ingredients[0],
             "image_size": list(bench.data.training[0].images.shape[1:3]),
         }
-        with written_whole(finished) as part:
-            part.write_text(json.dumps(facts, indent=2) + "\n")
+        write_json(finished, facts)
     facts = finished_facts(finished, trained_by)
     network = GeoWarp().to(bench.device)
     network.load_state_dict(torch.load(path, map_location=bench.device, weights_only=True))

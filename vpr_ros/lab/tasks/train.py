@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from vpr_ros.errors import ConfigError
-from vpr_ros.files import written_whole
+from vpr_ros.files import write_json
 from vpr_ros.lab.rankers import Describe, DescriptorRanker
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made, Workbench
@@ -52,8 +52,7 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
             "parameters": sum(parameter.numel() for parameter in last.network.parameters()),
             "starts_from": _origin(own, recipe),
         }
-        with written_whole(finished) as part:
-            part.write_text(json.dumps(facts, indent=2) + "\n")
+        write_json(finished, facts)
     checkpoint = Checkpoint.load(folder / "best.pt")
     if checkpoint.recipe != own:
         raise ConfigError(f"{folder} holds a network that was trained otherwise: remove it, or give another folder")
@@ -62,21 +61,25 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
 
 def _origin(own: Recipe, recipe: LabRecipe) -> str:
     """Where the weights came from, for the row; recipes it starts from were trained before, in steps of their own."""
-    before = sorted({source.partition(":")[0] for source in recipe.starts.values()})
-    return ", ".join([Path(own.weights).stem if own.weights else "random", *before])
+    return ", ".join([Path(own.weights).stem if own.weights else "random", *_begun_by(recipe)])
+
+
+def _begun_by(recipe: LabRecipe) -> list[str]:
+    """Recipes that parts of the network are taken from."""
+    return sorted({source.partition(":")[0] for source in recipe.starts.values()})
 
 
 def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
     """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
     if not recipe.starts:
         return None
+    others = {name: bench.make(name).network for name in _begun_by(recipe)}
 
     def load(network: Network) -> None:
         for part, source in recipe.starts.items():
             name, _, other_part = source.partition(":")
-            other = bench.make(name).network
             try:
-                theirs: Any = getattr(other, other_part) if other_part else other
+                theirs: Any = getattr(others[name], other_part) if other_part else others[name]
                 (network if part == "all" else getattr(network, part)).load_state_dict(theirs.state_dict())
             except (AttributeError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
