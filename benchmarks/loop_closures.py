@@ -3,8 +3,8 @@
 
     python benchmarks/loop_closures.py [--seeds 9101 9102] [--identical 9201] [--json FILE]
 
-Each town: a drive with three laps that share streets, overcast; then the same laps in the sun and at night, closing
-loops on the overcast session's map; the overcast drive closes them on its own past. A town of --identical has streets
+Each town: a drive with three laps that share streets, overcast, in the sun and at night. Each closes loops on its own
+past, and those in the sun and at night on the overcast session's map. A town of --identical has streets
 that are alike down to the last house. Images of 320 x 240, a keyframe every 2 m of drifting odometry.
 
 An opportunity is a keyframe that has one of the map within 5 m that looks the same way (45 degrees); recall is the
@@ -116,18 +116,19 @@ def town_figures(town: Town, folder: Path, config: LoopCloserConfig) -> dict[str
     """All of one town's sessions."""
     renderer = Renderer(town)
     figures: dict[str, dict[str, float]] = {}
-    places, overcast = Session(), folder / "overcast.vprmap"
+    overcast: Session | None = None
     for number, name in enumerate(("overcast", "sun", "night")):
         motion = Motion(every_m=2.0, start_m=0.7 * number)
         preset = Condition.preset(name, 80 + number)
         drive = SimulatedDrive(town, preset, "loops", name=name, seed=80 + number, motion=motion, renderer=renderer)
-        first = number == 0
-        path, earlier = (overcast, []) if first else (folder / f"{name}.vprmap", [overcast])
-        session = drive_session(drive, path, earlier, replace(config, own_past=first))
-        places = session if first else places
-        figures[f"{name} on {'its own past' if first else 'overcast'}"] = judged(
-            session, places, config.recent_distance
-        )
+        own = drive_session(drive, folder / f"{name}.vprmap", [], config)
+        figures[f"{name} on its own past"] = judged(own, own, config.recent_distance)
+        if overcast is None:
+            overcast = own
+            continue
+        earlier, path = folder / "overcast.vprmap", folder / f"{name}_on_overcast.vprmap"
+        later = drive_session(drive, path, [earlier], replace(config, own_past=False))
+        figures[f"{name} on overcast"] = judged(later, overcast, config.recent_distance)
     renderer.close()
     return figures
 

@@ -12,7 +12,9 @@ from vpr_ros.retrieval.two_view import starts
 PIXEL = 1 / 250
 
 
-def street(rng, count, T_place_query, wrong=0.0, depth_error=0.3, scale_error=0.1, pixels=1.0, flat=False):
+def street(
+    rng, count, T_place_query, wrong=0.0, depth_error=0.3, scale_error=0.1, pixels=1.0, flat=False, contrast=1.0
+):
     """Points along a street seen from two poses: rays in both, and depths as badly guessed as a network guesses."""
     depth = np.full(count, 8.0) if flat else rng.uniform(4, 40, count)
     rays_place = rng.uniform([-0.6, -0.3], [0.6, 0.3], (count, 2))
@@ -23,7 +25,8 @@ def street(rng, count, T_place_query, wrong=0.0, depth_error=0.3, scale_error=0.
     rays_query[outliers] = rng.uniform([-0.6, -0.3], [0.6, 0.3], (int(outliers.sum()), 2))
     scale = np.exp(scale_error * rng.standard_normal())
     rays = [rays + PIXEL * pixels / np.sqrt(2) * rng.standard_normal((count, 2)) for rays in (rays_place, rays_query)]
-    depths = [z * scale * np.exp(depth_error * rng.standard_normal(count)) for z in (depth, seen[:, 2])]
+    guesses = [15.0 * (z / 15.0) ** contrast for z in (depth, seen[:, 2])]
+    depths = [z * scale * np.exp(depth_error * rng.standard_normal(count)) for z in guesses]
     return *rays, *depths
 
 
@@ -76,6 +79,19 @@ def test_the_covariance_is_honest():
         squared.append(error @ np.linalg.solve(found.covariance, error))
         assert np.allclose(found.covariance, found.covariance.T) and np.linalg.eigvalsh(found.covariance)[0] > 0
     assert 0.5 * 6 < np.mean(squared) < 2 * 6, np.mean(squared)
+
+
+def test_the_covariance_knows_that_depths_may_lack_contrast():
+    """A network that is unsure guesses near things too far and far ones too near, in both images alike: at night it
+    turned a step aside into a larger one with a turn, which a covariance of independent depths did not expect."""
+    rng = np.random.default_rng(5)
+    squared = []
+    for _ in range(60):
+        T = geometry.transform(np.eye(3), np.array([rng.choice([-0.8, 0.8]), 0.0, 0.0]))
+        found = solved(*street(rng, 300, T, depth_error=0.2, contrast=0.6))
+        error = errors(found, T)
+        squared.append(error @ np.linalg.solve(found.covariance, error))
+    assert np.mean(squared) < 2 * 6, np.mean(squared)
 
 
 def test_no_motion_explains_random_matches():

@@ -1,9 +1,12 @@
 """The metric pose of one view in another, from rays that correspond and depths that are only guessed.
 
 Two views alone know the direction of the way between them but not its length. Hallucinated depth knows lengths, each
-point's badly and all of them with one common error of scale. Both go into one least squares problem: the rays weigh
-each point's depth against the others', the guesses give the scale, and the inverse of the normal equations says how
-well everything is known (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors).
+point's badly and all of them with common errors: of scale, and of contrast, since a network that is unsure draws near
+and far together, in both images alike. Both views and depths go into one least squares problem: the rays weigh each
+point's depth against the others', the guesses give the scale, and the inverse of the normal equations says how well
+everything is known (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast
+is not solved for, since points drawn to one depth fit any rays; what it may do to the pose is added to the covariance
+(a consider parameter: Schmidt 1966).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from vpr_ros.retrieval.two_view import Start, distinct_turns
 SIGMA_PX = 1.3  # of a feature's place in the image
 SIGMA_LOG_DEPTH = 0.5  # of one hallucinated depth, as a share
 SIGMA_LOG_SCALE = 0.25  # of the scale that all hallucinated depths of a pair share
+SIGMA_CONTRAST = 0.3  # of the contrast that they share, as a share of each one's log depth from the middle one
 _DEPENDENT = 1.3  # times the variance of independent residuals: neighbouring features are wrong together
 _FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
 _HUBER = 2.0  # standard deviations beyond which a depth counts less
@@ -86,7 +90,10 @@ class _State:
 
 @dataclass(frozen=True, eq=False)
 class _Equations:
-    """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and Hessian by both (7, N)."""
+    """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and Hessian by both (7, N).
+
+    8 for 7 where contrast is among them.
+    """
 
     H_pose: np.ndarray
     g_pose: np.ndarray
@@ -113,6 +120,12 @@ class _Problem:
         self.guesses = [
             np.log(np.where(known, depths, 1.0).astype(float))
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
+        ]
+        middle = np.median(self.guesses[0][self.known[0]])
+        # What the depths' residuals change by with log scale and with contrast, (N, 2) each.
+        self.by_common = [
+            known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -SIGMA_LOG_DEPTH
+            for known, guesses in zip(self.known, self.guesses, strict=True)
         ]
 
     def state(self, R: np.ndarray, t: np.ndarray, logs: np.ndarray, scale: float = 0.0) -> _State:
@@ -188,8 +201,8 @@ class _Problem:
                 break
         return state
 
-    def normal_equations(self, state: _State) -> _Equations:
-        """The problem made linear at a state."""
+    def normal_equations(self, state: _State, common: int = 1) -> _Equations:
+        """The problem made linear at a state. common: 1 for the scale alone, 2 for the contrast after it."""
         count = len(state.points)
         z = np.maximum(state.points[:, 2], 1e-2)
         by_point = np.zeros((3, count, 3))  # of the ray (2) and of the depth in the query, by the point there
@@ -198,11 +211,10 @@ class _Problem:
         by_point[2, :, 2] = self.known[1] / (z * SIGMA_LOG_DEPTH)
         by_point = by_point @ state.R.T  # and by the point in the place
         from_place = self.directions * np.exp(state.logs)[:, None]
-        J_pose = np.zeros((4, count, 7))  # rows: ray (2), depth in the query, depth in the place
+        J_pose = np.zeros((4, count, 6 + common))  # rows: ray (2), depth in the query, depth in the place
         J_pose[:3, :, :3] = -by_point
         J_pose[:3, :, 3:6] = _cross(by_point, from_place - state.t)
-        J_pose[2, :, 6] = self.known[1] / -SIGMA_LOG_DEPTH
-        J_pose[3, :, 6] = self.known[0] / -SIGMA_LOG_DEPTH
+        J_pose[3, :, 6:], J_pose[2, :, 6:] = (by_common[:, :common] for by_common in self.by_common)
         J_depth = np.zeros((4, count))
         J_depth[:3] = np.sum(by_point * from_place, axis=2)
         J_depth[3] = self.known[0] / SIGMA_LOG_DEPTH
@@ -210,12 +222,13 @@ class _Problem:
         w = np.ones((4, count))
         w[2], w[3] = _weight(state.query), _weight(state.place)
         w /= (1 + _total(state.image, state.place, state.query) / _WRONG**2) ** 2
-        weighted = (J_pose * w[:, :, None]).reshape(-1, 7)
-        H_pose, g_pose = weighted.T @ J_pose.reshape(-1, 7), weighted.T @ r.reshape(-1)
+        weighted = J_pose * w[:, :, None]
+        H_pose = np.tensordot(weighted, J_pose, axes=((0, 1), (0, 1)))
+        g_pose = np.tensordot(weighted, r, axes=((0, 1), (0, 1)))
         H_pose[6, 6] += 1 / SIGMA_LOG_SCALE**2
         g_pose[6] += state.scale / SIGMA_LOG_SCALE**2
         H_depth, g_depth = np.sum(w * J_depth**2, axis=0) + 1e-9, np.sum(w * J_depth * r, axis=0)
-        H_both = np.sum(weighted.reshape(4, count, 7) * J_depth[:, :, None], axis=0).T
+        H_both = np.sum(weighted * J_depth[:, :, None], axis=0).T
         return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)
 
     def stepped(self, state: _State, equations: _Equations, damping: float) -> _State:
@@ -241,13 +254,16 @@ class _Problem:
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
         errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
-        return RelativePose(T_place_query, _DEPENDENT * covariance + spread + _FLOOR, np.exp(best.logs), errors)
+        return RelativePose(T_place_query, covariance + spread + _FLOOR, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
-        """(6, 6): inverse of the normal equations; None where they have none."""
-        at = self.normal_equations(state)
+        """(6, 6): inverse of the normal equations, and what contrast adds; None where there is none."""
+        at = self.normal_equations(state, common=2)
+        S = at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T
         try:
-            covariance = np.linalg.inv(at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T)[:6, :6]
+            inverse = np.linalg.inv(S[:7, :7])[:6]
+            by_contrast = SIGMA_CONTRAST * inverse @ S[:7, 7]
+            covariance = _DEPENDENT * inverse[:, :6] + np.outer(by_contrast, by_contrast)
             covariance = 0.5 * (covariance + covariance.T)
             positive = np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance)[0] > 0
         except np.linalg.LinAlgError:
