@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
-from vpr_ros.errors import ConfigError, DriveError  # noqa: E402
+from vpr_ros.errors import ConfigError, DriveError, MissingDependencyError  # noqa: E402
 from vpr_ros.export import export  # noqa: E402
+from vpr_ros.files import write_json  # noqa: E402
 from vpr_ros.inference.describer import open_describer  # noqa: E402
 from vpr_ros.lab.bench import Bench  # noqa: E402
 from vpr_ros.lab.data import LabData  # noqa: E402
@@ -36,6 +37,22 @@ TINY = {
     "train.workers": 0,
 }
 GEOWARP = {"settings.steps": 1, "settings.batch": 2, "settings.candidates": 3}
+ENSEMBLES = [name for name in known_recipes() if load_recipe(name).task in ("ensemble", "multiscale", "model")]
+CROSSLOCATE = [name for name in known_recipes() if load_recipe(name).task == "crosslocate"]
+VIEWS = {
+    "settings.training": {
+        "network": {"backbone": "squeezenet", "weights": "", "size_px": 64},
+        "steps": 1,
+        "pool": 40,
+        "positive_max_m": 100.0,  # few views are enough
+        "negatives": 3,
+    },
+    "settings.views": {"size_px": 64, "every_m": 120.0, "across_m": [0.0]},
+    "settings.towns": [11],
+    "settings.test_town": 11,
+    "settings.photographs": 3,
+    "settings.conditions": ["overcast"],
+}
 TRAINED = [name for name in known_recipes() if load_recipe(name).task == "train"]
 
 
@@ -61,11 +78,29 @@ def test_every_recipe_trains_and_is_measured(bench: Bench, name: str) -> None:
     assert json.loads((bench.folder / name / "row.json").read_text())["recipe"] == name
 
 
-@pytest.mark.parametrize("name", ["nif", "sif", "multiscale_avg", "multiscale_min", "shipped"])
+@pytest.mark.parametrize("name", ENSEMBLES)
 def test_what_is_made_of_other_recipes_is_measured(bench: Bench, name: str) -> None:
     """Ensembles and several scales reuse what their ingredients learnt."""
     row = bench.run(name)
     assert set(row["scores"]) == {"night", "sun"}
+
+
+@pytest.mark.parametrize("name", CROSSLOCATE)
+def test_photographs_are_searched_in_rendered_views(bench: Bench, name: str) -> None:
+    """Its worlds are rendered, not driven: the recipe must make them, train and leave the same kind of row."""
+    try:
+        row = with_settings(bench, **VIEWS).run(name)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    assert set(row["scores"]) == {"any direction", "within 30 degrees", "chance"} and row["steps"] == 1
+    found = row["scores"]["any direction"]["recall"]
+    assert 0 <= found[1] <= found[10] <= found[100] <= 1
+
+
+def test_every_recipe_is_tried_here(bench: Bench) -> None:
+    """A recipe of a new task must not pass by these tests."""
+    own = {"geowarp", "geowarp_untrained", "soup_greedy", "soup_uniform"}
+    assert set(known_recipes()) == {*TRAINED, *ENSEMBLES, *CROSSLOCATE, *own}
 
 
 def test_pictures_are_drawn(bench: Bench) -> None:
@@ -195,10 +230,17 @@ def test_table_puts_rows_beside_the_papers(bench: Bench, tmp_path: Path) -> None
     bench.run("gem")
     page = tmp_path / "lab.md"
     page.write_text("before\n<!-- vpr lab table -->\nold\n<!-- end of the table -->\nafter\n")
-    put_into(page, markdown(read_rows(bench.folder)))
+    put_into(page, markdown(read_rows([bench.folder])))
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "OTHER data" in text and "SF-XS val 77.5" in text and "| `gem` |" in text
+    another = json.loads((bench.folder / "gem" / "row.json").read_text()) | {"seed": 1}
+    another["scores"]["sun"]["recall"]["1"] += 0.1
+    write_json(tmp_path / "gem" / "row.json", another)
+    merged = next(line for line in markdown(read_rows([bench.folder, tmp_path])).splitlines() if "`gem`" in line)
+    assert " ±5.0 |" in merged and " ±0.0 |" in merged and "| 0, 1 |" in merged
+    with pytest.raises(ConfigError, match="twice with one seed"):
+        read_rows([bench.folder, bench.folder])
     page.write_text("no markers")
     with pytest.raises(ConfigError, match="no lines"):
         put_into(page, "x")

@@ -66,18 +66,23 @@ def run(
 
 @app.command()
 def table(
-    runs: Annotated[Path, typer.Argument(help="Folder that recipes were run in.")] = Path("runs/lab"),
+    runs: Annotated[list[Path], typer.Argument(help="Folders that recipes were run in, one for each seed.")] = [  # noqa: B006
+        Path("runs/lab")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Page whose table is put in place; lab.md of RUNS by default.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Page whose table is put in place; lab.md of the first of RUNS by default."
+        ),
     ] = None,
 ) -> None:
     """Every system's row, beside the papers' own on their data, as Markdown, and a picture beside it."""
     from vpr_ros.lab.table import draw, markdown, put_into, read_rows
 
-    page = output or runs / "lab.md"
+    page = output or runs[0] / "lab.md"
     rows = read_rows(runs)
     put_into(page, markdown(rows))
-    picture = draw(rows, runs / "lab.png")
+    picture = draw(rows, runs[0] / "lab.png")
     typer.echo(f"{len(rows)} rows: {page}, {picture}")
 
 

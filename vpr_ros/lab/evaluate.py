@@ -12,6 +12,7 @@ from vpr_ros.errors import DriveError
 from vpr_ros.lab.rankers import Ranker
 from vpr_ros.retrieval.recall import TOLERANCE_M
 from vpr_ros.training.datasets import Shard
+from vpr_ros.training.validate import searches
 
 RANKS = (1, 5, 10, 20)
 DISTANCES_M = (15.0, 25.0, 50.0)
@@ -46,22 +47,18 @@ def rank_drives(ranker: Ranker, shards: Sequence[Shard], reference_condition: st
 
     Raises DriveError where no world has a reference and a query.
     """
-    ranked, spent, images, count = [], 0.0, 0, max(RANKS)
-    for world in sorted({shard.world for shard in shards}):
-        own = [shard for shard in shards if shard.world == world]
-        reference = next((shard for shard in own if shard.condition == reference_condition), own[0])
-        images += sum(len(shard) for shard in own)
-        for query in own:
-            if query is reference:
-                continue
-            start = perf_counter()
-            order, _ = ranker.rank(query, reference, count)
-            spent += perf_counter() - start
-            distance = np.linalg.norm(query.position[:, None] - reference.position[None], axis=2)
-            error = np.take_along_axis(distance, order, axis=1)
-            ranked.append(Ranked(query, reference, order, error, distance.min(axis=1) < TOLERANCE_M))
+    ranked, spent = [], 0.0
+    pairs = searches(shards, reference_condition)
+    for query, reference in ((shards[q], shards[r]) for q, r in pairs):
+        start = perf_counter()
+        order, _ = ranker.rank(query, reference, max(RANKS))
+        spent += perf_counter() - start
+        distance = np.linalg.norm(query.position[:, None] - reference.position[None], axis=2)
+        error = np.take_along_axis(distance, order, axis=1)
+        ranked.append(Ranked(query, reference, order, error, distance.min(axis=1) < TOLERANCE_M))
     if not ranked:
         raise DriveError("the test drives hold no world seen twice: give a reference drive and a query drive of one")
+    images = sum(len(shards[number]) for number in {number for pair in pairs for number in pair})
     return ranked, 1e3 * spent / images
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vpr_ros.errors import ConfigError
 from vpr_ros.evaluation import style
 from vpr_ros.lab.published import PUBLISHED
@@ -15,12 +17,34 @@ BEGIN, END = "<!-- vpr lab table -->", "<!-- end of the table -->"
 _SCENARIOS = ("sun", "autumn", "snow", "night")  # first, in this order; others follow by name
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Every row.json of a folder that recipes were run in. Raises ConfigError where there is none."""
-    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*/row.json"))]
-    if not rows:
-        raise ConfigError(f"no rows in {folder}: run a recipe first with vpr lab run")
-    return sorted(rows, key=lambda row: (row["group"], row["recipe"]))
+def read_rows(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """One row for each recipe that was run in some folders: those of several seeds together, their figures in the mean.
+
+    Raises ConfigError where a folder has none, or a recipe twice with one seed.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for folder in folders:
+        paths = sorted(folder.glob("*/row.json"))
+        if not paths:
+            raise ConfigError(f"no rows in {folder}: run a recipe first with vpr lab run")
+        for row in (json.loads(path.read_text()) for path in paths):
+            found.setdefault((row["group"], row["recipe"]), []).append(row)
+    return [_together(rows) for _, rows in sorted(found.items())]
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of one recipe: means over its seeds, and how far each figure of recall spreads (standard deviation)."""
+    seeds = [row["seed"] for row in rows]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{rows[0]['recipe']} was run twice with one seed: give folders that were run with others")
+    scores: dict[str, Any] = {}
+    for condition, own in rows[0]["scores"].items():
+        of = [[row["scores"][condition]["recall"][n] for row in rows] for n in own["recall"]]
+        recall, spread = ({n: float(f(x)) for n, x in zip(own["recall"], of, strict=True)} for f in (np.mean, np.std))
+        scores[condition] = {**own, "recall": recall, "spread": spread if len(rows) > 1 else {}}
+    seconds = [row["seconds"] for row in rows if "seconds" in row]
+    mean = {"seconds": round(float(np.mean(seconds)), 1)} if seconds else {}
+    return {**rows[0], **mean, "scores": scores, "seed": ", ".join(map(str, sorted(seeds)))}
 
 
 def conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -30,7 +54,7 @@ def conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """One table a group; R@1 in percent, and where R@100 was measured, R@1 / R@10 / R@100."""
+    """One table a group; R@1 in percent, and where R@100 was measured, R@1 / R@10 / R@100; ± over several seeds."""
     parts = []
     for group in dict.fromkeys(row["group"] for row in rows):
         own = [row for row in rows if row["group"] == group]
@@ -44,14 +68,20 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cells(row: dict[str, Any], shown: Sequence[str], published: bool) -> list[str]:
-    recall = [row["scores"].get(condition, {}).get("recall", {}) for condition in shown]
-    counts = [[n for n in ("1", "10", "100") if n in own and ("100" in own or n == "1")] for own in recall]
-    figures = [" / ".join(f"{100 * own[n]:.1f}" for n in ns) or "-" for own, ns in zip(recall, counts, strict=True)]
-    cells = [f"`{row['recipe']}`", row["about"], *figures]
+    cells = [f"`{row['recipe']}`", row["about"], *(_figures(row["scores"].get(condition)) for condition in shown)]
     cells += [str(row.get(name, "-")) for name in ("dimension", "steps", "seconds", "seed", "starts_from")]
     if published:
         cells.append("; ".join(f"{PUBLISHED[key].paper}: {PUBLISHED[key].figures}" for key in row["published"]))
     return cells
+
+
+def _figures(found: dict[str, Any] | None) -> str:
+    """Recall in percent, with its spread over seeds."""
+    if found is None:
+        return "-"
+    counts = [n for n in ("1", "10", "100") if n in found["recall"] and ("100" in found["recall"] or n == "1")]
+    spread = {n: f" ±{100 * own:.1f}" for n, own in found["spread"].items()}
+    return " / ".join(f"{100 * found['recall'][n]:.1f}{spread.get(n, '')}" for n in counts)
 
 
 def put_into(path: Path, text: str) -> None:

@@ -64,19 +64,24 @@ def validate(
     return {**scores, "mean": float(np.mean(list(scores.values()))) if scores else math.nan}
 
 
+def searches(shards: Sequence[Shard], reference_condition: str) -> list[tuple[int, int]]:
+    """Numbers of each query drive and of the drive it is searched in: the reference of its world, or the first."""
+    found = []
+    for world in sorted({shard.world for shard in shards}):
+        drives = [number for number, shard in enumerate(shards) if shard.world == world]
+        reference = next((n for n in drives if shards[n].condition == reference_condition), drives[0])
+        found += [(number, reference) for number in drives if number != reference]
+    return found
+
+
 def recall_by_condition(
     shards: Sequence[Shard], described: Sequence[np.ndarray], reference_condition: str, tolerance_m: float = TOLERANCE_M
 ) -> dict[str, float]:
     """Recall@1 of each condition, as ``validate`` explains it, from the shards' descriptors, (N, D) each."""
     right: dict[str, list[bool]] = {}
-    for world in sorted({shard.world for shard in shards}):
-        drives = [number for number, shard in enumerate(shards) if shard.world == world]
-        reference = next((n for n in drives if shards[n].condition == reference_condition), drives[0])
-        for number in drives:
-            if number == reference:
-                continue
-            query = shards[number]
-            searched = described[reference], shards[reference].position
-            found = right_at_1(described[number], query.position, *searched, tolerance_m)
-            right.setdefault(query.condition, []).extend(found.tolist())
+    for number, reference in searches(shards, reference_condition):
+        query = shards[number]
+        searched = described[reference], shards[reference].position
+        found = right_at_1(described[number], query.position, *searched, tolerance_m)
+        right.setdefault(query.condition, []).extend(found.tolist())
     return {condition: float(np.mean(answers)) for condition, answers in sorted(right.items()) if answers}
