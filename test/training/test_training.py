@@ -16,10 +16,11 @@ from vpr_ros.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.image import Preprocessing  # noqa: E402
 from vpr_ros.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
 from vpr_ros.records import DriveFrame  # noqa: E402
+from vpr_ros.training import head  # noqa: E402
 from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
 from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
-from vpr_ros.training.head import train_head  # noqa: E402
+from vpr_ros.training.head import train_head, validate_head  # noqa: E402
 from vpr_ros.training.initialise import initialise_head  # noqa: E402
 from vpr_ros.training.loop import train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
@@ -215,6 +216,39 @@ def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> N
     assert len(done.scores) == 3 and {"loss", "night", "sun"} <= done.scores[-1].keys()
     moved = {name for name, value in done.network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith(("aggregator.", "depth_encoder.", "rgb_projection.")) for name in moved)
+
+
+def test_a_head_cut_short_ends_as_if_it_had_never_stopped(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long training must fit into sessions: what the first one left is gone on with, on the same backbone only."""
+    shards = load_shards(cache)
+    recipe = tiny_recipe(epochs=3)
+    torch.manual_seed(3)
+    source = Checkpoint(recipe, DeMixVPR(recipe.network), 0, [], {})
+    whole = train_head(recipe, source, shards[:3], shards[3:], tmp_path / "whole.pt")
+
+    class Cut(Exception):
+        pass
+
+    def cut_in_third(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Cut
+        return validate_head(*arguments)
+
+    calls: list[int] = []
+    monkeypatch.setattr(head, "validate_head", cut_in_third)
+    with pytest.raises(Cut):
+        train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")
+    monkeypatch.undo()
+    other = Checkpoint(recipe, DeMixVPR(recipe.network), 0, [], {})
+    with pytest.raises(ConfigError, match="another backbone"):
+        train_head(recipe, other, shards[:3], shards[3:], tmp_path / "cut.pt")
+    resumed = train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")
+    assert len(resumed.scores) == 3 and not list(tmp_path.glob("*.partial.pt"))
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
 def test_hardest_triplets_are_the_librarys_with_one_negative() -> None:

@@ -24,7 +24,7 @@ from vpr_ros.training.augment import Augmentation, augment
 from vpr_ros.training.checkpoint import Checkpoint
 from vpr_ros.training.datasets import Shard
 from vpr_ros.training.initialise import initialise_from_features
-from vpr_ros.training.loop import place_batches
+from vpr_ros.training.loop import place_batches, resume, training_state
 from vpr_ros.training.losses import PlaceLoss, relational_loss
 from vpr_ros.training.recipe import Recipe
 from vpr_ros.training.validate import autocast, recall_by_condition
@@ -101,26 +101,36 @@ def train_head(
 ) -> Checkpoint:
     """Train a new head on a checkpoint's backbone and depth decoder, as the recipe says; ``path`` gets the result.
 
-    The recipe's network may differ from the checkpoint's in its head. Raises ConfigError for another system's.
+    The recipe's network may differ from the checkpoint's in its head. What a run that was cut short left beside path is
+    gone on with. Raises ConfigError for another system's checkpoint.
     """
     source = checkpoint.network
     if not isinstance(source, DeMixVPR):
         raise ConfigError("a head is trained on a DeMixVPR's frozen backbone: the checkpoint holds another system")
     features = compute_features(source, shards, recipe.augmentation, recipe.bf16, recipe.seed)
     kept_aside = compute_features(source, held_out, None, recipe.bf16) if held_out else None
-    network, scores = fit_head(recipe, source, features, kept_aside)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    network, scores = fit_head(recipe, source, features, kept_aside, partial=partial)
     done = Checkpoint(recipe, network, checkpoint.epoch + recipe.epochs, [*checkpoint.scores, *scores], {})
     done.save(path)
+    partial.unlink(missing_ok=True)
     return done
 
 
 def fit_head(
-    recipe: Recipe, source: DeMixVPR, features: Features, kept_aside: Features | None, true_depth: bool = False
+    recipe: Recipe,
+    source: DeMixVPR,
+    features: Features,
+    kept_aside: Features | None,
+    true_depth: bool = False,
+    partial: Path | None = None,
 ) -> tuple[DeMixVPR, list[dict[str, float]]]:
     """The network with a trained head, in eval mode, and each epoch's loss and validation.
 
     source: where backbone and depth decoder come from; features were computed with it. true_depth: show the head true
-    depth, which no robot has: the bound of what hallucinated depth can give.
+    depth, which no robot has: the bound of what hallucinated depth can give. partial: checkpoint that is written after
+    every epoch, and gone on from where it is there: the run then ends as if it had never stopped. Raises ConfigError
+    for one of another recipe or backbone.
     """
     network = _start(recipe, source, features, true_depth)
     teacher = copy.deepcopy(network)
@@ -130,8 +140,11 @@ def fit_head(
     steps = recipe.epochs * recipe.batches_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / steps) ** recipe.poly_power)
     console = Console(stderr=True)
-    scores: list[dict[str, float]] = []
-    for epoch in range(recipe.epochs):
+    scores = [] if partial is None else resume(partial, recipe, network, place_loss, optimiser, schedule)
+    weights, theirs = network.backbone.state_dict(), source.backbone.state_dict()
+    if any(not torch.equal(value, theirs[name]) for name, value in weights.items()):
+        raise ConfigError(f"{partial} stands on another backbone: remove it, or write to another place")
+    for epoch in range(len(scores), recipe.epochs):
         for module in network.head():
             module.train()
         drawn.epoch = epoch
@@ -158,6 +171,9 @@ def fit_head(
         )
         scores.append({"loss": total, **recall})
         console.print(f"epoch {epoch + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores[-1].items()))
+        if partial is not None:
+            state = training_state(place_loss, optimiser, schedule)
+            Checkpoint(recipe, network, epoch + 1, scores, state).save(partial)
     return network.eval(), scores
 
 

@@ -87,8 +87,7 @@ def train(
         for name, value in scores[-1].items():
             log(name, value, epoch + 1)
         Console().print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores[-1].items()))
-        state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "rng": torch.get_rng_state()}
-        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, {**state, "objective": objective.state_dict()})
+        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, training_state(objective, optimiser, schedule))
         if _best(scores) == epoch:
             checkpoint.save(folder / "best.pt")
         checkpoint.save(folder / "last.pt")
@@ -197,8 +196,23 @@ def falling(recipe: Recipe) -> Callable[[int], float]:
     return lambda step: float(max(0.0, 1 - step / steps) ** recipe.poly_power)
 
 
+def training_state(objective: torch.nn.Module, optimiser: torch.optim.Optimizer, schedule: Any) -> dict[str, Any]:
+    """What ``resume`` takes up besides the network."""
+    return {
+        "objective": objective.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+        "rng": torch.get_rng_state(),
+    }
+
+
 def resume(
-    path: Path, recipe: Recipe, network: Network, objective: Objective, optimiser: torch.optim.Optimizer, schedule: Any
+    path: Path,
+    recipe: Recipe,
+    network: Network,
+    objective: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: Any,
 ) -> list[dict[str, float]]:
     """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done.
 
