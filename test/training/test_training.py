@@ -94,6 +94,9 @@ def test_cache_keeps_what_training_needs(cache: Path, tmp_path: Path) -> None:
     cache_drive(Broken("town_1", "night", 0.4), cache, Preprocessing(SIZE, SIZE))
     with pytest.raises(DriveError, match="no frame"):
         cache_drive(StripedDrive("town_3", "empty", 1.0, frames=0), cache, Preprocessing(SIZE, SIZE))
+    cache_drive(StripedDrive("town_3", "night", 1.0), cache, Preprocessing(2 * SIZE, 2 * SIZE))
+    with pytest.raises(DriveError, match="one size"):
+        load_shards(cache)
     with pytest.raises(DriveError, match="no cached drives"):
         load_shards(tmp_path / "nothing")
 

@@ -28,16 +28,19 @@ def cache(
     dense: Annotated[
         bool, typer.Option("--dense", help="Fill the holes in depth, as between a lidar's scans.")
     ] = False,
+    size: Annotated[
+        int, typer.Option(min=16, max=2048, help="Width and height of the images; the network resizes.")
+    ] = 224,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
-    """Decode drives once, at the network's size, for training."""
+    """Decode drives once, at one size, for training."""
     from vpr_ros.image import Preprocessing
     from vpr_ros.training.datasets import cache_drive
 
     opened = open_drives(drives, drive_option)
     with progress_bar("caching drives") as progress:
         for done, drive in enumerate(opened, 1):
-            cache_drive(drive, output, Preprocessing(), every, dense)
+            cache_drive(drive, output, Preprocessing(size, size), every, dense)
             progress(done, len(opened))
 
 

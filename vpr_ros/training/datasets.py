@@ -94,7 +94,7 @@ def _file_name(name: str) -> str:
 
 
 def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]:
-    """Open a cache, all of it or some worlds. Raises DriveError where there is nothing."""
+    """Open a cache, all of it or some worlds. Raises DriveError where there is nothing, or images of two sizes."""
     shards = []
     for poses_path in sorted(cache.glob("*/*/poses.npz")):
         folder = poses_path.parent
@@ -106,6 +106,9 @@ def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]
         shards.append(Shard(folder.parent.name, folder.name, images, depth, position, heading))
     if not shards:
         raise DriveError(f"no cached drives in {cache}: cache some drives for training first")
+    if len(sizes := {shard.images.shape[1:] for shard in shards}) > 1:
+        found = " and ".join(sorted(f"{width} x {height}" for height, width, _ in sizes))
+        raise DriveError(f"{cache} holds images of {found} pixels: cache all its drives at one size")
     return shards
 
 

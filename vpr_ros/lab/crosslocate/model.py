@@ -30,7 +30,7 @@ class CrossLocateConfig:
     weights: str = option("", "file of starting weights for the backbone; empty: random")
     modality: str = option("depth", "what of a view is described", choices=MODALITIES)
     depth_max_m: float = option(200.0, "farther surfaces and the sky count as being this far", "m", low=1.0)
-    size_px: int = option(224, "width and height of views and photographs (paper: 500)", "px", low=16, high=2048)
+    size_px: int = option(224, "width and height of views and photographs", "px", low=16, high=2048)
 
 
 class CrossLocate(nn.Module):
