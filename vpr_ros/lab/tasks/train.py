@@ -40,9 +40,9 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
     """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder."""
     finished = folder / "training.json"
     if not finished.is_file():
+        data, prepare = bench.data, starting(recipe, bench)
         start = perf_counter()
-        data = bench.data
-        loop.train(own, data.training, data.validation, folder, bench.device, starting(recipe, bench))
+        loop.train(own, data.training, data.validation, folder, bench.device, prepare)
         last = Checkpoint.load(folder / "last.pt")
         facts = {
             "seconds": round(perf_counter() - start, 1),
