@@ -16,9 +16,12 @@ pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning i
 from vpr_ros import config, geometry  # noqa: E402
 from vpr_ros.camera import Intrinsics  # noqa: E402
 from vpr_ros.errors import ConfigError, DriveError, MissingDependencyError  # noqa: E402
+from vpr_ros.evaluation import style  # noqa: E402
+from vpr_ros.lab.bench import Bench  # noqa: E402
 from vpr_ros.lab.crosslocate.data import Queries, photograph_town, photographs_of_drive, scale_to_fov  # noqa: E402
 from vpr_ros.lab.crosslocate.evaluate import chance_recall, evaluate_crosslocate, score_ranking  # noqa: E402
 from vpr_ros.lab.crosslocate.model import CrossLocateConfig, build_crosslocate, view_planes  # noqa: E402
+from vpr_ros.lab.crosslocate.pictures import depth_picture, draw_found  # noqa: E402
 from vpr_ros.lab.crosslocate.training import (  # noqa: E402
     CrossLocateSettings,
     mine,
@@ -26,6 +29,7 @@ from vpr_ros.lab.crosslocate.training import (  # noqa: E402
     train_crosslocate,
     triplet_loss,
 )
+from vpr_ros.lab.data import LabData  # noqa: E402
 from vpr_ros.records import DriveFrame  # noqa: E402
 from vpr_ros.simulation.triangles import Segment  # noqa: E402
 from vpr_ros.simulation.views import ViewDatabase, ViewSettings, render_views, street_positions, view_poses  # noqa: E402
@@ -196,6 +200,33 @@ def test_recall_by_hand(database: ViewDatabase, queries: Queries, tmp_path: Path
     assert (tmp_path / "recall.png").stat().st_size > 5000
 
 
+def test_near_views_are_framed_green(database: ViewDatabase, queries: Queries, tmp_path: Path) -> None:
+    """The picture must judge as the figures do: nearer than the limit is right, whatever the direction."""
+    cv2 = pytest.importorskip("cv2", reason="reading the picture needs OpenCV")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rows = np.arange(len(database))
+    backwards, away = rows // 12 * 12 + (rows + 6) % 12, (rows + 36) % 72
+    ranking = np.stack([rows, away, backwards, away, away, rows], axis=1)
+    scores = score_ranking(ranking, database, queries, counts=(1, 5))
+    picture = cv2.imread(str(draw_found(scores, database, queries, tmp_path / "top5.png", 20.0)))[..., ::-1]
+    shares = {}
+    for colour in (style.RIGHT, style.WRONG):
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        framed = (np.abs(picture.astype(int) - rgb).max(2) <= 2).sum(0)
+        shares[colour] = [part.sum() for part in np.array_split(framed, 6)]
+    right, wrong = shares.values()
+    assert [r > 5 * w for r, w in zip(right, wrong, strict=True)][1:] == [True, False, True, False, False]
+    assert [w > 5 * r for r, w in zip(right, wrong, strict=True)][1:] == [False, True, False, True, True]
+
+
+def test_depth_is_seen_in_a_picture() -> None:
+    """Near must not look like far, nor the sky like either."""
+    picture = depth_picture(np.array([[0, 3, 30, 300]], np.float16))
+    assert picture.shape == (1, 4, 3) and picture.dtype == np.uint8 and picture[0, 0].tolist() == [0, 0, 0]
+    red, _, blue = picture[0, 1:].astype(int).T
+    assert red[0] > blue[0] and blue[2] > red[2] and len(np.unique(picture[0], axis=0)) == 4
+
+
 class TwoFrames:
     """A drive east with a camera of 60 or an unknown number of degrees."""
 
@@ -258,3 +289,80 @@ def test_a_town_is_photographed_and_rendered_alike(tmp_path: Path) -> None:
     scores = evaluate_crosslocate(build_crosslocate(NETWORK), database, queries)
     assert scores.recall.shape == (3, 40) and (scores.recall >= scores.recall_yaw).all()
     assert scores.ranking.shape == (6, 36)
+
+
+TINY = {  # one step on one town, seen from few places
+    "settings.training": {
+        "network": {"backbone": "squeezenet", "weights": "", "size_px": SIZE},
+        "steps": 1,
+        "pool": 20,
+        "positive_max_m": 150.0,
+        "positive_max_deg": 45.0,
+        "negatives": 3,
+    },
+    "settings.views": {"size_px": SIZE, "every_m": 200.0, "views": 6, "across_m": [0.0]},
+    "settings.towns": [11],
+    "settings.photographs": 2,
+    "settings.conditions": ["overcast"],
+}
+
+
+def boxes(path: Path) -> Path:
+    """Ground of 400 x 240 m with two rows of houses 60 m apart along a street from west to east, as a mesh, z up."""
+    trimesh = pytest.importorskip("trimesh", reason="trimesh is not installed")
+    scene = trimesh.Scene()
+    middles = [((0, 0, -0.5), (400, 240, 1))]
+    middles += [((60 * i - 120, side, 4 + i), (20 + 4 * i, 16, 8 + 2 * i)) for i in range(5) for side in (-24, 24)]
+    for number, (middle, size) in enumerate(middles):
+        name = f"building_{number}" if number else "ground"
+        part = trimesh.creation.box(size, trimesh.transformations.translation_matrix(middle))
+        scene.add_geometry(part, name, name)
+    scene.export(path)
+    return path
+
+
+def drive_through(mesh: Path, folder: Path) -> Path:
+    """Images 20 m apart along the street, which show depth, with poses.csv: a drive as vpr map build reads it."""
+    cv2 = pytest.importorskip("cv2", reason="writing images needs OpenCV")
+    from vpr_ros.simulation.triangles import Triangles
+    from vpr_ros.simulation.view_renderer import ViewRenderer
+
+    try:
+        renderer = ViewRenderer(Triangles.of_mesh(mesh), 96, 70.0)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    folder.mkdir()
+    lines = ["file,stamp,x,y,z,yaw"]
+    for i in range(6):
+        x = 20.0 * i - 60
+        depth, _ = renderer.render(view_poses(np.array([x, 0.0, 1.6]))[0])
+        cv2.imwrite(str(folder / f"{i}.png"), depth_picture(depth)[..., ::-1])
+        lines.append(f"{i}.png,{i},{x},0,1.6,0")
+    renderer.close()
+    (folder / "poses.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_mesh_of_your_own_is_measured_on(tmp_path: Path) -> None:
+    """The point of the system is a model of a real place: mesh and drive by two settings, and no training anew."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    mesh = boxes(tmp_path / "street.obj")
+    own = {"settings.mesh": str(mesh), "settings.photos": str(drive_through(mesh, tmp_path / "drive_sun"))}
+
+    def bench(**changes: object) -> Bench:
+        return Bench(LabData([], [], []), tmp_path / "lab", overrides={**TINY, **changes})
+
+    with pytest.raises(ConfigError, match="go together"):
+        bench(**{"settings.mesh": str(mesh)}).run("crosslocate_depth")
+    with pytest.raises(DriveError, match="field of view"):
+        bench(**own).run("crosslocate_depth")
+    row = bench(**own, **{"settings.fov_deg": 70.0, "settings.within_m": 65.0}).run("crosslocate_depth")
+    folder = tmp_path / "lab" / "crosslocate_depth"
+    assert row["measured_on"] == str(mesh) and row["scores"]["any direction"]["queries"] == 6
+    assert row["numbers"]["views"] == 12 and row["scores"]["any direction"]["recall"][100] == 0.5  # at -100 and 100 m
+    assert (folder / "recall.png").is_file() and (folder / "top5.png").is_file()
+    before = (folder / "network.pt").stat().st_mtime_ns
+    mesh.write_text(mesh.read_text() + "v 0 0 90\nv 9 0 90\nv 0 9 90\nf -3 -2 -1\n")
+    bench(**own, **{"settings.fov_deg": 70.0}).run("crosslocate_depth")
+    assert (folder / "network.pt").stat().st_mtime_ns == before
+    assert len(list((tmp_path / "lab" / "views").glob("street_*"))) == 2, "a mesh that changed is rendered anew"

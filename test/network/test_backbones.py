@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +117,7 @@ def test_state_dict_round_trip(encoders, name, tmp_path) -> None:
 def test_unfit_weights_are_refused_with_one_sentence(encoders, tmp_path) -> None:
     """A wrong file is the commonest mistake: a network that loads half of it would train and only be worse."""
     path = tmp_path / "weights.pth"
-    with pytest.raises(ModelError, match=r"download torchvision's vgg16 state dict"):
+    with pytest.raises(ModelError, match=r"https://download.pytorch.org/models/vgg16-397923af.pth"):
         build_backbone("vgg16", path)
     short = dict(encoders["alexnet"].state_dict())
     wide, more = dict(short), dict(short)
@@ -275,3 +277,59 @@ def test_squeezenet_weights_by_keras_names(tmp_path) -> None:
     np.savez(tmp_path / "weights.npz", **arrays)
     with pytest.raises(ModelError, match="fire7/expand1x1/kernel"):
         build_backbone("squeezenet", tmp_path / "weights.npz")
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_missing_weights_are_told_with_where_they_are(name, tmp_path) -> None:
+    """The first command of the lab meets an empty folder: the way out must stand in the message."""
+    names = {"mobilenet_v1": "mobilenet_v1_imagenet.npz", "squeezenet": "squeezenet1_1_imagenet.npz"}
+    path = tmp_path / names.get(name, "weights.pth")
+    remedy = r"https://.*\.h5 with tools/convert_weights\.py" if name in names else r"https://.*\.pth"
+    with pytest.raises(ModelError, match=rf"no starting weights at .*{path.name}: .*{remedy}") as caught:
+        build_backbone(name, path)
+    assert "\n" not in str(caught.value) and "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "squeezenet"])
+def test_weights_of_keras_are_converted(name, tmp_path) -> None:
+    """The documented way to starting weights: Keras keeps kernels as (h, w, in, out), depthwise ones otherwise."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    tool = Path(__file__).parents[2] / "tools" / "convert_weights.py"
+    source = build_backbone(name)
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        layers = keras_layers(source)
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, arrays in layers.items():
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = [f"{layer}_1/{kind}:0".encode() for kind in arrays]
+            for kind, array in arrays.items():
+                group[f"{layer}_1/{kind}:0"] = array
+    command = [sys.executable, str(tool), str(tmp_path / "weights.h5"), str(tmp_path / "made" / "weights.npz")]
+    subprocess.run(command, check=True, capture_output=True)
+    loaded = build_backbone(name, tmp_path / "made" / "weights.npz").state_dict()
+    wanted = source.state_dict()
+    if name == "squeezenet":
+        wanted["features.0.weight"] = wanted["features.0.weight"].flip(1)  # Keras' are for BGR
+    assert all(torch.equal(loaded[key], wanted[key]) for key in wanted)
+
+
+def keras_layers(network: Backbone) -> dict[str, dict[str, np.ndarray]]:
+    """Weights by Keras' names of layers and kinds, laid out as Keras has them."""
+    if hasattr(network, "_layers"):
+        return {
+            layer: {"kernel": own.weight.detach().numpy().transpose(2, 3, 1, 0), "bias": own.bias.detach().numpy()}
+            for layer, own in network._layers()
+        }
+    found = {}
+    stem = ("conv1", "kernel", network.stem, network.stem_norm)
+    rows = [stem]
+    for number, block in enumerate(network.layers, start=1):
+        rows.append((f"conv_dw_{number}", "depthwise_kernel", block.depthwise, block.depthwise_norm))
+        rows.append((f"conv_pw_{number}", "kernel", block.pointwise, block.pointwise_norm))
+    for layer, kind, convolution, norm in rows:
+        axes = (2, 3, 0, 1) if kind == "depthwise_kernel" else (2, 3, 1, 0)
+        found[layer] = {kind: convolution.weight.detach().numpy().transpose(axes)}
+        statistics = {"gamma": norm.weight, "beta": norm.bias}
+        statistics |= {"moving_mean": norm.running_mean, "moving_variance": norm.running_var}
+        found[f"{layer}_bn"] = {name: value.detach().numpy() for name, value in statistics.items()}
+    return found

@@ -144,12 +144,76 @@ def test_augmentation_moves_depth_with_the_image() -> None:
 @pytest.mark.parametrize("loss", sorted(PLACE_LOSSES))
 @pytest.mark.parametrize("miner", ["none", *sorted(MINERS)])
 def test_every_loss_and_miner_gives_a_gradient(loss: str, miner: str) -> None:
-    """A recipe may name any pair of them: each must run and yield a finite number."""
+    """A recipe may name any pair of them: each must run, and a cost must say which way is better."""
     torch.manual_seed(0)
     descriptors = torch.nn.functional.normalize(torch.randn(12, 16), dim=1).requires_grad_()
     value = PlaceLoss(loss, miner)(descriptors, torch.arange(12) // 3)
     value.backward()
-    assert torch.isfinite(value)
+    gradient = descriptors.grad
+    assert torch.isfinite(value) and gradient is not None and torch.isfinite(gradient).all()
+    assert value > 0 and gradient.abs().max() > 1e-6
+
+
+def by_hand(loss: str, cosine: np.ndarray, same: np.ndarray) -> float:
+    """A loss as its paper writes it, with DeMixVPR's constants, over all pairs of (N, N) cosines; same: (N, N) bool."""
+    other, rows = ~same, range(len(cosine))
+    same = same & ~np.eye(len(cosine), dtype=bool)
+    distance = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    if loss == "contrastive":  # margins 0 and 1; the library averages over those that cost
+        apart, near = distance[same], np.maximum(1 - distance[other], 0)
+        return float(apart.mean() + near[near > 0].mean())
+    if loss == "triplet_margin":  # margin 0.1, averaged over the triplets that cost
+        costs = np.array(
+            [
+                distance[a, p] - distance[a, n] + 0.1
+                for a in rows
+                for p in np.flatnonzero(same[a])
+                for n in np.flatnonzero(other[a])
+            ]
+        )
+        return float(costs[costs > 0].mean())
+    if loss == "multi_similarity":  # alpha 1, beta 50, base 0
+        pulled = [np.log1p(np.exp(-cosine[a, same[a]]).sum()) for a in rows]
+        return float(
+            np.mean(
+                [
+                    own + np.log1p(np.exp(50 * cosine[a, other[a]]).sum()) / 50
+                    for a, own in zip(rows, pulled, strict=True)
+                ]
+            )
+        )
+    if loss == "sup_con":  # temperature 0.07
+        heat = np.exp(cosine / 0.07)
+        everyone = [heat[a, same[a] | other[a]].sum() for a in rows]
+        return float(np.mean([-np.log(heat[a, same[a]] / everyone[a]).mean() for a in rows]))
+    # circle: m 0.4, gamma 80
+    pull = [np.exp(-80 * np.maximum(1.4 - cosine[a, same[a]], 0) * (cosine[a, same[a]] - 0.6)).sum() for a in rows]
+    push = [np.exp(80 * np.maximum(cosine[a, other[a]] + 0.4, 0) * (cosine[a, other[a]] - 0.4)).sum() for a in rows]
+    return float(np.mean(np.log1p(np.multiply(pull, push))))
+
+
+@pytest.mark.parametrize("loss", ["circle", "contrastive", "multi_similarity", "sup_con", "triplet_margin"])
+def test_place_losses_are_the_papers(loss: str) -> None:
+    """Names and constants of a library move: the cost must stay what the published experiment minimised."""
+    torch.manual_seed(1)
+    descriptors = torch.nn.functional.normalize(torch.randn(12, 4, dtype=torch.float64), dim=1)
+    labels = torch.arange(12) // 3
+    expected = by_hand(loss, (descriptors @ descriptors.T).numpy(), (labels[:, None] == labels).numpy())
+    assert float(PlaceLoss(loss, "none")(descriptors, labels)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_miners_have_the_papers_margins() -> None:
+    """Pair margins 0.7 and 0.3 are cosines, triplet margin 0.1 is of distances, multi-similarity looks 0.1 further."""
+    constants = {name: keywords for name, (_, keywords) in MINERS.items()}
+    assert constants["triplet_margin"] == {"margin": 0.1} and constants["multi_similarity"] == {"epsilon": 0.1}
+    angles = torch.tensor([0.0, np.arccos(0.71), np.arccos(0.69), np.arccos(0.29), np.arccos(0.31)])
+    directions = torch.stack([angles.cos(), angles.sin()], dim=1)
+    miner = PlaceLoss("contrastive", "pair_margin").miner
+    assert miner is not None
+    a, positive, b, negative = miner(directions, torch.tensor([0, 0, 0, 1, 1]))
+    own = {(int(i), int(j)) for i, j in zip(a, positive, strict=True) if i == 0}
+    others = {(int(i), int(j)) for i, j in zip(b, negative, strict=True) if i == 0}
+    assert own == {(0, 2)} and others == {(0, 4)}  # a positive further than 0.7, a negative nearer than 0.3
 
 
 def test_losses_know_unknown_depth_and_teacher() -> None:

@@ -31,6 +31,9 @@ def cache(
     size: Annotated[
         int, typer.Option(min=16, max=2048, help="Width and height of the images; the network resizes.")
     ] = 224,
+    condition: Annotated[
+        str, typer.Option(help="What these drives look like, such as night; the last word of each one's name if empty.")
+    ] = "",
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Decode drives once, at one size, for training."""
@@ -40,7 +43,7 @@ def cache(
     opened = open_drives(drives, drive_option)
     with progress_bar("caching drives") as progress:
         for done, drive in enumerate(opened, 1):
-            cache_drive(drive, output, Preprocessing(size, size), every, dense)
+            cache_drive(drive, output, Preprocessing(size, size), every, dense, condition)
             progress(done, len(opened))
 
 
@@ -71,9 +74,10 @@ def head(
     from vpr_ros.training.head import train_head
     from vpr_ros.training.recipe import Recipe
 
-    learnt, kept = _split(cached, held_out)
+    resolved = load_yaml(Recipe, recipe)
+    learnt, kept = _split(cached, held_out, resolved.reference_condition)
     output.parent.mkdir(parents=True, exist_ok=True)
-    train_head(load_yaml(Recipe, recipe), Checkpoint.load(checkpoint), learnt, kept, output)
+    train_head(resolved, Checkpoint.load(checkpoint), learnt, kept, output)
     typer.echo(f"checkpoint: {output}")
 
 
@@ -94,7 +98,7 @@ def run(
     from vpr_ros.training.recipe import Recipe
 
     resolved = load_yaml(Recipe, recipe, pairs(set_))
-    learnt, kept = _split(cached, held_out)
+    learnt, kept = _split(cached, held_out, resolved.reference_condition)
     output.mkdir(parents=True, exist_ok=True)
     save_yaml(resolved, output / "recipe.yaml")
     best = train(resolved, learnt, kept, output, device)
@@ -127,7 +131,7 @@ def grid(
 
     resolved = load_yaml(Recipe, recipe, pairs(set_))
     chosen = load_yaml(Grid, choices, pairs(choose)) if choices else from_dict(Grid, pairs(choose), "--choose")
-    learnt, kept = _split(cached, held_out)
+    learnt, kept = _split(cached, held_out, resolved.reference_condition)
 
     def report(done: int, total: int, result: Result) -> None:
         said = result.error or f"{100 * result.score:.1f} % after {result.reached.epochs} epochs"
@@ -142,12 +146,14 @@ def grid(
     typer.echo(f"best checkpoint: {output / results[0].combination.name / 'best.pt'}")
 
 
-def _split(cached: Path, held_out: list[str]) -> tuple[list[Shard], list[Shard]]:
-    """Drives of a cache to learn from, and those kept aside."""
+def _split(cached: Path, held_out: list[str], reference_condition: str) -> tuple[list[Shard], list[Shard]]:
+    """Drives of a cache to learn from, and those kept aside, which are to be searched in those of the condition."""
     from vpr_ros.training.datasets import load_shards
+    from vpr_ros.training.validate import searches
 
     shards = load_shards(cached)
     kept = [shard for shard in shards if shard.world in held_out]
+    searches(kept, reference_condition)  # fails now rather than after an epoch
     return [shard for shard in shards if shard.world not in held_out], kept
 
 

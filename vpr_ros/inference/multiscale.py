@@ -7,6 +7,7 @@ plain ones. It costs one pass for each size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -27,17 +28,15 @@ def describe_at_scales(
     images: np.ndarray,
     scales: Sequence[float] = SCALES,
     pool: str = "avg",
-    fixed_size: bool = False,
-    multiple: int = 16,
+    resize: Callable[[np.ndarray, float], np.ndarray] | None = None,
 ) -> np.ndarray:
     """(B, H, W, 3) uint8 -> (B, D) float32 of unit length: the descriptors at every scale, pooled, renormalised.
 
     describe: (B, h, w, 3) uint8 -> (B, D). pool: "avg", "sum", "max" or "min"; renormalised, which the published code
-    leaves out, "sum" is "avg". fixed_size: for a network that takes one size only (MixVPR), see ``rescale``; else
-    describe is given images of the scaled size, rounded to a multiple of ``multiple`` pixels. Raises ConfigError.
+    leaves out, "sum" is "avg". resize: gives the images at a scale; ``rescale`` by default. Raises ConfigError.
     """
     _check(scales, pool)
-    described = [describe(rescale(images, scale, fixed_size, multiple)) for scale in scales]
+    described = [describe((resize or rescale)(images, scale)) for scale in scales]
     pooled = POOLS[pool](np.stack(described).astype(np.float32))
     return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
 
@@ -62,10 +61,12 @@ class MultiScaleDescriber:
     def pooled(self, images: np.ndarray, plain: Description) -> Description:
         """The same, where what the describer says of the images as they are is known: one pass less for scale 1."""
 
+        zoom = partial(rescale, fixed_size=True)
+
         def describe(scaled: np.ndarray) -> np.ndarray:
             return plain.descriptors if scaled is images else self._describer.describe(scaled).descriptors
 
-        return Description(describe_at_scales(describe, images, self._scales, self._pool, fixed_size=True), plain.depth)
+        return Description(describe_at_scales(describe, images, self._scales, self._pool, zoom), plain.depth)
 
 
 def _check(scales: Sequence[float], pool: str) -> None:

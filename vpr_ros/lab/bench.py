@@ -85,5 +85,5 @@ class Bench:
     def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:
         """What a recipe says of training, changed as a variant says. Raises ConfigError."""
         own = from_dict(Recipe, merged(recipe.train, variant or {}), "train")
-        weights = str(self.weights / own.weights) if own.weights else ""
-        return replace(own, seed=own.seed + self.seed, weights=weights)
+        weights, depth_weights = (str(self.weights / name) if name else "" for name in (own.weights, own.depth_weights))
+        return replace(own, seed=own.seed + self.seed, weights=weights, depth_weights=depth_weights)

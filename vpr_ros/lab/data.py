@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vpr_ros.errors import DriveError
 from vpr_ros.training.datasets import Shard, load_shards
+from vpr_ros.training.validate import searches
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,23 +28,32 @@ class LabData:
     def open(cls, folder: Path, validation: int = 1, reference_condition: str = "overcast") -> LabData:
         """``folder/train`` and ``folder/test`` as `vpr lab data` or `vpr train cache` write them.
 
-        validation: how many worlds of the training ones, the last by name, are kept to choose on. Raises DriveError.
+        validation: how many worlds of the training ones, the last by name, are kept to choose on. Raises DriveError,
+        such as for a world of these or of the test that has no reference drive.
         """
         training, test = load_shards(folder / "train"), load_shards(folder / "test")
         worlds = sorted({shard.world for shard in training})
         if shared := set(worlds) & {shard.world for shard in test}:
             raise DriveError(
-                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: keep worlds apart"
+                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: keep worlds apart, or where "
+                "the runs are of one route, give them names of their own with `vpr train cache -d world=NAME`"
             )
         if len(worlds) <= validation:
             raise DriveError(f"{folder}/train holds {len(worlds)} worlds: {validation + 1} or more are needed")
         kept = set(worlds[len(worlds) - validation :])
-        return cls(
-            [shard for shard in training if shard.world not in kept],
-            [shard for shard in training if shard.world in kept],
-            test,
-            reference_condition,
-        )
+        chosen_on = [shard for shard in training if shard.world in kept]
+        for shards in (chosen_on, test):
+            searches(shards, reference_condition)  # fails now rather than after the training
+        return cls([shard for shard in training if shard.world not in kept], chosen_on, test, reference_condition)
+
+
+def summary(shards: Sequence[Shard]) -> dict[str, str]:
+    """What tells drives from others that something was trained on: {"town 7/route_sun": "sun, 140 of 224 x 224"}."""
+    found = {}
+    for shard in shards:
+        height, width = shard.images.shape[1:3]
+        found[f"{shard.world}/{shard.name}"] = f"{shard.condition}, {len(shard)} of {width} x {height}"
+    return found
 
 
 def render(

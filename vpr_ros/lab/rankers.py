@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -25,14 +26,24 @@ class Ranker(Protocol):
 class DescriptorRanker:
     """By the cosine of descriptors. A drive is described once."""
 
-    def __init__(self, of_queries: Describe, of_references: Describe | None = None) -> None:
-        """Each: a drive -> (N, D) float32 of unit length; references as queries where not given."""
+    def __init__(
+        self,
+        of_queries: Describe,
+        of_references: Describe | None = None,
+        by_condition: Mapping[str, Describe] = MappingProxyType({}),
+    ) -> None:
+        """Each: a drive -> (N, D) float32 of unit length.
+
+        of_references: where these are described otherwise than queries; by_condition: for queries of a condition.
+        """
         self._of_queries = remembered(of_queries)
         self._of_references = self._of_queries if of_references is None else remembered(of_references)
+        self._by_condition = {condition: remembered(own) for condition, own in by_condition.items()}
 
     def rank(self, query: Shard, reference: Shard, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances are Euclidean, of descriptors of unit length."""
-        cosine = self._of_queries(query) @ self._of_references(reference).T
+        references = self._by_condition.get(query.condition, self._of_references)(reference)
+        cosine = self._of_queries(query) @ references.T
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
         return order, np.sqrt(np.maximum(2 - 2 * np.take_along_axis(cosine, order, axis=1), 0))
 

@@ -20,7 +20,8 @@ class LabRecipe:
 
     train: fields of training.recipe.Recipe. settings: the task's own, see the task. short: what changes in all this
     where training is to be short. starts: part of the network -> where its weights come from, as RECIPE or RECIPE:PART;
-    the part "all" is the whole network.
+    the part "all" is the whole network. reference_brightness: condition of queries -> what the reference images are
+    multiplied by before these are searched in them.
     """
 
     about: str = option("", "one line for the table")
@@ -32,7 +33,7 @@ class LabRecipe:
     starts: dict[str, str] = field(default_factory=dict)
     short: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    reference_brightness: float = option(1.0, "reference images are darkened by this before they are described")
+    reference_brightness: dict[str, float] = field(default_factory=dict)
 
 
 def load_recipe(name: str, full: bool = True, overrides: Mapping[str, Any] | None = None) -> LabRecipe:

@@ -14,13 +14,14 @@ from vpr_ros.evaluation import style
 from vpr_ros.lab.published import PUBLISHED
 
 BEGIN, END = "<!-- vpr lab table -->", "<!-- end of the table -->"
+_ALIKE = ("full", "steps", "queries_from", "measured_on")  # of rows of one recipe, where they have them
 _SCENARIOS = ("sun", "autumn", "snow", "night")  # first, in this order; others follow by name
 
 
 def read_rows(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """One row for each recipe that was run in some folders: those of several seeds together, their figures in the mean.
 
-    Raises ConfigError where a folder has none, or a recipe twice with one seed.
+    Raises ConfigError where a folder has none, or a recipe twice with one seed, or trained or measured in two ways.
     """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for folder in folders:
@@ -33,18 +34,34 @@ def read_rows(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of one recipe: means over its seeds, and how far each figure of recall spreads (standard deviation)."""
+    """The row of one recipe: means over its seeds, and how far recall spreads (the sample's standard deviation)."""
     seeds = [row["seed"] for row in rows]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{rows[0]['recipe']} was run twice with one seed: give folders that were run with others")
+    _check_alike(rows)
     scores: dict[str, Any] = {}
     for condition, own in rows[0]["scores"].items():
         of = [[row["scores"][condition]["recall"][n] for row in rows] for n in own["recall"]]
-        recall, spread = ({n: float(f(x)) for n, x in zip(own["recall"], of, strict=True)} for f in (np.mean, np.std))
-        scores[condition] = {**own, "recall": recall, "spread": spread if len(rows) > 1 else {}}
+        recall = {n: float(np.mean(x)) for n, x in zip(own["recall"], of, strict=True)}
+        spread = {n: float(np.std(x, ddof=1)) for n, x in zip(recall, of, strict=True) if len(rows) > 1}
+        scores[condition] = {**own, "recall": recall, "spread": spread}
     seconds = [row["seconds"] for row in rows if "seconds" in row]
     mean = {"seconds": round(float(np.mean(seconds)), 1)} if seconds else {}
     return {**rows[0], **mean, "scores": scores, "seed": ", ".join(map(str, sorted(seeds)))}
+
+
+def _check_alike(rows: Sequence[dict[str, Any]]) -> None:
+    """Raises ConfigError where rows of one recipe differ in more than the seed: their mean would mean nothing."""
+    told = {name: [row[name] for row in rows if name in row] for name in _ALIKE}
+    told["conditions"] = [sorted(row["scores"]) for row in rows]
+    told["recall counts"] = [sorted(own["recall"]) for row in rows for own in row["scores"].values()]
+    for name, values in told.items():
+        other = next((value for value in values if value != values[0]), None)
+        if other is not None:
+            raise ConfigError(
+                f"rows of {rows[0]['recipe']} cannot be averaged, their {name} differ: {values[0]} and {other}; "
+                "give folders that were run alike"
+            )
 
 
 def conditions(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from vpr_ros.evaluation import style
 
-if TYPE_CHECKING:
-    from vpr_ros.training.datasets import Shard
-
 SHOWN_PLACES = 5
 
 
+class Images(Protocol):
+    """Images by their rows, (H, W, 3) uint8 RGB each: an array, or what makes them as they are asked for."""
+
+    def __getitem__(self, row: int, /) -> np.ndarray: ...
+
+
+class Album(Protocol):
+    """Images of known places: a Shard, for one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def position(self) -> np.ndarray:
+        """(N, 2) or (N, 3) map metres, those of queries and of their reference alike."""
+        ...
+
+
 def draw_topk(
-    query: Shard,
-    reference: Shard,
+    query: Album,
+    reference: Album,
     order: np.ndarray,
     path: Path,
     tolerance_m: float = 25.0,
@@ -34,8 +52,8 @@ def draw_topk(
     distance = np.linalg.norm(query.position[:, None] - reference.position[order], axis=2)
     nearest = np.array([np.linalg.norm(reference.position - own, axis=1).min() for own in query.position])
     chosen = choose_rows(distance[:, 0] < tolerance_m, nearest < tolerance_m, rows, np.random.default_rng(seed))
-    shapes = [query.images.shape, reference.images.shape]
-    tallest = max(height / width for _, height, width, _ in shapes)
+    shapes = [query.images[chosen[0]].shape, reference.images[int(order[0, 0])].shape]
+    tallest = max(height / width for height, width, _ in shapes)
     columns = 1 + order.shape[1]
     with style.styled():
         size_in = (1.92 * columns, (1.83 * tallest + 0.35) * len(chosen) + 0.25)

@@ -62,17 +62,19 @@ class GeM(nn.Module):
 
 
 class PooledHead(Head):
-    """Pool -> L2 -> Linear; dimension 0 leaves the Linear out. CosPlace has no L2 between the two."""
+    """Pool -> L2 -> Linear; dimension 0 leaves the Linear out. Without pooled_norm, as in CosPlace, pool -> Linear."""
 
     def __init__(
         self, pool: Callable[[], nn.Module], config: HeadConfig, channels: Sequence[int], height: int, width: int
     ) -> None:
         super().__init__(config.dimension or sum(channels), config.local_norm)
         self.pool = pool()
+        self.pooled_norm = config.pooled_norm
         self.projection = _projection(sum(channels), config.dimension)
 
     def describe(self, *streams: Tensor) -> Tensor:
-        return self.projection(F.normalize(self.pool(torch.cat(streams, dim=1)).flatten(1), dim=1))
+        pooled = self.pool(torch.cat(streams, dim=1)).flatten(1)
+        return self.projection(F.normalize(pooled, dim=1) if self.pooled_norm else pooled)
 
 
 class NetVLADHead(Head):
@@ -188,6 +190,7 @@ class HeadConfig:
     clusters: int = option(64, "visual words of netvlad", low=1, high=4096)
     mixers: int = option(4, "feature mixers of mixvpr", low=0, high=32)
     local_norm: bool = option(False, "first give the features of every position unit length")
+    pooled_norm: bool = option(True, "pooled features have unit length before the projection; CosPlace's have not")
 
 
 def build_head(config: HeadConfig, channels: Sequence[int], height: int, width: int) -> Head:

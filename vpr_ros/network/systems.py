@@ -87,7 +87,10 @@ class PlaceNetwork(nn.Module):
         """True depth as the decoder would give it, (B, 1, h, w) in 0..1, unknown pixels far away."""
         if depth_m is None:
             raise ConfigError("this system is given depth: it runs on drives with depth only, not on a lone camera")
-        return torch.where(depth_m > 0, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
+        known = depth_m > 0
+        if not torch.jit.is_tracing() and not known.any():
+            raise ConfigError("this system is given depth, and a drive has none: cache drives with depth for it")
+        return torch.where(known, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
 
     def _encode_depth(self, encoder: Backbone, log_depth: Tensor) -> Tensor:
         """Features of a depth map (B, 1, h, w), shown as a grey image of the network's size (Piasco et al.)."""
@@ -101,7 +104,7 @@ class PlaceNetwork(nn.Module):
 class Single(PlaceNetwork):
     """One stream and its head."""
 
-    def __init__(self, config: SystemConfig, weights: Path | None = None) -> None:
+    def __init__(self, config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> None:
         super().__init__(config)
         self.backbone = build_backbone(config.backbone, weights)
         self.head = _head(config, [self.backbone])
@@ -124,11 +127,12 @@ class Single(PlaceNetwork):
 class _WithDepth(PlaceNetwork):
     """An image encoder, a decoder where depth is hallucinated, and a depth encoder."""
 
-    def __init__(self, config: SystemConfig, weights: Path | None = None) -> None:
+    def __init__(self, config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> None:
         super().__init__(config)
         self.backbone = build_backbone(config.backbone, weights)
         own = not config.depth_backbone or config.depth_backbone == config.backbone
-        self.depth_backbone = build_backbone(config.depth_backbone or config.backbone, weights if own else None)
+        of_depth = depth_weights or (weights if own else None)
+        self.depth_backbone = build_backbone(config.depth_backbone or config.backbone, of_depth)
         self.hallucinates = config.depth == "hallucinated" and not config.place_teaches_depth
         decodes = config.depth == "hallucinated"
         self.depth_decoder = DepthDecoder(self.backbone.channels[:3]) if decodes else None
@@ -154,8 +158,8 @@ class _WithDepth(PlaceNetwork):
 class TwoStreams(_WithDepth):
     """Image and depth, fused by one head before it sums up the positions."""
 
-    def __init__(self, config: SystemConfig, weights: Path | None = None) -> None:
-        super().__init__(config, weights)
+    def __init__(self, config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> None:
+        super().__init__(config, weights, depth_weights)
         self.head = _head(config, [self.backbone, self.depth_backbone])
         self.dimension = self.head.dimension
 
@@ -172,8 +176,8 @@ class TwoStreams(_WithDepth):
 class RGBtD(_WithDepth):
     """Two descriptors joined: of the image, and of the depth hallucinated from it."""
 
-    def __init__(self, config: SystemConfig, weights: Path | None = None) -> None:
-        super().__init__(config, weights)
+    def __init__(self, config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> None:
+        super().__init__(config, weights, depth_weights)
         self.head, self.depth_head = _head(config, [self.backbone]), _head(config, [self.depth_backbone])
         self.dimension = self.head.dimension + self.depth_head.dimension
 
@@ -192,11 +196,12 @@ class RGBtD(_WithDepth):
 class Hallucination(PlaceNetwork):
     """Two image encoders; the second learns by L1 to give the features of ``teacher``, a trained depth encoder."""
 
-    def __init__(self, config: SystemConfig, weights: Path | None = None) -> None:
+    def __init__(self, config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> None:
         super().__init__(config)
         depth_backbone = config.depth_backbone or config.backbone
         self.backbone = build_backbone(config.backbone, weights)
-        self.hallucinating = build_backbone(depth_backbone, weights if depth_backbone == config.backbone else None)
+        own = depth_weights or (weights if depth_backbone == config.backbone else None)
+        self.hallucinating = build_backbone(depth_backbone, own)
         self.teacher = build_backbone(depth_backbone).requires_grad_(False)
         self.head, self.depth_head = _head(config, [self.backbone]), _head(config, [self.hallucinating])
         self.dimension = self.head.dimension + self.depth_head.dimension
@@ -242,9 +247,13 @@ def sized(images: Tensor, config: Any) -> Tensor:
     return resized.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
 
 
-def build_system(config: SystemConfig, weights: Path | None = None) -> PlaceNetwork:
-    """A system by its configuration; weights: file of the image encoder's starting weights, or None for random ones."""
-    return SYSTEMS[config.kind](config, weights)
+def build_system(config: SystemConfig, weights: Path | None = None, depth_weights: Path | None = None) -> PlaceNetwork:
+    """A system by its configuration.
+
+    weights: file of the image encoder's starting weights, or None for random ones. depth_weights: of the depth
+    encoder's; None takes the image encoder's where both are of one kind.
+    """
+    return SYSTEMS[config.kind](config, weights, depth_weights)
 
 
 def _head(config: SystemConfig, backbones: list[Backbone]) -> Head:

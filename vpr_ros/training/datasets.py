@@ -1,8 +1,8 @@
 """From drives to batches: cache each drive at the network's size, find places seen by several drives, draw batches.
 
 A cache is a folder ``<cache>/<world>/<drive>/`` of memory-mapped arrays: ``images.npy`` (N, H, W, 3) uint8,
-``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown), ``poses.npz`` with ``position`` (N, 3) metres and
-``heading`` (N,) radians. A drive's folder appears whole or not at all.
+``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown), ``poses.npz`` with ``position`` (N, 3) metres, ``heading`` (N,)
+radians and, where it was told, ``condition``, a word. A drive's folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from vpr_ros import geometry
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError
+from vpr_ros.files import written_whole
 from vpr_ros.image import Preprocessing, preprocess
 from vpr_ros.records import DriveFrame
 from vpr_ros.training.augment import Augmentation, augment
@@ -29,7 +30,7 @@ DEPTH_STRIDE = 4
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """One cached drive. condition: what tells its look from the other drives' ("sun"): the last word of its name."""
+    """One cached drive. condition: what tells its look from others' ("sun"); where not given, its name's last word."""
 
     world: str
     name: str
@@ -37,25 +38,41 @@ class Shard:
     depth: np.ndarray
     position: np.ndarray
     heading: np.ndarray
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.condition:
+            object.__setattr__(self, "condition", self.name.replace("-", "_").split("_")[-1])
 
     @property
-    def condition(self) -> str:
-        return self.name.replace("-", "_").split("_")[-1]
+    def has_depth(self) -> bool:
+        """Whether any of a few images has depth at any pixel."""
+        return bool(np.any(self.depth[:: max(1, len(self) // 8)] > 0))
 
     def __len__(self) -> int:
         return len(self.position)
 
 
 def cache_drive(
-    drive: Drive, cache: Path, preprocessing: Preprocessing, every_m: float = 5.0, dense: bool = False
+    drive: Drive,
+    cache: Path,
+    preprocessing: Preprocessing,
+    every_m: float = 5.0,
+    dense: bool = False,
+    condition: str = "",
 ) -> Path:
-    """Write one drive into a cache and return its folder; one that is there already is kept.
+    """Write one drive into a cache and return its folder; one that is there already is kept, but takes the condition.
 
-    dense: fill the holes in depth, such as those between a lidar's scans. Frames without a true pose are left out;
-    frames without depth get zeros. Raises DriveError where none is left.
+    dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. Frames without a true
+    pose are left out; frames without depth get zeros. Raises DriveError where none is left, or the condition no word.
     """
+    if condition != _file_name(condition):
+        raise DriveError(f"the condition '{condition}' is no word: give letters, digits, - _ and . alone")
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
+        if condition:
+            with np.load(folder / "poses.npz") as poses:
+                _save_poses(folder, poses["position"], poses["heading"], condition)
         return folder
     frames = [frame for frame in sample(drive, every_m) if frame.T_map_camera is not None]
     if not frames:
@@ -72,11 +89,16 @@ def cache_drive(
         small = _small_depth(frame, depth_shape[1], depth_shape[2])
         depth[row] = dense_depth(small.astype(np.float32)) if dense else small
     T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
-    np.savez(part / "poses.npz", position=T[:, :3, 3], heading=geometry.heading(T))
+    _save_poses(part, T[:, :3, 3], geometry.heading(T), condition)
     images.flush()
     depth.flush()
     part.rename(folder)
     return folder
+
+
+def _save_poses(folder: Path, position: np.ndarray, heading: np.ndarray, condition: str) -> None:
+    with written_whole(folder / "poses.npz") as part, part.open("wb") as file:
+        np.savez(file, position=position, heading=heading, condition=np.array(condition))
 
 
 def _small_depth(frame: DriveFrame, height: int, width: int) -> np.ndarray:
@@ -102,8 +124,9 @@ def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]
             continue
         with np.load(poses_path) as poses:
             position, heading = poses["position"], poses["heading"]
+            condition = str(poses["condition"]) if "condition" in poses else ""
         images, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "depth"))
-        shards.append(Shard(folder.parent.name, folder.name, images, depth, position, heading))
+        shards.append(Shard(folder.parent.name, folder.name, images, depth, position, heading, condition))
     if not shards:
         raise DriveError(f"no cached drives in {cache}: cache some drives for training first")
     if len(sizes := {shard.images.shape[1:] for shard in shards}) > 1:

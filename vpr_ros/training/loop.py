@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.errors import ConfigError, DriveError
 from vpr_ros.network.demixvpr import DeMixVPR, Network
 from vpr_ros.network.systems import sized
 from vpr_ros.training.adapt import AdaptedBatches, Batches
@@ -52,8 +52,13 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
-    held_out = [shard for shard in held_out if shard.condition not in recipe.target_conditions]
+    if not learnt and recipe.conditions:
+        found = ", ".join(sorted({shard.condition for shard in shards}))
+        raise DriveError(f"the recipe learns from {', '.join(recipe.conditions)}, the drives' conditions are {found}")
+    held_out = [shard for shard in held_out if _judges(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
+    if network.hallucinates and recipe.depth_weight > 0 and not any(shard.has_depth for shard in learnt):
+        raise DriveError("no drive has depth to learn: cache drives with depth, or set train.depth_weight=0")
     groups = class_groups(recipe, learnt)
     batches = build_batches(recipe, learnt, shards, groups)
     objective = Objective(recipe, network, groups).to(device)
@@ -92,6 +97,13 @@ def train(
             checkpoint.save(folder / "best.pt")
         checkpoint.save(folder / "last.pt")
     return folder / "best.pt"
+
+
+def _judges(shard: Shard, recipe: Recipe) -> bool:
+    """Whether the best epoch is chosen by this drive, or by others searched in it."""
+    chosen = {*recipe.validation_conditions, recipe.reference_condition}
+    wanted = not recipe.validation_conditions or shard.condition in chosen
+    return wanted and shard.condition not in recipe.target_conditions
 
 
 def _best(scores: Sequence[dict[str, float]]) -> int:

@@ -36,6 +36,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     adaptation: Adaptation = field(default_factory=Adaptation)
     weights: str = option("", "file with the backbone's starting weights; empty starts from random ones")
+    depth_weights: str = option("", "file with the depth encoder's, where it is another backbone than the image's")
     pca: bool = option(True, "start MixVPR's projections from a PCA of the backbone's features instead of random ones")
     trainable_blocks: int = option(5, "how many of the backbone's last blocks are trained", low=0, high=100)
     train_only: tuple[str, ...] = option((), "parts of the network that are trained, by name; empty trains all")
@@ -77,9 +78,16 @@ class Recipe:
     negative_min_m: float = option(
         25.0, "places closer than this are never each other's negatives", "m", low=0.1, high=1000.0
     )
+    validation_conditions: tuple[str, ...] = option(
+        (), "conditions of the queries that the best epoch is chosen by; empty takes all"
+    )
     reference_condition: str = option("overcast", "condition of the drives that validation queries are searched in")
 
     def build(self, with_weights: bool = True) -> Network:
         """The network as it starts, or random, to be loaded. Raises ModelError or ConfigError."""
-        weights = Path(self.weights) if self.weights and with_weights else None
-        return DeMixVPR(self.network, weights) if self.system is None else build_system(self.system, weights)
+        weights, depth_weights = (
+            Path(name) if name and with_weights else None for name in (self.weights, self.depth_weights)
+        )
+        if self.system is None:
+            return DeMixVPR(self.network, weights)
+        return build_system(self.system, weights, depth_weights)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vpr_ros.errors import DriveError
 from vpr_ros.image import Preprocessing
 from vpr_ros.network.demixvpr import Network
 from vpr_ros.network.systems import sized
@@ -55,8 +56,8 @@ def validate(
 ) -> dict[str, float]:
     """Recall@1 by condition, and its mean: is a query's most similar reference frame within the tolerance?
 
-    Every drive is searched in the reference drive of its world (the first, where none has the condition); a query with
-    no reference frame within the tolerance is left out.
+    Every drive is searched in the reference drive of its world; a query with no reference frame within the tolerance
+    is left out. Raises DriveError for a world without a reference drive.
     """
     described = [describe_shard(network, shard, bf16, device) for shard in shards]
     recall = recall_by_condition(shards, described, reference_condition, tolerance_m)
@@ -65,11 +66,20 @@ def validate(
 
 
 def searches(shards: Sequence[Shard], reference_condition: str) -> list[tuple[int, int]]:
-    """Numbers of each query drive and of the drive it is searched in: the reference of its world, or the first."""
+    """Numbers of each query drive and of the drive it is searched in: the first of its world of the condition.
+
+    Raises DriveError for a world without one.
+    """
     found = []
     for world in sorted({shard.world for shard in shards}):
         drives = [number for number, shard in enumerate(shards) if shard.world == world]
-        reference = next((n for n in drives if shards[n].condition == reference_condition), drives[0])
+        reference = next((n for n in drives if shards[n].condition == reference_condition), None)
+        if reference is None:
+            others = ", ".join(sorted({shards[n].condition for n in drives}))
+            raise DriveError(
+                f"no drive of {world} has the condition '{reference_condition}' that the others are searched in, but "
+                f"{others}: name one with --reference, or as reference_condition in the recipe"
+            )
         found += [(number, reference) for number in drives if number != reference]
     return found
 

@@ -13,6 +13,7 @@ import torch
 from vpr_ros.config import from_dict, option, to_dict
 from vpr_ros.errors import ConfigError
 from vpr_ros.files import write_json, written_whole
+from vpr_ros.lab.data import summary
 from vpr_ros.lab.rankers import Ranker, batches, remembered
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made, Workbench, finished_facts
@@ -38,8 +39,14 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         raise ConfigError(f"{recipe.ingredients[0]} is no single network: GeoWarp has no features to warp")
     encoder = base.network.backbone.to(bench.device)
     path, finished = folder / "geowarp.pt", folder / "training.json"
-    trained_by = {**to_dict(settings), "seed": bench.seed}
-    del trained_by["candidates"]  # of the search, not of the training
+    learning = to_dict(settings)
+    del learning["candidates"]  # of the search, not of the training
+    trained_by = {
+        "settings": learning,
+        "seed": bench.seed,
+        "encoder": {recipe.ingredients[0]: base.facts.get("trained_by")},
+        "training": summary(bench.data.training),
+    }
     if not finished.is_file():
         start = perf_counter()
         network = train_geowarp(encoder, bench.data.training, settings, bench.seed)

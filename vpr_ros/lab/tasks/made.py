@@ -15,6 +15,8 @@ from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.network.demixvpr import Network
 from vpr_ros.training.recipe import Recipe
 
+_TOLD = 3  # so many differences are named
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -37,11 +39,31 @@ class Made:
 
 
 def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training.json says, which has to be of these settings. Raises ConfigError where it is of others."""
+    """What a training.json says.
+
+    trained_by: all that decides on the weights, nested; the file holds it under this name. Raises ConfigError, naming
+    what differs, where it is not the same there.
+    """
     facts: dict[str, Any] = json.loads(path.read_text())
-    if facts.get("trained_by") != json.loads(json.dumps(trained_by)):
-        raise ConfigError(f"{path.parent} holds a system that was trained otherwise: remove it, or give another folder")
+    before, now = _flat(facts.get("trained_by", {})), _flat(json.loads(json.dumps(trained_by)))
+    if before != now:
+        changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+        told = ", ".join(
+            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_TOLD]
+        )
+        more = f" and {len(changed) - _TOLD} more" if len(changed) > _TOLD else ""
+        why = told + more if before else "it does not say by what"
+        raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
+
+
+def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 0.1}} -> {"train.lr": 0.1}."""
+    out: dict[str, Any] = {}
+    for name, value in nested.items():
+        inner = _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        out.update(inner)
+    return out
 
 
 class Workbench(Protocol):
@@ -62,8 +84,15 @@ class Workbench(Protocol):
     @property
     def device(self) -> str: ...
 
+    @property
+    def pictures(self) -> bool: ...
+
     def make(self, name: str) -> Made:
         """Another recipe's system."""
+        ...
+
+    def recipe(self, name: str) -> LabRecipe:
+        """Another recipe, as it is run here."""
         ...
 
     def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from vpr_ros.config import from_dict, option
 from vpr_ros.errors import ConfigError
-from vpr_ros.inference.multiscale import SCALES, describe_at_scales
+from vpr_ros.inference.multiscale import SCALES, describe_at_scales, rescale
 from vpr_ros.lab.rankers import DescriptorRanker, batches
 from vpr_ros.lab.recipe import LabRecipe
 from vpr_ros.lab.tasks.made import Made, Workbench
@@ -42,9 +42,21 @@ def multiscale(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     def describe(images: np.ndarray) -> np.ndarray:
         return network.eval()(torch.from_numpy(images).to(bench.device))[0].float().cpu().numpy()
 
+    def resize(images: np.ndarray, scale: float) -> np.ndarray:
+        """Times the network's size, out of all that the cache holds of them."""
+        own = network.config
+        if settings.fixed_size:
+            return rescale(sized(torch.from_numpy(images), own).numpy(), scale, fixed_size=True)
+        return sized(
+            torch.from_numpy(images), replace(own, height=_px(own.height, scale), width=_px(own.width, scale))
+        ).numpy()
+
     def at_scales(shard: Shard) -> np.ndarray:
-        wanted = settings.scales, settings.pool, settings.fixed_size
-        parts = (sized(torch.from_numpy(part), network.config).numpy() for part in batches(shard.images))
-        return np.concatenate([describe_at_scales(describe, part, *wanted) for part in parts])
+        wanted = settings.scales, settings.pool, resize
+        return np.concatenate([describe_at_scales(describe, part, *wanted) for part in batches(shard.images)])
 
     return Made(DescriptorRanker(at_scales, describer(network, bench.device)), network, base.facts)
+
+
+def _px(side: int, scale: float) -> int:
+    return max(16, round(scale * side))

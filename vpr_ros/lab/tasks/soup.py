@@ -23,14 +23,16 @@ class SoupSettings:
     """variants: what each ingredient changes in the recipe's training; all start from the same weights."""
 
     how: str = option("greedy", "which soup", choices=("greedy", "uniform"))
+    of: str = option("", "recipe whose folder holds the ingredients; empty: its own")
     variants: tuple[dict[str, Any], ...] = option(({},), "training of each ingredient, where it differs")
 
 
 def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Train the ingredients, choose them on the validation worlds, average."""
     settings = from_dict(SoupSettings, recipe.settings, "settings")
+    kitchen = bench.folder / settings.of if settings.of else folder
     cooked = [
-        trained(bench.training(recipe, variant), recipe, bench, folder / f"ingredient_{number}")
+        trained(bench.training(recipe, variant), recipe, bench, kitchen / f"ingredient_{number}")
         for number, variant in enumerate(settings.variants)
     ]
     states = [network.state_dict() for network, _ in cooked]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from vpr_ros.config import to_dict
 from vpr_ros.errors import ConfigError
 from vpr_ros.files import write_json
+from vpr_ros.lab.data import summary
 from vpr_ros.lab.rankers import Describe, DescriptorRanker
 from vpr_ros.lab.recipe import LabRecipe
-from vpr_ros.lab.tasks.made import Made, Workbench
+from vpr_ros.lab.tasks.made import Made, Workbench, finished_facts
 from vpr_ros.network.demixvpr import Network
 from vpr_ros.training import loop
 from vpr_ros.training.adapt import brighten
 from vpr_ros.training.checkpoint import Checkpoint
-from vpr_ros.training.datasets import Shard
 from vpr_ros.training.recipe import Recipe
 from vpr_ros.training.validate import describe_shard
 
@@ -27,24 +27,35 @@ def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     """Train, or take what the folder holds."""
     network, facts = trained(bench.training(recipe), recipe, bench, folder)
     describe = describer(network, bench.device)
-    darkened: Describe | None = None
-    if recipe.reference_brightness != 1.0:
 
-        def darkened(shard: Shard) -> Any:
-            return describe(replace(shard, images=brighten(shard.images, recipe.reference_brightness)))
+    def darkened(brightness: float) -> Describe:
+        return lambda shard: describe(replace(shard, images=brighten(shard.images, brightness)))
 
-    return Made(DescriptorRanker(describe, darkened), network, facts)
+    dark = {condition: darkened(brightness) for condition, brightness in recipe.reference_brightness.items()}
+    return Made(DescriptorRanker(describe, by_condition=dark), network, facts)
 
 
 def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[Network, dict[str, Any]]:
-    """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder."""
-    finished = folder / "training.json"
-    if not finished.is_file():
-        data, prepare = bench.data, starting(recipe, bench)
+    """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder.
+
+    training.json says from the first step on what a folder was begun with, and what came out when it is done.
+    """
+    data, finished = bench.data, folder / "training.json"
+    own = replace(own, reference_condition=data.reference_condition)
+    trained_by = {
+        **_learning(own, recipe, bench),
+        "training": summary(data.training),
+        "validation": summary(data.validation),
+    }
+    facts = finished_facts(finished, trained_by) if finished.is_file() else {}
+    if "steps" not in facts:
+        write_json(finished, {"trained_by": trained_by})
+        prepare = starting(recipe, bench)
         start = perf_counter()
         loop.train(own, data.training, data.validation, folder, bench.device, prepare)
         last = Checkpoint.load(folder / "last.pt")
         facts = {
+            "trained_by": trained_by,
             "seconds": round(perf_counter() - start, 1),
             "steps": last.epoch * own.batches_per_epoch,
             "images_per_step": own.places_per_batch * own.images_per_place,
@@ -53,10 +64,20 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
             "starts_from": _origin(own, recipe),
         }
         write_json(finished, facts)
-    checkpoint = Checkpoint.load(folder / "best.pt")
-    if checkpoint.recipe != own:
-        raise ConfigError(f"{folder} holds a network that was trained otherwise: remove it, or give another folder")
-    return checkpoint.network.eval(), json.loads(finished.read_text())
+    return Checkpoint.load(folder / "best.pt").network.eval(), facts
+
+
+def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What decides, beside the drives, on the weights: its training, and that of the recipes it goes on from."""
+    begun = {}
+    for name in _begun_by(recipe):
+        if name in above:
+            raise ConfigError(f"starts: recipes that go on from each other in a circle: {' -> '.join((*above, name))}")
+        other = bench.recipe(name)
+        learning = _learning(bench.training(other), other, bench, (*above, name))
+        begun[name] = {**learning, "settings": other.settings}
+    files = {name: Path(getattr(own, name)).name for name in ("weights", "depth_weights")}  # wherever they lie
+    return {"train": {**to_dict(own), **files}, "starts": recipe.starts, "begun_by": begun}
 
 
 def _origin(own: Recipe, recipe: LabRecipe) -> str:

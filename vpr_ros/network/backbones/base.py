@@ -16,6 +16,20 @@ from vpr_ros.image import Preprocessing
 
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))  # torchvision's, times 255
 
+TORCHVISION = "https://download.pytorch.org/models"
+_STATE_DICTS = {
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "efficientnet_v2_s": "efficientnet_v2_s-dd5fe13b.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+    "vgg16": "vgg16-397923af.pth",
+}
+_KERAS = {
+    "mobilenet_v1_imagenet.npz": "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
+    "mobilenet_1_0_224_tf_no_top.h5",
+    "squeezenet1_1_imagenet.npz": "https://github.com/rcmalli/keras-squeezenet/releases/download/v1.0/"
+    "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
+}
+
 
 class Pyramid(NamedTuple):
     """Features (B, C, H / stride, W / stride) at three strides for the depth decoder, and those that describe places.
@@ -98,9 +112,7 @@ def load_torchvision(module: nn.Module, path: Path, name: str, left_out: tuple[s
     left_out: keys that begin so are passed over. Raises ModelError where any other is missing, too many or misshapen.
     """
     if not path.is_file():
-        raise ModelError(
-            f"no starting weights at {path}: download torchvision's {name} state dict or leave weights empty"
-        )
+        raise _missing(path, f"download torchvision's {name} state dict from {TORCHVISION}/{_STATE_DICTS[name]}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not what it should be
@@ -110,6 +122,10 @@ def load_torchvision(module: nn.Module, path: Path, name: str, left_out: tuple[s
     if misfit:
         raise ModelError(f"{path} is not torchvision's {name} state dict: {misfit}")
     module.load_state_dict(given)
+
+
+def _missing(path: Path, remedy: str) -> ModelError:
+    return ModelError(f"there are no starting weights at {path}: {remedy}, or leave weights empty to start from none")
 
 
 def _is_state(loaded: Any) -> bool:
@@ -128,7 +144,10 @@ def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a .npz; raises ModelError for any other file."""
+    """Every array of a .npz. Raises ModelError for any other file, and for none, then with where Keras' weights are."""
+    if not path.is_file():
+        origin = _KERAS.get(path.name, "Keras' weights")
+        raise _missing(path, f"make it of {origin} with tools/convert_weights.py")
     try:
         with np.load(path) as arrays:
             return {name: arrays[name] for name in arrays.files}
