@@ -197,6 +197,15 @@ def test_recall_by_hand(tiny_shards: list[Any]) -> None:
         rank_drives(DescriptorRanker(lambda shard: own), drives[:1], "overcast")
 
 
+def test_references_are_described_for_the_queries_condition(tiny_shards: list[Any]) -> None:
+    """The brightness filter darkens the map for queries by night; those by day must search in it as it is."""
+    own, other = np.eye(10, dtype=np.float32), np.roll(np.eye(10, dtype=np.float32), 1, axis=0)
+    drives = {shard.condition: shard for shard in tiny_shards[:3]}
+    ranker = DescriptorRanker(lambda shard: own, by_condition={"night": lambda shard: other})
+    first = {name: ranker.rank(drives[name], drives["overcast"], 1)[0][:, 0].tolist() for name in ("sun", "night")}
+    assert first["sun"] == list(range(10)) and first["night"] == [*range(1, 10), 0]
+
+
 def test_ensemble_takes_what_both_found(tiny_shards: list[Any]) -> None:
     """SIF: a place in both lists comes before the first list's own best."""
 

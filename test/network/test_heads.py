@@ -238,3 +238,12 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="netvlad"):
         build_head(HeadConfig("vlad"), [6], HEIGHT, WIDTH)
     assert {kind for kind, _, _ in SIZES} == set(HEADS)
+
+
+def test_cosplace_projects_what_it_pooled_as_it_is() -> None:
+    """Its order is L2, GeM, projection, L2: a norm before the projection would weigh its bias by another length."""
+    torch.manual_seed(0)
+    head = build_head(HeadConfig(kind="gem", dimension=6, local_norm=True, pooled_norm=False), [8], 4, 4)
+    maps = torch.rand(3, 8, 4, 4)
+    pooled = head.pool(torch.nn.functional.normalize(maps, dim=1)).flatten(1)
+    assert torch.allclose(head(maps), torch.nn.functional.normalize(head.projection(pooled), dim=1), atol=1e-6)
