@@ -141,8 +141,8 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / steps) ** recipe.poly_power)
     console = Console(stderr=True)
     scores = [] if partial is None else resume(partial, recipe, network, place_loss, optimiser, schedule)
-    weights, theirs = network.backbone.state_dict(), source.backbone.state_dict()
-    if any(not torch.equal(value, theirs[name]) for name, value in weights.items()):
+    theirs = source.backbone.state_dict()
+    if scores and any(not torch.equal(value, theirs[name]) for name, value in network.backbone.state_dict().items()):
         raise ConfigError(f"{partial} stands on another backbone: remove it, or write to another place")
     for epoch in range(len(scores), recipe.epochs):
         for module in network.head():

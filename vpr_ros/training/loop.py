@@ -51,10 +51,7 @@ def train(
     epochs of the recipe's, to be gone on with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
-    if not learnt and recipe.conditions:
-        found = ", ".join(sorted({shard.condition for shard in shards}))
-        raise DriveError(f"the recipe learns from {', '.join(recipe.conditions)}, the drives' conditions are {found}")
+    learnt = _teaching(shards, recipe)
     held_out = [shard for shard in held_out if _judges(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
     if network.hallucinates and recipe.depth_weight > 0 and not any(shard.has_depth for shard in learnt):
@@ -97,6 +94,15 @@ def train(
             checkpoint.save(folder / "best.pt")
         checkpoint.save(folder / "last.pt")
     return folder / "best.pt"
+
+
+def _teaching(shards: Sequence[Shard], recipe: Recipe) -> list[Shard]:
+    """The drives that a recipe learns places from. Raises DriveError where none has a condition that it names."""
+    learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
+    if not learnt and recipe.conditions:
+        found = ", ".join(sorted({shard.condition for shard in shards}))
+        raise DriveError(f"the recipe learns from {', '.join(recipe.conditions)}, the drives' conditions are {found}")
+    return learnt
 
 
 def _judges(shard: Shard, recipe: Recipe) -> bool:
