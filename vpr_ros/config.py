@@ -163,7 +163,12 @@ class LocalizerConfig:
         "nif", "how two maps' answers are merged: nif by distance, sif what both found first", choices=("nif", "sif")
     )
     geowarp: str = option("", "GeoWarp that ranks the first places again, a file of vpr lab export; empty: none")
-    rerank_candidates: int = option(20, "places that GeoWarp looks at for each image", low=2, high=1000)
+    local_features: str = option(
+        "", "local features that rank the first places again: xfeat, sift, orb, an .onnx file of XFeat; empty: none"
+    )
+    rerank_candidates: int = option(
+        20, "places that GeoWarp or local features look at for each image", low=2, high=1000
+    )
 
 
 @dataclass(frozen=True)

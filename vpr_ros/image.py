@@ -57,11 +57,15 @@ def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarra
 
 
 def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG of that width, for reports; ratio kept."""
+    """(H, W, 3) uint8 RGB -> JPEG of that width, for reports and second looks; ratio kept."""
     import cv2
 
     height = max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1]))
-    small = cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_AREA)
+    # By a whole factor first, less than a factor of pixels at the edge left out: that is several times as fast.
+    factor = max(1, min(image_rgb.shape[1] // width, image_rgb.shape[0] // height))
+    rows, columns = (size // factor for size in image_rgb.shape[:2])
+    small = cv2.resize(image_rgb[: rows * factor, : columns * factor], (columns, rows), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
     done, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not done:
         raise ImageError("an image cannot be written as JPEG")

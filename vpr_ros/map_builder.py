@@ -28,7 +28,6 @@ from vpr_ros.retrieval.places import origin_near
 T = TypeVar("T")
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
-_THUMBNAIL_PX = 160
 _GROUPS_AHEAD = 3  # read before the oldest is written: together with that one what a kill may lose
 
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
@@ -181,7 +180,7 @@ def _describe_and_store(
         except ImageError as error:
             return error
         inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, count)])
-        return _Prepared(frame, inputs, _thumbnail(inputs[0], image_rgb), image_rgb if extractor else None)
+        return _Prepared(frame, inputs, thumbnail(image_rgb), image_rgb if extractor else None)
 
     def store(describing: Future[_Described]) -> _Described:
         described = describing.result()
@@ -244,17 +243,6 @@ def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
 
 def _raise(error: ImageError) -> np.ndarray:
     raise error
-
-
-def _thumbnail(seen: np.ndarray, image_rgb: np.ndarray) -> bytes:
-    """JPEG made of the network's input: shrinking a large image twice would cost more than all the rest."""
-    import cv2
-
-    height, width = image_rgb.shape[:2]
-    if seen.shape[1] < _THUMBNAIL_PX:
-        return thumbnail(image_rgb, _THUMBNAIL_PX)
-    size = _THUMBNAIL_PX, max(1, round(height * _THUMBNAIL_PX / width))
-    return thumbnail(cv2.resize(seen, size, interpolation=cv2.INTER_LINEAR), _THUMBNAIL_PX)
 
 
 class _counted:

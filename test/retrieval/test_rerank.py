@@ -18,7 +18,8 @@ from vpr_ros.image import Preprocessing
 from vpr_ros.inference.describer import Description
 from vpr_ros.localizer import Localizer
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
-from vpr_ros.retrieval.rerank import Ensemble, GeoWarpReranker, open_rerankers, rows_of_same_places
+from vpr_ros.retrieval.rerank import Ensemble, open_rerankers, rows_of_same_places
+from vpr_ros.retrieval.thumbnails import ThumbnailReranker
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 EAST, WEST = 0.0, np.pi
@@ -144,7 +145,7 @@ def test_settings_that_cannot_be_are_refused(make_map: MakeMap, tmp_path: Path) 
     with pytest.raises(MapError, match=r"no map .*nowhere"):
         open_rerankers(place_map, LocalizerConfig(second_map=str(tmp_path / "nowhere.vprmap")))
     with pytest.raises(MapError, match="no thumbnails"):
-        GeoWarpReranker(place_map, geowarp=None)  # type: ignore[arg-type]
+        ThumbnailReranker(place_map, SimpleNamespace(name="it"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="greater than 0"):
         Localizer(place_map.places, Says([1, 0, 0, 0]), LocalizerConfig(scales=(1.0, -1.0)))
 

@@ -7,6 +7,7 @@ metre weighs more close by.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,29 @@ def metres_from_log_depth(log_depth: Tensor) -> Tensor:
 def log_depth_from_metres(depth_m: Tensor) -> Tensor:
     """Metres -> 0..1, clipped at both ends."""
     return torch.log(depth_m.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M)
+
+
+def _standardised(log_depth: Tensor) -> Tensor:
+    """Zero mean and unit variance over the image, two deviations within 0..1: near and far, without the metres."""
+    centred = log_depth - log_depth.mean((2, 3), keepdim=True)
+    return (0.5 + 0.25 * centred * (centred.square().mean((2, 3), keepdim=True) + 1e-6).rsqrt()).clamp(0, 1)
+
+
+def _slopes(log_depth: Tensor) -> Tensor:
+    """Log depth and how it rises to the right and downwards, as three channels: where surfaces face and end."""
+    right = F.pad(log_depth[..., 1:] - log_depth[..., :-1], (0, 1, 0, 0))
+    down = F.pad(log_depth[..., 1:, :] - log_depth[..., :-1, :], (0, 0, 0, 1))
+    return torch.cat((log_depth, (0.5 + 4 * right).clamp(0, 1), (0.5 + 4 * down).clamp(0, 1)), dim=1)
+
+
+# What an encoder may see of log depth (B, 1, h, w), in 0..1: (B, 1 or 3, h, w), in 0..1 too.
+VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "log": lambda log_depth: log_depth,
+    "inverse": lambda log_depth: NEAR_M / metres_from_log_depth(log_depth),
+    "metres": lambda log_depth: metres_from_log_depth(log_depth) / FAR_M,
+    "standardised": _standardised,
+    "slopes": _slopes,
+}
 
 
 def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

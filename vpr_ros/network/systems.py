@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from vpr_ros.config import option
 from vpr_ros.errors import ConfigError
 from vpr_ros.network.backbones import Backbone, build_backbone, feature_shape
-from vpr_ros.network.depth import DepthDecoder, log_depth_from_metres, metres_from_log_depth
+from vpr_ros.network.depth import VIEWS, DepthDecoder, log_depth_from_metres, metres_from_log_depth
 from vpr_ros.network.heads import Head, HeadConfig, build_head
 
 
@@ -52,7 +52,13 @@ class SystemConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     depth: str = option("hallucinated", "where depth comes from", choices=("hallucinated", "true"))
     depth_as_image: bool = option(False, "single: encode the depth map instead of the image")
-    place_teaches_depth: bool = option(False, "the place loss reaches the depth decoder: RGB+")
+    depth_view: str = option("log", "what the depth encoder sees of depth", choices=tuple(VIEWS))
+    depth_taught_by: str = option(
+        "depth",
+        "losses that reach the decoder: depth's alone, the place loss too (then depth's reaches the image encoder), or "
+        "the place loss alone, which is RGB+",
+        choices=("depth", "both", "place"),
+    )
     height: int = option(224, "of the input", "px", low=16, high=2048)
     width: int = option(224, "of the input", "px", low=16, high=2048)
 
@@ -93,12 +99,13 @@ class PlaceNetwork(nn.Module):
         return torch.where(known, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
 
     def _encode_depth(self, encoder: Backbone, log_depth: Tensor) -> Tensor:
-        """Features of a depth map (B, 1, h, w), shown as a grey image of the network's size (Piasco et al.)."""
+        """Features of a depth map (B, 1, h, w), shown as an image of the network's size (Piasco et al.: grey)."""
         size = self.config.height, self.config.width
-        grey = 255 * F.interpolate(log_depth.float(), size, mode="bilinear", align_corners=False)
+        view = VIEWS[self.config.depth_view](log_depth.float())
+        image = 255 * F.interpolate(view, size, mode="bilinear", align_corners=False)
         own = encoder.preprocessing
-        mean, std = (torch.tensor(values, device=grey.device)[:, None, None] for values in (own.mean, own.std))
-        return encoder.encode((grey - mean) / std).place
+        mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (own.mean, own.std))
+        return encoder.encode((image - mean) / std).place
 
 
 class Single(PlaceNetwork):
@@ -133,26 +140,28 @@ class _WithDepth(PlaceNetwork):
         own = not config.depth_backbone or config.depth_backbone == config.backbone
         of_depth = depth_weights or (weights if own else None)
         self.depth_backbone = build_backbone(config.depth_backbone or config.backbone, of_depth)
-        self.hallucinates = config.depth == "hallucinated" and not config.place_teaches_depth
+        self.hallucinates = config.depth == "hallucinated" and config.depth_taught_by != "place"
         decodes = config.depth == "hallucinated"
         self.depth_decoder = DepthDecoder(self.backbone.channels[:3]) if decodes else None
 
     def _streams(self, images: Tensor, depth_m: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features of the image, features of the depth, and the log depth where it was hallucinated.
 
-        Neither loss reaches into the other's part: depth stays depth, and the image encoder keeps what it knows. The
-        papers' two optimisers in alternation are then one backward pass, since every weight has one loss.
+        Taught by depth alone, neither loss reaches into the other's part: depth stays depth, and the image encoder
+        keeps what it knows. The papers' two optimisers in alternation are then one backward pass, since every weight
+        has one loss.
         """
         pyramid = self.backbone(images)
         if self.depth_decoder is None:
             return pyramid.place, self._encode_depth(self.depth_backbone, self._log_depth(depth_m)), None
-        both = self.config.place_teaches_depth
-        levels = [level if both else level.detach() for level in pyramid[:3]]
+        apart = self.config.depth_taught_by == "depth"
+        levels = [level.detach() if apart else level for level in pyramid[:3]]
         size = images.shape[1] // 4, images.shape[2] // 4
         log_depth = self.depth_decoder(*levels, size=size)
-        seen = log_depth if both else log_depth.detach()
-        # What the place loss has taught a decoder is no depth, and is not told as such.
-        return pyramid.place, self._encode_depth(self.depth_backbone, seen), None if both else log_depth
+        seen = log_depth.detach() if apart else log_depth
+        # What the place loss alone has taught a decoder is no depth, and is not told as such.
+        told = log_depth if self.hallucinates else None
+        return pyramid.place, self._encode_depth(self.depth_backbone, seen), told
 
 
 class TwoStreams(_WithDepth):

@@ -132,11 +132,11 @@ def features_at(
     return LocalFeatures(kind, camera.rays(pixels).astype(np.float32), depths.astype(np.float32), descriptors, pixel)
 
 
-def open_extractor(name: str, count: int, threads: int = 1) -> Extractor:
+def open_extractor(name: str, count: int, threads: int = 1, side: int = 640) -> Extractor:
     """An extractor by name: "xfeat", "sift", "orb", or an .onnx file's path.
 
-    count: features kept of each image. threads: of the CPU, for a network. Raises ConfigError for another name,
-    ModelError for a file that is no network of the kind.
+    count: features kept of each image. threads: of the CPU, for a network; side: pixels that it sees, see
+    XFeatExtractor. Raises ConfigError for another name, ModelError for a file that is no network of the kind.
     """
     if name in ("sift", "orb"):
         return ClassicalExtractor(name, count)
@@ -144,5 +144,5 @@ def open_extractor(name: str, count: int, threads: int = 1) -> Extractor:
         from vpr_ros.retrieval.xfeat import XFeatExtractor
 
         path = Path(name) if name.endswith(".onnx") else find_model("local_features/xfeat")
-        return XFeatExtractor(path, count, threads)
+        return XFeatExtractor(path, count, threads, side)
     raise ConfigError(f"unknown local features '{name}': choose xfeat, sift, orb or the path of an .onnx file of XFeat")

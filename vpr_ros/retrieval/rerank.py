@@ -7,7 +7,6 @@ that the place now first gets the best one.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +25,11 @@ from vpr_ros.retrieval.index import Index
 from vpr_ros.retrieval.observation import ObservationModel
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Neighbours, Places
+from vpr_ros.retrieval.thumbnails import GeoWarpLook, LocalFeatureLook, Look, ThumbnailReranker
 
 _SAME_PLACE_M = 2.0
 _SAME_HEADING = np.radians(30.0)
 _LEAST_SHARED = 0.5  # of the smaller of two maps
-_REMEMBERED = 500  # places whose features are kept, of 0.1 to 0.3 MB each
 
 
 class Reranker(Protocol):
@@ -58,13 +57,16 @@ def open_rerankers(
     place_map: stays open as long as they are used. Raises MapError, ModelError or ConfigError, one sentence each.
     """
     rerankers: list[Reranker] = []
+    looks: list[Look] = []
     if config.second_map:
         rerankers.append(Ensemble.open(place_map, Path(config.second_map), config, backend, threads))
     elif config.second_model:
         raise ConfigError("second_model is the network of second_map: set second_map too, or neither")
     if config.geowarp:
-        geowarp = OnnxGeoWarp(Path(config.geowarp), threads)
-        rerankers.append(GeoWarpReranker(place_map, geowarp, config.rerank_candidates))
+        looks.append(GeoWarpLook(OnnxGeoWarp(Path(config.geowarp), threads)))
+    if config.local_features:
+        looks.append(LocalFeatureLook.open(config.local_features, threads))
+    rerankers += [ThumbnailReranker(place_map, look, config.rerank_candidates) for look in looks]
     return rerankers
 
 
@@ -157,45 +159,3 @@ def _nearest(places: Places, among: Places, offset: np.ndarray) -> np.ndarray:
     kept = kept[np.argsort(-distances[kept], kind="stable")]  # the nearest is written last
     rows[asked[kept]] = found[kept]
     return rows
-
-
-class GeoWarpReranker:
-    """The first places, ranked by how well their thumbnails and the image agree once each is warped onto the other."""
-
-    name = "geowarp"
-
-    def __init__(self, place_map: PlaceMap, geowarp: OnnxGeoWarp, candidates: int = 20) -> None:
-        """Raises MapError for a map without thumbnails."""
-        self._ids = place_map.whereabouts.ids
-        if place_map.thumbnail(self._ids[0]) is None:
-            raise MapError(f"{place_map.path} has no thumbnails, which GeoWarp compares: build it again, or do without")
-        self._place_map, self._geowarp, self._candidates = place_map, geowarp, candidates
-        self._features = lru_cache(_REMEMBERED)(self._encode)
-
-    def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """See Reranker. A place without a thumbnail stays where it is."""
-        features = [self._features(int(row)) for row in rows[: self._candidates]]
-        seen = np.array([number for number, place in enumerate(features) if place is not None], int)
-        if len(seen) < 2:
-            return rows
-        query = self._geowarp.encode(self._resized(image_rgb)[None])[0]
-        agreement = self._geowarp.score(query, np.stack([features[number] for number in seen]).astype(np.float32))
-        order = rows.copy()
-        order[seen] = rows[seen[np.argsort(-agreement, kind="stable")]]
-        return order
-
-    def reset(self) -> None:
-        """It remembers no image."""
-
-    def _encode(self, row: int) -> np.ndarray | None:
-        """Features of a place, (C, h, w) float16."""
-        import cv2
-
-        jpeg = self._place_map.thumbnail(self._ids[row])
-        image_bgr = None if not jpeg else cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        if image_bgr is None:
-            return None
-        return self._geowarp.encode(self._resized(image_bgr[..., ::-1])[None])[0].astype(np.float16)
-
-    def _resized(self, image_rgb: np.ndarray) -> np.ndarray:
-        return preprocess(image_rgb, self._geowarp.manifest.preprocessing)

@@ -43,18 +43,27 @@ def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.nd
 
     Raises ValueError where the two are of different kinds.
     """
+    to_place, rows, cosines = mutual(place, query)
+    best = cosines[rows, to_place]
+    cosines[rows, to_place] = -1.0
+    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1, initial=-1.0)  # half the squares
+    distinct = distance < _RATIO[place.kind] ** 2 * next_distance
+    return to_place[distinct], rows[distinct]
+
+
+def mutual(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of place and query (M,), (M,) whose features are each other's nearest; cosines of all, query by place.
+
+    Raises ValueError where the two are of different kinds.
+    """
     if place.kind != query.kind:
         raise ValueError(f"features of {query.kind} cannot be matched with those of {place.kind}")
-    if min(len(place), len(query)) < 2:
-        return np.zeros(0, int), np.zeros(0, int)
-    cosines = _vectors(query) @ _vectors(place).T  # (M, N); of bits, the share that is equal less the share that is not
-    to_place = cosines.argmax(axis=1)
-    rows = np.flatnonzero(cosines.argmax(axis=0)[to_place] == np.arange(len(query)))
-    best = cosines[rows, to_place[rows]]
-    cosines[rows, to_place[rows]] = -1.0
-    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1)  # half the squares
-    rows = rows[distance < _RATIO[place.kind] ** 2 * next_distance]
-    return to_place[rows], rows
+    cosines = _vectors(query) @ _vectors(place).T  # of bits, the share that is equal less the share that is not
+    if min(cosines.shape) < 2:
+        return np.zeros(0, int), np.zeros(0, int), cosines
+    nearest = cosines.argmax(axis=1)
+    rows = np.flatnonzero(cosines.argmax(axis=0)[nearest] == np.arange(len(query)))
+    return nearest[rows], rows, cosines
 
 
 def _vectors(features: LocalFeatures) -> np.ndarray:

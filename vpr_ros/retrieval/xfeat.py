@@ -13,6 +13,7 @@ from vpr_ros.errors import ModelError
 from vpr_ros.retrieval.local_features import LocalFeatures, features_at
 
 _CELL = 8  # pixels of one cell of the network's output
+_MULTIPLE = 32  # of pixels: the coarsest features' stride
 _LEAST_SCORE = 0.02  # of a keypoint, in its cell's softmax
 _BRIGHT = np.sqrt(np.arange(256, dtype=np.float32) / 255)  # of each value: at night all there is lies in the dark half
 
@@ -22,8 +23,11 @@ class XFeatExtractor:
 
     kind = "xfeat"
 
-    def __init__(self, path: Path, count: int, threads: int = 1) -> None:
-        """Raises ModelError for a file that is no such network."""
+    def __init__(self, path: Path, count: int, threads: int = 1, side: int = 640) -> None:
+        """side: pixels of the longer side of the images it sees; files for one size alone keep to that one.
+
+        Raises ModelError for a file that is no such network.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -37,14 +41,16 @@ class XFeatExtractor:
         self._outputs = {output.shape[1]: output.name for output in self._session.get_outputs()}
         if len(self._input.shape) != 4 or set(self._outputs) != {64, 65, 1}:
             raise ModelError(f"{path} is not XFeat: expected outputs of 64, 65 and 1 channels at an eighth of the size")
-        self._height, self._width = self._input.shape[2:]
+        self._fixed = [size for size in self._input.shape[2:] if isinstance(size, int)]  # two, or none
+        self._height, self._width = self._fixed or (side, side)
         self._count = count
 
     def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
-        """See Extractor. The image is fitted into the network's, the rest is left black."""
+        """See Extractor. The image is fitted into the network's largest, and what is left to full cells is black."""
         scale = min(self._width / image_rgb.shape[1], self._height / image_rgb.shape[0])
         width, height = round(image_rgb.shape[1] * scale), round(image_rgb.shape[0] * scale)
-        images = np.zeros((1, 3, self._height, self._width), np.float32)
+        canvas = self._fixed or [-(-size // _MULTIPLE) * _MULTIPLE for size in (height, width)]
+        images = np.zeros((1, 3, *canvas), np.float32)
         for plane, channel in zip(images[0], cv2.split(cv2.resize(image_rgb, (width, height))), strict=True):
             plane[:height, :width] = cv2.LUT(channel, _BRIGHT)
         names = [self._outputs[channels] for channels in (64, 65, 1)]

@@ -190,7 +190,7 @@ def read_batch(
 class ImageBatches(Dataset[dict[str, torch.Tensor]]):
     """Any images with their depth, wherever they were taken; batch i is drawn from (seed, epoch, i) alone.
 
-    most: so many images at most are drawn from, the same ones in every epoch.
+    most: so many images at most are drawn from, the same ones in every epoch; 0 draws from all.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class ImageBatches(Dataset[dict[str, torch.Tensor]]):
         frames = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard))]
         if not frames:
             raise DriveError("no images to learn from: the recipe's conditions fit none of the cached drives")
-        self.frames = [frames[i] for i in np.random.default_rng(seed).permutation(len(frames))[:most]]
+        self.frames = [frames[i] for i in np.random.default_rng(seed).permutation(len(frames))[: most or None]]
 
     def __len__(self) -> int:
         return self.batches

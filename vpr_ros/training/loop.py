@@ -177,7 +177,7 @@ def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shar
     if recipe.objective == "classes":
         batches: Batches = ClassBatches(learnt, groups, recipe.augmentation, *size, recipe.seed)
     elif recipe.objective == "none":
-        batches = ImageBatches(learnt, recipe.augmentation, *size, recipe.seed)
+        batches = ImageBatches(learnt, recipe.augmentation, *size, recipe.seed, recipe.most_images)
     else:
         batches = place_batches(recipe, learnt)
     if not recipe.target_conditions:

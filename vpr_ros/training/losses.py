@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_ros.errors import ConfigError
-from vpr_ros.network.depth import FAR_M, log_depth_from_metres
+from vpr_ros.network.depth import FAR_M, VIEWS, log_depth_from_metres
 
 
 class HardestTriplets(nn.Module):
@@ -77,17 +77,21 @@ class PlaceLoss(nn.Module):
         return self.loss(descriptors, labels, self.miner(descriptors, labels) if self.miner else None)
 
 
-def depth_l1(log_depth: Tensor, depth_m: Tensor) -> Tensor:
-    """Mean L1 of log depth over pixels whose depth is known and at most FAR_M.
+DEPTH_LOSSES = ("log", "inverse", "metres")  # views of depth (network.depth.VIEWS) that L1 may be taken of
+
+
+def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log") -> Tensor:
+    """Mean L1 over pixels whose depth is known and at most FAR_M.
 
     log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, of which pixels are picked where the sizes
-    differ. Piasco et al. take L1 of metres / 100; the logarithm makes an error of a tenth cost the same near and far.
+    differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm makes an error of a
+    tenth cost the same near and far, the inverse makes only what is near count.
     """
     if depth_m.shape[1:] != log_depth.shape[2:]:
         depth_m = F.interpolate(depth_m[:, None], log_depth.shape[2:], mode="nearest-exact").squeeze(1)
     known = (depth_m > 0) & (depth_m <= FAR_M)
-    error = (log_depth.float().squeeze(1) - log_depth_from_metres(depth_m)).abs()
-    return (error * known).sum() / known.sum().clamp(min=1)
+    told, true = (VIEWS[of](depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
+    return ((told - true).abs().squeeze(1) * known).sum() / known.sum().clamp(min=1)
 
 
 def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Tensor:

@@ -37,31 +37,51 @@ class Objective(nn.Module):
         self._teacher = [copy.deepcopy(network).requires_grad_(False).eval()] if recipe.relational_weight > 0 else []
 
     def forward(self, network: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """images (B, H, W, 3), depth (B, h, w), labels, drives: see PlaceBatches -> scalars by name, and "total"."""
+        """images (B, H, W, 3), depth (B, h, w), labels, drives: see PlaceBatches -> scalars by name, and "total".
+
+        The networks run in the arithmetic they are called in, losses always in float32: they tell descriptors apart by
+        less than bfloat16 holds.
+        """
         recipe = self.recipe
         output: Output = network.analyse(sized(batch["images"], network.config), batch["depth"])
-        terms, weights = {}, {"depth": recipe.depth_weight, "imitation": recipe.imitation_weight}
-        if self.place is not None:
-            joined = [output.descriptors, *(output.parts.values() if recipe.parts else ())]
-            terms["place"] = torch.stack([self.place(part, batch["labels"]) for part in joined]).sum()
-        if self.classes is not None:
-            terms["classes"] = self.classes(output.descriptors, batch["labels"], batch["group"])
-        if output.log_depth is not None:
-            terms["depth"] = depth_l1(output.log_depth, batch["depth"])
-        if output.imitation is not None:
-            terms["imitation"] = F.l1_loss(*output.imitation)
-        if self._teacher:
-            terms["relational"] = relational_loss(output.descriptors, self._told(batch, output), batch["drives"])
-            weights["relational"] = recipe.relational_weight
+        told = self._told(batch, output) if self._teacher else None
+        features = None
         if self.domain is not None:
-            features = torch.cat(
-                [output.features, network.analyse(sized(batch["domain_images"], network.config)).features]
-            )
-            terms["domain"] = self.domain.loss(features, batch["domains"])
-            weights["domain"] = recipe.adaptation.reversal_weight
+            other = network.analyse(sized(batch["domain_images"], network.config)).features
+            features = torch.cat([output.features, other])
+        with torch.autocast(output.descriptors.device.type, enabled=False):
+            terms = self._terms(output, told, features, batch)
         if not terms:
             raise ConfigError("the recipe teaches this network nothing: it asks for neither places, classes nor depth")
+        weights = {
+            "depth": recipe.depth_weight,
+            "imitation": recipe.imitation_weight,
+            "relational": recipe.relational_weight,
+            "domain": recipe.adaptation.reversal_weight,
+        }
         return {**terms, "total": sum((weights.get(name, 1.0) * term for name, term in terms.items()), torch.zeros(()))}
+
+    def _terms(
+        self, output: Output, told: Tensor | None, features: Tensor | None, batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Every term that the recipe asks for. told: the teacher's descriptors. features: of all domains' images."""
+        terms = {}
+        descriptors = output.descriptors.float()
+        if self.place is not None:
+            joined = [descriptors, *(part.float() for part in output.parts.values() if self.recipe.parts)]
+            terms["place"] = torch.stack([self.place(part, batch["labels"]) for part in joined]).sum()
+        if self.classes is not None:
+            terms["classes"] = self.classes(descriptors, batch["labels"], batch["group"])
+        if output.log_depth is not None:
+            terms["depth"] = depth_l1(output.log_depth, batch["depth"], self.recipe.depth_loss)
+        if output.imitation is not None:
+            hallucinated, true = output.imitation
+            terms["imitation"] = F.l1_loss(hallucinated.float(), true.float())
+        if told is not None:
+            terms["relational"] = relational_loss(descriptors, told.float(), batch["drives"])
+        if self.domain is not None and features is not None:
+            terms["domain"] = self.domain.loss(features.float(), batch["domains"])
+        return terms
 
     def _told(self, batch: dict[str, Tensor], output: Output) -> Tensor:
         """The teacher's descriptors; of the network's own features where both have the same frozen backbone."""

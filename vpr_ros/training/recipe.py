@@ -10,6 +10,7 @@ from vpr_ros.network.demixvpr import DeMixVPR, Network, NetworkConfig
 from vpr_ros.network.systems import SystemConfig, build_system
 from vpr_ros.training.adapt import Adaptation
 from vpr_ros.training.augment import Augmentation
+from vpr_ros.training.losses import DEPTH_LOSSES
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Recipe:
     parts: bool = option(False, "the place loss judges the descriptor of each stream too, as in Piasco et al.")
     classes: Classes = field(default_factory=Classes)
     depth_weight: float = option(1.0, "weight of the depth loss; 0 leaves the decoder to the place loss", low=0.0)
+    depth_loss: str = option("log", "what L1 of depth is taken of", choices=DEPTH_LOSSES)
     imitation_weight: float = option(1.0, "weight of giving a depth network's features", low=0.0)
     relational_weight: float = option(
         0.0, "weight of keeping the starting backbone's similarities within a drive", low=0.0
@@ -69,6 +71,9 @@ class Recipe:
     places_per_batch: int = option(24, "places in a batch", low=2)
     images_per_place: int = option(4, "images of each place, of different drives where there are", low=2)
     worlds_per_batch: int = option(2, "worlds a batch draws its places from", low=1)
+    most_images: int = option(
+        1000, "objective none: draw from so many images of the drives, 0 all; the paper has 1000 at night", low=0
+    )
     workers: int = option(1, "processes that prepare batches; 0 prepares them in the training process", low=0, high=64)
 
     conditions: tuple[str, ...] = option((), "conditions of the drives to learn from; empty takes all")
