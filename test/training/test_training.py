@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,23 @@ def test_cache_keeps_what_training_needs(cache: Path, tmp_path: Path) -> None:
         load_shards(cache)
     with pytest.raises(DriveError, match="no cached drives"):
         load_shards(tmp_path / "nothing")
+
+
+def test_a_simulator_knows_its_sky(tmp_path: Path) -> None:
+    """Where nothing stands in a simulated town is the sky, and a decoder learns so; a lidar's holes may be anything."""
+
+    class Open(StripedDrive):
+        def __iter__(self):
+            depth = np.repeat(np.float32([0.0, 10.0]), SIZE // 2)[:, None].repeat(
+                SIZE, 1
+            )  # nothing above, a wall below
+            for frame in super().__iter__():
+                yield replace(frame, read_depth=lambda: depth)
+
+    for world, sky, above in (("town", True, np.inf), ("street", False, 0.0)):
+        cache_drive(Open(world, "sun", 1.0), tmp_path, Preprocessing(SIZE, SIZE), sky=sky)
+        depth = load_shards(tmp_path, [world])[0].depth
+        assert (depth[:, : SIZE // 8] == above).all() and (depth[:, SIZE // 8 :] == 10).all()
 
 
 def test_places_join_drives_and_respect_heading(cache: Path) -> None:
@@ -220,6 +238,12 @@ def test_losses_know_unknown_depth_and_teacher() -> None:
     """Unknown pixels must not teach depth; descriptors with the teacher's similarities must cost nothing."""
     depth = torch.tensor([[[0.0, 10.0]]])
     assert depth_l1(torch.tensor([[[[0.9, 0.5]]]]), depth) == pytest.approx(0.0, abs=1e-6)
+    hallucinated = torch.tensor([[[[0.9, 0.75]]]])  # 63.1 and 31.6 m
+    below_the_sky = torch.tensor([[[np.inf, 10.0]]])
+    assert depth_l1(hallucinated, below_the_sky) == pytest.approx((0.1 + 0.25) / 2, abs=1e-5)
+    assert depth_l1(hallucinated, below_the_sky, sky=False) == pytest.approx(0.25, abs=1e-5)
+    assert depth_l1(hallucinated, depth, of="metres") == pytest.approx(0.2162, abs=1e-3)
+    assert depth_l1(hallucinated, depth, of="inverse") == pytest.approx(0.1 - 1 / 31.623, abs=1e-4)
     teacher = torch.nn.functional.normalize(torch.randn(8, 32), dim=1)
     assert relational_loss(teacher, teacher, torch.zeros(8)) == pytest.approx(0.0, abs=1e-5)
     with pytest.raises(ConfigError, match="contrastive"):

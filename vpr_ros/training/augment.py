@@ -73,15 +73,14 @@ def _viewpoint(
     shift = rng.uniform(-strength, strength, 2)
     source = (corners - 0.5) * zoom + 0.5 + shift + rng.uniform(-strength, strength, (4, 2)) * 0.35
 
-    def warp(picture: np.ndarray, interpolation: int, border: int) -> np.ndarray:
+    def warp(picture: np.ndarray, interpolation: int) -> np.ndarray:
         size = np.array(picture.shape[1::-1], np.float32)
         H = cv2.getPerspectiveTransform((source * size).astype(np.float32), corners * size)
-        return cv2.warpPerspective(picture, H, picture.shape[1::-1], flags=interpolation, borderMode=border)
+        return cv2.warpPerspective(
+            picture, H, picture.shape[1::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE
+        )
 
-    return (
-        warp(image, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE),
-        warp(np.ascontiguousarray(depth, np.float32), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
-    )
+    return warp(image, cv2.INTER_LINEAR), warp(np.ascontiguousarray(depth, np.float32), cv2.INTER_NEAREST)
 
 
 def _crop(

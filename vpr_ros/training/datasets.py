@@ -1,8 +1,9 @@
 """From drives to batches: cache each drive at the network's size, find places seen by several drives, draw batches.
 
 A cache is a folder ``<cache>/<world>/<drive>/`` of memory-mapped arrays: ``images.npy`` (N, H, W, 3) uint8,
-``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown), ``poses.npz`` with ``position`` (N, 3) metres, ``heading`` (N,)
-radians and, where it was told, ``condition``, a word. A drive's folder appears whole or not at all.
+``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown, infinite for the sky), ``poses.npz`` with ``position`` (N, 3)
+metres, ``heading`` (N,) radians and, where it was told, ``condition``, a word. A drive's folder appears whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ def cache_drive(
     every_m: float = 5.0,
     dense: bool = False,
     condition: str = "",
+    sky: bool = False,
 ) -> Path:
     """Write one drive into a cache and return its folder; one that is there already is kept, but takes the condition.
 
-    dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. Frames without a true
-    pose are left out; frames without depth get zeros. Raises DriveError where none is left, or the condition no word.
+    dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. sky: pixels without
+    depth are the sky. Frames without a true pose are left out; frames without depth get zeros. Raises DriveError where
+    none is left, or the condition no word.
     """
     if condition != _file_name(condition):
         raise DriveError(f"the condition '{condition}' is no word: give letters, digits, - _ and . alone")
@@ -88,6 +91,8 @@ def cache_drive(
         images[row] = preprocess(frame.read(), preprocessing)
         small = _small_depth(frame, depth_shape[1], depth_shape[2])
         depth[row] = dense_depth(small.astype(np.float32)) if dense else small
+        if sky:
+            depth[row][depth[row] == 0] = np.inf
     T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
     _save_poses(part, T[:, :3, 3], geometry.heading(T), condition)
     images.flush()

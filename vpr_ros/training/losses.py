@@ -80,16 +80,18 @@ class PlaceLoss(nn.Module):
 DEPTH_LOSSES = ("log", "inverse", "metres")  # views of depth (network.depth.VIEWS) that L1 may be taken of
 
 
-def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log") -> Tensor:
-    """Mean L1 over pixels whose depth is known and at most FAR_M.
+def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log", sky: bool = True) -> Tensor:
+    """Mean L1 over pixels whose depth is known.
 
-    log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, of which pixels are picked where the sizes
-    differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm makes an error of a
-    tenth cost the same near and far, the inverse makes only what is near count.
+    log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, infinite for the sky, of which pixels are
+    picked where the sizes differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm
+    makes an error of a tenth cost the same near and far, the inverse makes only what is near count. sky: what is
+    further than FAR_M counts as FAR_M away; the paper leaves it out. A decoder that is never told of the sky draws no
+    skyline, and by their skylines places are known.
     """
     if depth_m.shape[1:] != log_depth.shape[2:]:
         depth_m = F.interpolate(depth_m[:, None], log_depth.shape[2:], mode="nearest-exact").squeeze(1)
-    known = (depth_m > 0) & (depth_m <= FAR_M)
+    known = (depth_m > 0) & (depth_m <= (torch.inf if sky else FAR_M))
     told, true = (VIEWS[of](depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
     return ((told - true).abs().squeeze(1) * known).sum() / known.sum().clamp(min=1)
 

@@ -73,7 +73,7 @@ class Objective(nn.Module):
         if self.classes is not None:
             terms["classes"] = self.classes(descriptors, batch["labels"], batch["group"])
         if output.log_depth is not None:
-            terms["depth"] = depth_l1(output.log_depth, batch["depth"], self.recipe.depth_loss)
+            terms["depth"] = depth_l1(output.log_depth, batch["depth"], self.recipe.depth_loss, self.recipe.sky)
         if output.imitation is not None:
             hallucinated, true = output.imitation
             terms["imitation"] = F.l1_loss(hallucinated.float(), true.float())

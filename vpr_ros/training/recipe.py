@@ -53,6 +53,7 @@ class Recipe:
     classes: Classes = field(default_factory=Classes)
     depth_weight: float = option(1.0, "weight of the depth loss; 0 leaves the decoder to the place loss", low=0.0)
     depth_loss: str = option("log", "what L1 of depth is taken of", choices=DEPTH_LOSSES)
+    sky: bool = option(True, "what is further away than depth goes, the sky included, is taught as that far")
     imitation_weight: float = option(1.0, "weight of giving a depth network's features", low=0.0)
     relational_weight: float = option(
         0.0, "weight of keeping the starting backbone's similarities within a drive", low=0.0

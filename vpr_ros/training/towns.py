@@ -47,7 +47,7 @@ def _cache_town(cache: Path, seed: int) -> None:
         drive = SimulatedDrive(
             town, condition, route, name=f"{route}_{label}", seed=number + 1, motion=motion, renderer=renderer
         )
-        cache_drive(drive, cache, Preprocessing(), every_m=0.0)
+        cache_drive(drive, cache, Preprocessing(), every_m=0.0, sky=True)
     renderer.close()
 
 
@@ -66,7 +66,7 @@ def cache_test_towns(cache: Path, seeds: range, on_progress: Callable[[int, int]
             drive = SimulatedDrive(
                 town, condition, route, name=f"{route}_{name}", seed=number + 1, motion=motion, renderer=renderer
             )
-            cache_drive(drive, cache, Preprocessing(), every_m=0.0)
+            cache_drive(drive, cache, Preprocessing(), every_m=0.0, sky=True)
         renderer.close()
         if on_progress:
             on_progress(done, len(seeds))
