@@ -132,7 +132,7 @@ def features_at(
     return LocalFeatures(kind, camera.rays(pixels).astype(np.float32), depths.astype(np.float32), descriptors, pixel)
 
 
-def open_extractor(name: str, count: int, threads: int = 1, side: int = 640) -> Extractor:
+def open_extractor(name: str, count: int, threads: int = 1, side: int = 0) -> Extractor:
     """An extractor by name: "xfeat", "sift", "orb", or an .onnx file's path.
 
     count: features kept of each image. threads: of the CPU, for a network; side: pixels that it sees, see

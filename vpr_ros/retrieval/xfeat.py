@@ -13,6 +13,7 @@ from vpr_ros.errors import ModelError
 from vpr_ros.retrieval.local_features import LocalFeatures, features_at
 
 _CELL = 8  # pixels of one cell of the network's output
+_PUBLISHED_PX = 640
 _MULTIPLE = 32  # of pixels: the coarsest features' stride
 _LEAST_SCORE = 0.02  # of a keypoint, in its cell's softmax
 _BRIGHT = np.sqrt(np.arange(256, dtype=np.float32) / 255)  # of each value: at night all there is lies in the dark half
@@ -23,8 +24,9 @@ class XFeatExtractor:
 
     kind = "xfeat"
 
-    def __init__(self, path: Path, count: int, threads: int = 1, side: int = 640) -> None:
-        """side: pixels of the longer side of the images it sees; files for one size alone keep to that one.
+    def __init__(self, path: Path, count: int, threads: int = 1, side: int = 0) -> None:
+        """side: pixels of the longer side of the images it sees. 0 sees squares of 640 pixels, as published, black where
+        the image does not reach: what loop closing was measured with. Files for one size alone keep to that one.
 
         Raises ModelError for a file that is no such network.
         """
@@ -41,15 +43,16 @@ class XFeatExtractor:
         self._outputs = {output.shape[1]: output.name for output in self._session.get_outputs()}
         if len(self._input.shape) != 4 or set(self._outputs) != {64, 65, 1}:
             raise ModelError(f"{path} is not XFeat: expected outputs of 64, 65 and 1 channels at an eighth of the size")
-        self._fixed = [size for size in self._input.shape[2:] if isinstance(size, int)]  # two, or none
-        self._height, self._width = self._fixed or (side, side)
+        fixed = [size for size in self._input.shape[2:] if isinstance(size, int)]  # two, or none
+        self._canvas = fixed or ([] if side else [_PUBLISHED_PX, _PUBLISHED_PX])  # empty: as the image asks for
+        self._height, self._width = self._canvas or (side, side)
         self._count = count
 
     def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
         """See Extractor. The image is fitted into the network's largest, and what is left to full cells is black."""
         scale = min(self._width / image_rgb.shape[1], self._height / image_rgb.shape[0])
         width, height = round(image_rgb.shape[1] * scale), round(image_rgb.shape[0] * scale)
-        canvas = self._fixed or [-(-size // _MULTIPLE) * _MULTIPLE for size in (height, width)]
+        canvas = self._canvas or [-(-size // _MULTIPLE) * _MULTIPLE for size in (height, width)]
         images = np.zeros((1, 3, *canvas), np.float32)
         for plane, channel in zip(images[0], cv2.split(cv2.resize(image_rgb, (width, height))), strict=True):
             plane[:height, :width] = cv2.LUT(channel, _BRIGHT)
