@@ -25,8 +25,8 @@ class XFeatExtractor:
     kind = "xfeat"
 
     def __init__(self, path: Path, count: int, threads: int = 1, side: int = 0) -> None:
-        """side: pixels of the longer side of the images it sees. 0 sees squares of 640 pixels, as published, black where
-        the image does not reach: what loop closing was measured with. Files for one size alone keep to that one.
+        """side: pixels of the longer side of the images it sees. 0: squares of 640 pixels as published, black where the
+        image does not reach, which loop closing was measured with. Files for one size alone keep to that one.
 
         Raises ModelError for a file that is no such network.
         """
