@@ -52,7 +52,7 @@ class Street:
 
     def build_map(self, path: Path, first_place: int = 0, places: int = places, fingerprint: str = "") -> Path:
         """A map of drawn places, numbered from first_place on."""
-        from vpr_ros.image import preprocess
+        from vpr_ros.image import preprocess, thumbnail
         from vpr_ros.retrieval.calibration import Calibration
         from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 
@@ -63,7 +63,7 @@ class Street:
             for place in range(first_place, first_place + places):
                 image = preprocess(self.draw(place), manifest.preprocessing)
                 descriptor = self.describer.describe(image[None]).descriptors[0]
-                made.add("drawn", place * 10**9, self.pose(place), descriptor)
+                made.add("drawn", place * 10**9, self.pose(place), descriptor, thumbnail(self.draw(place)))
         return path
 
 

@@ -10,21 +10,23 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
 
-def test_scales_and_an_ensemble_say_what_they_cost(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
-    """Both take a network pass or more for each image: whoever turns them on must see the price in /diagnostics."""
+def test_second_looks_say_what_they_cost(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """Each takes a network pass or more for each image: whoever turns one on must see the price in /diagnostics."""
     second = street.build_map(tmp_path / "second.vprmap")
     start_node(
         map=street.map,
         base_frame="''",
         **{"localizer.scales": "[0.7, 1.0, 1.5]", "localizer.second_map": second, "localizer.ensemble": "sif"},
+        **{"localizer.local_features": "xfeat"},
     )
     for attempt in range(3):
         robot.publish("/image", robot.image(street.draw(3), 10.0 + attempt))
         robot.wait_for_count("images answered", attempt + 1)
     robot.wait_for_diagnosis("camera at")
     values = robot.diagnosis()[2]
-    cost = {step: float(values[f"{step} p50 [ms]"]) for step in ("network", "scales", "ensemble", "search")}
-    assert cost["scales"] > cost["network"] > 0 and cost["ensemble"] > cost["search"]
+    steps = ("network", "scales", "ensemble", "local_features", "search")
+    cost = {step: float(values[f"{step} p50 [ms]"]) for step in steps}
+    assert cost["scales"] > cost["network"] > 0 and min(cost["ensemble"], cost["local_features"]) > cost["search"]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,7 @@ def test_scales_and_an_ensemble_say_what_they_cost(street: Any, robot: Any, star
         ("localizer.ensemble", "best", "choose one of nif, sif"),
         ("localizer.scale", "[1.0]", "did you mean 'localizer.scales'"),
         ("localizer.second_map", "nowhere.vprmap", "no map nowhere.vprmap"),
+        ("localizer.local_features", "surf", "choose xfeat, sift, orb"),
     ],
 )
 def test_what_cannot_be_is_said(
