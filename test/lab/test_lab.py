@@ -241,10 +241,10 @@ def test_table_puts_rows_beside_the_papers(bench: Bench, tmp_path: Path) -> None
     """The page keeps its prose; a paper's figures are said to be of other data."""
     bench.run("gem")
     page = tmp_path / "lab.md"
-    page.write_text("before\n<!-- vpr lab table -->\nold\n<!-- end of the table -->\nafter\n")
+    page.write_text("before\n<!-- vpr lab table -->\nYESTERDAY\n<!-- end of the table -->\nafter\n")
     put_into(page, markdown(read_rows([bench.folder])))
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "YESTERDAY" not in text
     assert "OTHER data" in text and "SF-XS val 77.5" in text and "| `gem` |" in text
     another = json.loads((bench.folder / "gem" / "row.json").read_text()) | {"seed": 1}
     another["scores"]["sun"]["recall"]["1"] += 0.1

@@ -90,7 +90,7 @@ def test_geowarp_puts_a_warped_copy_first(exported: tuple[Path, Path], tmp_path:
     assert [match.similarity for match in answer.matches] == [match.similarity for match in before.matches]
     assert answer.timings_ms["geowarp"] > 0
     localizer.localize(Frame(1, seen))
-    assert localizer.rerankers[0]._features.cache_info()[:2] == (8, 8)  # hits, misses: a place is encoded once
+    assert localizer.rerankers[0]._encoded.cache_info()[:2] == (8, 8)  # hits, misses: a place is encoded once
     numbers = [match.place_id for match in answer.matches], [match.place_id for match in before.matches]
     assert numbers[0].index(7) == numbers[1].index(7)  # without a thumbnail a place stays where it was
     for one in (plain, localizer):
