@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vpr_ros.config import LocalizerConfig
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.evaluation.record import Tolerance
@@ -17,10 +18,12 @@ from vpr_ros.evaluation.study import run_drive
 from vpr_ros.evaluation.summary import assess
 from vpr_ros.localizer import Localizer
 from vpr_ros.map_builder import build_map
+from vpr_ros.retrieval.rerank import open_rerankers
 
 DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.mark.parametrize("closer", [False, True], ids=["session's mean", "a closer look at each image alone"])
 @pytest.mark.parametrize(
     ("database", "query", "tolerance", "least"),
     [
@@ -29,13 +32,14 @@ DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared"
     ],
     ids=["gardens point, other side of the path", "stromovka, snow on autumn"],
 )
-def test_single_frame_recall(tmp_path, describer, database, query, tolerance, least):
+def test_single_frame_recall(tmp_path, describer, database, query, tolerance, least, closer):
     """R@1 of single frames, tolerance in frames, through the same map, localiser and judge as everything else."""
     for name in (database, query):
         if not (DATA / name).is_dir():
             pytest.skip(f"the recording {name} is not here: set VPR_TEST_DATA to the folder that has it")
     reference, drive = (NumberedDrive(open_drive(DATA / name)) for name in (database, query))
     with build_map(tmp_path / "real.vprmap", [reference], describer, every_m=0.0) as place_map:
-        localizer = Localizer(place_map.places, describer)
+        config = LocalizerConfig(session_mean=not closer, local_features="xfeat" if closer else "")
+        localizer = Localizer(place_map.places, describer, config, rerankers=open_rerankers(place_map, config))
         run, _ = run_drive(localizer, place_map, drive, tolerance=Tolerance(tolerance, tolerance, tolerance))
     assert assess(run).summary.single.at_n[1] >= least
