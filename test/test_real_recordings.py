@@ -42,4 +42,5 @@ def test_single_frame_recall(tmp_path, describer, database, query, tolerance, le
         config = LocalizerConfig(session_mean=not closer, local_features="xfeat" if closer else "")
         localizer = Localizer(place_map.places, describer, config, rerankers=open_rerankers(place_map, config))
         run, _ = run_drive(localizer, place_map, drive, tolerance=Tolerance(tolerance, tolerance, tolerance))
-    assert assess(run).summary.single.at_n[1] >= least
+    # Alone and without the closer look it is 0.950 and 0.574.
+    assert assess(run).summary.single.at_n[1] >= max(least, 0.975 if closer and "gardens" in query else 0)

@@ -164,7 +164,7 @@ class LocalizerConfig:
     )
     geowarp: str = option("", "GeoWarp that ranks the first places again, a file of vpr lab export; empty: none")
     local_features: str = option(
-        "", "local features that rank the first places again: xfeat, sift, orb, an .onnx file of XFeat; empty: none"
+        "", "local features of thumbnails that rank the first places again: xfeat, or an .onnx file of it; empty: none"
     )
     rerank_candidates: int = option(
         20, "places that GeoWarp or local features look at for each image", low=2, high=1000

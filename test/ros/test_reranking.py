@@ -35,7 +35,7 @@ def test_second_looks_say_what_they_cost(street: Any, robot: Any, start_node: An
         ("localizer.ensemble", "best", "choose one of nif, sif"),
         ("localizer.scale", "[1.0]", "did you mean 'localizer.scales'"),
         ("localizer.second_map", "nowhere.vprmap", "no map nowhere.vprmap"),
-        ("localizer.local_features", "surf", "choose xfeat, sift, orb"),
+        ("localizer.local_features", "surf", "choose xfeat, or the path"),
     ],
 )
 def test_what_cannot_be_is_said(

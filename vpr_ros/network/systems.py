@@ -75,7 +75,7 @@ class PlaceNetwork(nn.Module):
         self.config = config
 
     def analyse(self, images: Tensor, depth_m: Tensor | None = None) -> Output:
-        """(B, H, W, 3) uint8 RGB, and (B, h, w) metres, 0 unknown, for networks that are given depth."""
+        """(B, H, W, 3) uint8 RGB, and (B, h, w) metres, 0 unknown, infinite sky, for networks that are given depth."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -14,18 +14,18 @@ import cv2
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.errors import MapError
+from vpr_ros.errors import ConfigError, MapError
 from vpr_ros.image import preprocess
 from vpr_ros.inference.geowarp import OnnxGeoWarp
 from vpr_ros.retrieval.local_features import Extractor, LocalFeatures, open_extractor
 from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.retrieval.verify import match, mutual
+from vpr_ros.retrieval.verify import mutual
 
 _REMEMBERED = 500  # places whose features are kept, of 0.05 to 0.3 MB each
 _SIDE_PX, _COUNT = 320, 500  # thumbnails hold no more
 _LEAST_COSINE = 0.82  # of XFeat's that are alike, as in the authors' code
 _LEAST = 8  # matches that a fundamental matrix can be found from
-_WIDTH_PX, _ERROR_PX = 640.0, 4.0  # an inlier is off by less; OpenCV's search fails in units much larger than pixels
+_LONGER_PX, _ERROR_PX = 640.0, 4.0  # an inlier is off by less; OpenCV's search fails in units much larger than pixels
 
 
 class Look(Protocol):
@@ -109,13 +109,18 @@ class LocalFeatureLook:
 
     @classmethod
     def open(cls, name: str, threads: int = 0) -> LocalFeatureLook:
-        """By the extractor's name, see open_extractor. Raises ConfigError or ModelError."""
+        """name: xfeat, or an .onnx file of it. SIFT and ORB find too little in thumbnails.
+
+        Raises ConfigError for another name, ModelError for a file that is no XFeat.
+        """
+        if name != "xfeat" and not name.endswith(".onnx"):
+            raise ConfigError(f"local_features is '{name}': choose xfeat, or the path of an .onnx file of XFeat")
         return cls(open_extractor(name, _COUNT, threads, _SIDE_PX))
 
     def encode(self, image_rgb: np.ndarray) -> LocalFeatures:
-        """See Look. No camera need be known: rays are pixels over the image's width here."""
+        """See Look. No camera need be known: rays are pixels over the image's longer side here."""
         height, width = image_rgb.shape[:2]
-        return self._extractor.extract(image_rgb, None, Intrinsics.pinhole(width, height, width))
+        return self._extractor.extract(image_rgb, None, Intrinsics.pinhole(width, height, max(width, height)))
 
     def agreement(self, query: LocalFeatures, places: Sequence[LocalFeatures]) -> np.ndarray:
         """See Look."""
@@ -127,15 +132,16 @@ def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
     rows_place, rows_query = _alike(place, query)
     if len(rows_place) < _LEAST:
         return 0
-    here, there = (_WIDTH_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
-    _, agree = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500)
+    here, there = (_LONGER_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
+    try:
+        _, agree = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500)
+    except cv2.error:  # its search gives up so on a few sets of repeated points
+        return 0
     return 0 if agree is None else int(agree.sum())
 
 
 def _alike(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both, (M,) each: features that are each other's nearest, and alike."""
-    if place.kind != "xfeat":
-        return match(place, query)
     rows_place, rows_query, cosines = mutual(place, query)
     alike = cosines[rows_query, rows_place] > _LEAST_COSINE
     return rows_place[alike], rows_query[alike]

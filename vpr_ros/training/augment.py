@@ -1,8 +1,9 @@
 """Random changes to a training image that must not change which place it shows.
 
-Everything works on (H, W, 3) uint8 RGB and its (h, w) float32 depth map in metres (0 unknown), with a numpy
-generator, so that a seed gives the same image again. An option that is off draws no random number of its own where it
-was added later (crop, flip, hue, erasing: the ablation of CosPlace-Extended), so that recipes keep their images.
+Everything works on (H, W, 3) uint8 RGB and its (h, w) float32 depth map in metres (0 unknown, infinite sky), with a
+numpy generator, so that a seed gives the same image again. An option that is off draws no random number of its own
+where it was added later (crop, flip, hue, erasing: the ablation of CosPlace-Extended), so that recipes keep their
+images.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def cache_drive(
         images[row] = preprocess(frame.read(), preprocessing)
         small = _small_depth(frame, depth_shape[1], depth_shape[2])
         depth[row] = dense_depth(small.astype(np.float32)) if dense else small
-        if sky:
+        if sky and frame.read_depth is not None:
             depth[row][depth[row] == 0] = np.inf
     T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
     _save_poses(part, T[:, :3, 3], geometry.heading(T), condition)
