@@ -31,11 +31,11 @@ def free_size(published: onnx.ModelProto) -> onnx.ModelProto:
     finest = _beside(graph, resizes[0].output[0])
     grey = next(node for node in graph.node if node.op_type == "InstanceNormalization").output[0]
     cells = [node for node in graph.node if node.op_type == "Reshape"][-1].output[0]
-    sized = _size_of(finest, resizes)
-    gathered = helper.make_node("SpaceToDepth", [grey], [cells], blocksize=_CELL)
-    del by_output[cells]
-    nodes = {id(node): node for node in [*by_output.values(), *sized, gathered]}
-    kept = _needed([output.name for output in graph.output], list(nodes.values()))
+    for node in resizes:  # their batch and channels are the finest features' too
+        node.input[3] = "finest_shape"
+    by_output["finest_shape"] = helper.make_node("Shape", [finest], ["finest_shape"])
+    by_output[cells] = helper.make_node("SpaceToDepth", [grey], [cells], blocksize=_CELL)
+    kept = _needed([output.name for output in graph.output], by_output)
     del graph.node[:]
     graph.node.extend(kept)
     used = {name for node in kept for name in node.input}
@@ -56,16 +56,8 @@ def _beside(graph: onnx.GraphProto, name: str) -> str:
     return next(other for other in added.input if other != name)
 
 
-def _size_of(finest: str, resizes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Nodes that give each resize the height and width of the finest features; their batch and channels are alike."""
-    for node in resizes:
-        node.input[3] = "finest_shape"
-    return [helper.make_node("Shape", [finest], ["finest_shape"])]
-
-
-def _needed(outputs: list[str], nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes that the outputs hang on, each after those it needs."""
-    by_output = {name: node for node in nodes for name in node.output}
+def _needed(outputs: list[str], by_output: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs hang on, each after those it needs. by_output: the node that makes each value."""
     order: list[onnx.NodeProto] = []
     seen: set[int] = set()
 
