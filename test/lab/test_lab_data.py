@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
 from vpr_ros.cli.main import app  # noqa: E402
-from vpr_ros.errors import ConfigError, DriveError  # noqa: E402
+from vpr_ros.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.lab.bench import Bench  # noqa: E402
 from vpr_ros.lab.data import LabData  # noqa: E402
 from vpr_ros.training.datasets import load_shards  # noqa: E402
@@ -152,6 +152,21 @@ def test_what_a_network_begins_with_is_part_of_it(tiny_shards: list[Any], tmp_pa
     after.write_text(f"like: gem\nstarts: {{backbone: '{after}:backbone'}}\n")
     with pytest.raises(ConfigError, match="in a circle"):
         lab.make(str(after))
+
+
+def test_a_network_may_begin_with_a_file(tiny_shards: list[Any], tmp_path: Path) -> None:
+    """A decoder trained elsewhere, on more drives, say: its file is part of what the row is made by."""
+    lab = Bench(LabData(tiny_shards[:3], [], tiny_shards[3:]), tmp_path / "runs", overrides=TINY, pictures=False)
+    lab.make("gem")
+    file, recipe = tmp_path / "trained.pt", tmp_path / "on.yaml"
+    recipe.write_text(f"like: gem\nstarts: {{backbone: '{file}:backbone'}}\n")
+    with pytest.raises(ModelError, match=f"no checkpoint at {file}"):
+        lab.make(str(recipe))
+    file.write_bytes((tmp_path / "runs" / "gem" / "best.pt").read_bytes())
+    assert lab.make(str(recipe)).facts["starts_from"] == "random, trained.pt"
+    file.write_bytes((tmp_path / "runs" / "gem" / "last.pt").read_bytes() + b" ")
+    with pytest.raises(ConfigError, match=r"begun_by.*trained.pt"):
+        lab.make(str(recipe))
 
 
 def test_folders_that_do_not_say_and_half_done_ones(tiny_shards: list[Any], tmp_path: Path) -> None:

@@ -51,6 +51,27 @@ def test_place_loss_leaves_depth_alone_and_depth_loss_leaves_encoder_alone() -> 
     assert any(p.grad is not None for p in network.depth_decoder.parameters())
 
 
+def test_a_depth_encoder_that_is_an_image_encoder(tmp_path: Path) -> None:
+    """The shipped network's: as any other it must give the head's shape, be told depth alone, and stay within its part.
+
+    From the image encoder's file only where it is of that kind.
+    """
+    config = NetworkConfig(
+        height=64, width=96, out_channels=8, out_rows=2, depth_backbone="mobilenet_v1", depth_side=32
+    )
+    network = DeMixVPR(config)
+    log_depth = torch.rand(2, 1, 16, 24)
+    assert network.depth_encoder is not None and network.depth_encoder(log_depth).shape == (2, 64, 4, 6)
+    descriptors, _ = network(images(2, 64, 96))
+    descriptors[0].sum().backward()
+    assert all(p.grad is None for p in network.depth_decoder.parameters())
+    assert network.depth_encoder.backbone.stem.weight.grad is not None
+    mixed = DeMixVPR(NetworkConfig("resnet18", 32, 32, out_channels=8, out_rows=2, depth_backbone="mobilenet_v1"))
+    torch.save(build_backbone("resnet18").state_dict(), tmp_path / "resnet18.pth")
+    assert mixed(images(1, 32, 32))[0].shape == (1, mixed.dimension)
+    DeMixVPR(mixed.config, tmp_path / "resnet18.pth")  # the depth encoder's weights are not in there
+
+
 def test_log_depth_round_trip() -> None:
     """Depth is learned as a logarithm and published in metres; the two functions must be inverses."""
     metres = torch.tensor([1.0, 5.0, 99.0])

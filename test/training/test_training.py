@@ -16,14 +16,15 @@ from vpr_ros import config, geometry  # noqa: E402
 from vpr_ros.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.image import Preprocessing  # noqa: E402
 from vpr_ros.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
+from vpr_ros.network.systems import SystemConfig, build_system  # noqa: E402
 from vpr_ros.records import DriveFrame  # noqa: E402
 from vpr_ros.training import head  # noqa: E402
 from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
-from vpr_ros.training.checkpoint import Checkpoint  # noqa: E402
+from vpr_ros.training.checkpoint import Checkpoint, starting_from  # noqa: E402
 from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
 from vpr_ros.training.head import train_head, validate_head  # noqa: E402
 from vpr_ros.training.initialise import initialise_head  # noqa: E402
-from vpr_ros.training.loop import train  # noqa: E402
+from vpr_ros.training.loop import start, train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
 from vpr_ros.training.recipe import Recipe  # noqa: E402
 
@@ -294,6 +295,25 @@ def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Pat
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ModelError):
         Checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_a_run_starts_from_the_parts_it_has_in_common(cache: Path, tmp_path: Path) -> None:
+    """Going on from a trained decoder, or tuning a model to one's own drives: what fits is taken, and said.
+
+    Where nothing fits the file was the wrong one, which must not pass for a start.
+    """
+    shards = load_shards(cache, ["town_1"])
+    given = train(tiny_recipe(), shards, [], tmp_path / "first")
+    other = config.to_dict(tiny_recipe())
+    other["network"]["vlad_clusters"] = 3
+    prepare, taken = starting_from(given)
+    network = start(config.from_dict(Recipe, other), shards, "cpu", prepare)
+    assert taken == ["backbone", "depth_decoder", "depth_encoder", "rgb_projection"]  # not the aggregator: another size
+    theirs = Checkpoint.load(given).network.state_dict()
+    for name in ("depth_decoder.head.weight", "rgb_projection.weight", "backbone.stem.weight"):
+        assert torch.equal(network.state_dict()[name], theirs[name])
+    with pytest.raises(ConfigError, match="no part of the network"):
+        prepare(build_system(SystemConfig("single", "squeezenet", height=64, width=64)))
 
 
 def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> None:

@@ -90,10 +90,14 @@ def run(
         "runs/train"
     ),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint; the network starts from the parts that both have.")
+    ] = None,
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Train by a recipe, or go on with a run."""
     from vpr_ros.config import load_yaml, save_yaml
+    from vpr_ros.training.checkpoint import starting_from
     from vpr_ros.training.loop import train
     from vpr_ros.training.recipe import Recipe
 
@@ -101,8 +105,9 @@ def run(
     learnt, kept = _split(cached, held_out, resolved.reference_condition)
     output.mkdir(parents=True, exist_ok=True)
     save_yaml(resolved, output / "recipe.yaml")
-    best = train(resolved, learnt, kept, output, device)
-    typer.echo(f"best checkpoint: {best}")
+    prepare, taken = starting_from(start) if start else (None, [])
+    best = train(resolved, learnt, kept, output, device, prepare)
+    typer.echo(f"best checkpoint: {best}" + (f"; started from {start}: {', '.join(taken)}" if taken else ""))
 
 
 @app.command()

@@ -19,9 +19,9 @@ class LabRecipe:
     """What the YAML holds, with that of the recipe it is like underneath.
 
     train: fields of training.recipe.Recipe. settings: the task's own, see the task. short: what changes in all this
-    where training is to be short. starts: part of the network -> where its weights come from, as RECIPE or RECIPE:PART;
-    the part "all" is the whole network. reference_brightness: condition of queries -> what the reference images are
-    multiplied by before these are searched in them.
+    where training is to be short. starts: part of the network -> where its weights come from, as RECIPE, RECIPE:PART or
+    CHECKPOINT.pt:PART; the part "all" is the whole network. reference_brightness: condition of queries -> what the
+    reference images are multiplied by before these are searched in them.
     """
 
     about: str = option("", "one line for the table")

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from vpr_ros.errors import ConfigError
 from vpr_ros.network.aggregators import MixVLAD, MixVPR, NetVLAD
-from vpr_ros.network.backbones import Pyramid, build_backbone
+from vpr_ros.network.backbones import Backbone, Pyramid, build_backbone
 from vpr_ros.network.depth import DepthDecoder, DepthEncoder, metres_from_log_depth
-from vpr_ros.network.systems import Output, PlaceNetwork
+from vpr_ros.network.systems import Output, PlaceNetwork, encode_depth
 
 STRIDE = 16
 
@@ -29,8 +29,9 @@ class NetworkConfig:
 
     backbone: its name in the registry. height, width: pixels of the input, multiples of 16. rgb_channels: the RGB
     features are projected to so many before they are mixed, which makes the mixers cheap. depth_channels: width of the
-    depth encoder's features; 0 makes the descriptor from RGB alone. out_channels * out_rows numbers of the descriptor
-    come from MixVPR, vlad_clusters * vlad_channels from NetVLAD; 0 clusters leave it out.
+    depth encoder's features; 0 makes the descriptor from RGB alone. depth_backbone: image encoder that encodes the
+    depth map, shown as a grey picture of depth_side pixels; empty: four convolutions do. out_channels * out_rows
+    numbers of the descriptor come from MixVPR, vlad_clusters * vlad_channels from NetVLAD; 0 clusters leave it out.
     """
 
     backbone: str = "mobilenet_v1"
@@ -38,6 +39,8 @@ class NetworkConfig:
     width: int = 224
     rgb_channels: int = 128
     depth_channels: int = 64
+    depth_backbone: str = ""
+    depth_side: int = 112
     mixers: int = 4
     out_channels: int = 32
     out_rows: int = 16
@@ -56,7 +59,11 @@ class NetworkConfig:
 
 
 class DeMixVPR(nn.Module):
-    """Image -> descriptor and depth. weights: file of the backbone's starting weights, or None for random ones."""
+    """Image -> descriptor and depth.
+
+    weights: file of the backbone's starting weights, and of the depth backbone's where it is of that kind; None for
+    random ones.
+    """
 
     hallucinates = True
 
@@ -65,7 +72,7 @@ class DeMixVPR(nn.Module):
         self.config = config
         self.backbone = build_backbone(config.backbone, weights)
         self.depth_decoder = DepthDecoder(self.backbone.channels[:3])
-        self.depth_encoder = DepthEncoder(config.depth_channels) if config.depth_channels else None
+        self.depth_encoder = _depth_encoder(config, weights) if config.depth_channels else None
         self.rgb_projection = nn.Conv2d(self.backbone.channels[3], config.rgb_channels, 1)
         positions = (config.height // STRIDE) * (config.width // STRIDE)
         joined = config.rgb_channels + config.depth_channels
@@ -115,6 +122,33 @@ class DeMixVPR(nn.Module):
         output = self.analyse(images)
         assert output.log_depth is not None
         return output.descriptors, metres_from_log_depth(output.log_depth.float()).squeeze(1)
+
+
+class DepthBackbone(nn.Module):
+    """(B, 1, H / 4, W / 4) log depth -> (B, outputs, H / 16, W / 16) by an image encoder, which sees a grey picture.
+
+    Its features are standardised like the image's. Unlike four convolutions it starts from shapes it knows and sees
+    the whole scene at once, for a quarter of the image encoder's time.
+    """
+
+    def __init__(self, backbone: Backbone, outputs: int, side: int) -> None:
+        super().__init__()
+        self.backbone, self.side = backbone, side
+        self.projection = nn.Conv2d(backbone.channels[2], outputs, 1)
+
+    def forward(self, log_depth: Tensor) -> Tensor:
+        features = encode_depth(self.backbone, log_depth, (self.side, self.side)).stride16
+        projected = self.projection(normalise_positions(standardise_channels(features.float())))
+        rows, columns = int(log_depth.shape[2]) // 4, int(log_depth.shape[3]) // 4
+        return F.interpolate(projected, (rows, columns), mode="bilinear", align_corners=False)
+
+
+def _depth_encoder(config: NetworkConfig, weights: Path | None) -> nn.Module:
+    if not config.depth_backbone:
+        return DepthEncoder(config.depth_channels)
+    alike = config.depth_backbone == config.backbone
+    backbone = build_backbone(config.depth_backbone, weights if alike else None)
+    return DepthBackbone(backbone, config.depth_channels, config.depth_side)
 
 
 Network = DeMixVPR | PlaceNetwork

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from vpr_ros.config import option
 from vpr_ros.errors import ConfigError
-from vpr_ros.network.backbones import Backbone, build_backbone, feature_shape
+from vpr_ros.network.backbones import Backbone, Pyramid, build_backbone, feature_shape
 from vpr_ros.network.depth import VIEWS, DepthDecoder, log_depth_from_metres, metres_from_log_depth
 from vpr_ros.network.heads import Head, HeadConfig, build_head
 
@@ -99,13 +99,17 @@ class PlaceNetwork(nn.Module):
         return torch.where(known, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
 
     def _encode_depth(self, encoder: Backbone, log_depth: Tensor) -> Tensor:
-        """Features of a depth map (B, 1, h, w), shown as an image of the network's size (Piasco et al.: grey)."""
-        size = self.config.height, self.config.width
+        """Features of a depth map (B, 1, h, w), shown as an image of the network's size."""
         view = VIEWS[self.config.depth_view](log_depth.float())
-        image = 255 * F.interpolate(view, size, mode="bilinear", align_corners=False)
-        own = encoder.preprocessing
-        mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (own.mean, own.std))
-        return encoder.encode((image - mean) / std).place
+        return encode_depth(encoder, view, (self.config.height, self.config.width)).place
+
+
+def encode_depth(encoder: Backbone, view: Tensor, size: tuple[int, int]) -> Pyramid:
+    """What an image encoder makes of a depth map (B, 1 or 3, h, w) in 0..1, shown as a grey image (Piasco et al.)."""
+    image = 255 * F.interpolate(view.float(), size, mode="bilinear", align_corners=False)
+    own = encoder.preprocessing
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (own.mean, own.std))
+    return encoder.encode((image - mean) / std)
 
 
 class Single(PlaceNetwork):

@@ -75,6 +75,12 @@ _FACES = np.array([[0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7], [4, 5
 _UNIT_UV = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
 
 
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product of (N, 3) vectors; ``np.cross`` spends most of its time on questions that a town never asks."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), axis=-1)
+
+
 class Mesh:
     """Collects quads; `opaque()` and `cutout()` give them as (4 N,) arrays of VERTEX."""
 
@@ -87,7 +93,7 @@ class Mesh:
         """corners: (N, 4, 3) map metres; uv: (N, 4, 2) or (4, 2); normals: (N, 4, 3) or None for flat shading."""
         corners = np.asarray(corners, float).reshape(-1, 4, 3)
         if normals is None:
-            normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])[:, None]
+            normals = _cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])[:, None]
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
         vertices = np.zeros(corners.shape[:2], VERTEX)
         vertices["position"] = corners

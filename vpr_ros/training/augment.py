@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.special import ndtri
 
 from vpr_ros.config import option
 
+_NORMAL_VALUES = ndtri((np.arange(256) + 0.5) / 256)
 ERASED_RGB = (124, 116, 104)  # ImageNet's mean: zero after normalisation, what torchvision erases with
 
 
@@ -182,6 +184,9 @@ def _erase(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Add normal noise, which takes one of 256 values of equal likelihood: drawn as bytes, ten times as fast."""
     if sigma < 1:
         return image
-    return np.clip(image + rng.standard_normal(image.shape, np.float32) * sigma, 0, 255).astype(np.uint8)
+    drawn = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    noise = cv2.LUT(drawn, np.rint(sigma * _NORMAL_VALUES).astype(np.int16)[None])
+    return cv2.add(image, noise, dtype=cv2.CV_8U)

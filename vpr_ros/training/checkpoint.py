@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from vpr_ros.config import from_dict, to_dict
-from vpr_ros.errors import ModelError
+from vpr_ros.errors import ConfigError, ModelError
 from vpr_ros.files import written_whole
 from vpr_ros.network.demixvpr import Network
 from vpr_ros.training.recipe import Recipe
@@ -45,3 +46,28 @@ class Checkpoint:
         except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
             raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error
         return cls(recipe, network, content["epoch"], content["scores"], content["state"])
+
+
+def starting_from(path: Path) -> tuple[Callable[[Network], None], list[str]]:
+    """What gives a network the parts that it has in common with a checkpoint's; names of the parts it gave, once done.
+
+    Raises ModelError where the file is no checkpoint. What is returned raises ConfigError where no part fits.
+    """
+    theirs = dict(Checkpoint.load(path).network.named_children())
+    taken: list[str] = []
+
+    def load(network: Network) -> None:
+        taken.clear()
+        for name, part in network.named_children():
+            state = theirs[name].state_dict() if name in theirs else {}
+            if _sizes(state) == _sizes(part.state_dict()) and state:
+                part.load_state_dict(state)
+                taken.append(name)
+        if not taken:
+            raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
+
+    return load, taken
+
+
+def _sizes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}

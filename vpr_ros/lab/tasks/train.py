@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import Any
 
 from vpr_ros.config import to_dict
-from vpr_ros.errors import ConfigError
+from vpr_ros.errors import ConfigError, ModelError
 from vpr_ros.files import write_json
+from vpr_ros.inference.describer import fingerprint_file
 from vpr_ros.lab.data import summary
 from vpr_ros.lab.rankers import Describe, DescriptorRanker
 from vpr_ros.lab.recipe import LabRecipe
@@ -69,8 +70,11 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
 
 def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """What decides, beside the drives, on the weights: its training, and that of the recipes it goes on from."""
-    begun = {}
+    begun: dict[str, Any] = {}
     for name in _begun_by(recipe):
+        if _is_file(name):
+            begun[name] = fingerprint_file(_checkpoint(name))
+            continue
         if name in above:
             raise ConfigError(f"starts: recipes that go on from each other in a circle: {' -> '.join((*above, name))}")
         other = bench.recipe(name)
@@ -82,19 +86,35 @@ def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str
 
 def _origin(own: Recipe, recipe: LabRecipe) -> str:
     """Where the weights came from, for the row; recipes it starts from were trained before, in steps of their own."""
-    return ", ".join([Path(own.weights).stem if own.weights else "random", *_begun_by(recipe)])
+    begun = (Path(name).name for name in _begun_by(recipe))
+    return ", ".join([Path(own.weights).stem if own.weights else "random", *begun])
 
 
 def _begun_by(recipe: LabRecipe) -> list[str]:
-    """Recipes that parts of the network are taken from."""
+    """Recipes, and checkpoint files, that parts of the network are taken from."""
     return sorted({source.partition(":")[0] for source in recipe.starts.values()})
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".pt")
+
+
+def _checkpoint(name: str) -> Path:
+    """A checkpoint file that a recipe starts from. Raises ModelError where it is missing."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ModelError(f"starts: no checkpoint at {path}")
+    return path
 
 
 def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
     """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
     if not recipe.starts:
         return None
-    others = {name: bench.make(name).network for name in _begun_by(recipe)}
+    others = {
+        name: Checkpoint.load(_checkpoint(name)).network if _is_file(name) else bench.make(name).network
+        for name in _begun_by(recipe)
+    }
 
     def load(network: Network) -> None:
         for part, source in recipe.starts.items():
