@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""How long a GPU takes from an image in the host's memory to its descriptor, how much of that is the network, and what
+the card's own limits would allow.
+
+    python benchmarks/gpu_latency.py [MODEL.onnx] [--checkpoint FILE.pt] [--runs 300] [--json FILE]
+
+Measured for each backend that runs here (TensorRT of each precision there is a file for, ONNX Runtime through CUDA,
+torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the CPU,
+then everything from there to descriptors in the host's memory, then the network alone on images that are on the card
+already. The limits: the network's multiplications at the speed of this card's largest half-precision matrix product,
+and its weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from vpr_ros.errors import VprError  # noqa: E402
+from vpr_ros.image import preprocess  # noqa: E402
+from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, find_model, open_describer  # noqa: E402
+from vpr_ros.inference.precision import variant_path  # noqa: E402
+
+BATCHES = (1, 64)
+CAMERA = (720, 1280, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="name or path of an .onnx file")
+    parser.add_argument("--checkpoint", type=Path, help="the same network as vpr train wrote it, for torch")
+    parser.add_argument("--runs", type=int, default=300, help="of one image; a quarter as many of 64")
+    parser.add_argument("--json", type=Path, help="file to write")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("no GPU here: this benchmark measures one")
+    model = find_model(options.model)
+    found = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
+    found["backends"] = [measure(describer, options.runs) for describer in describers(model, options.checkpoint)]
+    Console(width=140).print(table(found))
+    print(json.dumps({name: found[name] for name in ("card", "limits")}, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def describers(model: Path, checkpoint: Path | None) -> list[Describer]:
+    """Every backend that opens on the GPU; why another does not is printed."""
+    files = [(path, "tensorrt") for path in (variant_path(model, "fp16"), model) if path.is_file()]
+    files += [(model, "onnx")] + ([(checkpoint, "torch")] if checkpoint else [])
+    opened = []
+    for path, backend in files:
+        try:
+            describer = open_describer(path, backend)
+        except VprError as error:
+            print(f"{backend}, {path.name}: {error}")
+            continue
+        if describer.backend == "onnx (CPU)":
+            print("onnx: ONNX Runtime has no CUDA here")
+        else:
+            opened.append(describer)
+    return opened
+
+
+def measure(describer: Describer, runs: int) -> dict[str, Any]:
+    """Milliseconds by batch size: preprocessing, to descriptors, network alone."""
+    counts = {1: runs, 64: max(1, runs // 4)}
+    figures = {f"batch {batch}": _measure_batch(describer, batch, counts[batch]) for batch in BATCHES}
+    return {"backend": describer.backend, **figures}
+
+
+def _measure_batch(describer: Describer, batch: int, runs: int) -> dict[str, float | None]:
+    size = describer.manifest.preprocessing
+    raw = list(np.random.default_rng(0).integers(0, 256, (batch, *CAMERA), np.uint8))
+    shrink = _timed(lambda: np.stack([preprocess(image, size) for image in raw]), 20)
+    images = np.stack([preprocess(image, size) for image in raw])
+    describe = _timed(lambda: describer.describe(images), runs)
+    network = _network_ms(describer, images, runs)
+    alone, whole = float(np.median(describe)), float(np.median(shrink) + np.median(describe))
+    return {
+        "preprocess_p50": _ms(shrink, 50),
+        "describe_p50": _ms(describe, 50),
+        "describe_p99": _ms(describe, 99),
+        "network": None if network is None else round(network, 3),
+        "share_not_network_of_describe": None if network is None else round(1 - network / alone, 3),
+        "share_not_network_of_all": None if network is None else round(1 - network / whole, 3),
+        "images_per_s": round(1e3 * batch / alone),
+    }
+
+
+def _timed(work: Callable[[], object], runs: int) -> np.ndarray:
+    times = []
+    for run in range(-max(5, runs // 10), runs):
+        start = time.perf_counter()
+        work()
+        if run >= 0:
+            times.append(1e3 * (time.perf_counter() - start))
+    return np.array(times)
+
+
+def _ms(times: np.ndarray, percentile: float) -> float:
+    return round(float(np.percentile(times, percentile)), 3)
+
+
+def _network_ms(describer: Describer, images: np.ndarray, runs: int) -> float | None:
+    """The network alone, back to back on what lies on the card; None for a backend that cannot be split so."""
+    inside: Any = describer
+    if hasattr(inside, "_network"):
+        on_card = torch.from_numpy(images).cuda()
+        with torch.inference_mode():
+            return _on_card(lambda: inside._network(on_card), torch.cuda.current_stream(), runs)
+    if hasattr(inside, "_run"):
+        runner = inside._run
+        lane = runner._single if len(images) == 1 else runner._batches
+        stream = torch.cuda.ExternalStream(int(lane._stream))
+        launches = -(-len(images) // lane.batch)
+        return launches * _on_card(lambda: lane._context.execute_async_v3(int(lane._stream)), stream, runs)
+    return None
+
+
+def _on_card(work: Callable[[], object], stream: Any, runs: int) -> float:
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    for run in range(-10, runs):
+        if run == 0:
+            begin.record(stream)
+        work()
+    end.record(stream)
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / runs
+
+
+def limits(model: Path) -> dict[str, float]:
+    """What arithmetic and memory of this card allow at best, for one image and for 64, in half precision."""
+    multiplications, weights, passed = _work(model)
+    side = 8192
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.float16) for _ in range(2))
+    flops = 2 * side**3 / (1e-3 * _on_card(lambda: a @ b, torch.cuda.current_stream(), 20))
+    source, target = (torch.empty(2**29, device="cuda", dtype=torch.float16) for _ in range(2))
+    bytes_per_s = 4 * len(source) / (1e-3 * _on_card(lambda: target.copy_(source), torch.cuda.current_stream(), 20))
+    found = {
+        "million_multiplications": round(multiplications / 1e6),
+        "weights_mb": round(2 * weights / 1e6, 2),
+        "layers_in_and_out_mb": round(2 * passed / 1e6, 1),
+        "card_tflops": round(flops / 1e12),
+        "card_tb_per_s": round(bytes_per_s / 1e12, 2),
+    }
+    for batch in BATCHES:
+        found[f"arithmetic_ms_{batch}"] = round(1e3 * batch * 2 * multiplications / flops, 4)
+        found[f"weights_once_ms_{batch}"] = round(1e3 * 2 * weights / bytes_per_s, 4)
+        found[f"layer_by_layer_ms_{batch}"] = round(1e3 * 2 * (weights + batch * passed) / bytes_per_s, 4)
+    return found
+
+
+def _work(model: Path) -> tuple[int, int, int]:
+    """Of one image: multiplications, numbers of weights, and numbers that convolutions and products read and write."""
+    proto = onnx.load(str(model))
+    nodes = [node for node in proto.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    sizes = _shapes(proto, sorted({name for node in nodes for name in (*node.input[:2], node.output[0])}))
+    multiplications = weights = passed = 0
+    for node in nodes:
+        inside, kernel, out = (sizes[name] for name in (*node.input[:2], node.output[0]))
+        multiplications += int(np.prod(out)) * int(np.prod(kernel[1:]) if node.op_type == "Conv" else inside[-1])
+        weights += int(np.prod(kernel))
+        passed += int(np.prod(out)) + int(np.prod(inside))
+    return multiplications, weights, passed
+
+
+def _shapes(proto: Any, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Of tensors inside a model, from a run with one black image."""
+    graph = onnx.ModelProto.FromString(proto.SerializeToString())
+    own = {value.name for value in graph.graph.output}
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in own)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = session.get_inputs()[0]
+    found = session.run(names, {image.name: np.zeros((1, *image.shape[1:]), np.uint8)})
+    return {name: value.shape for name, value in zip(names, found, strict=True)}
+
+
+def table(found: dict[str, Any]) -> Table:
+    """Milliseconds; one row a backend and batch."""
+    columns = ("preprocess_p50", "describe_p50", "describe_p99", "network")
+    shares = ("share_not_network_of_describe", "share_not_network_of_all", "images_per_s")
+    out = Table("backend", "images", *columns, *shares, title=f"{found['model']} on {found['card']}, ms")
+    for row in found["backends"]:
+        for batch in BATCHES:
+            own = row[f"batch {batch}"]
+            out.add_row(row["backend"], str(batch), *(str(own[name]) for name in (*columns, *shares)))
+    return out
+
+
+if __name__ == "__main__":
+    main()
