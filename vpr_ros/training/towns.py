@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +22,20 @@ _ALWAYS, _IN_TURN = ("overcast", "sun", "snow", "night"), ("rain", "dusk", "autu
 _SCENARIOS = ("overcast", "sun", "autumn", "snow", "night")
 
 
-def cache_towns(cache: Path, seeds: range, on_progress: Callable[[int, int], None] | None = None) -> None:
+def cache_towns(
+    cache: Path, seeds: range, on_progress: Callable[[int, int], None] | None = None, jobs: int = 1
+) -> None:
     """Render towns into a cache, about 890 images each; drives that are there already are kept.
 
     Every town has its own camera (55 to 95 degrees, 1.0 to 2.2 m high), five conditions along 760 m of a random route,
     and two more of them away from the lane, one as far as the other side of the road.
-    on_progress: (towns done, towns in all).
+    on_progress: (towns done, towns in all). jobs: processes that each render towns of their own.
     """
-    for done, seed in enumerate(seeds, 1):
-        _cache_town(cache, seed)
-        if on_progress:
-            on_progress(done, len(seeds))
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:  # a forked process has no OpenGL
+        for done, town in enumerate(as_completed([pool.submit(_cache_town, cache, seed) for seed in seeds]), 1):
+            town.result()
+            if on_progress:
+                on_progress(done, len(seeds))
 
 
 def _cache_town(cache: Path, seed: int) -> None:
