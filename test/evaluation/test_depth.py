@@ -6,6 +6,7 @@ import dataclasses
 import json
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -95,3 +96,5 @@ def test_the_command(tmp_path, monkeypatch, walled_drive):
     assert "abs-rel" in result.output and "scaled" in result.output
     (drive,) = json.loads((tmp_path / "out/results.json").read_text())["drives"]
     assert drive["images"] == 4 and 0 <= drive["metric"]["delta_1"] <= drive["metric"]["delta_3"] <= 1
+    picture = cv2.imread(str(tmp_path / "out" / "depth.jpg"))  # two rows: of three images one has no depth
+    assert picture is not None and picture.shape[0] < picture.shape[1] and picture.std() > 30

@@ -13,7 +13,7 @@ from vpr_ros.cli.common import Backend, DriveOption, at_least, open_drives, prog
 def evaluate_depth(
     model: Annotated[str, typer.Argument(help="Model file, or the name of a shipped one.")],
     drives: Annotated[list[str], typer.Argument(help="Drives with true depth: lidar, stereo, or a simulator's.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json and depth.jpg.")] = Path(
         "runs/evaluate-depth"
     ),
     every: Annotated[
@@ -31,6 +31,7 @@ def evaluate_depth(
 
     from vpr_ros.drives.views import SampledDrive
     from vpr_ros.evaluation.depth import DepthScore, depth_table, evaluate_depth
+    from vpr_ros.evaluation.depth_pictures import draw_depth
     from vpr_ros.inference.describer import open_describer
 
     opened = open_drives(drives, drive_option)
@@ -51,3 +52,4 @@ def evaluate_depth(
     (output / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     Console().print(depth_table(scores, cap))
     typer.echo(f"figures: {output / 'results.json'}")
+    typer.echo(f"picture: {draw_depth(describer, opened, output / 'depth.jpg')}")
