@@ -111,5 +111,7 @@ def test_mistakes_are_named() -> None:
         build_backbone("resnet19")
     with pytest.raises(ConfigError, match="multiple of 16"):
         NetworkConfig(height=225)
+    with pytest.raises(ConfigError, match="depth_side is 0"):
+        NetworkConfig(depth_side=0)
     with pytest.raises(ModelError, match="download"):
         build_backbone("resnet18", Path("nowhere.pth"))

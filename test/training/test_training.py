@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,7 @@ from vpr_ros.training.initialise import initialise_head  # noqa: E402
 from vpr_ros.training.loop import start, train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
 from vpr_ros.training.recipe import Recipe  # noqa: E402
+from vpr_ros.training.towns import in_turn  # noqa: E402
 
 SIZE = 32
 
@@ -293,8 +297,19 @@ def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Pat
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="not a checkpoint: give"):
         Checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_towns_are_rendered_in_processes_and_a_failure_ends_it(tmp_path: Path) -> None:
+    """141 towns take hours of one core; a mistake in the first must not be told after the last."""
+    seen: list[tuple[int, int]] = []
+    in_turn(os.mkdir, [(tmp_path / str(number),) for number in range(3)], 2, lambda *told: seen.append(told))
+    assert seen == [(1, 3), (2, 3), (3, 3)] and all((tmp_path / str(number)).is_dir() for number in range(3))
+    began = time.monotonic()
+    with pytest.raises(subprocess.CalledProcessError):
+        in_turn(subprocess.check_call, [(["false"],), *[(["sleep", "1"],)] * 40], 1)
+    assert time.monotonic() - began < 20
 
 
 def test_a_run_starts_from_the_parts_it_has_in_common(cache: Path, tmp_path: Path) -> None:
@@ -306,7 +321,8 @@ def test_a_run_starts_from_the_parts_it_has_in_common(cache: Path, tmp_path: Pat
     given = train(tiny_recipe(), shards, [], tmp_path / "first")
     other = config.to_dict(tiny_recipe())
     other["network"]["vlad_clusters"] = 3
-    prepare, taken = starting_from(given)
+    taken: list[str] = []
+    prepare = starting_from(given, lambda parts: taken.__setitem__(slice(None), parts))
     network = start(config.from_dict(Recipe, other), shards, "cpu", prepare)
     assert taken == ["backbone", "depth_decoder", "depth_encoder", "rgb_projection"]  # not the aggregator: another size
     theirs = Checkpoint.load(given).network.state_dict()

@@ -18,7 +18,7 @@ Runs = Annotated[Path, typer.Option("--output", "-o", help="Folder; gets one for
 @app.command()
 def data(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; what is there already is kept.")],
-    towns: Annotated[int, typer.Option(min=2, help="Towns to learn from, about 20 s of one core each.")] = 20,
+    towns: Annotated[int, typer.Option(min=2, help="Towns to learn from, about 45 s of one core each.")] = 20,
     test_towns: Annotated[int, typer.Option(min=1, help="Towns to be measured on.")] = 3,
 ) -> None:
     """Render towns to work on. For drives of your own: vpr train cache DRIVE... -o FOLDER/train, and -o FOLDER/test."""

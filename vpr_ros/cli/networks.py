@@ -92,7 +92,8 @@ def run(
     ),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[
-        Path | None, typer.Option(help="Checkpoint; the network starts from the parts that both have.")
+        Path | None,
+        typer.Option(help="Checkpoint (.pt) whose parts of the same name and size the network starts from."),
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
 ) -> None:
@@ -104,11 +105,15 @@ def run(
 
     resolved = load_yaml(Recipe, recipe, pairs(set_))
     learnt, kept = _split(cached, held_out, resolved.reference_condition)
+    prepare = None
+    if start and (output / "last.pt").is_file():
+        typer.echo(f"{output} goes on where it was, not from {start}")
+    elif start:
+        prepare = starting_from(start, lambda taken: typer.echo(f"starts from {start}: {', '.join(taken)}"))
     output.mkdir(parents=True, exist_ok=True)
     save_yaml(resolved, output / "recipe.yaml")
-    prepare, taken = starting_from(start) if start else (None, [])
     best = train(resolved, learnt, kept, output, device, prepare)
-    typer.echo(f"best checkpoint: {best}" + (f"; started from {start}: {', '.join(taken)}" if taken else ""))
+    typer.echo(f"best checkpoint: {best}")
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 Networks are strongly typed, the only kind TensorRT 11 and TensorRT for RTX know: an engine computes in the types its
 ONNX file is written in. fp16 therefore comes from ``NAME_fp16.onnx``, never from a flag; float32 layers may use TF32.
-TensorRT builds for the GPU it finds; TensorRT for RTX builds anywhere, for any GPU from Ampere on, and compiles its
+TensorRT builds for the GPU it finds; TensorRT for RTX builds anywhere, for GeForce and RTX cards from Ampere on
+(compute capability 8.0, 8.6, 8.9, 12.0 and later; an H100 and a Jetson Orin want TensorRT itself), and compiles its
 kernels where it runs.
 """
 

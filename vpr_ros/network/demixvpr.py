@@ -52,6 +52,8 @@ class NetworkConfig:
             raise ConfigError(
                 f"the network's input must be a multiple of {STRIDE} pixels, not {self.height} x {self.width}"
             )
+        if self.depth_side < 2 * STRIDE:
+            raise ConfigError(f"depth_side is {self.depth_side}: the depth encoder needs {2 * STRIDE} pixels at least")
 
     @property
     def dimension(self) -> int:

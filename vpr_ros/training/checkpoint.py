@@ -43,30 +43,34 @@ class Checkpoint:
             recipe = from_dict(Recipe, content["recipe"], str(path))
             network = recipe.build(with_weights=False)
             network.load_state_dict(content["network"])
-        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
+        except pickle.UnpicklingError as error:  # torch's advice is to trust the file
+            raise ModelError(f"{path} is not a checkpoint: give a .pt file of `vpr train` or `vpr lab`") from error
+        except (RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
             raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error
         return cls(recipe, network, content["epoch"], content["scores"], content["state"])
 
 
-def starting_from(path: Path) -> tuple[Callable[[Network], None], list[str]]:
-    """What gives a network the parts that it has in common with a checkpoint's; names of the parts it gave, once done.
+def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[Network], None]:
+    """What gives a network the parts that it has in common with a checkpoint's.
 
-    Raises ModelError where the file is no checkpoint. What is returned raises ConfigError where no part fits.
+    on_start: called with the names of the parts it gave. Raises ModelError where the file is no checkpoint. What is
+    returned raises ConfigError where no part fits.
     """
     theirs = dict(Checkpoint.load(path).network.named_children())
-    taken: list[str] = []
 
     def load(network: Network) -> None:
-        taken.clear()
+        taken = []
         for name, part in network.named_children():
             state = theirs[name].state_dict() if name in theirs else {}
-            if _sizes(state) == _sizes(part.state_dict()) and state:
+            if state and _sizes(state) == _sizes(part.state_dict()):
                 part.load_state_dict(state)
                 taken.append(name)
         if not taken:
             raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
+        if on_start:
+            on_start(taken)
 
-    return load, taken
+    return load
 
 
 def _sizes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:

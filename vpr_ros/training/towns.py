@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,25 @@ def cache_towns(
     and two more of them away from the lane, one as far as the other side of the road.
     on_progress: (towns done, towns in all). jobs: processes that each render towns of their own.
     """
+    in_turn(_cache_town, [(cache, seed) for seed in seeds], jobs, on_progress)
+
+
+def in_turn(
+    work: Callable[..., None],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Call ``work`` with each of the tasks in so many processes; the first that fails, or Ctrl-C, ends it."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:  # a forked process has no OpenGL
-        for done, town in enumerate(as_completed([pool.submit(_cache_town, cache, seed) for seed in seeds]), 1):
-            town.result()
-            if on_progress:
-                on_progress(done, len(seeds))
+        try:
+            for done, task in enumerate(as_completed([pool.submit(work, *task) for task in tasks]), 1):
+                task.result()
+                if on_progress:
+                    on_progress(done, len(tasks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _cache_town(cache: Path, seed: int) -> None:
