@@ -19,10 +19,11 @@ from vpr_ros import geometry
 from vpr_ros.retrieval.two_view import Start, distinct_turns
 
 SIGMA_PX = 1.3  # of a feature's place in the image
+# How wrong the shipped network's depths are at corners, in towns 8002 and 8003; single ones more than in the mean.
 SIGMA_LOG_DEPTH = 0.5  # of one hallucinated depth, as a share
-SIGMA_LOG_SCALE = 0.25  # of the scale that all hallucinated depths of a pair share
-SIGMA_CONTRAST = 0.3  # of the contrast that they share, as a share of each one's log depth from the middle one
-_DEPENDENT = 1.3  # times the variance of independent residuals: neighbouring features are wrong together
+SIGMA_LOG_SCALE = 0.1  # of the scale that all hallucinated depths of a pair share
+SIGMA_CONTRAST = 0.13  # of the contrast that they share, as a share of each one's log depth from the middle one
+_TOO_CAREFUL = 0.9  # times all of a covariance: what is left once errors in towns 8002 and 8003 are counted
 _FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
 _HUBER = 2.0  # standard deviations beyond which a depth counts less
 _WRONG = 2.0  # standard deviations at which a correspondence is as likely wrong as right
@@ -254,7 +255,8 @@ class _Problem:
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
         errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
-        return RelativePose(T_place_query, covariance + spread + _FLOOR, np.exp(best.logs), errors)
+        whole = _TOO_CAREFUL * (covariance + spread + _FLOOR)
+        return RelativePose(T_place_query, whole, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
         """(6, 6): inverse of the normal equations, and what contrast adds; None where there is none."""
@@ -263,7 +265,7 @@ class _Problem:
         try:
             inverse = np.linalg.inv(S[:7, :7])[:6]
             by_contrast = SIGMA_CONTRAST * inverse @ S[:7, 7]
-            covariance = _DEPENDENT * inverse[:, :6] + np.outer(by_contrast, by_contrast)
+            covariance = inverse[:, :6] + np.outer(by_contrast, by_contrast)
             covariance = 0.5 * (covariance + covariance.T)
             positive = np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance)[0] > 0
         except np.linalg.LinAlgError:

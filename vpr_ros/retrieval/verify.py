@@ -13,7 +13,7 @@ from vpr_ros.retrieval.two_view import starts
 _RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
 _LEAST_SHARE = 0.35  # of the features that are alike has to agree: fewer may agree on a wrong motion as well
 _LARGEST_ERROR_PX = 3.0  # of an inlier
-_LARGEST_SIGMA_M = 1.25  # a pose that is known worse than this along some direction measures nothing
+_LARGEST_SIGMA_M = 0.76  # a pose that is known worse than this along some direction measures nothing
 _DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
 
 
