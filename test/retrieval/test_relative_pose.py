@@ -88,7 +88,7 @@ def test_the_covariance_knows_that_depths_may_lack_contrast():
     squared = []
     for _ in range(60):
         T = geometry.transform(np.eye(3), np.array([rng.choice([-0.8, 0.8]), 0.0, 0.0]))
-        found = solved(*street(rng, 300, T, depth_error=0.2, contrast=0.6))
+        found = solved(*street(rng, 300, T, depth_error=0.2, contrast=0.7))
         error = errors(found, T)
         squared.append(error @ np.linalg.solve(found.covariance, error))
     assert np.mean(squared) < 2 * 6, np.mean(squared)
