@@ -53,10 +53,12 @@ class Checkpoint:
 def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[Network], None]:
     """What gives a network the parts that it has in common with a checkpoint's.
 
-    on_start: called with the names of the parts it gave. Raises ModelError where the file is no checkpoint. What is
+    on_start: called with the names of the parts it gave, the first time it gives them: training starts a network twice,
+    before its head is initialised and after. Raises ModelError where the file is no checkpoint. What is
     returned raises ConfigError where no part fits.
     """
     theirs = dict(Checkpoint.load(path).network.named_children())
+    told: list[str] = []
 
     def load(network: Network) -> None:
         taken = []
@@ -67,7 +69,8 @@ def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = Non
                 taken.append(name)
         if not taken:
             raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
-        if on_start:
+        if on_start and taken != told:
+            told[:] = taken
             on_start(taken)
 
     return load
