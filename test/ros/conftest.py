@@ -144,6 +144,7 @@ class Robot:
         self.node = rclpy.create_node("robot")
         self.heard: dict[str, list[Any]] = {}
         self._publishers: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
         from diagnostic_msgs.msg import DiagnosticArray
 
         self.listen(DiagnosticArray, "/diagnostics")
@@ -181,28 +182,59 @@ class Robot:
     def call(self, service_type: type, name: str, request: Any = None, again_s: float = TIMEOUT_S) -> Any:
         """Call a service and return its response.
 
-        again_s: ask again where no answer came for so long, for questions that change nothing: a server that has not
-        found the client yet answers into the void.
+        again_s: ask again where no answer came for so long, for questions that change nothing.
         """
-        client = self.node.create_client(service_type, name)
-        self.wait(client.service_is_ready, f"service {name}")
-        future, asked = client.call_async(request or service_type.Request()), time.monotonic()
+        client, request = self._client(service_type, name), request or service_type.Request()
+        future, asked = client.call_async(request), time.monotonic()
 
         def answered() -> bool:
             nonlocal future, asked
             if not future.done() and time.monotonic() - asked > again_s:
-                future, asked = client.call_async(request or service_type.Request()), time.monotonic()
+                future, asked = client.call_async(request), time.monotonic()
             return bool(future.done())
 
         self.wait(answered, f"answer of {name}")
-        self.node.destroy_client(client)
         return future.result()
+
+    def _client(self, service_type: type, name: str) -> Any:
+        """A client that its server has found too: one that has not answers into the void.
+
+        A node hears of our clients in the order in which they were made. So one that answers a later client knows this.
+        """
+        from rcl_interfaces.srv import GetParameters
+
+        if name not in self._clients:
+            client = self._clients[name] = self.node.create_client(service_type, name)
+            self.wait(client.service_is_ready, f"service {name}")
+            if service_type is not GetParameters:
+                probe = f"{name.rpartition('/')[0]}/get_parameters"
+                self.call(GetParameters, probe, again_s=1.0)
+                self.node.destroy_client(self._clients.pop(probe))
+        return self._clients[name]
 
     def state(self) -> str:
         """The localizer's lifecycle state."""
         from lifecycle_msgs.srv import GetState
 
         return self.call(GetState, "/localizer/get_state", again_s=3.0).current_state.label
+
+    def change_state(self, transition: int) -> bool:
+        """Ask for a lifecycle transition of the localizer; whether it went through."""
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, "/localizer/change_state", request).success)
+
+    def set_parameters(self, **values: Any) -> bool:
+        """Set parameters of the localizer; whether it took them all."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParameters.Request(parameters=parameters)
+        results = self.call(SetParameters, "/localizer/set_parameters", request, again_s=3.0).results
+        return all(result.successful for result in results)
 
     def wait_for_state(self, state: str) -> None:
         self.wait(lambda: self.state() == state, f"state {state}")

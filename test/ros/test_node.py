@@ -152,20 +152,6 @@ def test_lifecycle_manager_leads(street: Any, robot: Any, start_node: Any, tmp_p
     """Without autostart every transition is somebody else's. What does not fit fails configure with a sentence, and
     configure can be tried again once that is mended.
     """
-    from rcl_interfaces.srv import SetParameters
-    from rclpy.parameter import Parameter
-
-    def change(transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return bool(robot.call(ChangeState, "/localizer/change_state", request).success)
-
-    def set_parameters(**values: Any) -> bool:
-        request = SetParameters.Request(
-            parameters=[Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
-        )
-        results = robot.call(SetParameters, "/localizer/set_parameters", request).results
-        return all(result.successful for result in results)
-
     corrupt = tmp_path / "corrupt.vprmap"
     corrupt.write_bytes(b"not a map" * 1000)
     node = start_node(autostart=False, **{"localizer.matches": 0})
@@ -183,14 +169,14 @@ def test_lifecycle_manager_leads(street: Any, robot: Any, start_node: Any, tmp_p
         ({"map": str(street.map), "model": "nobody"}, "no model called 'nobody'"),
         ({"model": "", "publish_tf": True}, "set odom"),
     ):
-        assert set_parameters(**wrong)
-        assert not change(Transition.TRANSITION_CONFIGURE)
+        assert robot.set_parameters(**wrong)
+        assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
         assert words in node.log
     robot.wait_for_diagnosis("set odom", level=ERROR)
 
-    assert set_parameters(**good)
-    assert change(Transition.TRANSITION_CONFIGURE)
-    assert not set_parameters(map="other.vprmap")  # it would change nothing now
+    assert robot.set_parameters(**good)
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert not robot.set_parameters(map="other.vprmap")  # it would change nothing now
     for transition in (
         Transition.TRANSITION_ACTIVATE,
         Transition.TRANSITION_DEACTIVATE,
@@ -198,14 +184,14 @@ def test_lifecycle_manager_leads(street: Any, robot: Any, start_node: Any, tmp_p
         Transition.TRANSITION_CONFIGURE,
         Transition.TRANSITION_ACTIVATE,
     ):
-        assert change(transition)
+        assert robot.change_state(transition)
     assert robot.state() == "active"
     # A transition that is not allowed now must not end the node; rclpy answers nothing to it.
     client = robot.node.create_client(ChangeState, "/localizer/change_state")
     client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CLEANUP)))
     robot.spin(1.0)
     assert robot.state() == "active"
-    assert change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert robot.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert node.stop() == 0
     assert "Traceback" not in node.log
     assert corrupt.read_bytes() == b"not a map" * 1000

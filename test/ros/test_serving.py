@@ -55,8 +55,8 @@ def test_a_fault_costs_one_answer(server: Any, robot: Any) -> None:
         return response
 
     for name, answer, success in (("fail", fail, False), ("later", fail_later, False), ("work", work, True)):
-        create_service(server, Trigger, name, answer)
-        response = robot.call(Trigger, f"/{name}")
+        create_service(server, Trigger, f"~/{name}", answer)
+        response = robot.call(Trigger, f"/server/{name}")
         assert response.success is success
         assert success or "a fault" in response.message
 
