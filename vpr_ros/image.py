@@ -61,7 +61,7 @@ def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
     import cv2
 
     height = max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1]))
-    # By a whole factor first, less than a factor of pixels at the edge left out: that is several times as fast.
+    # By a whole factor first, less than a factor of pixels at the edge left out: OpenCV does that faster.
     factor = max(1, min(image_rgb.shape[1] // width, image_rgb.shape[0] // height))
     rows, columns = (size // factor for size in image_rgb.shape[:2])
     small = cv2.resize(image_rgb[: rows * factor, : columns * factor], (columns, rows), interpolation=cv2.INTER_AREA)

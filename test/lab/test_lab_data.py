@@ -164,8 +164,11 @@ def test_a_network_may_begin_with_a_file(tiny_shards: list[Any], tmp_path: Path)
         lab.make(str(recipe))
     file.write_bytes((tmp_path / "runs" / "gem" / "best.pt").read_bytes())
     assert lab.make(str(recipe)).facts["starts_from"] == "random, trained.pt"
-    file.write_bytes((tmp_path / "runs" / "gem" / "last.pt").read_bytes() + b" ")
-    with pytest.raises(ConfigError, match=r"begun_by.*trained.pt"):
+    moved = file.rename(tmp_path / "elsewhere.pt")
+    recipe.write_text(f"like: gem\nstarts: {{backbone: '{moved}:backbone'}}\n")
+    assert lab.make(str(recipe)).facts["starts_from"] == "random, trained.pt"  # not trained again
+    moved.write_bytes(moved.read_bytes() + b" ")
+    with pytest.raises(ConfigError, match=r"starts\.backbone \w{64}:backbone, not \w{64}:backbone"):
         lab.make(str(recipe))
 
 

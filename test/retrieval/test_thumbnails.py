@@ -74,7 +74,7 @@ def test_where_nothing_is_seen_the_search_decides() -> None:
 class Counts:
     """A look that counts as told."""
 
-    name, standard_score = "counts", 4.0
+    name, weight = "counts", 4.0
 
     def __init__(self, counts: list[float]) -> None:
         self.counts = counts
@@ -105,7 +105,8 @@ def test_places_nobody_can_look_at_stay() -> None:
 def test_a_map_without_thumbnails_is_refused() -> None:
     """It could never help, and every image would be slower."""
     with pytest.raises(MapError, match=r"walls\.vprmap has no thumbnails, which counts compares"):
-        reranker(Counts([]), [None])
+        reranker(Counts([]), [None, None])
+    reranker(Counts([]), [None, WALLS[1]])  # one place without is no reason
 
 
 def test_the_configuration_asks_for_it() -> None:

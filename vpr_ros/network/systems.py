@@ -49,6 +49,9 @@ class SystemConfig:
     kind: str = option("single", "which system", choices=("single", "two_streams", "rgbtd", "hallucination"))
     backbone: str = option("resnet18", "image encoder, by name in backbones.BACKBONES")
     depth_backbone: str = option("", "depth encoder, by name; empty: as the image's")
+    decoder_backbone: str = option(
+        "", "image encoder that the decoder has to itself; empty: it reads the other's layers"
+    )
     head: HeadConfig = field(default_factory=HeadConfig)
     depth: str = option("hallucinated", "where depth comes from", choices=("hallucinated", "true"))
     depth_as_image: bool = option(False, "single: encode the depth map instead of the image")
@@ -146,7 +149,12 @@ class _WithDepth(PlaceNetwork):
         self.depth_backbone = build_backbone(config.depth_backbone or config.backbone, of_depth)
         self.hallucinates = config.depth == "hallucinated" and config.depth_taught_by != "place"
         decodes = config.depth == "hallucinated"
-        self.depth_decoder = DepthDecoder(self.backbone.channels[:3]) if decodes else None
+        self.decoder_backbone: Backbone | None = None
+        if decodes and config.decoder_backbone:
+            same = config.decoder_backbone == config.backbone
+            self.decoder_backbone = build_backbone(config.decoder_backbone, weights if same else None)
+        read = self.decoder_backbone or self.backbone
+        self.depth_decoder = DepthDecoder(read.channels[:3]) if decodes else None
 
     def _streams(self, images: Tensor, depth_m: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features of the image, features of the depth, and the log depth where it was hallucinated.
@@ -159,7 +167,9 @@ class _WithDepth(PlaceNetwork):
         if self.depth_decoder is None:
             return pyramid.place, self._encode_depth(self.depth_backbone, self._log_depth(depth_m)), None
         apart = self.config.depth_taught_by == "depth"
-        levels = [level.detach() if apart else level for level in pyramid[:3]]
+        read = pyramid if self.decoder_backbone is None else self.decoder_backbone(images)
+        shared = apart and self.decoder_backbone is None
+        levels = [level.detach() if shared else level for level in read[:3]]
         size = images.shape[1] // 4, images.shape[2] // 4
         log_depth = self.depth_decoder(*levels, size=size)
         seen = log_depth.detach() if apart else log_depth

@@ -32,7 +32,7 @@ class Look(Protocol):
     """A way of comparing two images."""
 
     name: str  # of its time in ``Estimate.timings_ms``
-    standard_score: float  # agreement that one of the search's standard scores is worth; 0 does not ask the search
+    weight: float  # of the search's standard scores beside the agreement; 0 does not ask the search
 
     def encode(self, image_rgb: np.ndarray) -> Any:
         """What is compared, of an image (H, W, 3) uint8."""
@@ -49,7 +49,7 @@ class ThumbnailReranker:
     def __init__(self, place_map: PlaceMap, look: Look, candidates: int = 20) -> None:
         """Raises MapError for a map without thumbnails."""
         self._ids = place_map.whereabouts.ids
-        if place_map.thumbnail(self._ids[0]) is None:
+        if all(place_map.thumbnail(place_id) is None for place_id in self._ids):
             raise MapError(
                 f"{place_map.path} has no thumbnails, which {look.name} compares: build it again, or do without"
             )
@@ -64,7 +64,7 @@ class ThumbnailReranker:
         if len(seen) < 2:
             return rows
         agreement = self._look.agreement(self._look.encode(image_rgb), [places[number] for number in seen])
-        agreement = agreement + self._look.standard_score * scores[seen]
+        agreement = agreement + self._look.weight * scores[seen]
         order = rows.copy()
         order[seen] = rows[seen[np.argsort(-agreement, kind="stable")]]
         return order
@@ -83,7 +83,7 @@ class GeoWarpLook:
     """Each image is warped onto the other, and their features compared. (C, h, w) float16 are remembered."""
 
     name = "geowarp"
-    standard_score = 0.0
+    weight = 0.0
 
     def __init__(self, geowarp: OnnxGeoWarp) -> None:
         self._geowarp = geowarp
@@ -102,7 +102,7 @@ class LocalFeatureLook:
     """Counts local features that are alike and lie as one pair of cameras sees one scene (a fundamental matrix)."""
 
     name = "local_features"
-    standard_score = 4.0
+    weight = 4.0
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor

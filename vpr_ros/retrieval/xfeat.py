@@ -40,10 +40,14 @@ class XFeatExtractor:
         except Exception as error:  # ONNX Runtime's own, of several kinds
             raise ModelError(f"{path} cannot be loaded as local features: {str(error).splitlines()[0]}") from error
         self._input = self._session.get_inputs()[0]
-        self._outputs = {output.shape[1]: output.name for output in self._session.get_outputs()}
+        self._outputs = {
+            output.shape[1]: output.name for output in self._session.get_outputs() if len(output.shape) == 4
+        }
         if len(self._input.shape) != 4 or set(self._outputs) != {64, 65, 1}:
             raise ModelError(f"{path} is not XFeat: expected outputs of 64, 65 and 1 channels at an eighth of the size")
-        fixed = [size for size in self._input.shape[2:] if isinstance(size, int)]  # two, or none
+        fixed = [size for size in self._input.shape[2:] if isinstance(size, int)]
+        if len(fixed) == 1:
+            raise ModelError(f"{path} takes images of one fixed and one free side: fix both, or neither")
         self._canvas = fixed or ([] if side else [_PUBLISHED_PX, _PUBLISHED_PX])  # empty: as the image asks for
         self._height, self._width = self._canvas or (side, side)
         self._count = count

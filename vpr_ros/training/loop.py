@@ -31,7 +31,7 @@ OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
     "asgd": torch.optim.ASGD,
 }
-_DEPTH_PARTS = ("depth_decoder", "depth_encoder", "depth_backbone", "hallucinating")
+_DEPTH_PARTS = ("depth_decoder", "decoder_backbone", "depth_encoder", "depth_backbone", "hallucinating")
 
 
 def train(

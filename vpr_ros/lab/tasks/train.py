@@ -73,15 +73,15 @@ def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str
     begun: dict[str, Any] = {}
     for name in _begun_by(recipe):
         if _is_file(name):
-            begun[name] = fingerprint_file(_checkpoint(name))
-            continue
+            continue  # known by its content in what starts from it
         if name in above:
             raise ConfigError(f"starts: recipes that go on from each other in a circle: {' -> '.join((*above, name))}")
         other = bench.recipe(name)
         learning = _learning(bench.training(other), other, bench, (*above, name))
         begun[name] = {**learning, "settings": other.settings}
+    starts = {part: _known_as(source) for part, source in recipe.starts.items()}
     files = {name: Path(getattr(own, name)).name for name in ("weights", "depth_weights")}  # wherever they lie
-    return {"train": {**to_dict(own), **files}, "starts": recipe.starts, "begun_by": begun}
+    return {"train": {**to_dict(own), **files}, "starts": starts, "begun_by": begun}
 
 
 def _origin(own: Recipe, recipe: LabRecipe) -> str:
@@ -97,6 +97,12 @@ def _begun_by(recipe: LabRecipe) -> list[str]:
 
 def _is_file(name: str) -> bool:
     return name.endswith(".pt")
+
+
+def _known_as(source: str) -> str:
+    """RECIPE:PART as it is, CHECKPOINT.pt:PART with the file's fingerprint, wherever it lies."""
+    name, colon, part = source.partition(":")
+    return f"{fingerprint_file(_checkpoint(name))}{colon}{part}" if _is_file(name) else source
 
 
 def _checkpoint(name: str) -> Path:
