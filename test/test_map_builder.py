@@ -202,7 +202,7 @@ def test_a_killed_build_loses_only_what_was_in_flight(tmp_path, describer, paint
     process.stdout.close()
     with PlaceMap.open(path, writable=True) as killed:
         killed.check_intact()
-        group = max(8, describer.preferred_batch)
+        group = max(8, *describer.batch_sizes)
         assert len(killed) >= read - 5 * group
         stamps = killed.places.stamps_ns.tolist()
         assert stamps == [1_000_000_000 * (1 + k) for k in range(len(stamps))]

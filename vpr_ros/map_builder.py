@@ -17,6 +17,7 @@ import numpy as np
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.errors import DriveError, ImageError, MapError
 from vpr_ros.image import VIEWS, preprocess, thumbnail, views
+from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
 from vpr_ros.map_features import check_camera, check_kind, features_of
 from vpr_ros.records import DriveFrame
@@ -201,33 +202,30 @@ def _describe_and_store(
             on_bad(problem)
         return len(stored.ready)
 
-    added, storing = 0, deque[Future[_Described]]()
+    batches, added, storing = Batches(describer), 0, deque[Future[_Described]]()
     pools = ThreadPoolExecutor(_CORES), ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     with pools[0] as workers, pools[1] as network, pools[2] as writer:
         reading = (workers.submit(prepare, frame, _reader(frame)) for frame in frames)
-        for group in _groups(reading, max(describer.preferred_batch, _LEAST_GROUP)):
-            storing.append(writer.submit(store, network.submit(_describe, group, describer, count)))
+        for group in _groups(reading, max(*describer.batch_sizes, _LEAST_GROUP)):
+            storing.append(writer.submit(store, network.submit(_describe, group, batches, count)))
             if len(storing) > _GROUPS_AHEAD:
                 added += finish(storing.popleft())
         return added + sum(map(finish, storing))
 
 
-def _describe(group: list[Future[_Prepared | ImageError]], describer: Describer, count: int) -> _Described:
-    """A group through the network, count views of each image, as many at once as it likes best."""
-    batch = describer.preferred_batch
+def _describe(group: list[Future[_Prepared | ImageError]], batches: Batches, count: int) -> _Described:
+    """A group through the network, count views of each image."""
     results = [prepared.result() for prepared in group]
     ready = [result for result in results if isinstance(result, _Prepared)]
     problems = [str(result) for result in results if isinstance(result, ImageError)]
-    inputs = [view for item in ready for view in item.inputs]
-    batches = [np.stack(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
-    rows: list[np.ndarray] = []
-    depths: list[np.ndarray | None] = []
-    for images in batches:
-        description = describer.describe(images)
-        rows.extend(description.descriptors)
-        depths.extend(len(images) * [None] if description.depth is None else description.depth)
-    descriptors = [np.stack(rows[i : i + count]) for i in range(0, len(rows), count)]
-    return _Described(ready, descriptors, depths[::count], problems)
+    if not ready:
+        return _Described([], [], [], problems)
+    description = batches.describe([view for item in ready for view in item.inputs])
+    rows = description.descriptors
+    descriptors = [rows[i : i + count] for i in range(0, len(rows), count)]
+    deep = description.depth
+    depths = [None if deep is None else deep[i] for i in range(0, len(rows), count)]
+    return _Described(ready, descriptors, depths, problems)
 
 
 def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:

@@ -28,7 +28,7 @@ class PixelDescriber:
 
     manifest = Manifest("pixels", "none", 3 * SIDE * SIDE, False, Preprocessing(SIDE, SIDE))
     backend = "numpy"
-    preferred_batch = 8
+    batch_sizes = (8,)
 
     def describe(self, images: np.ndarray) -> Description:
         flat = images.reshape(len(images), -1)

@@ -31,7 +31,7 @@ class Says:
     def __init__(self, descriptor: list[float]) -> None:
         self.descriptor = np.array(descriptor, np.float32) / np.linalg.norm(descriptor)
         self.manifest: Any = SimpleNamespace(preprocessing=Preprocessing(8, 8))
-        self.backend, self.preferred_batch = "by hand", 1
+        self.backend, self.batch_sizes = "by hand", (1,)
 
     def describe(self, images: np.ndarray) -> Description:
         return Description(np.tile(self.descriptor, (len(images), 1)).astype(np.float32), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,22 +89,15 @@ class Describer(Protocol):
 
     manifest: Manifest
     backend: str  # what runs it, for people: "onnx (CPU)", "tensorrt fp16", ...
-    preferred_batch: int  # images at once that give the most images a second
+    batch_sizes: tuple[int, ...]  # images at once that may give the most images a second, the likeliest first
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 as ``image.preprocess`` makes it -> Description."""
         ...
 
 
-GPU_BATCH = 32
-
-
-def cpu_batch() -> int:
-    """``preferred_batch`` of a CPU: more images than one for every two cores miss its caches and take a third longer
-    each.
-    """
-    return max(1, min(8, (os.cpu_count() or 1) // 2))
-
+CPU_BATCHES: tuple[int, ...] = (4, 8, 1)
+GPU_BATCHES: tuple[int, ...] = (32,)
 
 DEFAULT_MODEL = "demixvpr_mobilenet"
 

@@ -51,7 +51,7 @@ class MultiScaleDescriber:
         """Raises ConfigError for a scale or pooling that cannot be."""
         _check(scales, pool)
         self.manifest, self.backend = describer.manifest, describer.backend
-        self.preferred_batch = describer.preferred_batch
+        self.batch_sizes = describer.batch_sizes
         self._describer, self._scales, self._pool = describer, tuple(scales), pool
 
     def describe(self, images: np.ndarray) -> Description:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.describer import GPU_BATCH, Description, Manifest, cpu_batch
+from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
 
@@ -31,7 +31,7 @@ class OnnxDescriber:
         self._input = self._session.get_inputs()[0].name
         processor = PROVIDERS.get(self._session.get_providers()[0], "CPU")
         self.backend = f"onnx ({processor})"
-        self.preferred_batch = cpu_batch() if processor == "CPU" else GPU_BATCH
+        self.batch_sizes = CPU_BATCHES if processor == "CPU" else GPU_BATCHES
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description."""

@@ -171,7 +171,7 @@ class TensorRTDescriber:
             plan = cached_engine(trt, onnx_path, fingerprint(trt, onnx_path, gpu), cache)
         self._run = EngineRunner(trt, cuda, plan, cache / f"{onnx_path.stem}.kernels")
         self.backend = f"{trt.__name__} {precision_of(onnx_path)} ({gpu})"
-        self.preferred_batch = MAX_BATCH
+        self.batch_sizes: tuple[int, ...] = (MAX_BATCH,)
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description."""

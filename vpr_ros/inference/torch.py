@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.describer import GPU_BATCH, Description, Manifest, cpu_batch, fingerprint_file
+from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, fingerprint_file
 
 
 class TorchDescriber:
@@ -47,7 +47,7 @@ class TorchDescriber:
             training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
         )
         self.backend = f"torch ({self._device})"
-        self.preferred_batch = cpu_batch() if self._device == "cpu" else GPU_BATCH
+        self.batch_sizes = CPU_BATCHES if self._device == "cpu" else GPU_BATCHES
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description."""
