@@ -145,7 +145,11 @@ def test_every_recipe_can_be_trained_in_full(bench: Bench) -> None:
         recipe = full.training(load_recipe(name))
         assert recipe.epochs >= 15
         network = recipe.build(with_weights=False)
-        assert network.dimension > 0 and set(recipe.train_only) <= {part for part, _ in network.named_children()}
+        parts = {part for part, module in network.named_children() if any(True for _ in module.parameters())}
+        assert network.dimension > 0 and set(recipe.train_only) <= parts
+        starts = load_recipe(name).starts
+        if recipe.train_only and recipe.objective != "none" and "all" not in starts:
+            assert parts <= {*recipe.train_only, *starts}, f"{name}: what is not trained must come from somewhere"
 
 
 def test_scales_see_queries_at_the_networks_size(bench: Bench) -> None:

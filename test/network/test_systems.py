@@ -35,6 +35,21 @@ def test_losses_reach_what_they_are_to_teach(
         assert (depth is not None) == depth_reaches_encoder
 
 
+def test_a_depth_network_apart_is_touched_by_no_place() -> None:
+    """It is to stay what it learnt of depth, and the image encoder what it learnt of places."""
+    head = HeadConfig(kind="average", dimension=8)
+    network = build_system(SystemConfig("rgbtd", "mobilenet_v1", decoder_backbone="mobilenet_v1", head=head))
+    output = network.analyse(IMAGES)
+    apart, shared = next(network.decoder_backbone.parameters()), next(network.backbone.parameters())
+
+    def reaches(loss: torch.Tensor, weight: torch.Tensor) -> bool:
+        gradient = torch.autograd.grad(loss, weight, allow_unused=True, retain_graph=True)[0]
+        return gradient is not None and bool(gradient.abs().max() > 0)
+
+    assert reaches(output.log_depth.sum(), apart) and not reaches(output.log_depth.sum(), shared)
+    assert reaches(output.descriptors[:, 0].sum(), shared) and not reaches(output.descriptors[:, 0].sum(), apart)
+
+
 def test_views_of_depth_by_hand() -> None:
     """10 m beside 100 m: halves of the logarithm, a tenth and a hundredth inverse, a tenth and all of the way."""
     seen = {name: view(log_depth_from_metres(torch.tensor([[[[10.0, 100.0]]]]))) for name, view in VIEWS.items()}

@@ -204,13 +204,18 @@ class Robot:
         from rcl_interfaces.srv import GetParameters
 
         if name not in self._clients:
-            client = self._clients[name] = self.node.create_client(service_type, name)
-            self.wait(client.service_is_ready, f"service {name}")
+            self._clients[name] = self.node.create_client(service_type, name)
+            self.wait(self._clients[name].service_is_ready, f"service {name}")
             if service_type is not GetParameters:
                 probe = f"{name.rpartition('/')[0]}/get_parameters"
+                self.forget(probe)  # an earlier client would prove nothing
                 self.call(GetParameters, probe, again_s=1.0)
-                self.node.destroy_client(self._clients.pop(probe))
         return self._clients[name]
+
+    def forget(self, name: str) -> None:
+        """Drop the client of a service, as of a server that another one takes the place of."""
+        if name in self._clients:
+            self.node.destroy_client(self._clients.pop(name))
 
     def state(self) -> str:
         """The localizer's lifecycle state."""
