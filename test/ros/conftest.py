@@ -184,7 +184,7 @@ class Robot:
 
         again_s: ask again where no answer came for so long, for questions that change nothing.
         """
-        client, request = self._client(service_type, name), request or service_type.Request()
+        client, request = self.client(service_type, name), request or service_type.Request()
         future, asked = client.call_async(request), time.monotonic()
 
         def answered() -> bool:
@@ -196,7 +196,7 @@ class Robot:
         self.wait(answered, f"answer of {name}")
         return future.result()
 
-    def _client(self, service_type: type, name: str) -> Any:
+    def client(self, service_type: type, name: str) -> Any:
         """A client that its server has found too: one that has not answers into the void.
 
         A node hears of our clients in the order in which they were made. So one that answers a later client knows this.

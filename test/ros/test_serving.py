@@ -71,9 +71,7 @@ def test_a_copy_under_way_is_finished_and_answered(server: Any, robot: Any, tmp_
         path.write_text("a map")
 
     saving = SaveMapService(server, save, tmp_path / "day.vprmap", tmp_path)
-    client = robot.node.create_client(Trigger, "/server/save_map")
-    robot.wait(client.service_is_ready, "the service")
-    future = client.call_async(Trigger.Request())
+    future = robot.client(Trigger, "/server/save_map").call_async(Trigger.Request())
     robot.wait(begun.is_set, "the copy to begin")
 
     async def clean_up() -> None:  # in the executor's thread, as a transition

@@ -167,9 +167,10 @@ class _WithDepth(PlaceNetwork):
         if self.depth_decoder is None:
             return pyramid.place, self._encode_depth(self.depth_backbone, self._log_depth(depth_m)), None
         apart = self.config.depth_taught_by == "depth"
-        read = pyramid if self.decoder_backbone is None else self.decoder_backbone(images)
-        shared = apart and self.decoder_backbone is None
-        levels = [level.detach() if shared else level for level in read[:3]]
+        if self.decoder_backbone is None:
+            levels = [level.detach() if apart else level for level in pyramid[:3]]
+        else:
+            levels = list(self.decoder_backbone(images)[:3])
         size = images.shape[1] // 4, images.shape[2] // 4
         log_depth = self.depth_decoder(*levels, size=size)
         seen = log_depth.detach() if apart else log_depth
