@@ -4,8 +4,8 @@ the card's own limits would allow.
 
     python benchmarks/gpu_latency.py [MODEL.onnx] [--checkpoint FILE.pt] [--runs 300] [--json FILE]
 
-Measured for each backend that runs here (TensorRT of each precision there is a file for, ONNX Runtime through CUDA,
-torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the CPU,
+Measured for each backend that runs here (TensorRT and ONNX Runtime through CUDA, both of each precision there is a file
+for, torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the CPU,
 then everything from there to descriptors in the host's memory, then the network alone on images that are on the card
 already. The limits: the network's multiplications at the speed of this card's largest half-precision matrix product,
 and its weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
@@ -51,17 +51,19 @@ def main() -> None:
         sys.exit("no GPU here: this benchmark measures one")
     model = find_model(options.model)
     found = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
-    found["backends"] = [measure(describer, options.runs) for describer in describers(model, options.checkpoint)]
+    opened = describers(model, options.checkpoint)
+    found["backends"] = [{"file": name, **measure(describer, options.runs)} for name, describer in opened]
     Console(width=140).print(table(found))
     print(json.dumps({name: found[name] for name in ("card", "limits")}, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def describers(model: Path, checkpoint: Path | None) -> list[Describer]:
-    """Every backend that opens on the GPU; why another does not is printed."""
+def describers(model: Path, checkpoint: Path | None) -> list[tuple[str, Describer]]:
+    """Every backend that opens on the GPU, with its file's name; why another does not is printed."""
     files = [(path, "tensorrt") for path in (variant_path(model, "fp16"), model) if path.is_file()]
-    files += [(model, "onnx")] + ([(checkpoint, "torch")] if checkpoint else [])
+    files += [(path, "onnx") for path in (variant_path(model, "fp16"), model) if path.is_file()]
+    files += [(checkpoint, "torch")] if checkpoint else []
     opened = []
     for path, backend in files:
         try:
@@ -70,9 +72,9 @@ def describers(model: Path, checkpoint: Path | None) -> list[Describer]:
             print(f"{backend}, {path.name}: {error}")
             continue
         if describer.backend == "onnx (CPU)":
-            print("onnx: ONNX Runtime has no CUDA here")
+            print(f"onnx, {path.name}: ONNX Runtime has no CUDA here")
         else:
-            opened.append(describer)
+            opened.append((path.name, describer))
     return opened
 
 
@@ -129,7 +131,20 @@ def _network_ms(describer: Describer, images: np.ndarray, runs: int) -> float | 
         stream = torch.cuda.ExternalStream(int(lane._stream))
         launches = -(-len(images) // lane.batch)
         return launches * _on_card(lambda: lane._context.execute_async_v3(int(lane._stream)), stream, runs)
+    if hasattr(inside, "_session"):
+        return float(np.median(_timed(_bound(inside._session, images), runs)))
     return None
+
+
+def _bound(session: Any, images: np.ndarray) -> Callable[[], object]:
+    """A run of ONNX Runtime on images that lie on the card, whose outputs stay there; it returns when they are done."""
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(
+        session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(images, "cuda", 0)
+    )
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cuda")
+    return lambda: session.run_with_iobinding(binding)
 
 
 def _on_card(work: Callable[[], object], stream: Any, runs: int) -> float:
@@ -194,11 +209,11 @@ def table(found: dict[str, Any]) -> Table:
     """Milliseconds; one row a backend and batch."""
     columns = ("preprocess_p50", "describe_p50", "describe_p99", "network")
     shares = ("share_not_network_of_describe", "share_not_network_of_all", "images_per_s")
-    out = Table("backend", "images", *columns, *shares, title=f"{found['model']} on {found['card']}, ms")
+    out = Table("backend", "file", "images", *columns, *shares, title=f"{found['model']} on {found['card']}, ms")
     for row in found["backends"]:
         for batch in BATCHES:
             own = row[f"batch {batch}"]
-            out.add_row(row["backend"], str(batch), *(str(own[name]) for name in (*columns, *shares)))
+            out.add_row(row["backend"], row["file"], str(batch), *(str(own[name]) for name in (*columns, *shares)))
     return out
 
 
