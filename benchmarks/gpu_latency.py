@@ -5,10 +5,10 @@ the card's own limits would allow.
     python benchmarks/gpu_latency.py [MODEL.onnx] [--checkpoint FILE.pt] [--runs 300] [--json FILE]
 
 Measured for each backend that runs here (TensorRT and ONNX Runtime through CUDA, both of each precision there is a file
-for, torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the CPU,
-then everything from there to descriptors in the host's memory, then the network alone on images that are on the card
-already. The limits: the network's multiplications at the speed of this card's largest half-precision matrix product,
-and its weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
+for, torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the
+CPU, then everything from there to descriptors in the host's memory, then the network alone on images that are on the
+card already. The limits: the network's multiplications at the speed of this card's largest half-precision matrix
+product, and its weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("no GPU here: this benchmark measures one")
     model = find_model(options.model)
-    found = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
+    found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
     opened = describers(model, options.checkpoint)
     found["backends"] = [{"file": name, **measure(describer, options.runs)} for name, describer in opened]
     Console(width=140).print(table(found))
