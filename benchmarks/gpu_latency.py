@@ -119,7 +119,9 @@ def _ms(times: np.ndarray, percentile: float) -> float:
 
 
 def _network_ms(describer: Describer, images: np.ndarray, runs: int) -> float | None:
-    """The network alone, back to back on what lies on the card; None for a backend that cannot be split so."""
+    """The network alone on what lies on the card: the mean of runs back to back, of ONNX Runtime the median of runs
+    that are waited for; None for a backend that cannot be split so.
+    """
     inside: Any = describer
     if hasattr(inside, "_network"):
         on_card = torch.from_numpy(images).cuda()
