@@ -19,7 +19,7 @@ from vpr_ros import config, geometry  # noqa: E402
 from vpr_ros.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.image import Preprocessing  # noqa: E402
 from vpr_ros.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
-from vpr_ros.network.systems import SystemConfig, build_system  # noqa: E402
+from vpr_ros.network.systems import SystemConfig, build_system, sized  # noqa: E402
 from vpr_ros.records import DriveFrame  # noqa: E402
 from vpr_ros.training import head  # noqa: E402
 from vpr_ros.training.augment import Augmentation, augment  # noqa: E402
@@ -27,10 +27,12 @@ from vpr_ros.training.checkpoint import Checkpoint, starting_from  # noqa: E402
 from vpr_ros.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
 from vpr_ros.training.head import train_head, validate_head  # noqa: E402
 from vpr_ros.training.initialise import initialise_head  # noqa: E402
-from vpr_ros.training.loop import start, train  # noqa: E402
+from vpr_ros.training.loop import place_batches, start, train  # noqa: E402
 from vpr_ros.training.losses import MINERS, PLACE_LOSSES, PlaceLoss, depth_l1, relational_loss  # noqa: E402
+from vpr_ros.training.objective import Objective  # noqa: E402
 from vpr_ros.training.recipe import Recipe  # noqa: E402
 from vpr_ros.training.towns import in_turn  # noqa: E402
+from vpr_ros.training.validate import autocast  # noqa: E402
 
 SIZE = 32
 
@@ -253,6 +255,21 @@ def test_losses_know_unknown_depth_and_teacher() -> None:
     assert relational_loss(teacher, teacher, torch.zeros(8)) == pytest.approx(0.0, abs=1e-5)
     with pytest.raises(ConfigError, match="contrastive"):
         PlaceLoss("contrasting")
+
+
+def test_losses_are_float32_under_bfloat16(cache: Path) -> None:
+    """Descriptors of neighbouring places differ by less than bfloat16 holds: a loss computed in it teaches rounding."""
+    recipe, shards = tiny_recipe(loss="multi_similarity"), load_shards(cache)
+    network = start(recipe, shards, "cpu").eval()
+    batch = place_batches(recipe, shards)[0]
+    with autocast(True, "cpu"), torch.no_grad():
+        found = Objective(recipe, network)(network, batch)["place"]
+        descriptors = network.analyse(sized(batch["images"], network.config), batch["depth"]).descriptors.float()
+        rounded = PlaceLoss(recipe.loss, recipe.miner)(descriptors, batch["labels"])
+    wanted = PlaceLoss(recipe.loss, recipe.miner)(descriptors, batch["labels"])
+    assert found.dtype == torch.float32
+    assert float(found) == float(wanted)
+    assert float(rounded) != float(wanted), "bfloat16 changes nothing here: the test shows nothing"
 
 
 def test_pca_start_spreads_descriptors(cache: Path) -> None:
