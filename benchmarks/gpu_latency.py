@@ -53,7 +53,7 @@ def main() -> None:
     found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
     opened = describers(model, options.checkpoint)
     found["backends"] = [{"file": name, **measure(describer, options.runs)} for name, describer in opened]
-    Console(width=140).print(table(found))
+    Console(width=180).print(table(found))
     print(json.dumps({name: found[name] for name in ("card", "limits")}, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -61,8 +61,8 @@ def main() -> None:
 
 def describers(model: Path, checkpoint: Path | None) -> list[tuple[str, Describer]]:
     """Every backend that opens on the GPU, with its file's name; why another does not is printed."""
-    files = [(path, "tensorrt") for path in (variant_path(model, "fp16"), model) if path.is_file()]
-    files += [(path, "onnx") for path in (variant_path(model, "fp16"), model) if path.is_file()]
+    precisions = [path for path in (variant_path(model, "fp16"), model) if path.is_file()]
+    files = [(path, backend) for backend in ("tensorrt", "onnx") for path in precisions]
     files += [(checkpoint, "torch")] if checkpoint else []
     opened = []
     for path, backend in files:
