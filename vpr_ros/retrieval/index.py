@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
 from vpr_ros.retrieval.centring import SHARE, centred
 from vpr_ros.retrieval.place_map import PlaceMap
+
+logger = logging.getLogger(__name__)
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _BLOCK = 4096  # descriptors after which a growing index begins another block
@@ -79,7 +82,9 @@ class Index:
         if index._index.is_trained:  # one descriptor after the other will do
             for piece in place_map.pieces():
                 index.add(centred(piece.descriptors, mean))
+                logger.debug("building the index: %d of %d places", len(index), key["places"])
         else:
+            logger.info("training the index '%s' on %d places, which can take minutes", factory, key["places"])
             index = cls.build(centred(place_map.places.descriptors, mean), factory)
         _write(path, key, index._index)
         return index
