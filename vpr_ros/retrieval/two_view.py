@@ -95,7 +95,7 @@ def _essential(place: np.ndarray, query: np.ndarray, K: np.ndarray) -> tuple[lis
     if E is None or E.shape != (3, 3):
         return [], 0
     R_first, R_second, way = cv2.decomposeEssentialMat(E)
-    return [Start(R, sign * way[:, 0]) for R in (R_first, R_second) for sign in (1, -1)], np.count_nonzero(fits)
+    return [Start(R, sign * way[:, 0]) for R in (R_first, R_second) for sign in (1, -1)], int(np.count_nonzero(fits))
 
 
 def _turn_between(rays_place: np.ndarray, rays_query: np.ndarray, pixel: float) -> tuple[np.ndarray, int]:
@@ -108,4 +108,4 @@ def _turn_between(rays_place: np.ndarray, rays_query: np.ndarray, pixel: float) 
         R = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
         error = np.linalg.norm(query - place @ R.T, axis=1)
         weights = 1 / (error**2 + max(float(np.median(error)), pixel) ** 2)
-    return R, np.count_nonzero(error < _EPIPOLAR_PX * pixel)
+    return R, int(np.count_nonzero(error < _EPIPOLAR_PX * pixel))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from vpr_ros.errors import MapError, VprError
 from vpr_ros.localizer import Localizer
 from vpr_ros.records import Estimate, Frame
 from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.ros import map_url
+from vpr_ros.ros import map_url, typed_messages
 from vpr_ros.ros.adapters import open_adapters
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
@@ -57,7 +56,7 @@ class Localizing:
             raise
         self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
         self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map))
-        if importlib.util.find_spec("vpr_msgs") is not None:
+        if typed_messages.available():
             from vpr_ros.ros.query import QueryService
 
             self._services.append(QueryService(node, self, mount).service)
@@ -195,7 +194,7 @@ def _optional_adapters(node: LifecycleNode, params: NodeParams) -> Sequence[Adap
             adapters.append(MapToOdom(node, params.transform_tolerance))
         if params.answers_file:
             adapters.append(AnswersFile(Path(params.answers_file)))
-        if importlib.util.find_spec("vpr_msgs") is None:
+        if not typed_messages.available():
             node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not there")
         else:
             from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
