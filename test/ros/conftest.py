@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 
 from vpr_ros import geometry
@@ -89,11 +90,9 @@ class NodeProcess:
         # Reliable: an image sent before the node has found the camera is sent again, and no test waits for it in vain.
         for name, value in {"threads": 1, "reliability": "reliable", **parameters}.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
-        # Before, not instead of, what is there: a ROS installation is found by PYTHONPATH alone.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}
         self._log = log
         with log.open("w") as file:
-            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, env=processes.environment(), stdout=file, stderr=subprocess.STDOUT)
 
     @property
     def log(self) -> str:
