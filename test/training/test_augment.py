@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpr_ros.training.augment import ERASED_RGB, Augmentation, _noise, augment, turn_hue
+pytest.importorskip("scipy", reason="scipy is not installed")
+
+from vpr_ros.training.augment import ERASED_RGB, Augmentation, _noise, augment, turn_hue  # noqa: E402
 
 STILL = dict.fromkeys(
     ("viewpoint", "colour", "gamma", "tint", "grey", "blur", "noise", "shadow", "occlusion"), 0.0
