@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy is not installed")
 
-from vpr_ros.training.augment import ERASED_RGB, Augmentation, _noise, augment, turn_hue  # noqa: E402
+from vpr_ros.training.augment import ERASED_RGB, Augmentation, _noise, augment, turn_hue
 
 STILL = dict.fromkeys(
     ("viewpoint", "colour", "gamma", "tint", "grey", "blur", "noise", "shadow", "occlusion"), 0.0
