@@ -23,7 +23,7 @@ from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
 from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.ros import convert
+from vpr_ros.ros import convert, starting
 
 _LATE_NS = 1_000_000_000  # odometry stamped less than this before the last came late; more is another clock
 
@@ -96,7 +96,7 @@ class PoseGraphNode(Node):
 
 def main() -> None:
     """Spin until told to stop."""
-    rclpy.init()
+    starting.init("pose_graph")
     try:
         rclpy.spin(PoseGraphNode())
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -21,7 +21,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.errors import VprError
-from vpr_ros.ros import diagnostics, params, subscription_watch
+from vpr_ros.ros import diagnostics, params, starting, subscription_watch
 from vpr_ros.ros.diagnostics import Condition
 from vpr_ros.ros.health import Health
 from vpr_ros.ros.pipeline import Arrival, Pipeline
@@ -204,10 +204,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the node until it is told to stop."""
     # rclpy ends the spinning itself; a KeyboardInterrupt besides could strike anywhere, in a finalizer even.
     signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        rclpy.init(args=args)
-    except Exception as error:  # rcl's own, for arguments it cannot parse; they share no public root
-        sys.exit(f"localize: {str(error).splitlines()[0]}; check the --ros-args (a list is all 1.0 or all 1)")
+    starting.init("localize", args)
     sys.setswitchinterval(_SWITCH_S)
     node = LocalizerNode()
     try:
