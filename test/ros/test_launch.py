@@ -38,6 +38,27 @@ def test_every_argument_is_described(name: str) -> None:
         assert argument.description not in ("", "no description given"), argument.name
 
 
+def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:
+    """A headless robot has no RViz: one sentence, and the node runs on."""
+    from ament_index_python.packages import PackageNotFoundError
+    from launch.actions import LogInfo, Shutdown
+    from launch.conditions import IfCondition
+    from launch.launch_context import LaunchContext
+
+    from vpr_ros.ros import launching
+
+    def not_there(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(launching, "get_package_prefix", not_there)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    context = LaunchContext()
+    (said,) = launching.if_installed("rviz2", Shutdown()).execute(context)
+    assert isinstance(said, LogInfo)
+    assert said.msg[0].perform(context).endswith("apt install ros-jazzy-rviz2")
+    assert launching.if_installed("rviz2", Shutdown(condition=IfCondition("false"))).execute(context) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_node_comes_up_and_goes_down(name: str, street: Any, ros: None, tmp_path: Path, monkeypatch: Any) -> None:
     """Each file as a user starts it, in a namespace: the node becomes active on the right topics, and stops cleanly."""
