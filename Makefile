@@ -1,18 +1,19 @@
-# Six verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
+# Seven verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo slam test lint bags clean
+.PHONY: help demo slam test test-oldest lint bags clean
 
 help:
 	@echo "make demo   localise three drives through a small town on real ROS 2 topics; report in demo/report.html"
 	@echo "make slam   close loops by day and by night for a pose graph; report in demo/slam/report.html (Python 3.11 on)"
 	@echo "make test   the whole test suite"
+	@echo "make test-oldest   command line, localiser, loop closer and node with the oldest versions (Python 3.10 and 3.12)"
 	@echo "make lint   ruff and mypy"
 	@echo "make bags   render the demo's drives again (needs EGL: apt install libegl1 libgl1-mesa-dri)"
-	@echo "make clean  remove the virtual environment and what the demo wrote"
+	@echo "make clean  remove the virtual environments and what the demo wrote"
 
 demo: $(VENV)/.demo
 	@$(BIN)/vpr demo
@@ -23,6 +24,9 @@ slam: $(VENV)/.test
 test: $(VENV)/.test
 	@echo "== running the tests"
 	@$(BIN)/python -m pytest
+
+test-oldest:
+	@$(PYTHON) tools/test_oldest.py $(VENV)-oldest $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
 
 lint: $(VENV)/.test
 	@echo "== ruff and mypy"
@@ -51,4 +55,4 @@ $(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log
+	rm -rf $(VENV) $(VENV)-oldest-* demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log

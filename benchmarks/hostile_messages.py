@@ -49,7 +49,7 @@ _FRAMES = ("camera_optical", "", "/camera_optical", "base_link", "nowhere", "ü"
 @contextmanager
 def running(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The node as a user starts it, in a namespace of its own."""
-    command = [sys.executable, "-m", "vpr_ros.ros.localize", "--ros-args", "-r", "__ns:=/hostile"]
+    command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args", "-r", "__ns:=/hostile"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
     with log.open("wb") as output:
@@ -405,7 +405,7 @@ def attack(mode: str, messages: int, seed: int, town: Path) -> dict[str, Any]:
                 for number in range(messages):
                     attacker.act()
                     time.sleep(0.01)
-                    if number % 1000 == 999:
+                    if number % 200 == 199:
                         alive &= node.poll() is None and attacker.recover()
                         print(
                             f"  {mode}: {number + 1} of {messages}, {attacker.status.get('message', '')[:70]}",

@@ -27,7 +27,7 @@ def command(options: argparse.Namespace) -> list[str]:
     """What is started."""
     if options.launch:
         return ["ros2", "launch", "vpr_ros", "localize.launch.py", f"map:={options.map}", "base_frame:=''"]
-    module = [sys.executable, "-m", "vpr_ros.ros.localize"]
+    module = [sys.executable, "-m", "vpr_ros.ros.node"]
     return [*module, "--ros-args", "-p", f"map:={options.map}", "-p", "base_frame:=''"]
 
 

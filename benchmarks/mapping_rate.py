@@ -133,7 +133,8 @@ class Robot:
         }
         command = [sys.executable, __file__, "--node", str(self._noted), "--ros-args"]
         command += [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-        self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        path = os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))
+        self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
         rclpy.init()
         self._spin_once, self._node = rclpy.spin_once, rclpy.create_node("robot")
         self._images = self._node.create_publisher(Image, "/image", 5)

@@ -71,7 +71,7 @@ class Node:
         from sensor_msgs.msg import CompressedImage, Image
 
         os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 200 + 1)
-        command = [sys.executable, "-m", "vpr_ros.ros.localize", "--ros-args", "-p", f"map:={options.map}"]
+        command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args", "-p", f"map:={options.map}"]
         command += ["-p", "base_frame:=''", "-p", f"threads:={options.threads}"]
         command += [
             "-p",
@@ -80,7 +80,8 @@ class Node:
             f"image_type:={'CompressedImage' if options.compressed else 'Image'}",
         ]
         command += ["-p", f"model:={options.model}"] if options.model else []
-        self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        path = os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))
+        self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
         rclpy.init()
         self.spin_once, self.node = rclpy.spin_once, rclpy.create_node("camera")
         self.publisher = self.node.create_publisher(CompressedImage if options.compressed else Image, "/image", 5)

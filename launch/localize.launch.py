@@ -21,5 +21,9 @@ PARAMETERS = (
 
 def generate_launch_description():
     return LaunchDescription(
-        [*launching.arguments(PARAMETERS), launching.node(PARAMETERS), launching.rviz("localize.rviz")]
+        [
+            *launching.arguments(PARAMETERS),
+            launching.node(PARAMETERS),
+            launching.if_installed("rviz2", launching.rviz("localize.rviz")),
+        ]
     )

@@ -24,5 +24,9 @@ PARAMETERS = (
 
 def generate_launch_description():
     return LaunchDescription(
-        [*launching.arguments(PARAMETERS), launching.node(PARAMETERS, mode="map"), launching.rviz("map.rviz")]
+        [
+            *launching.arguments(PARAMETERS),
+            launching.node(PARAMETERS, mode="map"),
+            launching.if_installed("rviz2", launching.rviz("map.rviz")),
+        ]
     )

@@ -5,15 +5,21 @@ default the topics are those of the demo's bags.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from vpr_ros.ros import launching
 
 PARAMETERS = ("session", "earlier", "image", "image_type", "camera_info", "intrinsics", "odom", "base_frame", "camera_pose")
 DEFAULTS = {"session": "slam_demo.vprmap", "image": "/camera/image_raw/compressed", "odom": "/odom"}
+
+
+def player(context):
+    """ros2 bag play, where a recording is given; Humble's launch has no condition that says so."""
+    bag = LaunchConfiguration("bag").perform(context)
+    command = ExecuteProcess(cmd=["ros2", "bag", "play", bag], output="log")
+    return [launching.if_installed("ros2bag", command)] if bag else []
 
 
 def generate_launch_description():
@@ -27,18 +33,13 @@ def generate_launch_description():
         output="screen",
         emulate_tty=True,
     )
-    player = ExecuteProcess(
-        cmd=["ros2", "bag", "play", LaunchConfiguration("bag")],
-        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
-        output="log",
-    )
     return LaunchDescription(
         [
             *launching.arguments(PARAMETERS, **DEFAULTS),
             DeclareLaunchArgument("bag", default_value="", description="recording to play; empty: none"),
             launching.node(PARAMETERS, mode="map"),
             pose_graph,
-            player,
-            launching.rviz("map.rviz"),
+            OpaqueFunction(function=player),
+            launching.if_installed("rviz2", launching.rviz("map.rviz")),
         ]
     )

@@ -7,7 +7,6 @@ For a ROS 2 that came from Python wheels (`pip install .[ros,ros-build]`). Needs
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -28,8 +27,10 @@ def obstacle() -> str:
     """Why nothing can be built here, as one sentence; empty where it can."""
     if sys.prefix == sys.base_prefix:
         return "this Python is not in a virtual environment: build messages in a ROS workspace with colcon build"
-    if importlib.util.find_spec("rclpy") is None:
-        return "rclpy is not installed here: pip install .[ros,ros-build]"
+    try:
+        from rclpy.node import Node  # noqa: F401
+    except ImportError as error:
+        return f"rclpy is not installed here ({error}): pip install .[ros,ros-build]"
     if not (PREFIX / "bin" / "colcon").exists() or not (PREFIX / "share" / "ament_cmake").is_dir():
         return "the build tools are not installed here: pip install .[ros-build]"
     if shutil.which("c++") is None and shutil.which("g++") is None:

@@ -7,7 +7,7 @@ where neither works, training and its tests are done without.
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import json
 import subprocess
 import sys
@@ -34,7 +34,9 @@ def pip_would_bring_cuda() -> bool:
 
 def install_torch() -> bool:
     """The CPU build, from wherever it can be had."""
-    if importlib.util.find_spec("torch"):
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
+
         return True
     if not pip_would_bring_cuda():
         return pip("install", TORCH).returncode == 0

@@ -27,3 +27,23 @@ class ModelError(VprError):
 
 class MissingDependencyError(VprError):
     """An optional part (an extra, a ROS package) is needed and not installed."""
+
+
+# Packages that only a part of this one needs, and what brings them. What is imported and not here is always installed.
+REMEDIES = {
+    **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy", "onnx"), "pip install 'vpr_ros[train]'"),
+    "moderngl": "pip install 'vpr_ros[sim]'",
+    "trimesh": "pip install 'vpr_ros[mesh]'",
+    "cuda": "pip install 'vpr_ros[gpu]'",
+    **dict.fromkeys(("gtsam", "evo"), "pip install 'vpr_ros[slam]'"),
+    "rclpy": "source a ROS 2 installation, or pip install 'vpr_ros[ros]'",
+    "vpr_msgs": "build it with colcon, or run tools/build_messages.py (pip install 'vpr_ros[ros,ros-build]')",
+}
+
+
+def missing_dependency(error: ImportError) -> MissingDependencyError | None:
+    """The sentence for an import that failed; None where it is no optional part that is missing."""
+    package = (error.name or "").partition(".")[0]
+    if package not in REMEDIES:
+        return None
+    return MissingDependencyError(f"this needs {package}, which is not installed here ({error}): {REMEDIES[package]}")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vpr_ros.config import to_dict
-from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.errors import ModelError
 from vpr_ros.files import written_whole
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.network.demixvpr import Network
@@ -93,12 +93,8 @@ def _trace(network: Network, images: np.ndarray, path: Path) -> None:
 
 def compare(network: Network, onnx_path: Path, images: np.ndarray) -> Parity:
     """Run both on the same images, (B, H, W, 3) uint8."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            "comparing an exported model needs ONNX Runtime: pip install onnxruntime"
-        ) from error
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
     descriptors, *depth = session.run(None, {"image": images})
     with torch.inference_mode():
@@ -112,10 +108,8 @@ def compare(network: Network, onnx_path: Path, images: np.ndarray) -> Parity:
 
 
 def _add_metadata(path: Path, entries: dict[str, str]) -> None:
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingDependencyError("exporting needs the training extra: pip install 'vpr_ros[train]'") from error
+    import onnx
+
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, entries)
     onnx.checker.check_model(model)

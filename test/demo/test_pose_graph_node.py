@@ -1,14 +1,16 @@
 """The example node: from messages to a corrected path. A user's own back end starts from it."""
 
+# ruff: noqa: E402
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 pytest.importorskip("gtsam", reason="GTSAM is not installed: pip install 'vpr_ros[slam]'")
 pytest.importorskip("evo", reason="evo is not installed: pip install 'vpr_ros[slam]'")
-pytest.importorskip("vpr_msgs.msg", reason="vpr_msgs is not built: tools/build_messages.py")
+needs.module_with("vpr_msgs.msg", of="Match")
 
 import rclpy
 from nav_msgs.msg import Odometry, Path

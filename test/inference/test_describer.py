@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from vpr_ros.errors import MissingDependencyError, ModelError
 from vpr_ros.inference.describer import DEFAULT_MODEL, Manifest, find_model, open_describer
-from vpr_ros.inference.tensorrt import MODULES
+from vpr_ros.inference.tensorrt import import_tensorrt
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "models" / f"{DEFAULT_MODEL}.onnx"
@@ -47,7 +46,9 @@ def test_shipped_manifest_tells_origin_and_scores() -> None:
 def test_auto_takes_what_works_and_says_so() -> None:
     """On a machine without TensorRT "auto" must fall back silently; asked for by name it must say what to install."""
     assert open_describer(SHIPPED, threads=1).backend.startswith(("onnx", "tensorrt"))
-    if not any(importlib.util.find_spec(module) for module in MODULES):
+    try:
+        import_tensorrt()
+    except MissingDependencyError:
         with pytest.raises(MissingDependencyError, match="pip install"):
             open_describer(SHIPPED, "tensorrt")
 

@@ -294,8 +294,10 @@ def test_twenty_kills_lose_nothing_that_was_stored(tmp_path):
 
     The next writer goes on with the file, and readers need no writer to have been there before them.
     """
+    import processes  # the writers import this file, and know no others of the tests
+
     path, moments = tmp_path / "session.vprmap", random.Random(0)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = processes.environment(OMP_NUM_THREADS="1")
     writers = subprocess.Popen(
         [sys.executable, "-c", _WRITERS, str(path), str(Path(__file__).parent)],
         **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment},

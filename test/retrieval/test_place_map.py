@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 from vpr_ros.errors import ConfigError, DriveError, MapError
@@ -192,7 +192,7 @@ for stamp in range(100000):
 def test_a_kill_loses_at_most_the_keyframe_being_written(tmp_path, attempt):
     """kill -9 in the middle of building: every place reported as written is there, and the map goes on growing."""
     path = tmp_path / "killed.vprmap"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = processes.environment()
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment
     )

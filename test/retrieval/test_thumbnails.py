@@ -64,6 +64,16 @@ def test_the_place_that_is_seen_comes_first(wall: int) -> None:
     assert order[0] == wall and sorted(order) == list(ROWS)
 
 
+def test_an_image_agrees_with_itself() -> None:
+    """A robot that stands where the map was made, or a bag on its own map: no parallax, no fundamental matrix, and all
+    features agree all the same, whatever OpenCV's version makes of equal points.
+    """
+    look = LocalFeatureLook.open("xfeat")
+    for seed in range(6):
+        features = look.encode(painted(seed))
+        assert inliers(features, features) > 0.9 * len(features)
+
+
 def test_where_nothing_is_seen_the_search_decides() -> None:
     """A covered lens agrees with no place: the order stays."""
     assert (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 
 from vpr_ros import geometry
@@ -84,16 +85,15 @@ class NodeProcess:
     """The localizer node as a user starts it. What it prints is kept in ``log``."""
 
     def __init__(self, log: Path, namespace: str = "", remap: str = "", **parameters: Any) -> None:
-        command = [sys.executable, "-m", "vpr_ros.ros.localize", "--ros-args"]
+        command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args"]
         command += ["-r", f"__ns:={namespace}"] if namespace else []
         command += ["-r", remap] if remap else []
         # Reliable: an image sent before the node has found the camera is sent again, and no test waits for it in vain.
         for name, value in {"threads": 1, "reliability": "reliable", **parameters}.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._log = log
         with log.open("w") as file:
-            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, env=processes.environment(), stdout=file, stderr=subprocess.STDOUT)
 
     @property
     def log(self) -> str:

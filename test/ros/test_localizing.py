@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
@@ -37,7 +38,7 @@ def test_two_cameras_on_one_map(street: Any, robot: Any, start_node: Any) -> Non
 
 def test_query_looks_without_remembering(street: Any, robot: Any, start_node: Any) -> None:
     """Somebody else's image, an operator's say, is looked up and the robot's own belief stays as it is."""
-    services = pytest.importorskip("vpr_msgs.srv", reason="vpr_msgs is not built (python tools/build_messages.py)")
+    services = needs.module_with("vpr_msgs.srv", of="Query")
     start_node(map=street.map, camera_pose="[0.5, 0.0, 1.5, 0.0, 0.0, 0.0]")
     for stamp_s in range(1, 6):  # best effort may lose some
         robot.publish("/image", robot.image(street.draw(2), float(stamp_s)))

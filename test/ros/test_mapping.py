@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
@@ -117,7 +118,7 @@ def test_loops_survive_a_kill_and_the_map_a_second_session(
     stretch: Stretch, robot: Any, start_mapping: Any, tmp_path: Path
 ) -> None:
     """The whole of mapping mode: a robot drives a street twice, is killed, drives on, and a day later comes back."""
-    messages = pytest.importorskip("vpr_msgs.msg", reason="vpr_msgs is not built (python tools/build_messages.py)")
+    messages = needs.module_with("vpr_msgs.msg", of="Match")
     robot.listen(messages.LoopClosure, "/localizer/loop_closures")
     robot.listen(PathMessage, "/localizer/keyframes", LATCHED)
     closures = robot.heard["/localizer/loop_closures"]
@@ -287,7 +288,7 @@ def test_a_configure_that_fails_leaves_no_session(
 ) -> None:
     """An empty map left behind would be taken for a day's work, and goes on under the wrong settings."""
     if wrong.get("adapters") == ("swarm_slam",):
-        pytest.importorskip("cslam_common_interfaces", reason="its messages are not built (tools/build_messages.py)")
+        needs.module_with("cslam_common_interfaces.msg", of="KeyframeOdom")
     if "earlier" in wrong:
         wrong = {**wrong, "earlier": (str(build_with_orb(tmp_path / "orb.vprmap", describer)),)}
     before, session = set(tmp_path.iterdir()), tmp_path / "day.vprmap"

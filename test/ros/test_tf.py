@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ def tf_message(parent: str, child: str, T: np.ndarray, stamp_s: float) -> Any:
 
 def test_camera_from_tf_and_map_to_odom(street: Any, robot: Any, start_node: Any) -> None:
     """A URDF's chain base_link -> camera_link -> optical frame, odometry, and map -> odom that fits both."""
-    pytest.importorskip("tf2_msgs", reason="tf2_msgs is not built (python tools/build_messages.py)")
+    needs.module_with("tf2_msgs.msg", of="TFMessage")
     from tf2_msgs.msg import TFMessage
 
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
-messages = pytest.importorskip("vpr_msgs.msg", reason="vpr_msgs is not built (python tools/build_messages.py)")
+messages = needs.module_with("vpr_msgs.msg", of="Match")
 
 
 def test_matches_on_their_topic(street: Any, robot: Any, start_node: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("scipy", reason="scipy is not installed")
+
 from vpr_ros.training.augment import ERASED_RGB, Augmentation, _noise, augment, turn_hue
 
 STILL = dict.fromkeys(

@@ -1,12 +1,10 @@
 """What the commands share: options, progress bars, opening drives."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -38,7 +36,9 @@ DriveOption = Annotated[
 Numbered = Annotated[
     bool, typer.Option("--numbered", help="Images without poses: the frame's number stands for metres.")
 ]
-Config = Annotated[Path | None, typer.Option(help="YAML of localiser parameters; only what differs from the defaults.")]
+Config = Annotated[
+    Optional[Path], typer.Option(help="YAML of localiser parameters; only what differs from the defaults.")
+]
 Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE, beats the file; repeatable.")]
 
 
@@ -58,7 +58,7 @@ def pairs(values: list[str]) -> dict[str, Any]:
     return found
 
 
-def localizer_config(path: Path | None, overrides: list[str]) -> LocalizerConfig:
+def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfig":
     """Defaults, beaten by the file, beaten by the flags."""
     from vpr_ros.config import LocalizerConfig, from_dict, load_yaml
 
@@ -66,7 +66,7 @@ def localizer_config(path: Path | None, overrides: list[str]) -> LocalizerConfig
     return load_yaml(LocalizerConfig, path, changes) if path else from_dict(LocalizerConfig, changes, "--set")
 
 
-def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> list[Drive]:
+def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":
     """Drives of any kind, all of them opened before any work starts."""
     from vpr_ros.config import from_dict
     from vpr_ros.drives.open import open_drive

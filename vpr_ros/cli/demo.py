@@ -1,7 +1,5 @@
 """`vpr demo`: the whole thing, once, on real topics; `vpr demo slam`: the same for loop closures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`vpr evaluate-depth`: how right is the depth this model hallucinates?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

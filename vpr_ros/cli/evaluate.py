@@ -1,7 +1,5 @@
 """`vpr evaluate` and `vpr replay`: how good is this map?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,11 +79,11 @@ def replay(
 
 def _study(
     map_path: Path,
-    drives: Sequence[Drive],
+    drives: "Sequence[Drive]",
     output: Path,
     tolerance: tuple[float, bool],
     network: tuple[str, str],
-    config: LocalizerConfig,
+    config: "LocalizerConfig",
 ) -> None:
     """Replay every drive, write the results, print the tables. tolerance: how much, and whether in frames.
 

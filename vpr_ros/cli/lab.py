@@ -1,9 +1,7 @@
 """`vpr lab`: published systems of place recognition, trained and measured on the same drives."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -66,11 +64,12 @@ def run(
 
 @app.command()
 def table(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that recipes were run in, one for each seed.")] = [  # noqa: B006
-        Path("runs/lab")
-    ],
+    runs: Annotated[
+        Optional[list[Path]],
+        typer.Argument(help="Folders that recipes were run in, one for each seed.", show_default="runs/lab"),
+    ] = None,
     output: Annotated[
-        Path | None,
+        Optional[Path],
         typer.Option(
             "--output", "-o", help="Page whose table is put in place; lab.md of the first of RUNS by default."
         ),
@@ -79,6 +78,7 @@ def table(
     """Every system's row, beside the papers' own on their data, as Markdown, and a picture beside it."""
     from vpr_ros.lab.table import draw, markdown, put_into, read_rows
 
+    runs = runs or [Path("runs/lab")]
     page = output or runs[0] / "lab.md"
     rows = read_rows(runs)
     put_into(page, markdown(rows))

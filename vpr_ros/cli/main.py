@@ -1,14 +1,14 @@
 """Entry point of the `vpr` command. Nothing heavy is imported before a command runs."""
 
-from __future__ import annotations
-
 import sys
+from typing import NoReturn
 
 import typer
 
 import vpr_ros
+from vpr_ros import utf8
 from vpr_ros.cli import demo, depth, evaluate, lab, maps, networks, simulate
-from vpr_ros.errors import VprError
+from vpr_ros.errors import VprError, missing_dependency
 
 app = typer.Typer(
     name="vpr",
@@ -41,16 +41,25 @@ def _root(
     pass
 
 
+def _fail(sentence: str) -> NoReturn:
+    typer.secho(f"vpr: {sentence}", fg=typer.colors.RED, err=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command; a known error prints one line, an unknown one a traceback."""
+    utf8.ensure()
     try:
         app()
     except VprError as error:
-        typer.secho(f"vpr: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
+        _fail(str(error))
     except OSError as error:
-        typer.secho(f"vpr: {error.filename or 'a file'}: {error.strerror or error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except ImportError as error:
+        missing = missing_dependency(error)
+        if missing is None:
+            raise
+        _fail(str(missing))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,9 +1,7 @@
 """`vpr map`: build, add, merge, calibrate, set-poses, info."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -142,7 +140,7 @@ def set_poses(
     place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map, such as a session of mapping mode.")],
     trajectory: Annotated[Path, typer.Argument(help="TUM file: stamp x y z qx qy qz qw of camera or base, z up.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A new map, which may lack places; else MAP is changed.")
+        Optional[Path], typer.Option("--output", "-o", help="A new map, which may lack places; else MAP is changed.")
     ] = None,
     camera_pose: Annotated[
         str,
@@ -178,13 +176,13 @@ def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map 
             typer.echo(f"{name:14} {value}")
 
 
-def _describer(model: str, backend: str) -> Describer:
+def _describer(model: str, backend: str) -> "Describer":
     from vpr_ros.inference.describer import open_describer
 
     return open_describer(model, backend)
 
 
-def _mount(camera_pose: str) -> np.ndarray:
+def _mount(camera_pose: str) -> "np.ndarray":
     """T_body_camera (4, 4) of "x y z roll pitch yaw" of the camera_link; the identity where nothing is given."""
     import numpy as np
 
@@ -205,7 +203,7 @@ def _bad(problem: str) -> None:
     typer.echo(f"image left out: {problem}", err=True)
 
 
-def _say(place_map: PlaceMap) -> None:
+def _say(place_map: "PlaceMap") -> None:
     from vpr_ros.retrieval.map_info import map_info
 
     found = map_info(place_map)

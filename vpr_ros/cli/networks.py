@@ -1,9 +1,7 @@
 """`vpr train` and `vpr export`: drives -> checkpoint -> a model the robot runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -92,7 +90,7 @@ def run(
     ),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[
-        Path | None,
+        Optional[Path],
         typer.Option(help="Checkpoint (.pt) whose parts of the same name and size the network starts from."),
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
@@ -124,7 +122,9 @@ def grid(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an interrupted search goes on.")] = Path(
         "runs/grid"
     ),
-    choices: Annotated[Path | None, typer.Option("--grid", help="YAML of the choices; the paper's by default.")] = None,
+    choices: Annotated[
+        Optional[Path], typer.Option("--grid", help="YAML of the choices; the paper's by default.")
+    ] = None,
     choose: Annotated[
         list[str],
         typer.Option("--choose", "-c", help="KEY=VALUE of the grid, such as 'lr=[0.001, 0.0001]'; repeatable."),
@@ -157,7 +157,7 @@ def grid(
     typer.echo(f"best checkpoint: {output / results[0].combination.name / 'best.pt'}")
 
 
-def _split(cached: Path, held_out: list[str], reference_condition: str) -> tuple[list[Shard], list[Shard]]:
+def _split(cached: Path, held_out: list[str], reference_condition: str) -> "tuple[list[Shard], list[Shard]]":
     """Drives of a cache to learn from, and those kept aside, which are to be searched in those of the condition."""
     from vpr_ros.training.datasets import load_shards
     from vpr_ros.training.validate import searches
@@ -171,7 +171,7 @@ def _split(cached: Path, held_out: list[str], reference_condition: str) -> tuple
 def export(
     model: Annotated[str, typer.Argument(help="Checkpoint of `vpr train`, or an exported model by file or name.")],
     output: Annotated[
-        Path | None,
+        Optional[Path],
         typer.Option("--output", "-o", help="Folder, or .onnx file for a checkpoint; the model's folder by default."),
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Write NAME_fp16.onnx too, for GPUs.")] = False,
@@ -245,7 +245,7 @@ def _bring(source: Path, output: Path | None) -> Path:
     return output / source.name
 
 
-def _write_variants(path: Path, fp16: bool, int8: bool, drives: list[Drive]) -> list[Path]:
+def _write_variants(path: Path, fp16: bool, int8: bool, drives: "list[Drive]") -> list[Path]:
     """The variants asked for, fp16 first."""
     from vpr_ros.inference.describer import Manifest
     from vpr_ros.inference.precision import variant_path
@@ -263,7 +263,7 @@ def _write_variants(path: Path, fp16: bool, int8: bool, drives: list[Drive]) -> 
     return made
 
 
-def _report(path: Path, made: list[Path], drives: list[Drive], threads: int) -> None:
+def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -> None:
     """Measure the variants beside the model, print the table, and keep the figures beside each and in its manifest."""
     from rich.console import Console
 

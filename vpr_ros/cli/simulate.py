@@ -1,7 +1,5 @@
 """`vpr simulate`: drives through a town that exists nowhere, as bags or Oxford RobotCar runs."""
 
-from __future__ import annotations
-
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any

@@ -30,7 +30,7 @@ _QUIET_S = 2.0  # without an answer, after which the last one has come
 
 @contextmanager
 def running_node(
-    parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.localize"
+    parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.node"
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The localizer node, or another, as a user starts it, stopped at the end. log: file its output goes to."""
     command = [sys.executable, "-m", module, "--ros-args", "-r", "__ns:=/demo"]

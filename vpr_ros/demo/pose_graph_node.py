@@ -1,6 +1,6 @@
 """An example back end: odometry and loop closures in, a corrected path out.
 
-    python -m vpr_ros.demo.pose_graph_node --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
+    python -m vpr_ros.demo.correct --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
 
 Its frame, "map", begins at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path, and
 earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and begins anew where the clock jumps back.
@@ -15,7 +15,6 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -23,9 +22,9 @@ from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
 from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.ros import convert
-
-_LATE_NS = 1_000_000_000  # odometry stamped less than this before the last came late; more is another clock
+from vpr_ros.image_order import LATE_NS
+from vpr_ros.ros import convert, starting
+from vpr_ros.ros.interrupts import Interrupts
 
 
 class PoseGraphNode(Node):
@@ -56,7 +55,7 @@ class PoseGraphNode(Node):
 
     def _take_odometry(self, message: Odometry) -> None:
         T_odom_base, now_ns = matrix_from_pose(message), stamp_ns(message.header)
-        if T_odom_base is None or 0 < self._last_ns - now_ns < _LATE_NS:
+        if T_odom_base is None or 0 < self._last_ns - now_ns < LATE_NS:
             return
         if now_ns < self._last_ns:
             self.get_logger().warning("the clock jumped back: the path begins anew")
@@ -94,16 +93,21 @@ class PoseGraphNode(Node):
             self._publisher.publish(path)
 
 
-def main() -> None:
-    """Spin until told to stop."""
-    rclpy.init()
+def run(interrupts: Interrupts) -> None:
+    """Spin until SIGINT or SIGTERM."""
+    interrupts.begin()
+    starting.init("pose_graph")
     try:
-        rclpy.spin(PoseGraphNode())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+        if not interrupts.asked:
+            rclpy.spin(PoseGraphNode())
+    except Exception:
+        if not interrupts.asked:
+            raise
+    rclpy.try_shutdown()
+    interrupts.end()
 
 
 if __name__ == "__main__":
+    from vpr_ros.demo.correct import main
+
     main()

@@ -17,7 +17,7 @@ from vpr_ros.calibrator import describe_drive, fit
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
-from vpr_ros.errors import MissingDependencyError, VprError
+from vpr_ros.errors import DriveError, VprError
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
 from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.study import Gallery, write_study
@@ -43,18 +43,14 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     """Run everything and return what was found and the report's path.
 
     folder: where results go. bags: folder with the town's drives. bar: label -> context manager of a progress
-    callback. Raises MissingDependencyError where ROS 2 is not installed.
+    callback. Raises DriveError where the drives are not there, ImportError where ROS 2 is not installed.
     """
-    try:
-        from vpr_ros.demo.live import Player, running_node
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"the demo needs ROS 2 ({error}): run `make demo`, or pip install 'vpr_ros[ros]'"
-        ) from error
+    plan, camera_pose = read_town(bags)
+    from vpr_ros.demo.live import Player, running_node
+
     keep_to_oneself()
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(MODEL)
-    plan, camera_pose = read_town(bags)
     map_path = folder / "town.vprmap"
     for stale in (map_path, cache_path(map_path)):
         stale.unlink(missing_ok=True)
@@ -90,7 +86,10 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
 
 def keep_to_oneself() -> None:
     """A demonstration neither hears the robots around nor speaks to them."""
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
+    else:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
@@ -137,6 +136,15 @@ def _replay(
 
 
 def read_town(bags: Path) -> tuple[Plan, list[float]]:
-    """The town from above and the camera's pose on the robot, as the simulator wrote them beside the bags."""
-    data = json.loads((bags / "town.json").read_text())
+    """The town from above and the camera's pose on the robot, as the simulator wrote them beside the bags.
+
+    Raises DriveError where they are not there.
+    """
+    described = bags / "town.json"
+    if not described.is_file():
+        raise DriveError(
+            f"no drives of the demo in {bags}: run it in a clone of the repository, which has them, or name"
+            " a folder of them with --bags"
+        )
+    data = json.loads(described.read_text())
     return Plan([np.array(polygon) for polygon in data["polygons"]], data["colours"]), data["camera_pose"]

@@ -109,7 +109,7 @@ def drive_session(
     log, back_end_log = map_path.with_suffix(".node.log"), map_path.with_suffix(".pose_graph.log")
     with ExitStack() as stack:
         node = stack.enter_context(running_node(parameters, log))
-        stack.enter_context(running_node(back_end, back_end_log, "vpr_ros.demo.pose_graph_node"))
+        stack.enter_context(running_node(back_end, back_end_log, "vpr_ros.demo.correct"))
         player = Listener(node, log)
         stack.enter_context(player)
         player.wait_until_ready()

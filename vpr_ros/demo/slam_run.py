@@ -10,7 +10,6 @@ import numpy as np
 
 from vpr_ros.demo.run import Progress, ProgressBar, keep_to_oneself, read_town
 from vpr_ros.drives.open import open_drive
-from vpr_ros.errors import MissingDependencyError
 from vpr_ros.evaluation.output import write_tum
 from vpr_ros.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
 
@@ -24,21 +23,16 @@ def run_slam(
     """Run everything and return the table of figures, its header first, and the report's path.
 
     folder: where results go. bags: folder with the town's drives. bar: label -> context manager of a progress
-    callback. rate_hz: images a second. Raises MissingDependencyError where ROS 2, its interface package, GTSAM or evo
-    is not installed.
+    callback. rate_hz: images a second. Raises DriveError where the drives are not there, ImportError where ROS 2, its
+    interface package, GTSAM or evo is not installed.
     """
-    try:
-        from vpr_ros.demo.slam_live import drive_session
-        from vpr_ros.demo.slam_report import figures, write_slam_report
-        from vpr_ros.demo.slam_session import Session, judge, tracks
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"the SLAM demo needs ROS 2 with vpr_msgs, GTSAM and evo ({error}): run `make slam`, or "
-            "pip install 'vpr_ros[ros,ros-build,slam]' and run tools/build_messages.py"
-        ) from error
+    plan, camera_pose = read_town(bags)
+    from vpr_ros.demo.slam_live import drive_session
+    from vpr_ros.demo.slam_report import figures, write_slam_report
+    from vpr_ros.demo.slam_session import Session, judge, tracks
+
     keep_to_oneself()
     folder.mkdir(parents=True, exist_ok=True)
-    plan, camera_pose = read_town(bags)
     mount = transform(matrix_from_rpy(*camera_pose[3:]), np.array(camera_pose[:3])) @ T_BODY_OPTICAL
     sessions: list[Session] = []
     for name in SESSIONS:

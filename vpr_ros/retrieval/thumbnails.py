@@ -6,8 +6,9 @@ for images of any kind.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import cv2
@@ -128,16 +129,26 @@ class LocalFeatureLook:
 
 
 def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
-    """Features that are alike in two images and agree on a fundamental matrix (MAGSAC++, Barath et al. 2020)."""
+    """Features that are alike in two images and agree on a fundamental matrix (MAGSAC++, Barath et al. 2020).
+
+    Or on a homography where no fundamental matrix is found: images without parallax, such as equal ones, have none.
+    """
     rows_place, rows_query = _alike(place, query)
     if len(rows_place) < _LEAST:
         return 0
     here, there = (_LONGER_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
-    try:
-        _, agree = cv2.findFundamentalMat(here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500)
-    except cv2.error:  # its search gives up so on a few sets of repeated points
-        return 0
-    return 0 if agree is None else int(agree.sum())
+    searches = (
+        partial(cv2.findFundamentalMat, here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500),
+        partial(cv2.findHomography, here, there, cv2.USAC_MAGSAC, _ERROR_PX, maxIters=500, confidence=0.99),
+    )
+    most = 0
+    for search in searches:
+        with contextlib.suppress(cv2.error):  # a search gives up so on a few sets of repeated points
+            _, agree = search()
+            most = max(most, 0 if agree is None else int(agree.sum()))
+        if most >= _LEAST:
+            break
+    return most
 
 
 def _alike(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:

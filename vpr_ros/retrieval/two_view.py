@@ -38,18 +38,16 @@ def starts(
 
     Of the essential matrix (MAGSAC++, Barath et al. 2020), of the homography of a flat scene, of a perspective n-point
     solution with the depths as guessed, and of no translation at all: flat scenes and short ways let each of them
-    take a turn for a way, seldom all of them. None where fewer than least correspondences fit an essential matrix.
+    take a turn for a way, seldom all of them. None where fewer than least correspondences fit an essential matrix, and
+    fewer than least a rotation alone: a camera that has not moved has no essential matrix, and which one OpenCV then
+    finds, or none, depends on its version.
     """
     K = np.diag([1 / pixel, 1 / pixel, 1.0])
     place, query = (np.ascontiguousarray(rays / pixel, dtype=np.float64) for rays in (rays_place, rays_query))
-    try:
-        E, fits = cv2.findEssentialMat(place, query, K, cv2.USAC_MAGSAC, 0.999, _EPIPOLAR_PX)
-    except cv2.error:  # degenerate points
+    found, fitting = _essential(place, query, K)
+    R_turn, turning = _turn_between(rays_place, rays_query, pixel)
+    if max(fitting, turning) < least:
         return []
-    if E is None or E.shape != (3, 3) or np.count_nonzero(fits) < least:
-        return []
-    R_first, R_second, way = cv2.decomposeEssentialMat(E)
-    found = [Start(R, sign * way[:, 0]) for R in (R_first, R_second) for sign in (1, -1)]
     with contextlib.suppress(cv2.error):
         H, _ = cv2.findHomography(place, query, cv2.USAC_MAGSAC, _FLAT_PX)
         if H is not None:
@@ -61,7 +59,7 @@ def starts(
         with contextlib.suppress(cv2.error):
             right, turn, way, _ = cv2.solvePnPRansac(points, query[known], K, None, reprojectionError=_GUESSED_PX)
             found += [_start(geometry.rotation_from_vector(turn[:, 0]), way[:, 0])] if right else []
-    found.append(Start(_turn_between(rays_place, rays_query, pixel)))
+    found.append(Start(R_turn))
     kept: list[Start] = []
     for start in found:
         looks_away = np.trace(start.R_query_place) < 1 + 2 * np.cos(_LARGEST_TURN)
@@ -88,14 +86,26 @@ def _start(R_query_place: np.ndarray, t_query_place: np.ndarray) -> Start:
     return Start(R_query_place, t_query_place / length if length > 0 else None)
 
 
-def _turn_between(rays_place: np.ndarray, rays_query: np.ndarray, pixel: float) -> np.ndarray:
-    """The rotation alone that explains most (Kabsch, reweighted)."""
+def _essential(place: np.ndarray, query: np.ndarray, K: np.ndarray) -> tuple[list[Start], int]:
+    """The four motions of the essential matrix for pixels (N, 2), and how many fit it; none where there is none."""
+    try:
+        E, fits = cv2.findEssentialMat(place, query, K, cv2.USAC_MAGSAC, 0.999, _EPIPOLAR_PX)
+    except cv2.error:  # degenerate points
+        return [], 0
+    if E is None or E.shape != (3, 3):
+        return [], 0
+    R_first, R_second, way = cv2.decomposeEssentialMat(E)
+    return [Start(R, sign * way[:, 0]) for R in (R_first, R_second) for sign in (1, -1)], int(np.count_nonzero(fits))
+
+
+def _turn_between(rays_place: np.ndarray, rays_query: np.ndarray, pixel: float) -> tuple[np.ndarray, int]:
+    """The rotation alone that explains most (Kabsch, reweighted), (3, 3), and how many it explains."""
     directions = [np.column_stack([rays, np.ones(len(rays))]) for rays in (rays_place, rays_query)]
     place, query = (d / np.linalg.norm(d, axis=1, keepdims=True) for d in directions)
-    weights, R = np.ones(len(place)), np.eye(3)
+    weights, R, error = np.ones(len(place)), np.eye(3), np.full(len(place), np.inf)
     for _ in range(10):
         U, _, Vt = np.linalg.svd((query * weights[:, None]).T @ place)
         R = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
         error = np.linalg.norm(query - place @ R.T, axis=1)
         weights = 1 / (error**2 + max(float(np.median(error)), pixel) ** 2)
-    return R
+    return R, int(np.count_nonzero(error < _EPIPOLAR_PX * pixel))

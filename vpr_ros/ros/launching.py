@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import typing
 from collections.abc import Iterable
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -97,6 +100,22 @@ def _moved(view: str, namespace: str, name: str) -> list[tuple[str, str]]:
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
     topics = sorted(set(re.findall(r"Value: (/[\w/]+)", view)))
     return [(topic, prefix + re.sub("^/localizer/", f"/{name}/", topic)) for topic in topics]
+
+
+def if_installed(package: str, action: Action) -> OpaqueFunction:
+    """An action that needs a ROS package which a robot may do without; where it is missing, a sentence instead."""
+
+    def made(context: LaunchContext) -> list[Action]:
+        if action.condition is not None and not action.condition.evaluate(context):
+            return []
+        try:
+            get_package_prefix(package)
+        except PackageNotFoundError:
+            name = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-{package.replace('_', '-')}"
+            return [LogInfo(msg=f"{package} is not installed, and not started: apt install {name}")]
+        return [action]
+
+    return OpaqueFunction(function=made)
 
 
 def _description(field: dataclasses.Field[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from vpr_ros.errors import MapError, VprError
 from vpr_ros.localizer import Localizer
 from vpr_ros.records import Estimate, Frame
 from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.ros import map_url
+from vpr_ros.ros import map_url, typed_messages
 from vpr_ros.ros.adapters import open_adapters
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.depth import DepthOutput
@@ -62,7 +61,7 @@ class Localizing:
         self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
         aside = {"callback_group": node.slow_group}
         self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map, **aside))
-        if importlib.util.find_spec("vpr_msgs") is not None:
+        if typed_messages.available():
             from vpr_ros.ros.query import QueryService
 
             self._services.append(QueryService(node, self, mount).service)
@@ -207,7 +206,7 @@ def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Ada
             adapters.append(MapToOdom(node, params.transform_tolerance, params.image_timeout))
         if params.answers_file:
             adapters.append(AnswersFile(Path(params.answers_file)))
-        if importlib.util.find_spec("vpr_msgs") is None:
+        if not typed_messages.available():
             node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not there")
         else:
             from vpr_ros.ros.adapters.vpr_msgs import TypedMatches

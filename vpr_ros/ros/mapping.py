@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from vpr_ros.errors import MapError
 from vpr_ros.loop_closer import LoopCloser
 from vpr_ros.records import Frame, LoopClosure, Observation
 from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.ros import convert
+from vpr_ros.ros import convert, typed_messages
 from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
@@ -229,7 +228,7 @@ def in_words(observation: Observation) -> str:
 
 def _adapter_names(node: LifecycleNode, params: NodeParams) -> Sequence[str]:
     """Those chosen, and the typed interface where it is there."""
-    if importlib.util.find_spec("vpr_msgs") is None:
+    if not typed_messages.available():
         node.get_logger().info("package vpr_msgs is not built: ~/loop_closures is not published")
         return params.adapters
     return ["loop_closures", *params.adapters]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
-NOT_BUILT = "pose_graph_tools_msgs is not built (python tools/build_messages.py)"
-messages = pytest.importorskip("pose_graph_tools_msgs.msg", reason=NOT_BUILT)
+messages = needs.module_with("pose_graph_tools_msgs.msg", of="PoseGraph")
 
 from vpr_ros.ros import convert, covariance  # noqa: E402
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
-messages = pytest.importorskip("vpr_msgs.msg", reason="vpr_msgs is not built (python tools/build_messages.py)")
-services = pytest.importorskip("vpr_msgs.srv", reason="vpr_msgs is not built (python tools/build_messages.py)")
+messages = needs.module_with("vpr_msgs.msg", of="Match")
+services = needs.module_with("vpr_msgs.srv", of="Query")
 
 
 def test_closures_arrive_with_and_without_transform(bench: Any, robot: Any, hear: Any) -> None:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import needs
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
-NOT_BUILT = "rtabmap_msgs is not built (python tools/build_messages.py)"
-messages = pytest.importorskip("rtabmap_msgs.msg", reason=NOT_BUILT)
-services = pytest.importorskip("rtabmap_msgs.srv", reason=NOT_BUILT)
+messages = needs.module_with("rtabmap_msgs.msg", of="MapData")
+services = needs.module_with("rtabmap_msgs.srv", of="AddLink")
 
 from vpr_ros import geometry  # noqa: E402
 from vpr_ros.ros import convert, covariance  # noqa: E402

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
-NOT_BUILT = "cslam_common_interfaces is not built (python tools/build_messages.py)"
-messages = pytest.importorskip("cslam_common_interfaces.msg", reason=NOT_BUILT)
+messages = needs.module_with("cslam_common_interfaces.msg", of="KeyframeOdom")
 
 from vpr_ros.errors import ConfigError  # noqa: E402
 from vpr_ros.ros.convert import time_message  # noqa: E402

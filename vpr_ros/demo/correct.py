@@ -1,14 +1,16 @@
-"""The executable ``localize``: the node in a process that a signal ends cleanly at any moment."""
+"""The executable ``pose_graph``: the example back end in a process that a signal ends cleanly at any moment."""
 
 from __future__ import annotations
 
+from vpr_ros import utf8
 from vpr_ros.ros.interrupts import Interrupts
 
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
+    utf8.ensure()
     interrupts = Interrupts()  # before the imports, which take most of a second
-    from vpr_ros.ros.node import run
+    from vpr_ros.demo.pose_graph_node import run
 
     run(interrupts)
 

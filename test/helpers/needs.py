@@ -1,0 +1,23 @@
+"""What a test needs and may not be there."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import pytest
+
+
+def module_with(name: str, of: str, reason: str = "") -> ModuleType:
+    """A module that has the class ``of``; the test, or the whole file, is skipped where it has not.
+
+    pytest.importorskip asks for a module alone, and any folder is one: in a clone, vpr_msgs/ and launch/ are.
+    """
+    try:
+        module = importlib.import_module(name)
+        getattr(module, of)
+    except (ImportError, AttributeError):
+        package = name.partition(".")[0]
+        reason = reason or f"{package} is not built (python tools/build_messages.py)"
+        pytest.skip(reason, allow_module_level=True)
+    return module

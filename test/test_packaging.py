@@ -1,0 +1,198 @@
+"""What is imported is declared, what is declared is tested, and what is missing is said: newcomers install by these."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import processes
+import pytest
+
+from vpr_ros.errors import REMEDIES
+from vpr_ros.ros import typed_messages
+
+ROOT = processes.ROOT
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+# What a distribution's module is called, where it is not called as the distribution.
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "faiss-cpu": "faiss",
+    "pyyaml": "yaml",
+    "pytorch-metric-learning": "pytorch_metric_learning",
+    "cuda-python": "cuda",
+}
+ROSDEP = {"cv2": "opencv"}  # python3-... of a module, where it is not its name
+# Adapters for these are imported only when a user, who then has them, asks for one.
+CONSUMERS = {"cslam_common_interfaces", "pose_graph_tools_msgs", "rtabmap_msgs"}
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Distribution -> lowest version allowed, empty for any."""
+    found = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, least = re.fullmatch(r"([A-Za-z0-9-]+)(?:[>=]=([0-9.]+))?(?:;.*)?", line).groups()  # type: ignore[union-attr]
+        found[name] = least or ""
+    return found
+
+
+REQUIRED = requirements(SETUP["options"]["install_requires"])
+EXTRAS = {name: requirements(text) for name, text in SETUP["options.extras_require"].items()}
+
+
+def imported() -> dict[str, set[str]]:
+    """Module outside the standard library and this package -> files of the package that import it, anywhere."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in sorted((ROOT / "vpr_ros").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in names:
+                found[name.split(".")[0]].add(str(path.relative_to(ROOT)))
+    return {name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "vpr_ros"}}
+
+
+def of_ros(files: set[str]) -> bool:
+    """Whether a module is imported only where ROS is there in any case."""
+    return all(re.match(r"vpr_ros/(ros|demo)/", file) for file in files)
+
+
+def test_everything_imported_is_declared() -> None:
+    """What comes along with something else today is gone with its next version, as scipy would have been."""
+    always = {MODULES.get(name, name) for name in REQUIRED}
+    ros = {depend.text for depend in MANIFEST.findall("exec_depend")}
+    for module, files in imported().items():
+        if module in always or module in CONSUMERS or (of_ros(files) and module in ros):
+            continue
+        assert module in REMEDIES, f"{module} ({', '.join(sorted(files))}) is declared nowhere"
+        extras = re.findall(r"vpr_ros\[([\w,-]+)\]", REMEDIES[module])
+        named = {MODULES.get(name, name) for extra in ",".join(extras).split(",") for name in EXTRAS[extra]}
+        assert module in {*named, "rclpy", "vpr_msgs"}, f"{module} is not in the extra {extras} of setup.cfg"
+
+
+def test_a_robot_gets_everything_from_rosdep() -> None:
+    """rosdep reads package.xml alone: what setup.cfg requires of everybody has a key there."""
+    keys = {depend.text for depend in MANIFEST.findall("exec_depend")}
+    for name in REQUIRED:
+        module = ROSDEP.get(MODULES.get(name, name), MODULES.get(name, name))
+        assert {f"python3-{module}", f"python3-{module}-pip"} & keys, name
+    assert "rviz2" not in keys, "a headless robot needs no window"
+
+
+def test_the_lowest_versions_are_those_that_are_tested() -> None:
+    """A lower bound that nobody runs is a guess: tools/oldest.txt pins each one, for make test-oldest."""
+    pinned: dict[str, list[str]] = defaultdict(list)
+    for line in (ROOT / "tools" / "oldest.txt").read_text().splitlines():
+        if name := re.match(r"([a-z0-9-]+)==([0-9.]+)", line):
+            pinned[name[1]].append(name[2])
+    for name, least in REQUIRED.items():
+        assert any((version + ".").startswith(least + ".") for version in pinned[name]), (
+            f"{name}>={least} is not tested"
+        )
+
+
+def test_found_is_what_can_be_imported() -> None:
+    """find_spec finds any folder of that name, and a clone has folders called vpr_msgs and launch."""
+    for folder in ("vpr_ros", "tools", "test", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert path == Path(__file__) or "find_spec(" not in text, path
+    for text in map(Path.read_text, (ROOT / "test").rglob("*.py")):
+        assert not re.search(r'importorskip\(\s*"\w+_(msgs|interfaces)', text), "a message package: needs.module_with"
+
+
+def test_a_folder_of_the_name_is_no_message_package(tmp_path: Path) -> None:
+    """`python -m vpr_ros.ros.node` in a clone puts the source folder vpr_msgs on the path: no messages, no failure."""
+    (tmp_path / "vpr_msgs" / "msg").mkdir(parents=True)
+    code = "import sys; from vpr_ros.ros import typed_messages; sys.exit(typed_messages.available())"
+    built = typed_messages.available()
+    environment = processes.environment()
+    for blind in (False, True):  # -S: without site-packages, where built messages may lie
+        command = [sys.executable, *(["-S"] if blind else []), "-c", code]
+        status = subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode
+        assert status == (0 if blind else built)
+
+
+def vpr(*arguments: str, cwd: Path, without: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own. without: a module that cannot be imported there."""
+    block = f"sys.modules[{without!r}] = None; " if without else ""
+    code = f"import sys; {block}from vpr_ros.cli.main import main; main()"
+    environment = processes.environment(**variables)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd, env=environment, text=True, encoding="utf-8", capture_output=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("without", "extra", "command"),
+    [
+        ("torch", "train", "lab run gem"),
+        ("torch", "train", "lab export run -o gem.onnx"),
+        ("torch", "train", "lab data -o lab"),
+        ("torch", "train", "train run recipe.yaml cache"),
+        ("torch", "train", "train cache drive -o cache"),
+        ("torch", "train", "train grid recipe.yaml cache"),
+        ("torch", "train", "train head recipe.yaml last.pt cache"),
+        ("torch", "train", "train towns -o cache"),
+    ],
+)
+def test_a_missing_part_is_one_sentence(tmp_path: Path, without: str, extra: str, command: str) -> None:
+    """Whatever command needs it, before any work: what is missing and how to get it."""
+    done = vpr(*command.split(), cwd=tmp_path, without=without)
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"vpr: this needs {without}, which is not installed here")
+    assert said.endswith(f"pip install 'vpr_ros[{extra}]'")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["demo", "demo slam"])
+def test_the_demo_says_that_it_needs_a_clone(tmp_path: Path, command: str) -> None:
+    """Its drives are no part of a wheel."""
+    done = vpr(*command.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "clone of the repository" in done.stderr and "--bags" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_any_locale_takes_any_name(tmp_path: Path, painted_drive: type) -> None:
+    """A drive and a map in folders with umlauts and spaces, under a locale that is not UTF-8: as under any other."""
+    from vpr_ros.drives.bag import write_bag
+
+    folder = tmp_path / "Straße über Köln"
+    folder.mkdir()
+    write_bag(folder / "früh.mcap", painted_drive(name="früh", length=30.0))
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command in (
+        ["map", "build", f"{folder.name}/früh.mcap", "-o", f"{folder.name}/größe.vprmap"],
+        ["evaluate", f"{folder.name}/größe.vprmap", f"{folder.name}/früh.mcap", "-o", f"{folder.name}/läufe"],
+    ):
+        done = vpr(*command, cwd=tmp_path, **variables)
+        assert done.returncode == 0, done.stderr
+    assert (folder / "läufe" / "report.html").is_file()
+
+
+def test_a_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
+    """Out of the clone and without it: model, recipes and launch files come along, tests and drives do not."""
+    pytest.importorskip("setuptools", minversion="70.1", reason="an older setuptools builds no wheel by itself")
+    clone = tmp_path / "a clone"
+    clone.mkdir()
+    for name in ("setup.py", "setup.cfg", "package.xml", "vpr_ros", "config", "launch", "models", "resource"):
+        (clone / name).symlink_to(ROOT / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    done = subprocess.run([*pip, str(clone)], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {re.sub(r"^vpr_ros-[^/]*\.data/data/", "", name) for name in zipfile.ZipFile(wheel).namelist()}
+    wanted = ("package.xml", "models/demixvpr_mobilenet.onnx", "launch/localize.launch.py", "config/localizer.yaml")
+    assert {f"share/vpr_ros/{name}" for name in wanted} | {"vpr_ros/cli/main.py", "vpr_ros/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("test/", "demo/"))]
