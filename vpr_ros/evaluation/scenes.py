@@ -60,9 +60,10 @@ def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
     astray = np.flatnonzero(judged.position_error >= run.run.tolerance.metres)
     for i in astray:
         ax.plot(*np.stack([truth[i], estimate[i]]).T, color=style.WRONG, linewidth=0.5, alpha=0.5, zorder=4)
+    given = np.isfinite(judged.position_error)  # matplotlib before 3.7 cannot draw where all are nan
     points = ax.scatter(
-        *estimate.T,
-        c=judged.position_error,
+        *estimate[given].T,
+        c=judged.position_error[given],
         cmap=style.error_colours(),
         vmin=0,
         vmax=50,
