@@ -82,7 +82,7 @@ def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
     (folder / "poses.csv").write_text("file,lat,lon,alt\n" + rows)
     drive = open_drive(folder)
     first, second, *_ = drive
-    assert drive.world == "utm 30U" and first.T_map_camera[2, 3] == 20
+    assert drive.world == "utm 30 north" and first.T_map_camera[2, 3] == 20
     assert second.T_map_camera[1, 3] - first.T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
     assert heading(first.T_map_camera) == pytest.approx(np.pi / 2, abs=0.05)
 
@@ -141,7 +141,7 @@ def test_names_with_utm_positions(tmp_path: Path) -> None:
     ]
     drive = open_drive(images(tmp_path / "database", names))
     frames = list(drive)
-    assert drive.world == "utm 30U" and len(drive) == 3
+    assert drive.world == "utm 30 north" and len(drive) == 3
     np.testing.assert_allclose(frames[0].T_map_camera[:3, 3], [620084.40, 5735712.77, 61.5])
     assert heading(frames[0].T_map_camera) == pytest.approx(0, abs=1e-9)  # east
     assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2)  # unknown: north
