@@ -124,7 +124,7 @@ def test_a_bad_image_is_left_out_and_told(tmp_path, describer, painted_drive):
     tally = Tally()
     with build_map(tmp_path / "a.vprmap", [Broken()], describer, tally=tally) as place_map:
         assert len(place_map) == 23
-    assert tally.lines() == ["1 images left out: they cannot be read (frame 10 is truncated)"]
+    assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
 
 
 def test_images_are_read_where_the_drive_is_iterated_and_only_if_they_are_needed(tmp_path, describer, painted_drive):
@@ -175,7 +175,7 @@ def test_images_that_any_thread_can_read_are_read_by_workers(tmp_path, street, d
     tally = Tally()
     with build_map(tmp_path / "a.vprmap", [Detached()], describer, tally=tally) as place_map:
         assert threading.get_ident() not in threads
-        assert tally.lines() == ["1 images left out: they cannot be read (frame 10 is truncated)"]
+        assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
         kept = street.places.stamps_ns != 3_000_000_000
         np.testing.assert_array_equal(place_map.places.descriptors, street.places.descriptors[kept])
 

@@ -181,7 +181,7 @@ class _Passage:
             if frame.stamp_ns in self._in_map:
                 self.there += 1
             elif frame.stamp_ns in taken:
-                self.tally.add(f"images left out: {DUPLICATE}", f"drive {self._drive.name}, stamp {frame.stamp_ns}")
+                self.tally.add(f"image(s) left out: {DUPLICATE}", f"drive {self._drive.name}, stamp {frame.stamp_ns}")
             else:
                 taken.add(frame.stamp_ns)
                 yield frame

@@ -70,7 +70,7 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
                 drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
                 place_id = int(places.ids[row])
                 if stamp_ns in there[drive]:
-                    tally.add("places were in two of the maps and are kept once", f"drive {drive}")
+                    tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
                 else:
                     kept = source.thumbnail(place_id), source.features(place_id)
                     there[drive][stamp_ns] = target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Tally:
     """Counts by kind, each with its first example.
 
-    A kind is a phrase that follows a number: "images left out: they cannot be read".
+    A kind is a phrase that follows a number: "image(s) left out: they cannot be read".
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Tally:
         return bool(self._kinds)
 
     def lines(self) -> list[str]:
-        """A line for each kind, such as "3 images left out: they cannot be read (a.jpg: the JPEG is truncated)"."""
+        """A line for each kind, such as "3 image(s) left out: they cannot be read (a.jpg: the JPEG is truncated)"."""
         return [
             f"{count} {kind}" + (f" ({'the first: ' if count > 1 else ''}{example})" if example else "")
             for kind, (count, example) in self._kinds.items()

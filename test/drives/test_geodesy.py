@@ -69,7 +69,7 @@ def test_what_is_no_fix_is_counted() -> None:
     assert [line.split(" ", 1)[0] for line in tally.lines()] == ["1", "1", "1"]
     with pytest.raises(DriveError, match=r"latitude 151.2, longitude -33.9 is not on the globe.*exchanged"):
         good_fixes(np.full(3, 151.2), np.full(3, -33.9), tally, "gps")
-    with pytest.raises(DriveError, match=r"no valid fix: .*0, 0 is no fix"):
+    with pytest.raises(DriveError, match=r"no valid fix; .*0, 0 is no fix"):
         good_fixes(np.zeros(3), np.zeros(3), Tally(), "gps")
 
 

@@ -212,11 +212,11 @@ def _note(placed: Ordered, log_ns: int, tally: Tally) -> None:
     """Count what was not as it should be with an image's time."""
     logged = f"logged at {time_text(log_ns)}"
     if not placed.taken:
-        tally.add(f"images left out: {placed.problem}", logged)
+        tally.add(f"image(s) left out: {placed.problem}", logged)
     elif placed.problem:
-        tally.add(f"images {placed.problem}: their log time is used", logged)
+        tally.add(f"image(s) {placed.problem}: their log time is used", logged)
     if placed.back_ns:
-        tally.add("jumps back of the images' clock: what came before is forgotten", logged)
+        tally.add("jump(s) back of the images' clock: what came before is forgotten", logged)
 
 
 class _BagImage:

@@ -57,7 +57,7 @@ class BagPoses:
             if message.status.status >= 0:
                 self._poses[topic].append((stamp, fix))
             else:
-                self.tally.add("positions left out: their status is no fix", topic)
+                self.tally.add("position(s) left out: their status is no fix", topic)
             return
         if topic == self._odom_topic and not self._base_frame:
             self._base_frame = message.child_frame_id
@@ -65,7 +65,7 @@ class BagPoses:
         if T is not None:
             self._poses[topic].append((stamp, T))
         else:
-            self.tally.add("poses left out: not finite or no rotation", topic)
+            self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
     def _add_transforms(self, topic: str, message: Any) -> None:
         for stamped in message.transforms:

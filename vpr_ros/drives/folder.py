@@ -72,7 +72,7 @@ class FolderDrive:
         if "file" in table.columns:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
             others = sorted(set(list_images(folder)) - set(self._images))
-            self.tally.add("images left out: no row names them", others[0].name if others else "", len(others))
+            self.tally.add("image(s) left out: no row names them", others[0].name if others else "", len(others))
         else:
             self._images, self._stamps, self._T = _by_stamp(table, poses, stamps, folder, options, self.tally)
 
@@ -193,7 +193,7 @@ def _by_stamp(
             others.append(image)
     if problem is not None and not stamped:
         raise DriveError(f"{others[0]} is not named by a stamp, and {table.path} has no column 'file': {problem}")
-    tally.add("images left out: their names are no stamps", others[0].name if others else "", len(others))
+    tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
     stamped.sort()
     times = [stamp for stamp, _ in stamped]
     return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]

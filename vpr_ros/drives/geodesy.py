@@ -44,16 +44,16 @@ def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where:
     off = finite & ((np.abs(latitude) > 90) | (np.abs(longitude) > 360))
     none = finite & (np.abs(latitude) < _NO_FIX_DEG) & (np.abs(longitude) < _NO_FIX_DEG)
     good = finite & ~off & ~none
-    if off.any():
+    if off.sum() > good.sum():
         row = int(np.argmax(off))
-        example = f"latitude {latitude[row]:g}, longitude {longitude[row]:g}"
-        if off.sum() > good.sum():
-            raise DriveError(f"{where}: {example} is not on the globe: latitude and longitude may be exchanged")
-        tally.add("positions left out: not on the globe", f"{where}: {example}", int(off.sum()))
-    tally.add("positions left out: 0, 0 is no fix", where, int(none.sum()))
-    tally.add("positions left out: not a number", where, int((~finite).sum()))
+        raise DriveError(
+            f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is not on the globe: latitude and "
+            "longitude may be exchanged"
+        )
+    for kind, rows in (("0, 0 is no fix", none), ("not on the globe", off), ("not a number", ~finite)):
+        tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))
     if not good.any():
-        raise DriveError(f"{where}: there is no valid fix: {'; '.join(tally.lines()) or 'there is no position'}")
+        raise DriveError(f"{where}: there is no valid fix; {'; '.join(tally.lines()) or 'there is no position'}")
     return good
 
 

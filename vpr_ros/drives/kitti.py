@@ -70,7 +70,7 @@ class KittiDrive:
         images: dict[int, Path] = {}
         for image in list_images(folder):
             if not image.stem.isdecimal():
-                self.tally.add("images left out: their names are no numbers", str(image))
+                self.tally.add("image(s) left out: their names are no numbers", str(image))
                 continue
             if int(image.stem) in images:
                 raise DriveError(f"{images[int(image.stem)]} and {image} have one number: remove one of them")

@@ -9,8 +9,8 @@ from vpr_ros.drives.times import Span, clocks
 from vpr_ros.errors import DriveError
 from vpr_ros.tally import Tally
 
-UNREADABLE = "images left out: they cannot be read"
-NO_POSE = "images left out: no pose at their time"
+UNREADABLE = "image(s) left out: they cannot be read"
+NO_POSE = "image(s) left out: no pose at their time"
 
 
 def count_without_pose(tally: Tally, drive: Drive, stamps_ns: Sequence[int], count: int, kind: str = NO_POSE) -> None:

@@ -51,7 +51,7 @@ class RobotCarDrive:
             raise DriveError(f"RobotCar has no camera {self._camera!r}: give one of {', '.join(CAMERAS)}")
         self._images = list_stamped(path / self._camera, _SUFFIXES, f"they are the images of {self._camera}")
         others = sorted(set(list_images(path / self._camera)) - set(self._images.values()))
-        self.tally.add("images left out: their names are no stamps", others[0].name if others else "", len(others))
+        self.tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
         self._calibration = Calibration(path, options.models_dir, options.extrinsics_dir)
         first = read_unchanged(next(iter(self._images.values())))
         self._size, self._raw = (first.shape[0], first.shape[1]), first.ndim == 2

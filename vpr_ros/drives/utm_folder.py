@@ -38,7 +38,7 @@ class UtmFolderDrive:
             raise DriveError(f"there are no images named @utm_east@utm_north@... in {path}")
         self.tally = Tally()
         others = [p for p in images if not p.name.startswith(("@", "."))]
-        self.tally.add("images left out: their names hold no position", others[0].name if others else "", len(others))
+        self.tally.add("image(s) left out: their names hold no position", others[0].name if others else "", len(others))
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
         self._T = [self._pose(p) for p in self._images]

@@ -80,5 +80,5 @@ def left_out(run: Run, drive: Drive) -> Tally:
             tally.add(UNREADABLE, answer.problem)
     stamps_ns = [answer.stamp_ns for answer in run.answers]
     missing = sum(answer.T_map_camera_true is None for answer in run.answers)
-    count_without_pose(tally, drive, stamps_ns, missing, "images answered but not judged: no true pose at their time")
+    count_without_pose(tally, drive, stamps_ns, missing, "image(s) answered but not judged: no true pose at their time")
     return tally
