@@ -20,14 +20,16 @@ _BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
 
 def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Drive:  # noqa: B008 (frozen)
-    """A bag, an Oxford RobotCar run, a KITTI odometry sequence, or a folder of images with or without poses -> Drive.
+    """A bag, an Oxford RobotCar run, a KITTI or EuRoC sequence, or a folder of images with or without poses -> Drive.
 
-    What each kind needs is in the docstrings of BagDrive, RobotCarDrive, KittiDrive, UtmFolderDrive and FolderDrive.
+    What each kind needs is in the docstrings of BagDrive, RobotCarDrive, KittiDrive, EurocDrive, UtmFolderDrive and
+    FolderDrive.
     Raises DriveError, one sentence that names what is missing and what it was for.
     """
     path = Path(spec).expanduser()
     kinds = (
-        "a ROS bag, a RobotCar run, a KITTI sequence, or a folder of images (with poses in poses.csv or in @utm names)"
+        "a ROS bag, a RobotCar run, a KITTI or EuRoC sequence, or a folder of images (with poses in poses.csv or in "
+        "@utm names)"
     )
     try:
         drive = _open(path, options)
@@ -67,12 +69,14 @@ def _open(path: Path, options: DriveOptions) -> Drive | None:
         return FolderDrive(path, options) if path.suffix == ".csv" else None
     if not path.is_dir():
         return None
-    from vpr_ros.drives import files, folder, kitti, robotcar, utm_folder
+    from vpr_ros.drives import euroc, files, folder, kitti, robotcar, utm_folder
 
     if robotcar.is_robotcar(path):
         return robotcar.RobotCarDrive(path, options)
     if kitti.is_kitti(path):
         return kitti.KittiDrive(path, options)
+    if euroc.is_euroc(path):
+        return euroc.EurocDrive(path, options)
     if next((p for p in path.rglob("@*") if p.suffix.lower() in files.IMAGE_SUFFIXES), None) is not None:
         return utm_folder.UtmFolderDrive(path, options)
     if files.list_images(path) or list(path.glob("*.csv")):

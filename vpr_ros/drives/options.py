@@ -29,9 +29,9 @@ class DriveOptions:
     depth: whether frames offer read_depth where the drive has lidar or stereo to compute it from.
     frame_rate_hz: images a second where an image folder has no times.
 
-    For Oxford RobotCar and KITTI:
-    camera: "stereo/left", "stereo/centre", "mono_rear", "image_2", ...; "" takes stereo/left (RobotCar), image_2 or
-    image_0.
+    For Oxford RobotCar, KITTI and EuRoC:
+    camera: "stereo/left", "stereo/centre", "mono_rear", "image_2", "cam1", ...; "" takes stereo/left (RobotCar),
+    image_2 or image_0 (KITTI), cam0 (EuRoC).
     pose_source: "rtk", "ins" or "vo"; "auto" takes rtk.csv where present, else ins.csv, else vo.csv.
     models_dir, extrinsics_dir: RobotCar's camera models with undistortion tables, and its extrinsics; "" looks for
         models/ and extrinsics/ in the run and beside it.
