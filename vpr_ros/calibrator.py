@@ -92,7 +92,7 @@ def describe_drive(
                 image = preprocess(frame.read(), describer.manifest.preprocessing)
                 descriptor = describer.describe(image[None]).descriptors[0]
                 rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
-            except ImageError as error:
+            except (ImageError, DriveError) as error:
                 counted.add(UNREADABLE, str(error))
         if on_progress:
             on_progress(count, len(drive))

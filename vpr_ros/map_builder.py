@@ -243,10 +243,10 @@ def _describe_and_store(
     """
     preprocessing, count = describer.manifest.preprocessing, place_map.model.views
 
-    def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | ImageError:
+    def prepare(frame: DriveFrame, read: Callable[[], np.ndarray]) -> _Prepared | VprError:
         try:
             image_rgb = read()
-        except ImageError as error:
+        except (ImageError, DriveError) as error:
             return error
         inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, count)])
         return _Prepared(frame, inputs, thumbnail(image_rgb), image_rgb if extractor else None)
@@ -281,11 +281,11 @@ def _describe_and_store(
         return added + sum(map(finish, storing))
 
 
-def _describe(group: list[Future[_Prepared | ImageError]], batches: Batches, count: int) -> _Described:
+def _describe(group: list[Future[_Prepared | VprError]], batches: Batches, count: int) -> _Described:
     """A group through the network, count views of each image."""
     results = [prepared.result() for prepared in group]
     ready = [result for result in results if isinstance(result, _Prepared)]
-    problems = [str(result) for result in results if isinstance(result, ImageError)]
+    problems = [str(result) for result in results if isinstance(result, VprError)]
     if not ready:
         return _Described([], [], [], problems)
     description = batches.describe([view for item in ready for view in item.inputs])
@@ -302,12 +302,12 @@ def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
         return frame.detach()
     try:
         image_rgb = frame.read()
-    except ImageError as error:
+    except (ImageError, DriveError) as error:
         return partial(_raise, error)
     return lambda: image_rgb
 
 
-def _raise(error: ImageError) -> np.ndarray:
+def _raise(error: VprError) -> np.ndarray:
     raise error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from vpr_ros.drives.drive import Drive, path_of
 from vpr_ros.drives.names import names_of
-from vpr_ros.errors import ImageError
+from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.retrieval.place_map import PlaceMap
@@ -49,7 +49,7 @@ def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
         known = [name for name in wanted if frame.stamp_ns in there[name]]
         try:
             image = preprocess(frame.read(), describer.manifest.preprocessing) if known else None
-        except ImageError:
+        except (ImageError, DriveError):
             continue
         if image is not None:
             descriptor = describer.describe(image[None]).descriptors[0]

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_ros.drives.drive import pose_span_of, tally_of
+from vpr_ros.drives.drive import pose_span_of, sample, tally_of
+from vpr_ros.drives.left_out import NO_POSE
 from vpr_ros.drives.open import DriveOptions, open_drive
+from vpr_ros.drives.views import SampledDrive
 from vpr_ros.errors import DriveError
 from vpr_ros.image_order import DUPLICATE, LATE, NO_STAMP, STANDING
 
@@ -125,3 +127,18 @@ def test_advice_fits_the_file(tmp_path: Path, name: str, command: str) -> None:
         path.write_bytes(b"no bag at all")
     with pytest.raises(DriveError, match=f"repair it with `{command}"):
         open_drive(path)
+
+
+def test_sampling_goes_on_after_a_clock_that_jumped_back(drive_of) -> None:
+    """All images were dropped until the clock was where it had been before."""
+    seconds = [10, 11, 12, 5, 6, 7]
+    drive = drive_of([START + s * SECOND for s in seconds], [START + i * SECOND for i in range(6)])
+    assert [(frame.stamp_ns - START) // SECOND for frame in sample(drive, 1.0, 0.5)] == seconds
+
+
+def test_a_thinned_drive_counts_what_has_no_pose(drive_of) -> None:
+    """`vpr evaluate --every` left such images out in silence."""
+    drive = SampledDrive(
+        drive_of([START + s * SECOND for s in (0, 1, 90)], [START + i * SECOND for i in range(3)]), 1.0
+    )
+    assert len(list(drive)) == 2 and tally_of(drive).count(NO_POSE) == 1

@@ -46,7 +46,7 @@ def write_sequence(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("inner", ["", "mav0"])
+@pytest.mark.parametrize("inner", ["", "mav0", "mav0/cam0"])
 def test_poses_are_of_the_camera(tmp_path: Path, inner: str) -> None:
     drive = open_drive(write_sequence(tmp_path / "V1_01_easy") / inner)
     frames = list(drive)

@@ -244,3 +244,15 @@ def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
     assert tally_of(drive).lines() == ["1 image(s) left out: their names hold no position (cover.jpg)"]
     with pytest.raises(DriveError, match=r"several UTM zones: utm 13 north .*, utm 14 north"):
         open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
+
+
+def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
+    """The quaternion's w comes first there; columns go by their names."""
+    folder = images(tmp_path / "d", ["1403636579763555584.png"])
+    quat = quat_xyzw_from_matrix(R_BODY_OPTICAL)
+    header = "#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z [], v_x\n"
+    row = ",".join(map(str, [1, 2, 3, quat[3], *quat[:3], 0]))
+    (folder / "data.csv").write_text(f"{header}1403636579763555584,{row}\n1403636579863555584,{row}\n")
+    (frame,) = open_drive(folder)
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [1, 2, 3])
+    np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_BODY_OPTICAL, atol=1e-9)

@@ -116,7 +116,8 @@ def _study(
         assessments.append(assess(run))
         galleries[run.name] = gallery
         tally.update(left_out(run, drive))
-    report = write_study(output, assessments, galleries, opened, facts={"backend": localizer.describer.backend})
+    facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
+    report = write_study(output, assessments, galleries, opened, facts=facts)
     save_yaml(config, output / "localizer.yaml")
     summaries = [assessment.summary for assessment in assessments]
     if len(summaries) > 1:

@@ -59,7 +59,7 @@ def sample(drive: Iterable[DriveFrame], every_m: float = 5.0, every_s: float = 0
             continue
         position = taken_position if frame.T_map_camera is None else frame.T_map_camera[:3, 3]
         if taken_stamp_ns is not None:
-            soon = frame.stamp_ns - taken_stamp_ns < every_s * 1e9
+            soon = 0 <= frame.stamp_ns - taken_stamp_ns < every_s * 1e9  # below 0, the images' clock jumped back
             if soon or np.linalg.norm(position - taken_position) < every_m:
                 continue
         taken_stamp_ns, taken_position = frame.stamp_ns, position

@@ -27,12 +27,18 @@ _QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 
 
 def is_euroc(path: Path) -> bool:
-    """Whether a folder is a sequence: it is or holds mav0, with a camera's data.csv."""
+    """Whether a folder is a sequence: it is or holds mav0, with a camera's data.csv, or is that camera's folder."""
     return bool(_cameras(_root(path)))
 
 
 def _root(path: Path) -> Path:
+    if _is_camera(path):
+        return path.parent
     return path / "mav0" if (path / "mav0").is_dir() else path
+
+
+def _is_camera(path: Path) -> bool:
+    return path.name.startswith("cam") and (path / "data.csv").is_file() and (path / "data").is_dir()
 
 
 def _cameras(root: Path) -> list[str]:
@@ -47,12 +53,13 @@ class EurocDrive:
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
-        root = _root(path.resolve())
+        path = path.resolve()
+        root = _root(path)
         self.path, self.name = path, root.parent.name if root.name == "mav0" else root.name
         self.world = options.world or "local"
         self.tally = Tally()
         cameras = _cameras(root)
-        camera = options.camera or cameras[0]
+        camera = options.camera or (path.name if _is_camera(path) else cameras[0])
         if camera not in cameras:
             raise DriveError(f"{root} has no camera {camera!r}: give one of {', '.join(cameras)}")
         self._images = self._listed(root / camera)

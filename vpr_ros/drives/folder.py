@@ -18,9 +18,10 @@ from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.records import DriveFrame
 from vpr_ros.tally import Tally
 
-# The time columns and their units; and EuRoC's names for columns.
+# The time columns and their units; and EuRoC's names for columns, of which "timestamp" alone says no unit.
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
 _EUROC = {"timestamp [ns]": "stamp_ns", "filename": "file"}
+_EUROC |= {f"p_rs_r_{axis} [m]": axis for axis in "xyz"} | {f"q_rs_{axis} []": f"q{axis}" for axis in "xyzw"}
 
 
 class FolderDrive:
@@ -62,7 +63,8 @@ class FolderDrive:
 
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
         table = read_table(path)
-        table = Table(path, {_EUROC.get(name, name): cells for name, cells in table.columns.items()})
+        names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
+        table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
         poses, world = _poses(table, options, self.tally)
         self.world = options.world or world
         stamps = _stamps(table)

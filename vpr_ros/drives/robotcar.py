@@ -73,7 +73,8 @@ class RobotCarDrive:
             for name in ("rtk", "ins") if source == "auto" else (source,):
                 path = find_poses(self._path, name)
                 if path is not None:
-                    return read_global_track(path, self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns)
+                    T_vehicle_ins, gap_ns = self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns
+                    return read_global_track(path, T_vehicle_ins, gap_ns, self.tally)
         if source in ("auto", "vo") and self._odometry is not None:
             return self._odometry, "local"
         if source != "auto":

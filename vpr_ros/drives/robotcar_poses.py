@@ -11,6 +11,7 @@ from vpr_ros.drives.files import Table, read_table
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import R_ENU_NED, inverse, matrix_from_rpy
+from vpr_ros.tally import Tally
 from vpr_ros.world import canonical_world
 
 _INS_GOOD = "INS_SOLUTION_GOOD"
@@ -37,12 +38,12 @@ def _transforms(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
     return T
 
 
-def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int) -> tuple[Track, str]:
+def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, tally: Tally) -> tuple[Track, str]:
     """rtk.csv or ins.csv -> (T_map_vehicle over time, "utm 30 north").
 
     map: east, north, up in metres (NED converted once, here). vehicle: x forward, y right, z down. Rows of ins.csv
-    whose ins_status is not INS_SOLUTION_GOOD are left out. Raises DriveError for a missing column and where no row is
-    good.
+    whose ins_status is not INS_SOLUTION_GOOD are left out and counted. Raises DriveError for a missing column, where no
+    row is good, and for several zones.
     """
     table = read_table(path)
     stamps_ns = table.stamps_ns("timestamp", "microseconds", "the poses' times")
@@ -50,6 +51,7 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int) ->
     good = np.isfinite(poses).all(axis=1)
     if path.stem == "ins":
         good &= np.array(table.text("ins_status", "leaving out poses the INS is not sure of")) == _INS_GOOD
+    tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
     if not good.any():
         raise DriveError(f"{path} has no good pose: every ins_status is another than {_INS_GOOD}")
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])

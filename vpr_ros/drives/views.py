@@ -10,6 +10,7 @@ import numpy as np
 
 from vpr_ros import geometry
 from vpr_ros.drives.drive import Drive, path_of, pose_span_of, sample, tally_of
+from vpr_ros.drives.left_out import count_without_pose
 from vpr_ros.records import DriveFrame
 from vpr_ros.tally import Tally
 
@@ -67,6 +68,7 @@ class SampledDrive(_View):
     def __init__(self, drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> None:
         super().__init__(drive)
         self._every_m, self._every_s = every_m, every_s
+        self._without_pose: list[int] = []  # stamps, of the last pass
 
     @cached_property
     def _length(self) -> int:
@@ -76,4 +78,21 @@ class SampledDrive(_View):
         return self._length
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        return sample(self._drive, self._every_m, self._every_s)
+        missing: list[int] = []
+        self._without_pose = missing
+        return sample(self._noted(missing), self._every_m, self._every_s)
+
+    def _noted(self, missing: list[int]) -> Iterator[DriveFrame]:
+        """The frames of the drive; the stamps of those that sampling leaves out for want of a pose are noted."""
+        for frame in self._drive:
+            if self._every_m > 0 and frame.T_map_camera is None:
+                missing.append(frame.stamp_ns)
+            yield frame
+
+    @property
+    def tally(self) -> Tally:
+        """What the drive left out, and what has no pose to sample by."""
+        tally = Tally()
+        tally.update(super().tally)
+        count_without_pose(tally, self._drive, self._without_pose, len(self._without_pose))
+        return tally

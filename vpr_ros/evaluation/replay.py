@@ -27,11 +27,7 @@ def replay(localizer: Localizer, drive: Drive) -> Iterator[tuple[DriveFrame, Ans
     without reading and decoding.
     """
     localizer.reset()
-    last_ns: int | None = None
     for index, frame in enumerate(drive):
-        if last_ns is not None and frame.stamp_ns < last_ns:
-            localizer.reset()  # as the node forgets where the images' clock jumped back
-        last_ns = frame.stamp_ns
         try:
             loaded = frame.load()
             started = perf_counter()
