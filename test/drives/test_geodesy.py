@@ -46,6 +46,13 @@ def test_the_zone_is_the_median_positions(caplog) -> None:
     assert "zones 32, 56" in caplog.text and "positions jump by" in caplog.text
 
 
+def test_a_band_is_no_border() -> None:
+    """Baseline Road in Boulder lies on 40 degrees north, where MGRS changes its letter and UTM nothing."""
+    north, of_north = utm_from_latlon(np.array([40.0002]), np.array([-105.2]), np.zeros(1))
+    south, of_south = utm_from_latlon(np.array([39.9998]), np.array([-105.2]), np.zeros(1))
+    assert of_north == of_south == "utm 13 north" and np.linalg.norm(north - south) < 50
+
+
 def test_across_the_antimeridian(caplog) -> None:
     """A drive from zone 60 into zone 1 is one track, 70 m long, not one round the world."""
     positions, world = utm_from_latlon(np.full(3, -17.0), np.array([179.9998, -179.9999, -179.9996]), np.zeros(3))

@@ -216,7 +216,7 @@ def _note(placed: Ordered, log_ns: int, tally: Tally) -> None:
     elif placed.problem:
         tally.add(f"image(s) {placed.problem}: their log time is used", logged)
     if placed.back_ns:
-        tally.add("jump(s) back of the images' clock: what came before is forgotten", logged)
+        tally.add("jump(s) back of the images' clock", logged)
 
 
 class _BagImage:
