@@ -10,6 +10,7 @@ import pytest
 
 from vpr_ros.drives.drive import pose_span_of, tally_of
 from vpr_ros.drives.open import DriveOptions, open_drive
+from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
 
@@ -256,3 +257,19 @@ def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
     (frame,) = open_drive(folder)
     np.testing.assert_allclose(frame.T_map_camera[:3, 3], [1, 2, 3])
     np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_BODY_OPTICAL, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["im_000.png", "im_002.png", "im_003.png"], [0, 2, 3]),  # an image is missing
+        (["left-7-b.png", "left-8-b.png"], [7, 8]),
+        (["1700000000.png", "1700000001.png"], [0, 1]),  # times, not numbers
+        (["a.png", "b1.png"], [0, 1]),
+        (["a1.png", "b1.png"], [0, 1]),
+    ],
+)
+def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[str], numbers: list[int]) -> None:
+    """One lost image moved all that came after it away from those of the same number in another drive."""
+    drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
+    assert [frame.T_map_camera[0, 3] for frame in drive] == numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,8 @@ class Drive(Protocol):
     cannot be placed in time are left out on the way. Iterating twice gives the same frames.
 
     A drive that was read from files also has: path, where it lies; tally, a Tally of what it left out, on opening and
-    on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None.
+    on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None. One of numbered images
+    has numbers, those of its frames.
     """
 
     name: str
@@ -45,6 +47,11 @@ def tally_of(drive: Drive) -> Tally:
 def pose_span_of(drive: Drive) -> Span | None:
     """From when to when a drive has true poses, None if it has none or does not know."""
     return getattr(drive, "pose_span", None)
+
+
+def numbers_of(drive: Drive) -> Iterable[int]:
+    """The numbers of a drive's frames: of its images, else 0, 1, ..."""
+    return getattr(drive, "numbers", None) or count()
 
 
 def sample(drive: Iterable[DriveFrame], every_m: float = 5.0, every_s: float = 0.0) -> Iterator[DriveFrame]:

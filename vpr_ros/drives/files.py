@@ -30,6 +30,17 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts], path.name
 
 
+def numbers_of(images: Sequence[Path]) -> list[int]:
+    """The numbers that names of images end in, such as 12 of "frame_0012.png".
+
+    Where they do not count the images (some name has none, two have one, most are missing), the places in the list.
+    """
+    found = [re.search(r"(\d+)\D*$", image.stem) for image in images]
+    numbers = [int(match[1]) for match in found if match is not None]
+    counts = len(numbers) == len(set(numbers)) == len(images) and max(numbers) < 10 * len(images) + 10
+    return numbers if counts else list(range(len(images)))
+
+
 def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[int, Path]:
     """Files named by a stamp in whole microseconds, by the stamp in nanoseconds, in order of it.
 

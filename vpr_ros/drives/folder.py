@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import Table, detached, list_images, read_image, read_table
+from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_image, read_table
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import Span, apart, nanoseconds
@@ -60,6 +60,7 @@ class FolderDrive:
             self._read_table(table_path, folder, options)
         if not self._images:
             raise DriveError(f"there are no images in {folder}")
+        self.numbers = numbers_of(self._images)
 
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
         table = read_table(path)

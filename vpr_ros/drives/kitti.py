@@ -48,7 +48,7 @@ class KittiDrive:
         self._camera = options.camera or ("image_2" if (path / "image_2").is_dir() else "image_0")
         self.tally = Tally()
         self._images = self._numbered(path / self._camera)
-        self.path, self.name = path, path.name
+        self.path, self.name, self.numbers = path, path.name, list(self._images)
         self.world = options.world or f"kitti {path.name}"
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")

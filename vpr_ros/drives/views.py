@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from vpr_ros import geometry
-from vpr_ros.drives.drive import Drive, path_of, pose_span_of, sample, tally_of
+from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sample, tally_of
 from vpr_ros.drives.left_out import count_without_pose
 from vpr_ros.records import DriveFrame
 from vpr_ros.tally import Tally
@@ -33,7 +33,10 @@ class _View:
 
 
 class NumberedDrive(_View):
-    """A drive whose truth is the order of its images: frame k lies at x = k in the world "frames".
+    """A drive whose truth is the numbers of its images: frame k lies at x = k in the world "frames".
+
+    The numbers are those in the images' names, where they count them (``files.numbers_of``), so that an image that is
+    missing moves no other; else their order.
 
     For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
     request, since a robot has no use for such poses.
@@ -44,7 +47,7 @@ class NumberedDrive(_View):
         self.world = "frames"
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        for number, frame in enumerate(self._drive):
+        for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends
             T_map_camera = geometry.transform(geometry.R_BODY_OPTICAL, np.array([number, 0.0, 0.0]))
             yield dataclasses.replace(frame, T_map_camera=T_map_camera, T_odom_camera=None)
 
