@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from vpr_ros.calibrator import describe_drive
@@ -188,3 +189,15 @@ def test_poses_of_another_time_are_told_with_both_times(tmp_path, painted_drive,
     with pytest.raises(DriveError, match="has no poses, so its images cannot be places"):
         build_map(tmp_path / "m.vprmap", [open_drive(folder)], describer)
     assert not (tmp_path / "m.vprmap").exists()
+
+
+def test_a_pose_that_is_not_finite_is_none(tmp_path, painted_drive, describer):
+    """It ended the build halfway, or became the origin of the map."""
+
+    class Shaken(painted_drive):  # type: ignore[misc]
+        def pose(self, along):
+            return super().pose(along) * (np.nan if along < 10 else 1)
+
+    tally = Tally()
+    with build_map(tmp_path / "m.vprmap", [Shaken(length=30.0)], describer, tally=tally) as place_map:
+        assert len(place_map) == 4 and tally.count(NO_POSE) == 2 and place_map.origin.tolist() == [0, 0, 0]

@@ -107,7 +107,7 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> 
     first = None
     for frame in drive:
         stamps.append(frame.stamp_ns)
-        if frame.T_map_camera is not None:
+        if _has_pose(frame):
             first = frame.T_map_camera
             break
     if first is None:
@@ -116,6 +116,10 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> 
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
     calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else Calibration()
     return PlaceMap.create(path, model, drive.world, origin_near(first[:3, 3]), calibration)
+
+
+def _has_pose(frame: DriveFrame) -> bool:
+    return frame.T_map_camera is not None and bool(np.all(np.isfinite(frame.T_map_camera)))
 
 
 def add_drive(
@@ -190,11 +194,11 @@ class _Passage:
         total, missing = len(self._drive), 0
         for count, frame in enumerate(self._drive, 1):
             self.stamps_ns.append(frame.stamp_ns)
-            if frame.T_map_camera is None or not np.all(np.isfinite(frame.T_map_camera)):
-                missing += 1
-            else:
+            if _has_pose(frame):
                 self.posed += 1
                 yield frame
+            else:
+                missing += 1
             if self._on_progress:
                 self._on_progress(count, total)
         if self._on_progress:
