@@ -19,6 +19,7 @@ from vpr_ros.localizer import Localizer
 from vpr_ros.map_builder import add_drive, build_map
 from vpr_ros.retrieval.map_info import map_info
 from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.tally import Tally
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ def test_a_drive_finds_itself(street, describer, painted_drive):
 
 def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painted_drive):
     """A killed build is continued with the same command: places that are there stay, the rest comes."""
-    assert add_drive(street, painted_drive(), describer) == 0
-    assert add_drive(street, painted_drive(length=150.0), describer) == 6
-    assert add_drive(street, painted_drive(name="again", start=2.0), describer) == 24
+    assert add_drive(street, painted_drive(), describer).new == 0
+    assert add_drive(street, painted_drive(length=150.0), describer).new == 6
+    assert add_drive(street, painted_drive(name="again", start=2.0), describer).new == 24
     assert map_info(street)["drives"] == {"again": 24, "painted": 30}
 
 
@@ -120,10 +121,10 @@ def test_a_bad_image_is_left_out_and_told(tmp_path, describer, painted_drive):
                 raise ImageError("frame 10 is truncated")
             return super().image(along)
 
-    told: list[str] = []
-    with build_map(tmp_path / "a.vprmap", [Broken()], describer, on_bad=told.append) as place_map:
+    tally = Tally()
+    with build_map(tmp_path / "a.vprmap", [Broken()], describer, tally=tally) as place_map:
         assert len(place_map) == 23
-    assert told == ["frame 10 is truncated"]
+    assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
 
 
 def test_images_are_read_where_the_drive_is_iterated_and_only_if_they_are_needed(tmp_path, describer, painted_drive):
@@ -171,9 +172,10 @@ def test_images_that_any_thread_can_read_are_read_by_workers(tmp_path, street, d
             for frame in super().__iter__():
                 yield dataclasses.replace(frame, detach=lambda read=frame.read: read)
 
-    told: list[str] = []
-    with build_map(tmp_path / "a.vprmap", [Detached()], describer, on_bad=told.append) as place_map:
-        assert threading.get_ident() not in threads and told == ["frame 10 is truncated"]
+    tally = Tally()
+    with build_map(tmp_path / "a.vprmap", [Detached()], describer, tally=tally) as place_map:
+        assert threading.get_ident() not in threads
+        assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
         kept = street.places.stamps_ns != 3_000_000_000
         np.testing.assert_array_equal(place_map.places.descriptors, street.places.descriptors[kept])
 
@@ -207,4 +209,4 @@ def test_a_killed_build_loses_only_what_was_in_flight(tmp_path, describer, paint
         stamps = killed.places.stamps_ns.tolist()
         assert stamps == [1_000_000_000 * (1 + k) for k in range(len(stamps))]
         drive = painted_drive(length=5.0 * (len(stamps) + 4))
-        assert add_drive(killed, drive, describer) == 4
+        assert add_drive(killed, drive, describer).new == 4

@@ -102,7 +102,7 @@ def test_a_drive_without_a_camera_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(DriveError, match="--local-features none"):
         add_drive(street, painted_drive(name="more"), describer, extractor=choose_extractor("", street))
     assert len(street) == 10
-    assert add_drive(street, painted_drive(name="more"), describer) == 24
+    assert add_drive(street, painted_drive(name="more"), describer).new == 24
     assert map_info(street)["local_features"] == "orb, of 10 places"
 
 
@@ -129,7 +129,7 @@ def test_a_model_without_depth_makes_none(tmp_path, describer, calibrated_drive)
 def test_a_map_goes_on_with_its_own_kind(tmp_path, street, describer, calibrated_drive):
     """A killed build goes on with the plain command; another kind is refused, as the two never match."""
     more = calibrated_drive(name="more", length=20.0)
-    assert add_drive(street, more, describer, extractor=choose_extractor("", street)) == 4
+    assert add_drive(street, more, describer, extractor=choose_extractor("", street)).new == 4
     assert map_info(street)["local_features"] == "orb, of 14 places"
     with pytest.raises(MapError, match="orb, which are never matched with those of sift"):
         add_drive(street, calibrated_drive(name="third"), describer, extractor=choose_extractor("sift"))

@@ -16,17 +16,20 @@ import numpy as np
 
 from vpr_ros import geometry
 from vpr_ros.config import LocalizerConfig
-from vpr_ros.drives.drive import Drive
-from vpr_ros.errors import DriveError
+from vpr_ros.drives.drive import Drive, tally_of
+from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image import preprocess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localizer import Localizer
+from vpr_ros.map_drives import same_image
 from vpr_ros.records import Estimate, Hypothesis
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.centring import SessionMean, centred, map_mean
 from vpr_ros.retrieval.observation import ObservationModel
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places
+from vpr_ros.tally import Tally
 
 _SLOPES = np.geomspace(0.25, 12.0, 32)
 _OFF_MAP_SCORES = np.linspace(1.0, 14.0, 66)
@@ -55,28 +58,52 @@ class DescribedDrive:
     T_odom_camera: Sequence[np.ndarray | None]
 
     def is_in(self, places: Places) -> bool:
-        """Whether places were made of images of this very drive, by name and stamp: too easy to learn anything from."""
-        return bool(np.isin(self.stamps_ns, places.stamps_ns[places.drives == self.name]).any())
+        """Whether places were made of images of this very drive: too easy to learn anything from.
+
+        By stamp and descriptor, since drives can have the same name, and stamps that begin at zero.
+        """
+        _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
+        return any(
+            same_image(self.descriptors[row], places.descriptors[place, 0])
+            for row, place in zip(ours, theirs, strict=True)
+        )
 
 
 def describe_drive(
-    drive: Drive, place_map: PlaceMap, describer: Describer, on_progress: Callable[[int, int], None] | None = None
+    drive: Drive,
+    place_map: PlaceMap,
+    describer: Describer,
+    on_progress: Callable[[int, int], None] | None = None,
+    tally: Tally | None = None,
 ) -> DescribedDrive:
-    """Run a drive through the network; frames without a true pose are left out.
+    """Run a drive through the network; frames without a true pose and those that cannot be read are left out.
 
-    Raises DriveError where the drive lies in another world than the map or has no true pose.
+    tally: counts them. Raises DriveError where the drive lies in another world than the map, has no true pose, or no
+    image that can be read.
     """
     place_map.check_world(drive.name, drive.world)
-    rows = []
+    rows, stamps, counted, missing = [], [], Tally(), 0
     for count, frame in enumerate(drive, 1):
-        if frame.T_map_camera is not None:
-            image = preprocess(frame.read(), describer.manifest.preprocessing)
-            descriptor = describer.describe(image[None]).descriptors[0]
-            rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
+        stamps.append(frame.stamp_ns)
+        if frame.T_map_camera is None:
+            missing += 1
+        else:
+            try:
+                image = preprocess(frame.read(), describer.manifest.preprocessing)
+                descriptor = describer.describe(image[None]).descriptors[0]
+                rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
+            except (ImageError, DriveError) as error:
+                counted.add(UNREADABLE, str(error))
         if on_progress:
             on_progress(count, len(drive))
+    count_without_pose(counted, drive, stamps, missing)
+    if tally is not None:
+        tally.update(tally_of(drive))
+        tally.update(counted)
+    if missing == len(stamps):
+        raise without_poses(drive, stamps, "so nothing can be calibrated with it: give true poses")
     if not rows:
-        raise DriveError(f"drive {drive.name} has no true poses: nothing can be calibrated with it")
+        raise DriveError(f"no image of drive {drive.name} can be read: {counted.example(UNREADABLE)}")
     stamps_ns, descriptors, T_map_camera, T_odom_camera = zip(*rows, strict=True)
     return DescribedDrive(drive.name, np.array(stamps_ns), np.stack(descriptors), np.stack(T_map_camera), T_odom_camera)
 

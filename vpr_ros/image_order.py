@@ -12,7 +12,7 @@ _DAY_NS = 86_400 * 1_000_000_000
 NO_STAMP = "without a stamp"
 STANDING = "with a stamp that does not advance"
 LATE = "late (overtaken by a newer one)"
-DUPLICATE = "duplicate (the stamp of the one before)"
+DUPLICATE = "duplicate (an image of that stamp came before)"
 
 
 @dataclass(frozen=True)

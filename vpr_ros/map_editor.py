@@ -8,20 +8,23 @@ import numpy as np
 
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, MapError
+from vpr_ros.map_drives import name_in_merged
 from vpr_ros.map_features import check_kind
 from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.retrieval.places import Places, origin_near
+from vpr_ros.tally import Tally
 
 _SLACK_NS = 1_000_000  # trajectories are often written with microseconds or less
 _LEAST_COSINE = 0.5  # between what was up for the camera and what is
 
 
-def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
+def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> PlaceMap:
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
-    Places of one drive and stamp are kept once. The first map's origin and calibration are kept.
+    Places that two maps made of one image of one drive are kept once, and counted in tally; two drives of one name get
+    two names (``name_in_merged``). The first map's origin and calibration are kept. Written whole or not at all.
     """
     opened = [PlaceMap.open(source) for source in sources]
     try:
@@ -41,27 +44,34 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
             check_kind(other.path, other.feature_kind(), kind)
             kind = kind or other.feature_kind()
         merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
-        for source in opened:
-            _copy(source, merged)
+        try:
+            for place_map in opened:
+                _copy(place_map, merged, Tally() if tally is None else tally)
+        except BaseException:
+            merged.close()
+            map_file.remove(path)
+            raise
         return merged
     finally:
         for place_map in opened:
             place_map.close()
 
 
-def _copy(source: PlaceMap, target: PlaceMap) -> None:
+def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
     """Every place of a map, and every loop closed in it, into another of the same model and world."""
-    there: dict[str, dict[int, int]] = {}
+    names = {name: name_in_merged(target, source, name) for name in source.drive_names()}
+    there = {name: target.stamps_of(name) for name in names.values()}
     copies: dict[int, int] = {}
     for places in source.pieces():
         T_world_camera = np.array(places.T_map_camera)
         T_world_camera[:, :3, 3] += source.origin
         with target.together():
             for row, T_map_camera in enumerate(target.map_pose(T_world_camera)):
-                drive, stamp_ns, place_id = str(places.drives[row]), int(places.stamps_ns[row]), int(places.ids[row])
-                if drive not in there:
-                    there[drive] = target.stamps_of(drive)
-                if stamp_ns not in there[drive]:
+                drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
+                place_id = int(places.ids[row])
+                if stamp_ns in there[drive]:
+                    tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
+                else:
                     kept = source.thumbnail(place_id), source.features(place_id)
                     there[drive][stamp_ns] = target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)
                 copies[place_id] = there[drive][stamp_ns]

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from vpr_ros.drives.drive import pose_span_of, tally_of
 from vpr_ros.drives.open import DriveOptions, open_drive
+from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
 
@@ -82,7 +84,7 @@ def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
     (folder / "poses.csv").write_text("file,lat,lon,alt\n" + rows)
     drive = open_drive(folder)
     first, second, *_ = drive
-    assert drive.world == "utm 30U" and first.T_map_camera[2, 3] == 20
+    assert drive.world == "utm 30 north" and first.T_map_camera[2, 3] == 20
     assert second.T_map_camera[1, 3] - first.T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
     assert heading(first.T_map_camera) == pytest.approx(np.pi / 2, abs=0.05)
 
@@ -141,7 +143,7 @@ def test_names_with_utm_positions(tmp_path: Path) -> None:
     ]
     drive = open_drive(images(tmp_path / "database", names))
     frames = list(drive)
-    assert drive.world == "utm 30U" and len(drive) == 3
+    assert drive.world == "utm 30 north" and len(drive) == 3
     np.testing.assert_allclose(frames[0].T_map_camera[:3, 3], [620084.40, 5735712.77, 61.5])
     assert heading(frames[0].T_map_camera) == pytest.approx(0, abs=1e-9)  # east
     assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2)  # unknown: north
@@ -149,3 +151,125 @@ def test_names_with_utm_positions(tmp_path: Path) -> None:
     images(tmp_path / "bad", ["@east@north@.jpg"])
     with pytest.raises(DriveError, match="'east', not a number"):
         list(open_drive(tmp_path / "bad"))
+
+
+def test_tables_as_programs_write_them(tmp_path: Path) -> None:
+    """Windows' line ends and byte order mark, empty rows and cells at the end, EuRoC's header, comments above it."""
+    folder = images(tmp_path / "d", ["1000000000.png", "1500000000.png"])
+    table = folder / "poses.csv"
+    row = "1000000000.png,1000000000,1,2,0"
+    for text in (
+        f"\ufefffile,stamp_ns,x,y,yaw\r\n{row}\r\n\r\n,,,,\r\n",
+        f"file,stamp_ns,x,y,yaw,,\n{row},,\n,,,,,,\n",
+        f"# made by hand, with care\nfile,stamp_ns,x,y,yaw\n# the first\n{row}\n",
+        f"# made by hand\n#filename, timestamp [ns], x, y, yaw\n{row}\n",
+    ):
+        table.write_bytes(text.encode())
+        drive = open_drive(folder)
+        (frame,) = drive
+        assert frame.stamp_ns == 1_000_000_000 and frame.T_map_camera[:2, 3].tolist() == [1, 2]
+        assert tally_of(drive).lines() == ["1 image(s) left out: no row names them (1500000000.png)"]
+    table.write_text("file;x;y;yaw\na.png;1;2;0\n")
+    with pytest.raises(DriveError, match="has no commas"):
+        open_drive(folder)
+
+
+def test_two_images_of_one_stamp_are_two(tmp_path: Path) -> None:
+    """They were an SQL error and an empty map."""
+    folder = images(tmp_path / "d", ["a.png", "b.png", "c.png"])
+    (folder / "poses.csv").write_text("file,stamp,x,y,yaw\nb.png,1,5,0,0\na.png,1,0,0,0\nc.png,2,9,0,0\n")
+    frames = list(open_drive(folder))
+    assert [f.stamp_ns for f in frames] == [1_000_000_000, 1_000_000_001, 2_000_000_000]
+    assert [(red(f), f.T_map_camera[0, 3]) for f in frames] == [(10, 5), (0, 0), (20, 9)]
+    named = images(tmp_path / "named", ["1.5.png", "1.50.png"])
+    (named / "track.csv").write_text("stamp,x,y,yaw\n1,0,0,0\n2,10,0,0\n")
+    assert [f.T_map_camera[0, 3] for f in open_drive(named)] == [5, 5]
+
+
+def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A cover picture must not cost the drive; names of another unit are a sentence."""
+    folder = images(tmp_path / "d", ["1000000000.png", "cover.jpg", "20000000000000000000.png"])
+    (folder / "track.csv").write_text("stamp_ns,x,y,yaw\n1000000000,0,0,0\n2000000000,10,0,0\n")
+    drive = open_drive(folder)
+    assert len(drive) == 1 and pose_span_of(drive) == (10**9, 2 * 10**9)
+    assert tally_of(drive).lines()[0].startswith("2 image(s) left out: their names are no stamps")
+    seconds = images(tmp_path / "s", ["1700000000000000000.png"])
+    (seconds / "track.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,10,0,0\n")
+    with pytest.raises(DriveError, match=r"not named by a stamp.*looks like nanoseconds"):
+        open_drive(seconds)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("file,stamp,x,y,yaw\na.png,1700000000000000000,0,0,0\n", "column stamp: 17.* looks like nanoseconds"),
+        ("file,stamp_ns,x,y,yaw\na.png,1700000000,0,0,0\nb.png,1700000001,9,0,0\n", "they look like seconds"),
+        ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* looks like no time"),
+        ("file,lat,lon\na.png,151.2,-33.9\nb.png,151.3,-33.9\n", "latitude and longitude may be exchanged"),
+        ("file,lat,lon\na.png,0,0\nb.png,0,0\n", "no valid fix; 2 position.*: 0, 0 is no fix"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_a_sentence(tmp_path: Path, rows: str, says: str) -> None:
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text(rows)
+    with pytest.raises(DriveError, match=says) as caught:
+        open_drive(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_before_the_first_fix_have_no_pose(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(5)])
+    rows = "".join(f"{i}.png,{0 if i < 2 else 48 + 1e-4 * i},{0 if i < 2 else 11}\n" for i in range(5))
+    (folder / "poses.csv").write_text("file,lat,lon\n" + rows)
+    drive = open_drive(folder)
+    assert drive.world == "utm 32 north" and [f.T_map_camera is None for f in drive] == [True] * 2 + [False] * 3
+
+
+def test_what_lies_beside_the_images(tmp_path: Path, caplog) -> None:
+    """A metadata.yaml that is no rosbag2's, and a bag: the folder's images are meant, and a bag can be named."""
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "metadata.yaml").write_text("camera: left\n")
+    assert len(open_drive(folder)) == 1 and not caplog.text
+    (folder / "old.bag").write_bytes(b"")
+    assert len(open_drive(folder)) == 1 and "holds 1 images and old.bag: the images are read" in caplog.text
+
+
+def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
+    """The band letter is not the hemisphere's; a latitude decides; two zones cannot be told apart later."""
+    names = {"s": "@1@2@13@S@.jpg", "h": "@1@2@56@H@-33.9@151@.jpg", "n": "@1@2@56@S@-1.0@151@.jpg"}
+    worlds = {key: open_drive(images(tmp_path / key, [name])).world for key, name in names.items()}
+    assert worlds == {"s": "utm 13 north", "h": "utm 56 south", "n": "utm 56 south"}
+    bands = images(tmp_path / "bands", ["@1@2@13@S@.jpg", "@9@2@13@T@.jpg", "cover.jpg"])
+    drive = open_drive(bands)
+    assert drive.world == "utm 13 north" and len(drive) == 2
+    assert tally_of(drive).lines() == ["1 image(s) left out: their names hold no position (cover.jpg)"]
+    with pytest.raises(DriveError, match=r"several UTM zones: utm 13 north .*, utm 14 north"):
+        open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
+
+
+def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
+    """The quaternion's w comes first there; columns go by their names."""
+    folder = images(tmp_path / "d", ["1403636579763555584.png"])
+    quat = quat_xyzw_from_matrix(R_BODY_OPTICAL)
+    header = "#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z [], v_x\n"
+    row = ",".join(map(str, [1, 2, 3, quat[3], *quat[:3], 0]))
+    (folder / "data.csv").write_text(f"{header}1403636579763555584,{row}\n1403636579863555584,{row}\n")
+    (frame,) = open_drive(folder)
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [1, 2, 3])
+    np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_BODY_OPTICAL, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["im_000.png", "im_002.png", "im_003.png"], [0, 2, 3]),  # an image is missing
+        (["left-7-b.png", "left-8-b.png"], [7, 8]),
+        (["1700000000.png", "1700000001.png"], [0, 1]),  # times, not numbers
+        (["a.png", "b1.png"], [0, 1]),
+        (["a1.png", "b1.png"], [0, 1]),
+    ],
+)
+def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[str], numbers: list[int]) -> None:
+    """One lost image moved all that came after it away from those of the same number in another drive."""
+    drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
+    assert [frame.T_map_camera[0, 3] for frame in drive] == numbers

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vpr_ros.drives.drive import tally_of
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import heading
@@ -72,7 +73,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DriveError, match=r"no images in .*image_3; give another camera"):
         open_drive(sequence, DriveOptions(camera="image_3"))
     (sequence / "times.txt").write_text("0\n")
-    with pytest.raises(DriveError, match=r"times.txt should hold 1 numbers for each of 3 images"):
+    with pytest.raises(DriveError, match=r"times.txt has 1 lines.*000002.png would need line 3"):
         open_drive(sequence)
     (sequence / "times.txt").unlink()
     with pytest.raises(DriveError, match=r"times.txt is missing: it holds the images' times"):
@@ -80,6 +81,24 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "sequences/08").mkdir()
     with pytest.raises(DriveError, match=r"several sequences: give one of"):
         open_drive(tmp_path)
+
+
+def test_an_image_has_the_line_of_its_number(tmp_path: Path) -> None:
+    """Images that are missing move no other's time and pose; a number beyond the tables is a sentence."""
+    sequence = write_sequence(tmp_path)
+    (sequence / "image_2/000001.png").unlink()
+    cv2.imwrite(str(sequence / "image_2/cover.png"), np.zeros((*SIZE, 3), np.uint8))
+    drive = open_drive(sequence)
+    frames = list(drive)
+    assert [f.stamp_ns for f in frames] == [0, 200_000_000] and len(drive) == 2
+    np.testing.assert_allclose(frames[1].T_map_camera[0, 3], 2 + 0.06 * np.sin(-0.3), atol=1e-6)
+    assert tally_of(drive).lines()[0].startswith("1 image(s) left out: their names are no numbers")
+    (sequence / "image_2/000000.png").rename(sequence / "image_2/000003.png")
+    with pytest.raises(DriveError, match=r"times.txt has 3 lines.*000003.png would need line 4"):
+        open_drive(sequence)
+    (sequence / "image_2/3.png").write_bytes((sequence / "image_2/000003.png").read_bytes())
+    with pytest.raises(DriveError, match=r"3.png and .*3.png have one number"):
+        open_drive(sequence)
 
 
 def test_without_poses_there_are_none(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_north_then_east(run: Path) -> None:
     """NED to ENU once: north is +y, the camera looks north and then turns clockwise to the east, up is up."""
     drive = open_drive(run)
     frames = list(drive)
-    assert (drive.world, drive.name, len(drive)) == ("utm 30U", run.name, 16)
+    assert (drive.world, drive.name, len(drive)) == ("utm 30 north", run.name, 16)
     assert frames[1].stamp_ns == (T0 + STEP) * 1000
     np.testing.assert_allclose(frames[3].T_map_camera[:3, 3], [620_000, 5_735_003, 100], atol=1e-3)
     assert heading(frames[3].T_map_camera) == pytest.approx(np.pi / 2, abs=1e-6)

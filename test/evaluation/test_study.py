@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,16 @@ def test_a_drive_of_another_world_is_refused(localizer: Localizer, drive: Make) 
     elsewhere.world = "utm 30N"
     with pytest.raises(DriveError, match="utm 30N"):
         run_drive(localizer, place_map, elsewhere)
+
+
+def test_runs_of_like_names_have_files_of_their_own(localizer: Localizer, drive: Make, tmp_path: Path) -> None:
+    """A slash makes no folder, and two names that look alike in a file's name overwrite nothing."""
+    place_map = localizer.place_map
+    assert place_map is not None
+    run, _ = run_drive(localizer, place_map, drive(3))
+    runs = [replace(run, name=name, condition=name, slug="") for name in ("a/b", "a b", "A b")]
+    write_study(tmp_path, [assess(one) for one in runs], {}, place_map)
+    assert sorted(p.name for p in tmp_path.glob("*.jsonl")) == ["A_b_3.answers.jsonl"] + [
+        f"a_b{number}.answers.jsonl" for number in ("", "_2")
+    ]
+    assert sorted(json.loads((tmp_path / "results.json").read_text())["conditions"]) == ["A b", "a b", "a/b"]

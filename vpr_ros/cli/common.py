@@ -13,6 +13,7 @@ from vpr_ros.errors import ConfigError
 if TYPE_CHECKING:
     from vpr_ros.config import LocalizerConfig
     from vpr_ros.drives.drive import Drive
+    from vpr_ros.tally import Tally
 
 
 def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
@@ -69,13 +70,19 @@ def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfi
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":
     """Drives of any kind, all of them opened before any work starts."""
     from vpr_ros.config import from_dict
-    from vpr_ros.drives.open import open_drive
+    from vpr_ros.drives import open as opening
     from vpr_ros.drives.options import DriveOptions
     from vpr_ros.drives.views import NumberedDrive
 
     chosen = from_dict(DriveOptions, pairs(options), "--drive-option")
-    drives = [open_drive(spec, chosen) for spec in specs]
+    drives = opening.open_drives(specs, chosen)
     return [NumberedDrive(drive) for drive in drives] if numbered else drives
+
+
+def say_left_out(tally: "Tally") -> None:
+    """The end of a job: what was left out and why, by kind and count."""
+    for line in tally.lines():
+        typer.echo(line, err=True)
 
 
 @contextmanager

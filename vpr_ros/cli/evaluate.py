@@ -16,6 +16,7 @@ from vpr_ros.cli.common import (
     localizer_config,
     open_drives,
     progress_bar,
+    say_left_out,
 )
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ def _study(
 
     from vpr_ros.config import save_yaml
     from vpr_ros.evaluation.record import Tolerance
+    from vpr_ros.evaluation.replay import left_out
     from vpr_ros.evaluation.study import run_drive, write_study
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
     from vpr_ros.localizer import Localizer
+    from vpr_ros.tally import Tally
 
     output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     reach, numbered = tolerance
@@ -104,17 +107,20 @@ def _study(
     localizer = Localizer.open(map_path, *network, config=config)
     opened = localizer.place_map
     assert opened is not None
-    assessments, galleries = [], {}
+    assessments, galleries, tally = [], {}, Tally()
     for drive in drives:
         with progress_bar(f"localising {drive.name}") as progress:
             run, gallery = run_drive(localizer, opened, drive, tolerance=told, on_progress=progress)
         assessments.append(assess(run))
         galleries[run.name] = gallery
-    report = write_study(output, assessments, galleries, opened, facts={"backend": localizer.describer.backend})
+        tally.update(left_out(run, drive))
+    facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
+    report = write_study(output, assessments, galleries, opened, facts=facts)
     save_yaml(config, output / "localizer.yaml")
     summaries = [assessment.summary for assessment in assessments]
     if len(summaries) > 1:
         summaries.append(summarise_all(assessments))
     for table in tables(summaries):
         Console().print(table)
+    say_left_out(tally)
     typer.echo(f"figures: {output / 'results.json'}\nreport:  {report}")

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from vpr_ros.cli.common import Backend, DriveOption, MapModel, Model, Numbered, at_least, open_drives, progress_bar
+from vpr_ros.cli.common import (
+    Backend,
+    DriveOption,
+    MapModel,
+    Model,
+    Numbered,
+    at_least,
+    open_drives,
+    progress_bar,
+    say_left_out,
+)
 from vpr_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,14 +58,16 @@ def build(
     """Build a map from one or more drives."""
     from vpr_ros.map_builder import build_map
     from vpr_ros.map_features import choose_extractor
+    from vpr_ros.tally import Tally
 
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
-    describer = _describer(model, backend)
+    describer, tally = _describer(model, backend), Tally()
     with (
         progress_bar("building") as progress,
-        build_map(output, opened, describer, every, every_seconds, progress, _bad, views, extractor) as made,
+        build_map(output, opened, describer, every, every_seconds, progress, tally, views, extractor) as made,
     ):
+        say_left_out(tally)
         _say(made)
 
 
@@ -78,15 +90,17 @@ def add(
     from vpr_ros.map_builder import add_drive
     from vpr_ros.map_features import choose_extractor
     from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.tally import Tally
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
         extractor = choose_extractor(local_features, target)
-        describer = _describer(model or target.model.name, backend)
+        describer, tally = _describer(model or target.model.name, backend), Tally()
         for drive in opened:
             with progress_bar(f"adding {drive.name}") as progress:
-                new = add_drive(target, drive, describer, every, every_seconds, progress, _bad, extractor)
-            typer.echo(f"{drive.name}: {new} new places")
+                added = add_drive(target, drive, describer, every, every_seconds, progress, tally, extractor)
+            typer.echo(f"{added.name}: {added.new} new places" + (f", {added.there} were there" if added.there else ""))
+        say_left_out(tally)
         _say(target)
 
 
@@ -97,8 +111,11 @@ def merge(
 ) -> None:
     """Merge maps into a new one; the first one's calibration is kept."""
     from vpr_ros.map_editor import merge_maps
+    from vpr_ros.tally import Tally
 
-    with merge_maps(output, sources) as merged:
+    tally = Tally()
+    with merge_maps(output, sources, tally) as merged:
+        say_left_out(tally)
         _say(merged)
 
 
@@ -114,15 +131,16 @@ def calibrate(
     """Fit the probabilities to held-out drives and keep them with the map."""
     from vpr_ros.calibrator import describe_drive, fit
     from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.tally import Tally
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.check_model(describer.manifest.name, describer.manifest.fingerprint)
-        described = []
+        described, tally = [], Tally()
         for drive in opened:
             with progress_bar(f"describing {drive.name}") as progress:
-                described.append(describe_drive(drive, target, describer, progress))
+                described.append(describe_drive(drive, target, describer, progress, tally))
             if described[-1].is_in(target.places):
                 typer.echo(
                     f"warning: images of {drive.name} are in {place_map} themselves, so the probabilities will be too "
@@ -131,6 +149,7 @@ def calibrate(
                 )
         calibration = fit(target.places, describer, described)
         target.set_calibration(calibration)
+    say_left_out(tally)
     for name, value in calibration.to_dict().items():
         typer.echo(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
 
@@ -197,10 +216,6 @@ def _mount(camera_pose: str) -> "np.ndarray":
     if len(numbers) != 6 or not np.isfinite(numbers).all():
         raise ConfigError(f"--camera-pose is x y z in metres and roll pitch yaw in radians, not '{camera_pose}'")
     return transform(matrix_from_rpy(*numbers[3:]), np.array(numbers[:3])) @ T_BODY_OPTICAL
-
-
-def _bad(problem: str) -> None:
-    typer.echo(f"image left out: {problem}", err=True)
 
 
 def _say(place_map: "PlaceMap") -> None:

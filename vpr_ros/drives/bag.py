@@ -27,7 +27,9 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import ConfigError, DriveError
 from vpr_ros.geometry import T_BODY_OPTICAL
 from vpr_ros.image_messages import annotate, decode_message
+from vpr_ros.image_order import ImageOrder, Ordered, time_text
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,18 @@ _BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
 def _files_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in _BAG_SUFFIXES and p.is_file())
+
+
+def _repair(path: Path) -> str:
+    """The command that repairs a bag of this kind."""
+    files = _files_in(path) if path.is_dir() else [path]
+    target, suffix = (files[0], files[0].suffix) if len(files) == 1 else (path, "")
+    commands = {
+        ".bag": f"`rosbag reindex {target}`",
+        ".mcap": f"`mcap recover {target} -o {target.stem}_recovered.mcap`",
+        ".db3": f"`sqlite3 {target} .recover | sqlite3 {target.stem}_recovered.db3`",
+    }
+    return commands.get(suffix, f"`ros2 bag reindex {path}`")
 
 
 @contextmanager
@@ -57,7 +71,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
     except Exception as error:  # rosbags raises its own errors and, on broken files, those of struct, YAML and others
         raise DriveError(
             f"the bag {path} is empty, truncated or no bag ({error}): record it again or repair it with "
-            "`ros2 bag reindex` or `mcap recover`"
+            f"{_repair(target)}"
         ) from error
     try:
         yield reader
@@ -79,7 +93,7 @@ def _raw_messages(
         except StopIteration:
             return
         except Exception as error:  # see _opened
-            raise DriveError(f"the bag {path} is damaged ({error}): repair it with `mcap recover`") from error
+            raise DriveError(f"the bag {path} is damaged ({error}): repair it with {_repair(path)}") from error
         yield item
 
 
@@ -91,7 +105,9 @@ def _messages(
         try:
             message = reader.deserialize(raw, connection.msgtype)
         except Exception as error:  # see _opened
-            raise DriveError(f"the bag {path} has a damaged message on {connection.topic} ({error})") from error
+            raise DriveError(
+                f"the bag {path} has a damaged message on {connection.topic} ({error}): repair it with {_repair(path)}"
+            ) from error
         yield connection.topic, log_ns, message
 
 
@@ -109,16 +125,18 @@ def _custom_data(path: Path) -> dict[str, str]:
 class BagDrive:
     """A ROS 1 or ROS 2 bag as a Drive: images of one topic, poses of topics or /tf (see DriveOptions).
 
-    Poses are read once on opening; images stream in the order of the bag, and only the current message is in memory:
-    a frame kept for later reads its message from the bag again. Pose topics give the pose of the robot's base, which
-    the camera's mounting (DriveOptions or /tf_static) takes to the camera. Intrinsics are those of the camera_info
-    beside the image topic; one that is no calibration is warned of and left out. Raises DriveError, one sentence, for
-    what is missing.
+    Poses are read once on opening; images stream in the order of the bag, ordered and dated by ``ImageOrder`` as the
+    node does it, and only the current message is in memory: a frame kept for later reads its message from the bag
+    again. len() counts the messages. tally: what was left out on opening and on the last pass. Pose topics give the
+    pose of the robot's base, which the camera's mounting (DriveOptions or /tf_static) takes to the camera. Intrinsics
+    are those of the camera_info beside the image topic; one that is no calibration is warned of and left out. Raises
+    DriveError, one sentence, for what is missing.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
         self.path = path
-        self.name = path.stem if path.is_file() else path.name
+        self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
+        self._of_pass = Tally()
         with _opened(path) as reader:
             topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
             if not topics:
@@ -139,6 +157,7 @@ class BagDrive:
                 self._poses.add(topic, log_ns, message)
             self._intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
+        self.pose_span = self._poses.span
         self.world = options.world or _custom_data(path).get("world", "") or world
 
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
@@ -158,13 +177,26 @@ class BagDrive:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def tally(self) -> Tally:
+        """What was left out of the poses, and of the images on the last pass."""
+        tally = Tally()
+        tally.update(self._poses.tally)
+        tally.update(self._of_pass)
+        return tally
+
     def __iter__(self) -> Iterator[DriveFrame]:
+        tally, order = Tally(), ImageOrder()
+        self._of_pass = tally
         with _opened(self.path) as reader:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
-                stamp = msgs.stamp_ns(message.header) or log_ns
+                placed = order.place(msgs.stamp_ns(message.header), log_ns)
+                _note(placed, log_ns, tally)
+                if not placed.taken:
+                    continue
                 image = _BagImage(self, log_ns, message)
-                truth, odometry = self._poses.at(stamp)
-                yield DriveFrame(stamp, image.read, truth, odometry, None, image.detach, self._intrinsics)
+                truth, odometry = self._poses.at(placed.stamp_ns)
+                yield DriveFrame(placed.stamp_ns, image.read, truth, odometry, None, image.detach, self._intrinsics)
                 image.message = None
 
     def message_at(self, log_ns: int, header: Any) -> Any:
@@ -174,6 +206,17 @@ class BagDrive:
                 if message.header.stamp == header.stamp:
                     return message
         raise DriveError(f"the bag {self.path} changed while it was read")
+
+
+def _note(placed: Ordered, log_ns: int, tally: Tally) -> None:
+    """Count what was not as it should be with an image's time."""
+    logged = f"logged at {time_text(log_ns)}"
+    if not placed.taken:
+        tally.add(f"image(s) left out: {placed.problem}", logged)
+    elif placed.problem:
+        tally.add(f"image(s) {placed.problem}: their log time is used", logged)
+    if placed.back_ns:
+        tally.add("jump(s) back of the images' clock", logged)
 
 
 class _BagImage:

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.drives import bag_messages as msgs
-from vpr_ros.drives.geodesy import headings_from_track, utm_from_latlon
+from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track, TransformTree, planar_poses
 from vpr_ros.errors import DriveError
+from vpr_ros.tally import Tally
 
 
 class BagPoses:
     """Feed it every message of ``topics``, then close it, then ask for the camera's poses at image stamps.
 
     topics (given): name -> type of what the bag holds. Raises DriveError, on opening or closing, where several topics
-    could be meant, where a topic holds no valid pose, and where the camera's mounting is unknown.
+    could be meant, where a topic holds no valid pose, and where the camera's mounting is unknown. tally: what was left
+    out of the poses. span: from when to when there are true poses, None without any; known once it is closed.
     """
 
     def __init__(self, topics: Mapping[str, str], camera_frame: str, options: DriveOptions, path: object) -> None:
@@ -38,6 +41,8 @@ class BagPoses:
         self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
         self._edges: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
         self._tree = TransformTree(options.max_pose_gap_ns)
+        self.tally = Tally()
+        self.span: Span | None = None
         self._truth: Track | None = None
         self._odometry: Track | None = None
 
@@ -49,14 +54,18 @@ class BagPoses:
         stamp = msgs.stamp_ns(message.header) or log_ns
         if topic == self._navsat_topic:
             fix = np.array([message.latitude, message.longitude, message.altitude])
-            if message.status.status >= 0 and np.all(np.isfinite(fix[:2])):
-                self._poses[topic].append((stamp, np.nan_to_num(fix)))
+            if message.status.status >= 0:
+                self._poses[topic].append((stamp, fix))
+            else:
+                self.tally.add("position(s) left out: their status is no fix", topic)
             return
         if topic == self._odom_topic and not self._base_frame:
             self._base_frame = message.child_frame_id
         T = msgs.matrix_from_pose(message)
         if T is not None:
             self._poses[topic].append((stamp, T))
+        else:
+            self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
     def _add_transforms(self, topic: str, message: Any) -> None:
         for stamped in message.transforms:
@@ -70,7 +79,7 @@ class BagPoses:
                 self._edges.setdefault((parent, child), []).append((msgs.stamp_ns(stamped.header), T))
 
     def close(self) -> str:
-        """All messages are in. Returns the name of the poses' world: "utm 30U" for NavSatFix, else "local"."""
+        """All messages are in. Returns the name of the poses' world: "utm 30 north" for NavSatFix, else "local"."""
         for (parent, child), samples in self._edges.items():
             track = self._track_of(samples)
             self._tree.moving[child] = (parent, track)
@@ -86,7 +95,16 @@ class BagPoses:
             self._truth, world = self._navsat_track(self._navsat_topic)
         self._check_mount()
         self._poses.clear()
+        self.span = self._find_span()
         return world
+
+    def _find_span(self) -> Span | None:
+        track = self._truth
+        if track is None and self._options.pose_topic != "none":
+            chain = self._tree.ancestors(self._camera_frame if self._options.mount is None else self._base_frame)
+            moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
+            track = moving[-1] if moving and self._options.map_frame in chain else None
+        return None if track is None else Span(int(track.stamps_ns[0]), int(track.stamps_ns[-1]))
 
     def _track(self, topic: str) -> Track:
         samples = self._poses[topic]
@@ -102,12 +120,13 @@ class BagPoses:
         if not samples:
             raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
         fixes = np.array([fix for _, fix in samples])
-        positions, zone = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2])
+        good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
+        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], np.nan_to_num(fixes[good])
+        positions, world = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2], self._options.world)
         yaw = headings_from_track(positions)
         if yaw is None:
             raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
-        T = planar_poses(positions, yaw)
-        return Track.of([s for s, _ in samples], T, self._options.max_pose_gap_ns), f"utm {zone}"
+        return Track.of(stamps, planar_poses(positions, yaw), self._options.max_pose_gap_ns), world
 
     def _check_mount(self) -> None:
         """A pose of the base is of no use without the camera's place on it, and identity would be a silent lie."""

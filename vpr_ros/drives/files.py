@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.drives.times import check_spacing, nanoseconds
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image_messages import annotate, decode_compressed
 
@@ -29,11 +30,29 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts], path.name
 
 
+def numbers_of(images: Sequence[Path]) -> list[int]:
+    """The numbers that names of images end in, such as 12 of "frame_0012.png".
+
+    Where they do not count the images (some name has none, two have one, most are missing), the places in the list.
+    """
+    found = [re.search(r"(\d+)\D*$", image.stem) for image in images]
+    numbers = [int(match[1]) for match in found if match is not None]
+    counts = len(numbers) == len(set(numbers)) == len(images) and max(numbers) < 10 * len(images) + 10
+    return numbers if counts else list(range(len(images)))
+
+
 def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[int, Path]:
-    """Files named by an integer stamp, in order of it. Raises DriveError with their purpose where there is none."""
+    """Files named by a stamp in whole microseconds, by the stamp in nanoseconds, in order of it.
+
+    Raises DriveError with their purpose if there is none, and for a stamp that is no time or that two files have.
+    """
     found: dict[int, Path] = {}
-    if folder.is_dir():
-        found = {int(p.stem): p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.stem.isdecimal()}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in suffixes and path.stem.isdecimal():
+            stamp_ns = nanoseconds(path.stem, "microseconds", str(path))
+            if stamp_ns in found:
+                raise DriveError(f"{found[stamp_ns]} and {path} are of one stamp: remove one of them")
+            found[stamp_ns] = path
     if not found:
         raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
     return dict(sorted(found.items()))
@@ -94,25 +113,62 @@ class Table:
         except ValueError as error:
             raise DriveError(f"{self.path} has a cell that is no number in {', '.join(names)}: {error}") from error
 
-    def integers(self, column: str, purpose: str) -> np.ndarray:
-        """(N,) int64 of a column, exact. Raises DriveError for a missing column or another cell."""
-        try:
-            return np.array([int(cell) for cell in self.text(column, purpose)], dtype=np.int64)
-        except ValueError as error:
-            raise DriveError(f"{self.path} has a cell that is no whole number in {column}: {error}") from error
+    def stamps_ns(self, column: str, unit: str, purpose: str) -> np.ndarray:
+        """(N,) int64 nanoseconds of a column of times, exact.
+
+        unit: see ``times.nanoseconds``. Raises DriveError for a missing column, and for a cell that is no such time.
+        """
+        cells, where = self.text(column, purpose), f"{self.path}, column {column}"
+        stamps = np.array([nanoseconds(cell, unit, where) for cell in cells], dtype=np.int64)
+        if unit == "nanoseconds":
+            check_spacing(stamps, where)
+        return stamps
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file with a header. Raises DriveError where it cannot be read or a row is short."""
+    """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and other lines with # are left out.
+
+    Raises DriveError where it cannot be read or a row is short.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DriveError(f"{path} cannot be read as CSV: {error}") from error
-    if len(rows) < 2:
+    header, rows = _header(lines)
+    if not header or not rows:
         raise DriveError(f"{path} is empty: it needs a header and rows")
-    header = [name.strip().lower() for name in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
+    if len(header) == 1 and re.search("[;\t]", header[0]):
+        raise DriveError(f"{path} has no commas: its header is {header[0]!r}; separate its cells with commas")
+    for number, row in rows:
         if len(row) < len(header):
             raise DriveError(f"row {number} of {path} has {len(row)} cells, its header {len(header)}")
-    return Table(path, {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(header)})
+    return Table(path, {name: [row[i] for _, row in rows] for i, name in enumerate(header)})
+
+
+_Line = tuple[int, list[str]]  # its number in the file, its cells
+
+
+def _header(lines: list[_Line]) -> tuple[list[str], list[_Line]]:
+    """Lower-case names of the columns, and the rows."""
+    rows = [line for line in lines if not line[1][0].startswith("#")]
+    if not rows:
+        return [], []
+    header: list[str] = []
+    if any(map(_is_number, rows[0][1])):  # so it is no header, which then is the last line with # above it
+        hashed = [cells for number, cells in lines if number < rows[0][0] and len(cells) > 1]
+        header = [hashed[-1][0].lstrip("# "), *hashed[-1][1:]] if hashed else []
+    if not header:
+        header = rows.pop(0)[1]
+    while header and not header[-1]:
+        header = header[:-1]
+    return [name.lower() for name in header], rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import Table, detached, list_images, read_image, read_table
-from vpr_ros.drives.geodesy import headings_from_track, utm_from_latlon
+from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_image, read_table
+from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.times import Span, apart, nanoseconds
 from vpr_ros.drives.track import Track, camera_on_body, planar_poses
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
+
+# The time columns and their units; and EuRoC's names for columns, of which "timestamp" alone says no unit.
+_TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
+_EUROC = {"timestamp [ns]": "stamp_ns", "filename": "file"}
+_EUROC |= {f"p_rs_r_{axis} [m]": axis for axis in "xyz"} | {f"q_rs_{axis} []": f"q{axis}" for axis in "xyzw"}
 
 
 class FolderDrive:
@@ -25,37 +31,53 @@ class FolderDrive:
         file: name of the image, relative to the CSV file; rows are frames, in order of stamp where given, else of
         rows. Or
         no file column: images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp), and
-        poses are interpolated at them.
-    When: stamp_ns (whole nanoseconds) or stamp (seconds).
+        poses are interpolated at them; images with other names are left out.
+    When: stamp_ns (whole nanoseconds) or stamp (seconds). Images of one stamp are moved on by 1 ns each.
     Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres).
     Looking where: qx, qy, qz, qw of the camera's optical frame (x right, y down, z forward); or yaw of the view,
         radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
         track.
     Where DriveOptions.T_base_camera is given, positions, quaternions and yaw are the robot's, not the camera's.
-    A row with an empty cell among these has no pose. Without a CSV file the images, in order of their names, have no
-    poses, and lie 1 / frame_rate_hz apart in time. Raises DriveError for a missing file, column or image.
+    A row with an empty cell among these has no pose, nor has one at latitude and longitude 0, 0. Without a CSV file the
+    images, in order of their names, have no poses, and lie 1 / frame_rate_hz apart in time. Raises DriveError for a
+    missing file, column or image, and for times of another unit.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
         table_path = path if path.is_file() else _table_in(path)
         folder = path.parent if path.is_file() else path
+        self.path = path
         self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
         self.world = options.world or "local"
+        self.tally = Tally()
+        self.pose_span: Span | None = None
         self._T: list[np.ndarray | None]
         if table_path is None:
             self._images = list_images(folder)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
         else:
-            table = read_table(table_path)
-            poses, world = _poses(table, options)
-            self.world = options.world or world
-            if "file" in table.columns:
-                self._images, self._stamps, self._T = _by_file(table, poses, options)
-            else:
-                self._images, self._stamps, self._T = _by_stamp(table, poses, folder, options)
+            self._read_table(table_path, folder, options)
         if not self._images:
             raise DriveError(f"there are no images in {folder}")
+        self.numbers = numbers_of(self._images)
+
+    def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
+        table = read_table(path)
+        names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
+        table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
+        poses, world = _poses(table, options, self.tally)
+        self.world = options.world or world
+        stamps = _stamps(table)
+        if stamps is not None:
+            known = [stamp for stamp, T in zip(stamps, poses, strict=True) if T is not None]
+            self.pose_span = Span(min(known), max(known)) if known else None
+        if "file" in table.columns:
+            self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
+            others = sorted(set(list_images(folder)) - set(self._images))
+            self.tally.add("image(s) left out: no row names them", others[0].name if others else "", len(others))
+        else:
+            self._images, self._stamps, self._T = _by_stamp(table, poses, stamps, folder, options, self.tally)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -79,23 +101,13 @@ def _table_in(folder: Path) -> Path | None:
 
 def _stamps(table: Table) -> list[int] | None:
     """Nanoseconds of each row, or None where the table has no times."""
-    if "stamp_ns" in table.columns:
-        return [int(stamp) for stamp in table.integers("stamp_ns", "times")]
-    if "stamp" in table.columns:
-        return [_nanoseconds(cell, table.path) for cell in table.columns["stamp"]]
-    return None
+    column = next((name for name in _TIMES if name in table.columns), None)
+    return None if column is None else table.stamps_ns(column, _TIMES[column], "times").tolist()
 
 
-def _nanoseconds(seconds: str, path: Path) -> int:
-    try:
-        return int(Decimal(seconds) * 1_000_000_000)
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise DriveError(f"{path}: {seconds!r} is no time in seconds") from error
-
-
-def _poses(table: Table, options: DriveOptions) -> tuple[list[np.ndarray | None], str]:
+def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.ndarray | None], str]:
     """T_map_camera of each row, None where a cell is empty, and the name of the world they live in."""
-    positions, world = _positions(table)
+    positions, world = _positions(table, options.world, tally)
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == "local"):
         what = "poses (yaw would do as well)"
@@ -125,52 +137,66 @@ def _poses(table: Table, options: DriveOptions) -> tuple[list[np.ndarray | None]
     return [T if ok else None for T, ok in zip(moved, known, strict=True)], world
 
 
-def _positions(table: Table) -> tuple[np.ndarray, str]:
+def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]:
     """(N, 3) metres, NaN where a cell is empty, and the world's name."""
     if "lat" not in table.columns:
         z = ("z",) if "z" in table.columns else ()
         positions = table.numbers(("x", "y", *z), "positions (lat and lon would do as well)")
         return (positions if z else np.column_stack([positions, np.zeros(len(table))])), "local"
-    latlon = table.numbers(("lat", "lon"), "positions")
+    latitude, longitude = table.numbers(("lat", "lon"), "positions").T
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
     positions = np.full((len(table), 3), np.nan)
-    known = np.isfinite(latlon).all(axis=1)
-    if not known.any():
+    given = np.isfinite(latitude) & np.isfinite(longitude)  # an empty cell is no pose, and no fault
+    if not given.any():
         raise DriveError(f"{table.path} has no row with lat and lon")
-    positions[known], zone = utm_from_latlon(latlon[known, 0], latlon[known, 1], altitude[known])
-    return positions, f"utm {zone}"
+    known = np.flatnonzero(given)
+    known = known[good_fixes(latitude[known], longitude[known], tally, str(table.path))]
+    positions[known], world = utm_from_latlon(latitude[known], longitude[known], altitude[known], world)
+    return positions, world
 
 
 _Frames = tuple[list[Path], list[int], list["np.ndarray | None"]]
 
 
-def _by_file(table: Table, poses: list[np.ndarray | None], options: DriveOptions) -> _Frames:
+def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | None, options: DriveOptions) -> _Frames:
     """Images, stamps, poses of a table whose rows name their images."""
     images = [table.path.parent / cell for cell in table.columns["file"]]
     missing = [image for image in images if not image.is_file()]
     if missing:
         raise DriveError(f"the image {missing[0]} that {table.path} names is missing ({len(missing)} such)")
-    stamps = _stamps(table)
     if stamps is None:
         return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
     order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
-    return [images[i] for i in order], [stamps[i] for i in order], [poses[i] for i in order]
+    return [images[i] for i in order], apart([stamps[i] for i in order]), [poses[i] for i in order]
 
 
-def _by_stamp(table: Table, poses: list[np.ndarray | None], folder: Path, options: DriveOptions) -> _Frames:
+def _by_stamp(
+    table: Table,
+    poses: list[np.ndarray | None],
+    stamps: list[int] | None,
+    folder: Path,
+    options: DriveOptions,
+    tally: Tally,
+) -> _Frames:
     """Images named by their stamps, poses interpolated at them."""
-    stamps = _stamps(table)
     if stamps is None:
         table.text("file", "matching rows to images (stamp or stamp_ns would do as well)")
         return [], [], []
     known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
     track = Track.of([s for s, _ in known], [T for _, T in known], options.max_pose_gap_ns)
-    in_ns = "stamp_ns" in table.columns
+    unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
     stamped: list[tuple[int, Path]] = []
+    problem: DriveError | None = None
+    others = []
     for image in list_images(folder):
         try:
-            stamped.append((int(image.stem) if in_ns else int(Decimal(image.stem) * 1_000_000_000), image))
-        except (InvalidOperation, ValueError, OverflowError) as error:
-            raise DriveError(f"{image} is not named by a stamp, and {table.path} has no column 'file'") from error
+            stamped.append((nanoseconds(image.stem, unit, str(image)), image))
+        except DriveError as error:
+            problem = problem or error
+            others.append(image)
+    if problem is not None and not stamped:
+        raise DriveError(f"{others[0]} is not named by a stamp, and {table.path} has no column 'file': {problem}")
+    tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
     stamped.sort()
-    return [image for _, image in stamped], [s for s, _ in stamped], [track.at(s) for s, _ in stamped]
+    times = [stamp for stamp, _ in stamped]
+    return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]

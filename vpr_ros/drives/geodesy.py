@@ -3,33 +3,90 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vpr_ros.errors import DriveError
+from vpr_ros.tally import Tally
+from vpr_ros.world import utm_of, utm_world
+
 if TYPE_CHECKING:
     import pyproj
 
-_BANDS = "CDEFGHJKLMNPQRSTUVWX"  # eight degrees each, from 80 degrees south
+logger = logging.getLogger(__name__)
+
+_NO_FIX_DEG = 1e-6  # receivers without a fix say 0, 0
+_JUMP_M = 1000.0  # between neighbours
 
 
-def utm_zone(latitude: float, longitude: float) -> str:
-    """Zone number and band letter of a position in degrees, such as "30U"; without Norway's exceptions."""
-    number = int((longitude + 180) // 6) % 60 + 1
-    return f"{number}{_BANDS[int(np.clip((latitude + 80) // 8, 0, len(_BANDS) - 1))]}"
+def utm_zone(latitude: float, longitude: float) -> int:
+    """UTM zone (1 to 60) of a position in degrees, with the exceptions for south-west Norway and Svalbard.
+
+    As in NGA.SIG.0012, the utm package and GeographicLib, so that positions agree with what other tools give.
+    """
+    longitude = (longitude + 180) % 360 - 180
+    if 56 <= latitude < 64 and 3 <= longitude < 12:
+        return 32
+    if 72 <= latitude <= 84 and 0 <= longitude < 42:
+        return 31 + 2 * int((longitude + 3) // 12)
+    return int((longitude + 180) // 6) % 60 + 1
+
+
+def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where: str) -> np.ndarray:
+    """(N,) bool: which positions in degrees are fixes; the others are counted.
+
+    0, 0 is what receivers say before their first fix. Raises DriveError, saying what is wrong, if most lie off the
+    globe or none is left.
+    """
+    finite = np.isfinite(latitude) & np.isfinite(longitude)
+    off = finite & ((np.abs(latitude) > 90) | (np.abs(longitude) > 360))
+    none = finite & (np.abs(latitude) < _NO_FIX_DEG) & (np.abs(longitude) < _NO_FIX_DEG)
+    good = finite & ~off & ~none
+    if off.sum() > good.sum():
+        row = int(np.argmax(off))
+        raise DriveError(
+            f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is not on the globe: latitude and "
+            "longitude may be exchanged"
+        )
+    for kind, rows in (("0, 0 is no fix", none), ("not on the globe", off), ("not a number", ~finite)):
+        tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))
+    if not good.any():
+        raise DriveError(f"{where}: there is no valid fix; {'; '.join(tally.lines()) or 'there is no position'}")
+    return good
 
 
 def utm_from_latlon(
-    latitude: np.ndarray, longitude: np.ndarray, altitude: np.ndarray, zone: str | None = None
+    latitude: np.ndarray, longitude: np.ndarray, altitude: np.ndarray, world: str = ""
 ) -> tuple[np.ndarray, str]:
-    """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the zone).
+    """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the world, "utm 30 north").
 
-    All positions go into one zone (the first position's unless given), so that a drive across a zone's edge stays
-    whole.
+    All positions go into one zone, the median position's, so that a drive across a zone's edge stays whole; or, if
+    world names a zone, into that one. Fixes in two zones and jumps of kilometres are warned of.
     """
-    zone = zone or utm_zone(float(latitude[0]), float(longitude[0]))
-    east, north = _projection(int(zone[:-1]), zone[-1] >= "N").transform(longitude, latitude)
-    return np.column_stack([east, north, altitude]).astype(float), zone
+    # Counted on from the first one, so that a track across the antimeridian has its median on it.
+    ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
+    zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
+    east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
+    positions = np.column_stack([east, north, altitude]).astype(float)
+    _warn(latitude, longitude, positions, utm_world(*zone))
+    return positions, utm_world(*zone)
+
+
+def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, world: str) -> None:
+    zones = sorted({utm_zone(float(a), float(b)) for a, b in zip(latitude, longitude, strict=True)})
+    if len(zones) > 1:
+        named = ", ".join(map(str, zones))
+        logger.warning("positions lie in UTM zones %s: all of them are given in '%s'", named, world)
+    steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
+    jumps = np.flatnonzero(~(steps < _JUMP_M))
+    if len(jumps):
+        row = int(jumps[0])
+        logger.warning(
+            "positions jump by %.1f km from %.6f, %.6f to %.6f, %.6f (%d such jump(s)): are all of them right?",
+            *(steps[row] / 1000, latitude[row], longitude[row], latitude[row + 1], longitude[row + 1], len(jumps)),
+        )
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,9 +11,11 @@ import numpy as np
 from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.files import detached, list_images, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.times import nanoseconds
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import T_BODY_OPTICAL, transform
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
@@ -35,21 +37,22 @@ class KittiDrive:
 
     KITTI's poses are in the optical frame of the first left camera (x right, y down, z forward); the world here is that
     frame turned upright: x forward, y left, z up, at the first camera. Every sequence is a world of its own ("kitti
-    07"). Intrinsics are calib.txt's. Depth is from semi-global matching where the camera's right neighbour is there.
-    Raises DriveError for what is missing; a sequence without a pose file has no poses.
+    07"). Image 000005.png has the time and the pose of the sixth lines, whether or not all images before it are there;
+    images that are not named by a number are left out. Intrinsics are calib.txt's. Depth is from semi-global matching
+    where the camera's right neighbour is there. Raises DriveError for what is missing; a sequence without a pose file
+    has no poses.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
         path = self._sequence(path.resolve())
         self._camera = options.camera or ("image_2" if (path / "image_2").is_dir() else "image_0")
-        self._images = list_images(path / self._camera)
-        if not self._images:
-            raise DriveError(f"there are no images in {path / self._camera}; give another camera, such as image_0")
-        self.name = path.name
+        self.tally = Tally()
+        self._images = self._numbered(path / self._camera)
+        self.path, self.name, self.numbers = path, path.name, list(self._images)
         self.world = options.world or f"kitti {path.name}"
         self._path = path
-        times_s = self._numbers(path / "times.txt", 1, "the images' times")[:, 0]
-        self._stamps_ns = np.round(times_s * 1e9).astype(np.int64)
+        times = self._lines(path / "times.txt", 1, "the images' times")
+        self._stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]
         self._projections = self._read_calibration(path / "calib.txt")
         self._T = self._read_poses(path.parent.parent / "poses" / f"{path.name}.txt")
         right = path / _RIGHT_OF.get(self._camera, "none")
@@ -62,21 +65,32 @@ class KittiDrive:
             raise DriveError(f"{path} holds several sequences: give one of {', '.join(str(p) for p in sequences)}")
         return sequences[0] if sequences else path
 
-    def _numbers(self, path: Path, columns: int, purpose: str) -> np.ndarray:
-        """(at least as many rows as images, columns) float64 of a text file."""
+    def _numbered(self, folder: Path) -> dict[int, Path]:
+        """The images by their numbers, in order. Raises DriveError if there is none, or two have one number."""
+        images: dict[int, Path] = {}
+        for image in list_images(folder):
+            if not image.stem.isdecimal():
+                self.tally.add("image(s) left out: their names are no numbers", str(image))
+                continue
+            if int(image.stem) in images:
+                raise DriveError(f"{images[int(image.stem)]} and {image} have one number: remove one of them")
+            images[int(image.stem)] = image
+        if not images:
+            named = " named by numbers" if self.tally else ""
+            raise DriveError(f"there are no images{named} in {folder}; give another camera, such as image_0")
+        return dict(sorted(images.items()))
+
+    def _lines(self, path: Path, columns: int, purpose: str) -> list[list[str]]:
+        """The cells of a text file with a line for each image, by number."""
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds {purpose}")
-        try:
-            lines = read_bytes(path).decode().splitlines()
-            table = np.array([line.split() for line in lines if line.strip()], dtype=float)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise DriveError(f"{path} is damaged: every line should hold {columns} numbers, {purpose}") from error
-        if table.ndim != 2 or table.shape[1] != columns or len(table) < len(self._images):
-            raise DriveError(
-                f"{path} should hold {columns} numbers for each of {len(self._images)} images ({purpose}), "
-                f"not {' x '.join(map(str, table.shape))}"
-            )
-        return table
+        lines = [line.split() for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
+        if any(len(line) != columns for line in lines):
+            raise DriveError(f"{path} is damaged: every line should hold {columns} numbers, {purpose}")
+        last, image = next(reversed(self._images.items()))
+        if last >= len(lines):
+            raise DriveError(f"{path} has {len(lines)} lines, {purpose}, and {image} would need line {last + 1}")
+        return lines
 
     def _read_calibration(self, path: Path) -> dict[str, np.ndarray]:
         """Camera -> (3, 4) rectified projection from the first camera's frame."""
@@ -97,14 +111,17 @@ class KittiDrive:
     def _intrinsics(self) -> Intrinsics | None:
         """Of the rectified images, all of one size; None where calib.txt leaves this camera out."""
         P = self._projections.get(self._camera)
-        height, width = read_image(self._images[0]).shape[:2]
+        height, width = read_image(next(iter(self._images.values()))).shape[:2]
         return None if P is None else Intrinsics(width, height, P[:, :3])
 
     def _read_poses(self, path: Path) -> np.ndarray | None:
         """(N, 4, 4) T_map_camera, or None without a file."""
         if not path.is_file():
             return None
-        poses = self._numbers(path, 12, "camera poses").reshape(-1, 3, 4)
+        try:
+            poses = np.array(self._lines(path, 12, "camera poses"), dtype=float).reshape(-1, 3, 4)
+        except ValueError as error:
+            raise DriveError(f"{path} is damaged: every line should hold 12 numbers, camera poses") from error
         P = self._projection(self._camera)
         # The camera's centre in the first camera's frame: where P projects to nothing.
         T_first_camera = transform(np.eye(3), -np.linalg.solve(P[:, :3], P[:, 3]))
@@ -116,11 +133,11 @@ class KittiDrive:
         return len(self._images)
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        for i, image in enumerate(self._images):
+        for i, image in self._images.items():
             right = None if self._right is None else self._right / image.name
             read = partial(read_image, image)
             yield DriveFrame(
-                int(self._stamps_ns[i]),
+                self._stamps_ns[i],
                 read,
                 None if self._T is None else self._T[i],
                 None,

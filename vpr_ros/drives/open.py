@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import DriveError
+from vpr_ros.world import canonical_world
 
-__all__ = ["DriveOptions", "open_drive"]
+__all__ = ["DriveOptions", "open_drive", "open_drives"]
+
+logger = logging.getLogger(__name__)
+
+_BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
 
 def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Drive:  # noqa: B008 (frozen)
-    """A bag, an Oxford RobotCar run, a KITTI odometry sequence, or a folder of images with or without poses -> Drive.
+    """A bag, an Oxford RobotCar run, a KITTI or EuRoC sequence, or a folder of images with or without poses -> Drive.
 
-    What each kind needs is in the docstrings of BagDrive, RobotCarDrive, KittiDrive, UtmFolderDrive and FolderDrive.
+    What each kind needs is in the docstrings of BagDrive, RobotCarDrive, KittiDrive, EurocDrive, UtmFolderDrive and
+    FolderDrive.
     Raises DriveError, one sentence that names what is missing and what it was for.
     """
     path = Path(spec).expanduser()
     kinds = (
-        "a ROS bag, a RobotCar run, a KITTI sequence, or a folder of images (with poses in poses.csv or in @utm names)"
+        "a ROS bag, a RobotCar run, a KITTI or EuRoC sequence, or a folder of images (with poses in poses.csv or in "
+        "@utm names)"
     )
     try:
         drive = _open(path, options)
@@ -28,12 +38,28 @@ def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Driv
     if drive is None:
         problem = "holds nothing a drive is made of" if path.exists() else "does not exist"
         raise DriveError(f"{path} {problem}: give {kinds}")
+    drive.world = canonical_world(drive.world)
+    drive.name = options.name or drive.name
     return drive
+
+
+def open_drives(specs: Sequence[str | Path], options: DriveOptions = DriveOptions()) -> list[Drive]:  # noqa: B008
+    """Several drives, each with a name of its own: of two called "images", the parent folders are in the names too.
+
+    Raises DriveError as ``open_drive`` does, for one that is given twice, and for one name for several.
+    """
+    if options.name and len(specs) > 1:
+        raise DriveError(
+            f"{len(specs)} drives cannot all be called {options.name!r}: give name for one drive at a time"
+        )
+    drives = [open_drive(spec, options) for spec in specs]
+    tell_apart(drives)
+    return drives
 
 
 def _open(path: Path, options: DriveOptions) -> Drive | None:
     """The drive, or None where nothing known lies there. Readers are imported as they are needed."""
-    if path.suffix in (".bag", ".mcap", ".db3") or (path.is_dir() and _holds_bag(path)):
+    if path.suffix in _BAG_SUFFIXES or (path.is_dir() and _holds_bag(path)):
         from vpr_ros.drives.bag import BagDrive
 
         return BagDrive(path, options) if path.exists() else None
@@ -43,12 +69,14 @@ def _open(path: Path, options: DriveOptions) -> Drive | None:
         return FolderDrive(path, options) if path.suffix == ".csv" else None
     if not path.is_dir():
         return None
-    from vpr_ros.drives import files, folder, kitti, robotcar, utm_folder
+    from vpr_ros.drives import euroc, files, folder, kitti, robotcar, utm_folder
 
     if robotcar.is_robotcar(path):
         return robotcar.RobotCarDrive(path, options)
     if kitti.is_kitti(path):
         return kitti.KittiDrive(path, options)
+    if euroc.is_euroc(path):
+        return euroc.EurocDrive(path, options)
     if next((p for p in path.rglob("@*") if p.suffix.lower() in files.IMAGE_SUFFIXES), None) is not None:
         return utm_folder.UtmFolderDrive(path, options)
     if files.list_images(path) or list(path.glob("*.csv")):
@@ -57,7 +85,21 @@ def _open(path: Path, options: DriveOptions) -> Drive | None:
 
 
 def _holds_bag(folder: Path) -> bool:
-    """Whether a folder is a rosbag2, or holds a bag's files and no more than them."""
-    if (folder / "metadata.yaml").is_file():
+    """Whether a folder is a rosbag2, or holds bag files and no images."""
+    from vpr_ros.drives.files import list_images
+
+    bags = sorted(p for p in folder.iterdir() if p.suffix in _BAG_SUFFIXES)
+    if _is_rosbag2(folder / "metadata.yaml"):
         return True
-    return any(p.suffix in (".bag", ".mcap", ".db3") for p in folder.iterdir())
+    images = list_images(folder) if bags else []
+    if images:
+        logger.warning("%s holds %d images and %s: the images are read", folder, len(images), bags[0].name)
+    return bool(bags) and not images
+
+
+def _is_rosbag2(metadata: Path) -> bool:
+    """Whether a metadata.yaml is a rosbag2's; image folders have files of that name too."""
+    try:
+        return "rosbag2_bagfile_information" in metadata.read_text(errors="replace")
+    except OSError:
+        return False

@@ -8,6 +8,7 @@ import numpy as np
 
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_rpy, transform
+from vpr_ros.world import canonical_world
 
 POSE_SOURCES = ("auto", "rtk", "ins", "vo")
 
@@ -17,7 +18,9 @@ class DriveOptions:
     """Which camera and which poses of a drive to use. The defaults find them where only one can be meant.
 
     For every kind:
-    world: name of the frame the poses live in; "" takes what the drive says ("utm 30U", "kitti 07", "local").
+    name: what the drive is called in maps and reports; "" takes the name of its folder or file.
+    world: name of the frame the poses live in; "" takes what the drive says ("utm 30 north", "kitti 07", "local").
+        Latitudes and longitudes are given in the zone it names, if it names one.
     max_pose_gap_s: seconds; an image has no pose where the two poses round it are further apart than this.
     T_base_camera: metres and radians, "x y z roll pitch yaw" of the camera's optical frame (x right, y down, z
         forward) on the robot's base (x forward, y left, z up); a camera that looks ahead has -1.5708 0 -1.5708. For
@@ -26,9 +29,9 @@ class DriveOptions:
     depth: whether frames offer read_depth where the drive has lidar or stereo to compute it from.
     frame_rate_hz: images a second where an image folder has no times.
 
-    For Oxford RobotCar and KITTI:
-    camera: "stereo/left", "stereo/centre", "mono_rear", "image_2", ...; "" takes stereo/left (RobotCar), image_2 or
-    image_0.
+    For Oxford RobotCar, KITTI and EuRoC:
+    camera: "stereo/left", "stereo/centre", "mono_rear", "image_2", "cam1", ...; "" takes stereo/left (RobotCar),
+    image_2 or image_0 (KITTI), cam0 (EuRoC).
     pose_source: "rtk", "ins" or "vo"; "auto" takes rtk.csv where present, else ins.csv, else vo.csv.
     models_dir, extrinsics_dir: RobotCar's camera models with undistortion tables, and its extrinsics; "" looks for
         models/ and extrinsics/ in the run and beside it.
@@ -42,6 +45,7 @@ class DriveOptions:
     camera_frame: optical frame of the camera; "" takes the frame the image messages name.
     """
 
+    name: str = ""
     world: str = ""
     max_pose_gap_s: float = 2.0
     T_base_camera: tuple[float, float, float, float, float, float] | None = None
@@ -62,6 +66,7 @@ class DriveOptions:
     camera_frame: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "world", canonical_world(self.world))
         if self.pose_source not in POSE_SOURCES:
             raise DriveError(f"the pose source {self.pose_source!r} is not known: give {', '.join(POSE_SOURCES)}")
         if self.T_base_camera is not None and not (

@@ -10,15 +10,17 @@ import cv2
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.drives.files import detached, list_stamped, read_unchanged
+from vpr_ros.drives.files import detached, list_images, list_stamped, read_unchanged
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
 from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
+from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image_messages import demosaic
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
 
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
 _DEPTH_UNITS = 256.0  # stored depth maps: 16 bits, 1/256 m, as KITTI's
@@ -41,13 +43,15 @@ class RobotCarDrive:
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
         path = path.resolve()
-        self.name = path.name
+        self.path, self.name = path, path.name
+        self.tally = Tally()
         self._path, self._options = path, options
         self._camera = options.camera or next((c for c in CAMERAS if (path / c).is_dir()), "stereo/left")
         if self._camera not in CAMERAS:
             raise DriveError(f"RobotCar has no camera {self._camera!r}: give one of {', '.join(CAMERAS)}")
-        images = list_stamped(path / self._camera, _SUFFIXES, f"they are the images of {self._camera}")
-        self._images = {stamp_us * 1000: image for stamp_us, image in images.items()}
+        self._images = list_stamped(path / self._camera, _SUFFIXES, f"they are the images of {self._camera}")
+        others = sorted(set(list_images(path / self._camera)) - set(self._images.values()))
+        self.tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
         self._calibration = Calibration(path, options.models_dir, options.extrinsics_dir)
         first = read_unchanged(next(iter(self._images.values())))
         self._size, self._raw = (first.shape[0], first.shape[1]), first.ndim == 2
@@ -56,6 +60,8 @@ class RobotCarDrive:
         vo = find_poses(path, "vo")
         self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns)
         self._truth, world = self._read_truth()
+        stamps = None if self._truth is None else self._truth.stamps_ns
+        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
         self.world = options.world or world
         known = self._truth is not None or self._odometry is not None
         self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)
@@ -67,7 +73,8 @@ class RobotCarDrive:
             for name in ("rtk", "ins") if source == "auto" else (source,):
                 path = find_poses(self._path, name)
                 if path is not None:
-                    return read_global_track(path, self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns)
+                    T_vehicle_ins, gap_ns = self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns
+                    return read_global_track(path, T_vehicle_ins, gap_ns, self.tally)
         if source in ("auto", "vo") and self._odometry is not None:
             return self._odometry, "local"
         if source != "auto":
@@ -86,8 +93,7 @@ class RobotCarDrive:
         if name is None or track is None:
             return None
         scans = list_stamped(self._path / name, frozenset((".bin",)), "they are the scans depth is computed from")
-        scans_ns = {stamp_us * 1000: path for stamp_us, path in scans.items()}
-        return PushBroom(scans_ns, track, self._calibration.extrinsics(name), planar=name != "ldmrs")
+        return PushBroom(scans, track, self._calibration.extrinsics(name), planar=name != "ldmrs")
 
     def __len__(self) -> int:
         return len(self._images)

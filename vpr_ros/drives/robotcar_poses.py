@@ -11,6 +11,8 @@ from vpr_ros.drives.files import Table, read_table
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import R_ENU_NED, inverse, matrix_from_rpy
+from vpr_ros.tally import Tally
+from vpr_ros.world import canonical_world
 
 _INS_GOOD = "INS_SOLUTION_GOOD"
 # The first vehicle frame, x forward, y right, z down, turned upright: x forward, y left, z up.
@@ -36,27 +38,33 @@ def _transforms(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
     return T
 
 
-def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int) -> tuple[Track, str]:
-    """rtk.csv or ins.csv -> (T_map_vehicle over time, "utm 30U").
+def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, tally: Tally) -> tuple[Track, str]:
+    """rtk.csv or ins.csv -> (T_map_vehicle over time, "utm 30 north").
 
     map: east, north, up in metres (NED converted once, here). vehicle: x forward, y right, z down. Rows of ins.csv
-    whose ins_status is not INS_SOLUTION_GOOD are left out. Raises DriveError for a missing column and where no row is
-    good.
+    whose ins_status is not INS_SOLUTION_GOOD are left out and counted. Raises DriveError for a missing column, where no
+    row is good, and for several zones.
     """
     table = read_table(path)
-    stamps_ns = table.integers("timestamp", "the poses' times") * 1000
+    stamps_ns = table.stamps_ns("timestamp", "microseconds", "the poses' times")
     poses = table.numbers(("northing", "easting", "down", "roll", "pitch", "yaw"), "the vehicle's poses")
     good = np.isfinite(poses).all(axis=1)
     if path.stem == "ins":
         good &= np.array(table.text("ins_status", "leaving out poses the INS is not sure of")) == _INS_GOOD
+    tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
     if not good.any():
         raise DriveError(f"{path} has no good pose: every ins_status is another than {_INS_GOOD}")
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
     track = Track.of(stamps_ns[good], T_enu_ned @ T_ned_ins @ inverse(T_vehicle_ins), max_gap_ns)
-    zone = table.text("utm_zone", "the name of the world")[int(np.argmax(good))]
-    return track, f"utm {zone}"
+    zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
+    worlds = np.unique(zones)
+    if len(worlds) > 1:
+        raise DriveError(
+            f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it where the zone changes"
+        )
+    return track, str(worlds[0])
 
 
 def read_vo_track(path: Path, max_gap_ns: int) -> Track:
@@ -66,14 +74,16 @@ def read_vo_track(path: Path, max_gap_ns: int) -> Track:
     """
     table: Table = read_table(path)
     purpose = "visual odometry"
-    source_us, destination_us = (table.integers(f"{end}_timestamp", purpose) for end in ("source", "destination"))
+    source_ns, destination_ns = (
+        table.stamps_ns(f"{end}_timestamp", "microseconds", purpose) for end in ("source", "destination")
+    )
     steps = table.numbers(("x", "y", "z", "roll", "pitch", "yaw"), purpose)
     if not np.isfinite(steps).all():
         raise DriveError(f"{path} has empty cells: it holds {purpose}")
-    later_us, earlier_us = np.maximum(source_us, destination_us), np.minimum(source_us, destination_us)
-    order = np.argsort(later_us, kind="stable")
+    later_ns, earlier_ns = np.maximum(source_ns, destination_ns), np.minimum(source_ns, destination_ns)
+    order = np.argsort(later_ns, kind="stable")
     T = [_T_UPRIGHT_VEHICLE]
     for T_step in _transforms(steps[order, :3], steps[order, 3:]):
         T.append(T[-1] @ T_step)
-    stamps_us = np.concatenate([earlier_us[order[:1]], later_us[order]])
-    return Track.of(stamps_us * 1000, T, max_gap_ns)
+    stamps_ns = np.concatenate([earlier_ns[order[:1]], later_ns[order]])
+    return Track.of(stamps_ns, T, max_gap_ns)

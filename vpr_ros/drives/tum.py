@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.drives.files import read_bytes
+from vpr_ros.drives.times import nanoseconds
 from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
@@ -23,13 +23,14 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
+        stamp_ns = nanoseconds(words[0], "seconds", f"line {number} of {path}, a trajectory in TUM's format")
         try:
             x, y, z, *quat_xyzw = (float(word) for word in words[1:])
-            stamps_ns.append(int(Decimal(words[0]) * 10**9))
             poses.append(transform(matrix_from_quat_xyzw(np.array(quat_xyzw)), np.array([x, y, z])))
             if len(quat_xyzw) != 4 or not np.isfinite([x, y, z]).all():
                 raise ValueError("eight finite numbers are needed")
-        except (ValueError, ArithmeticError) as error:
+            stamps_ns.append(stamp_ns)
+        except ValueError as error:
             raise DriveError(
                 f"{path} cannot be read as a trajectory: line {number} of {path.name} is no pose in TUM's format, "
                 f"stamp x y z qx qy qz qw ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,33 +15,52 @@ from vpr_ros.drives.track import camera_on_body
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_rpy, transform
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
+from vpr_ros.world import canonical_world, utm_of, utm_world
 
 
 class UtmFolderDrive:
     """Images named ``@east@north@zone@letter@lat@lon@pano@tile@heading@pitch@roll@height@timestamp@note@.jpg``.
 
-    Only east and north (metres, UTM) must be there; trailing fields may be empty or missing. heading: degrees
+    Only east and north (metres, UTM) must be there; trailing fields may be empty or missing. letter: the MGRS band,
+    which gives the hemisphere where lat does not. heading: degrees
     clockwise from north; a camera without one is taken to look north. pitch and roll mean different things in
     different sets and are not used. height: metres. Frames are in order of their names, folders within included, 1 /
-    frame_rate_hz apart: such sets are places, not trips. Raises DriveError for a name without a position.
+    frame_rate_hz apart: such sets are places, not trips. Images with other names are left out. Raises DriveError for a
+    name without a position and for positions in several zones.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
-        self.name = path.name or path.resolve().name
-        self._images = sorted(p for p in path.rglob("@*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        self.path, self.name = path, path.name or path.resolve().name
+        images = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        self._images = [p for p in images if p.name.startswith("@")]
         if not self._images:
             raise DriveError(f"there are no images named @utm_east@utm_north@... in {path}")
+        self.tally = Tally()
+        others = [p for p in images if not p.name.startswith(("@", "."))]
+        self.tally.add("image(s) left out: their names hold no position", others[0].name if others else "", len(others))
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
-        self.world = options.world or _world(self._images[0])
+        self._T = [self._pose(p) for p in self._images]
+        self.world = options.world or self._world()
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        for i, path in enumerate(self._images):
+        for i, (path, T_map_camera) in enumerate(zip(self._images, self._T, strict=True)):
             read = partial(read_image, path)
-            yield DriveFrame(round(i * self._period_ns), read, self._pose(path), detach=detached(read))
+            yield DriveFrame(round(i * self._period_ns), read, T_map_camera, detach=detached(read))
+
+    def _world(self) -> str:
+        """The one world of all names that give a zone. Raises DriveError if there are several."""
+        worlds = {_world(path): path for path in reversed(self._images)}
+        # A name may give no zone, or none of the hemisphere; the others then say it.
+        worlds = {world: path for world, path in worlds.items() if utm_of(world)} or worlds
+        if len(worlds) > 1:
+            listing = ", ".join(f"{world} ({path.name})" for world, path in sorted(worlds.items()))
+            raise DriveError(f"the images in {self.path} lie in several UTM zones: {listing}; give one folder a zone")
+        return next(iter(worlds))
 
     def _pose(self, path: Path) -> np.ndarray:
         east, north = _number(path, 1), _number(path, 2)
@@ -66,4 +86,8 @@ def _number(path: Path, number: int) -> float:
 
 
 def _world(path: Path) -> str:
-    return f"utm {_field(path, 3).lstrip('0')}{_field(path, 4)}".strip()
+    """Of one name; "utm" if it gives no zone."""
+    zone, letter, latitude = _field(path, 3).lstrip("0"), _field(path, 4), _field(path, 5)
+    if zone.isdecimal() and re.fullmatch(r"[+-]?\d+(\.\d*)?", latitude):
+        return utm_world(int(zone), float(latitude) >= 0)
+    return canonical_world(f"utm {zone}{letter}".strip())

@@ -9,41 +9,55 @@ from functools import cached_property
 import numpy as np
 
 from vpr_ros import geometry
-from vpr_ros.drives.drive import Drive, sample
+from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sample, tally_of
+from vpr_ros.drives.left_out import count_without_pose
 from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
 
 
-class NumberedDrive:
-    """A drive whose truth is the order of its images: frame k lies at x = k in the world "frames".
-
-    For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
-    request, since a robot has no use for such poses.
-    """
-
-    world = "frames"
+class _View:
+    """What a drive seen otherwise shares with the drive itself."""
 
     def __init__(self, drive: Drive) -> None:
-        self.name = drive.name
+        self.name, self.world = drive.name, drive.world
+        self.path, self.pose_span = path_of(drive), pose_span_of(drive)
         self._drive = drive
 
     def __len__(self) -> int:
         return len(self._drive)
 
+    @property
+    def tally(self) -> Tally:
+        """What the drive left out."""
+        return tally_of(self._drive)
+
+
+class NumberedDrive(_View):
+    """A drive whose truth is the numbers of its images: frame k lies at x = k in the world "frames".
+
+    The numbers are those in the images' names, where they count them (``files.numbers_of``), so that an image that is
+    missing moves no other; else their order.
+
+    For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
+    request, since a robot has no use for such poses.
+    """
+
+    def __init__(self, drive: Drive) -> None:
+        super().__init__(drive)
+        self.world = "frames"
+
     def __iter__(self) -> Iterator[DriveFrame]:
-        for number, frame in enumerate(self._drive):
+        for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends
             T_map_camera = geometry.transform(geometry.R_BODY_OPTICAL, np.array([number, 0.0, 0.0]))
             yield dataclasses.replace(frame, T_map_camera=T_map_camera, T_odom_camera=None)
 
 
-class MovedDrive:
+class MovedDrive(_View):
     """A drive whose true poses went through a function, such as ``PlaceMap.map_pose``: (4, 4) -> (4, 4)."""
 
     def __init__(self, drive: Drive, move: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.name, self.world = drive.name, drive.world
-        self._drive, self._move = drive, move
-
-    def __len__(self) -> int:
-        return len(self._drive)
+        super().__init__(drive)
+        self._move = move
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for frame in self._drive:
@@ -51,12 +65,13 @@ class MovedDrive:
             yield dataclasses.replace(frame, T_map_camera=moved)
 
 
-class SampledDrive:
+class SampledDrive(_View):
     """A drive thinned by distance and time, as ``drive.sample`` does; its length is counted once."""
 
     def __init__(self, drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> None:
-        self.name, self.world = drive.name, drive.world
-        self._drive, self._every_m, self._every_s = drive, every_m, every_s
+        super().__init__(drive)
+        self._every_m, self._every_s = every_m, every_s
+        self._without_pose: list[int] = []  # stamps, of the last pass
 
     @cached_property
     def _length(self) -> int:
@@ -66,4 +81,21 @@ class SampledDrive:
         return self._length
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        return sample(self._drive, self._every_m, self._every_s)
+        missing: list[int] = []
+        self._without_pose = missing
+        return sample(self._noted(missing), self._every_m, self._every_s)
+
+    def _noted(self, missing: list[int]) -> Iterator[DriveFrame]:
+        """The frames of the drive; the stamps of those that sampling leaves out for want of a pose are noted."""
+        for frame in self._drive:
+            if self._every_m > 0 and frame.T_map_camera is None:
+                missing.append(frame.stamp_ns)
+            yield frame
+
+    @property
+    def tally(self) -> Tally:
+        """What the drive left out, and what has no pose to sample by."""
+        tally = Tally()
+        tally.update(super().tally)
+        count_without_pose(tally, self._drive, self._without_pose, len(self._without_pose))
+        return tally

@@ -80,7 +80,8 @@ class Answer:
 class Run:
     """One drive answered against one map.
 
-    name: for people and file names. condition: "sun", "night", ... T_map_places: (N, 4, 4) every place of the map.
+    name: for people. condition: "sun", "night", ... T_map_places: (N, 4, 4) every place of the map. slug: the name as
+    the run's files have it, made of the name unless given.
     """
 
     name: str
@@ -88,11 +89,11 @@ class Run:
     answers: tuple[Answer, ...]
     T_map_places: np.ndarray
     tolerance: Tolerance = field(default_factory=Tolerance)
+    slug: str = ""
 
-    @property
-    def slug(self) -> str:
-        """The name, fit for a file's name."""
-        return re.sub(r"[^A-Za-z0-9.-]+", "_", self.name).strip("_.") or "run"
+    def __post_init__(self) -> None:
+        slug = self.slug or re.sub(r"[^A-Za-z0-9.-]+", "_", self.name).strip("_.") or "run"
+        object.__setattr__(self, "slug", slug)
 
     def save(self, path: Path) -> None:
         """Write JSON lines: a header with the map's places, then one answer a line."""

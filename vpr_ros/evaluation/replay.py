@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.drive import Drive, tally_of
+from vpr_ros.drives.left_out import UNREADABLE, count_without_pose
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
 from vpr_ros.records import DriveFrame, Estimate
+from vpr_ros.tally import Tally
 
 if TYPE_CHECKING:
     from vpr_ros.localizer import Localizer
@@ -63,3 +65,16 @@ def evaluate(
         raise DriveError(f"no frame of the drive {drive.name} can be read; the first one: {answers[0].problem}")
     places = localizer.places.T_map_camera
     return Run(drive.name, condition or drive.name, tuple(answers), places, tolerance or Tolerance())
+
+
+def left_out(run: Run, drive: Drive) -> Tally:
+    """What an evaluated drive left out, which images were not answered, and which have no truth to judge them by."""
+    tally = Tally()
+    tally.update(tally_of(drive))
+    for answer in run.answers:
+        if not answer.answered:
+            tally.add(UNREADABLE, answer.problem)
+    stamps_ns = [answer.stamp_ns for answer in run.answers]
+    missing = sum(answer.T_map_camera_true is None for answer in run.answers)
+    count_without_pose(tally, drive, stamps_ns, missing, "image(s) answered but not judged: no true pose at their time")
+    return tally

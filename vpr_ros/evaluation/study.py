@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def write_study(
 ) -> Path:
     """results.json, one CSV and two TUM trajectories a run, its answers, and the report, whose path is returned."""
     folder.mkdir(parents=True, exist_ok=True)
+    assessments = _with_own_files(assessments)
     write_results(folder / "results.json", [a.summary for a in assessments], summarise_all(assessments))
     for assessment in assessments:
         write_csv(folder / f"{assessment.run.slug}.csv", assessment)
@@ -87,3 +89,15 @@ def write_study(
     told = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
     told |= {"calibrated on": place_map.calibration.source, **(facts or {})}
     return write_report(folder / "report.html", assessments, images, plan, title, told)
+
+
+def _with_own_files(assessments: Sequence[Assessment]) -> list[Assessment]:
+    """The same, each run with file names of its own: "a b" and "a/b" are one word in a file's name."""
+    found: list[Assessment] = []
+    taken: set[str] = set()
+    for assessment in assessments:
+        slugs = (assessment.run.slug + ("" if n == 1 else f"_{n}") for n in count(1))
+        slug = next(slug for slug in slugs if slug.lower() not in taken)
+        taken.add(slug.lower())
+        found.append(replace(assessment, run=replace(assessment.run, slug=slug)))
+    return found

@@ -67,6 +67,12 @@ def create(path: Path, meta: dict[str, str]) -> None:
             connection.close()
 
 
+def remove(path: Path) -> None:
+    """Delete a map and what lies beside it: logs, and caches of its index."""
+    for suffix in ("", *_COMPANIONS, ".faiss"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A name to write a new map to, which becomes ``path`` when the block ends, or goes when it fails.

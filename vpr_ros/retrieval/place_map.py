@@ -18,6 +18,7 @@ from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.places import Places
+from vpr_ros.world import canonical_world, utm_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class PlaceMap:
         with self._reading():
             meta = map_file.meta(connection, path)
             self.model = MapModel.from_dict(json.loads(meta["model"]))
-            self.world: str = meta["world"]
+            self.world: str = canonical_world(meta["world"])
             self.frame_id: str = meta["frame_id"]
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
@@ -174,17 +175,32 @@ class PlaceMap:
 
     def check_world(self, drive: str, world: str) -> None:
         """Raises DriveError where a drive's poses live in another world than this map's."""
-        if world != self.world:
-            raise DriveError(
-                f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
-                "only drives of one world can share a map"
-            )
+        if canonical_world(world) == self.world:
+            return
+        advice = ""
+        if utm_of(world) and utm_of(self.world):
+            advice = f"; latitudes and longitudes can be read in the map's zone: give -d world='{self.world}'"
+        raise DriveError(
+            f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
+            f"only drives of one world can share a map{advice}"
+        )
 
     def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:
         """Poses (..., 4, 4) in the drives' world -> in this map."""
         T_map_camera = np.array(T_world_camera, dtype=float)
         T_map_camera[..., :3, 3] -= self.origin
         return T_map_camera
+
+    def drive_names(self) -> list[str]:
+        """The drives that places are of."""
+        with self._reading():
+            query = "SELECT name FROM drives WHERE id IN (SELECT drive_id FROM places) ORDER BY id"
+            return [name for (name,) in self._connection.execute(query)]
+
+    def descriptors(self, place_id: int) -> np.ndarray:
+        """(V, D) float32 of one place."""
+        (place,) = (piece for piece in self.pieces(place_id - 1, place_id))
+        return np.asarray(place.descriptors[0])
 
     def stamps_of(self, drive: str) -> dict[int, int]:
         """The stamps of the places a drive has here already, nanoseconds, and the places' ids."""
@@ -227,7 +243,7 @@ class PlaceMap:
             raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
         with self.together():
             map_file.set_meta(self._connection, world=world, origin=json.dumps([float(value) for value in origin]))
-            self.world, self.origin = world, np.array(origin, dtype=float)
+            self.world, self.origin = canonical_world(world), np.array(origin, dtype=float)
             map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
 
     def set_calibration(self, calibration: Calibration) -> None:

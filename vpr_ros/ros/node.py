@@ -10,7 +10,7 @@ def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
     utf8.ensure()
     interrupts = Interrupts()  # before the imports, which take most of a second
-    from vpr_ros.ros.node import run
+    from vpr_ros.ros.localizer_node import run
 
     run(interrupts)
 

@@ -1,0 +1,139 @@
+"""Sequences in the layout of EuRoC MAV and TUM VI. Source: Burri et al., IJRR 2016."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from vpr_ros.camera import Intrinsics
+from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
+from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.times import Span, apart
+from vpr_ros.drives.track import Track
+from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.records import DriveFrame
+from vpr_ros.tally import Tally
+
+_TIME = "timestamp [ns]"
+_POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
+_POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
+_QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
+
+
+def is_euroc(path: Path) -> bool:
+    """Whether a folder is a sequence: it is or holds mav0, with a camera's data.csv, or is that camera's folder."""
+    return bool(_cameras(_root(path)))
+
+
+def _root(path: Path) -> Path:
+    if _is_camera(path):
+        return path.parent
+    return path / "mav0" if (path / "mav0").is_dir() else path
+
+
+def _is_camera(path: Path) -> bool:
+    return path.name.startswith("cam") and (path / "data.csv").is_file() and (path / "data").is_dir()
+
+
+def _cameras(root: Path) -> list[str]:
+    return sorted(p.parent.name for p in root.glob("cam*/data.csv"))
+
+
+class EurocDrive:
+    """``mav0/cam0`` with data.csv, data/ and sensor.yaml, and poses in ``mav0/state_groundtruth_estimate0`` or mocap0.
+
+    Poses are of the body in a room, z up; sensor.yaml, or else DriveOptions.T_base_camera, says where the camera is on
+    it. Images that data.csv names and that are not there are left out. Raises DriveError for what is missing.
+    """
+
+    def __init__(self, path: Path, options: DriveOptions) -> None:
+        path = path.resolve()
+        root = _root(path)
+        self.path, self.name = path, root.parent.name if root.name == "mav0" else root.name
+        self.world = options.world or "local"
+        self.tally = Tally()
+        cameras = _cameras(root)
+        camera = options.camera or (path.name if _is_camera(path) else cameras[0])
+        if camera not in cameras:
+            raise DriveError(f"{root} has no camera {camera!r}: give one of {', '.join(cameras)}")
+        self._images = self._listed(root / camera)
+        sensor = _sensor(root / camera / "sensor.yaml")
+        self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
+        self._track = self._read_poses(root, sensor, options)
+        stamps = None if self._track is None else self._track.stamps_ns
+        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
+
+    def _listed(self, folder: Path) -> list[tuple[int, Path]]:
+        """(stamp, image) of a camera's data.csv, in order of time."""
+        table = read_table(folder / "data.csv")
+        stamps = table.stamps_ns(_TIME, "nanoseconds", "the images' times").tolist()
+        listed = sorted(zip(stamps, table.text("filename", "the images' names"), strict=True))
+        found = [(stamp, folder / "data" / name) for stamp, name in listed if (folder / "data" / name).is_file()]
+        if not found:
+            raise DriveError(f"there are no images in {folder / 'data'} of those that {table.path} names")
+        self.tally.add("image(s) left out: data.csv names them and they are missing", "", len(listed) - len(found))
+        return list(zip(apart([stamp for stamp, _ in found]), [image for _, image in found], strict=True))
+
+    def _read_poses(self, root: Path, sensor: dict[str, Any], options: DriveOptions) -> Track | None:
+        """T_map_camera over time, None without a file of poses."""
+        path = next((root / name / "data.csv" for name in _POSES if (root / name / "data.csv").is_file()), None)
+        if path is None:
+            return None
+        mount = options.mount
+        if mount is None and "T_BS" not in sensor:
+            raise DriveError(f"{root} does not say where the camera is on the body: give T_base_camera")
+        table = read_table(path)
+        time = _TIME if _TIME in table.columns else "timestamp"
+        stamps_ns = table.stamps_ns(time, "nanoseconds", "the poses' times")
+        poses = table.numbers((*_POSITION, *_QUATERNION), "the body's poses")
+        good = np.isfinite(poses).all(axis=1)
+        self.tally.add("pose(s) left out: not a number", str(path), int((~good).sum()))
+        try:
+            T = [transform(matrix_from_quat_xyzw(row[3:]), row[:3]) for row in poses[good]]
+        except ValueError as error:
+            raise DriveError(f"{path} has a row that is no pose: {error}") from error
+        if not T:
+            raise DriveError(f"{path} holds no poses")
+        T_body_camera = np.reshape(sensor["T_BS"]["data"], (4, 4)) if mount is None else mount
+        return Track.of(stamps_ns[good], T, options.max_pose_gap_ns).compose(T_body_camera)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        for stamp_ns, path in self._images:
+            read = partial(read_image, path)
+            T_map_camera = None if self._track is None else self._track.at(stamp_ns)
+            yield DriveFrame(stamp_ns, read, T_map_camera, detach=detached(read), intrinsics=self._intrinsics)
+
+
+def _sensor(path: Path) -> dict[str, Any]:
+    """A camera's sensor.yaml, {} without one."""
+    if not path.is_file():
+        return {}
+    try:
+        sensor = yaml.safe_load(read_bytes(path))
+        if "T_BS" in sensor:
+            np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4))
+        return dict(sensor)
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        raise DriveError(f"{path} cannot be read as EuRoC's sensor.yaml: {str(error).splitlines()[0]}") from error
+
+
+def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
+    if not {"intrinsics", "resolution"} <= set(sensor):
+        return None
+    try:
+        fu, fv, cu, cv = map(float, sensor["intrinsics"])
+        width, height = map(int, sensor["resolution"])
+        distortion = tuple(map(float, sensor.get("distortion_coefficients") or ()))
+    except (TypeError, ValueError) as error:
+        raise DriveError(f"{path} has intrinsics or a resolution that are no numbers: {error}") from error
+    K = np.array([[fu, 0, cu], [0, fv, cv], [0, 0, 1]])
+    return Intrinsics(width, height, K, distortion, sensor.get("distortion_model") == "equidistant")

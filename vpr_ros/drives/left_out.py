@@ -1,0 +1,36 @@
+"""Images that a job leaves out, in the same words whichever job it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vpr_ros.drives.drive import Drive, pose_span_of, tally_of
+from vpr_ros.drives.times import Span, clocks
+from vpr_ros.errors import DriveError
+from vpr_ros.tally import Tally
+
+UNREADABLE = "image(s) left out: they cannot be read"
+NO_POSE = "image(s) left out: no pose at their time"
+
+
+def count_without_pose(tally: Tally, drive: Drive, stamps_ns: Sequence[int], count: int, kind: str = NO_POSE) -> None:
+    """Count the images of a drive that have no true pose. stamps_ns: of all its images."""
+    if count:
+        told = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
+        tally.add(kind, f"drive {drive.name}" + (f", {told}" if told else ""), count)
+
+
+def without_poses(drive: Drive, stamps_ns: Sequence[int], needed: str) -> DriveError:
+    """What to say of a drive if none of its images has a true pose.
+
+    stamps_ns: of its images. needed: what cannot be done, and what to do, if the drive has no poses at all.
+    """
+    if not stamps_ns:
+        lines = "; ".join(tally_of(drive).lines())
+        return DriveError(f"drive {drive.name} has no images that can be used" + (f": {lines}" if lines else ""))
+    told = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
+    return DriveError(
+        f"no image of drive {drive.name} has a pose at its time: {told}"
+        if told
+        else f"drive {drive.name} has no poses, {needed}"
+    )

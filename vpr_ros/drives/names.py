@@ -1,0 +1,47 @@
+"""What drives are called: by their folder or file, and by as many parent folders as it takes to tell them apart."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vpr_ros.drives.drive import Drive, path_of
+from vpr_ros.errors import DriveError
+
+
+def names_of(path: Path) -> Iterator[str]:
+    """Names for what lies at a path, each with one more folder: "images", "monday/images", ..."""
+    whole = Path(os.path.abspath(path))
+    parts = [*whole.parts[1:-1], whole.stem if whole.is_file() else whole.name]
+    for count in range(1, len(parts) + 1):
+        yield "/".join(parts[-count:])
+    if whole.is_file():
+        yield "/".join(whole.parts[1:])
+
+
+def tell_apart(drives: Sequence[Drive]) -> None:
+    """Give longer names to those of several drives that share one. Raises DriveError if one is given twice."""
+    paths = {id(drive): path for drive in drives if (path := path_of(drive)) is not None}
+    seen: set[str] = set()
+    for path in paths.values():
+        real = os.path.realpath(path)
+        if real in seen:
+            raise DriveError(f"the drive {path} is given twice: give it once")
+        seen.add(real)
+    namesakes = defaultdict(list)
+    for drive in drives:
+        namesakes[drive.name].append(drive)
+    for group in namesakes.values():
+        if len(group) > 1 and all(id(drive) in paths for drive in group):
+            _rename(group, [list(names_of(paths[id(drive)])) for drive in group])
+
+
+def _rename(drives: Sequence[Drive], choices: Sequence[list[str]]) -> None:
+    for level in range(max(map(len, choices))):
+        names = [options[min(level, len(options) - 1)] for options in choices]
+        if len(set(names)) == len(names):
+            for drive, name in zip(drives, names, strict=True):
+                drive.name = name
+            return
