@@ -24,7 +24,7 @@ from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.errors import ConfigError, DriveError
+from vpr_ros.errors import ConfigError, DriveError, brief
 from vpr_ros.geometry import T_BODY_OPTICAL
 from vpr_ros.image_messages import annotate, decode_message
 from vpr_ros.records import DriveFrame
@@ -56,7 +56,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader.open()
     except Exception as error:  # rosbags raises its own errors and, on broken files, those of struct, YAML and others
         raise DriveError(
-            f"the bag {path} is empty, truncated or no bag ({error}): record it again or repair it with "
+            f"the bag {path} is empty, truncated or no bag ({brief(error)}): record it again or repair it with "
             "`ros2 bag reindex` or `mcap recover`"
         ) from error
     try:
@@ -79,7 +79,7 @@ def _raw_messages(
         except StopIteration:
             return
         except Exception as error:  # see _opened
-            raise DriveError(f"the bag {path} is damaged ({error}): repair it with `mcap recover`") from error
+            raise DriveError(f"the bag {path} is damaged ({brief(error)}): repair it with `mcap recover`") from error
         yield item
 
 
@@ -91,7 +91,7 @@ def _messages(
         try:
             message = reader.deserialize(raw, connection.msgtype)
         except Exception as error:  # see _opened
-            raise DriveError(f"the bag {path} has a damaged message on {connection.topic} ({error})") from error
+            raise DriveError(f"the bag {path} has a damaged message on {connection.topic} ({brief(error)})") from error
         yield connection.topic, log_ns, message
 
 
