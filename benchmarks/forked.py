@@ -68,13 +68,15 @@ def start(work: Callable[[], object], memory_bytes: int = 0) -> int:
 
 
 def wait(child: int, limit_s: float) -> bool:
-    """Whether a fork ended by itself, well, in time; else it is killed."""
+    """Kill a fork when its time is up. Returns whether it had ended before. Raises RuntimeError where it failed."""
     end = time.monotonic() + limit_s
-    while time.monotonic() < end:
+    while (left := end - time.monotonic()) > 0:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.005)
+            if status:
+                raise RuntimeError(f"work failed by itself, status {os.waitstatus_to_exitcode(status)}: see above")
+            return True
+        time.sleep(min(left, 0.002))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return False

@@ -3,7 +3,8 @@
 
     python benchmarks/hostile.py [--files 2000] [--kills 1000] [--seed 1] [--json FILE]
 
---files: see ``hostile_files.py``; none may cause anything but one sentence. Exits with 1 where a limit is missed.
+--files: none may cause anything but one sentence, see ``hostile_files.py``. --kills: nothing but what was in flight may
+be lost, see ``hostile_kills.py``. Exits with 1 where a limit is missed. Needs onnx, for a small model.
 """
 
 from __future__ import annotations
@@ -12,12 +13,26 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress  # without its thread: the work is done in forks
+from rich.console import Console
+from rich.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def _counted(name: str, trials: Callable[..., dict[str, Any]], count: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Trials with a bar, which has no thread of its own: the work is done in forks."""
+    with Progress(auto_refresh=False, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=count)
+
+        def step() -> None:
+            bar.advance(task)
+            bar.refresh()
+
+        return trials(count, seed, folder / name, step)
 
 
 def main() -> int:
@@ -33,11 +48,11 @@ def main() -> int:
         if arguments.files:
             from hostile_files import hostile_files
 
-            with Progress(auto_refresh=False) as bar:
-                task = bar.add_task("files", total=arguments.files)
-                found["files"] = hostile_files(
-                    arguments.files, arguments.seed, Path(folder) / "files", lambda: bar.advance(task)
-                )
+            found["files"] = _counted("files", hostile_files, arguments.files, arguments.seed, Path(folder))
+        if arguments.kills:
+            from hostile_kills import hostile_kills
+
+            found["kills"] = _counted("kills", hostile_kills, arguments.kills, arguments.seed, Path(folder))
     print(json.dumps(found, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")

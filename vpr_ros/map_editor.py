@@ -21,7 +21,8 @@ _LEAST_COSINE = 0.5  # between what was up for the camera and what is
 def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
-    Places of one drive and stamp are kept once. The first map's origin and calibration are kept.
+    Places of one drive and stamp are kept once. The first map's origin and calibration are kept. The new map appears
+    when it is whole.
     """
     opened = [PlaceMap.open(source) for source in sources]
     try:
@@ -40,10 +41,11 @@ def merge_maps(path: Path, sources: list[Path]) -> PlaceMap:
                 )
             check_kind(other.path, other.feature_kind(), kind)
             kind = kind or other.feature_kind()
-        merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
-        for source in opened:
-            _copy(source, merged)
-        return merged
+        told = first.model, first.world, first.origin, first.calibration, first.frame_id
+        with map_file.new_file(Path(path)) as part, PlaceMap.create(part, *told) as merged:
+            for source in opened:
+                _copy(source, merged)
+        return PlaceMap.open(path, writable=True)
     finally:
         for place_map in opened:
             place_map.close()
