@@ -41,6 +41,7 @@ from vpr_ros.retrieval.place_map import PlaceMap
 
 MEMORY_BYTES = 2 << 30
 LIMIT_S = 60.0
+IMAGES = (".jpg", ".png", ".tiff", ".bmp", ".webp", ".ppm")
 
 # -- whole inputs
 
@@ -83,7 +84,8 @@ def make_inputs(folder: Path) -> None:
     (images / "poses.csv").write_text("\n".join(rows) + "\n")
     lines = [f"{i + 1}.0 {i} 1 1.5 -0.5 0.5 -0.5 0.5" for i in range(14)]
     (folder / "track.tum").write_text("\n".join(lines) + "\n")
-    for suffix, image in ((".jpg", picture(0)), (".png", picture(0).astype(np.uint16) * 16), (".tiff", picture(0))):
+    for suffix in IMAGES:
+        image = picture(0).astype(np.uint16) * 16 if suffix in (".png", ".tiff") else picture(0)
         cv2.imwrite(str(folder / f"image{suffix}"), image)
 
 
@@ -385,7 +387,7 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
         return damage(folder / "images" / "poses.csv", TEXT), lambda: drive_read(folder / "images")
     if kind == "tum":
         return damage(folder / "track.tum", TEXT), lambda: map_given_poses(folder)
-    path = folder / f"image{('.jpg', '.png', '.tiff')[int(rng.integers(3))]}"
+    path = folder / f"image{IMAGES[int(rng.integers(len(IMAGES)))]}"
     return damage(path), lambda: image_read(path)
 
 

@@ -288,11 +288,13 @@ def hostile_kills(count: int, seed: int, folder: Path, on_done: Callable[[], Non
     seconds = {name: _seconds(folder, work) for name, work in WORKS.items()}
     counts: dict[str, Counter[str]] = {name: Counter() for name in WORKS}
     faults: dict[str, dict[str, Any]] = {}
+    journals = 0
     for trial in range(count):
         rng = np.random.default_rng([seed, trial])
         name = list(WORKS)[trial % len(WORKS)]
         after = float(rng.uniform(0, 1.05 * seconds[name]))
         ended, said = _killed(_fresh(folder), WORKS[name].work, after)
+        journals += any((folder / "trial").glob("*.vprmap*-journal")) or any((folder / "trial").glob("*-wal"))
         outcome = run(lambda name=name, said=said: WORKS[name].check(folder / "trial", said), LIMIT_S)  # type: ignore[misc]
         kind = "fault" if outcome.kind != "read" else "had ended" if ended else "killed"
         counts[name][kind] += 1
@@ -303,6 +305,7 @@ def hostile_kills(count: int, seed: int, folder: Path, on_done: Callable[[], Non
         "trials": count,
         "seed": seed,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "in the middle of a transaction": journals,
         "outcomes": {name: dict(found) for name, found in counts.items()},
         "faults": sum(found["fault"] for found in counts.values()),
         "examples": faults,

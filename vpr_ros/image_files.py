@@ -165,7 +165,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp_size(data)
         return _pnm_size(data)
-    except struct.error:
+    except (struct.error, OverflowError):  # what it points at is not there
         return None
 
 

@@ -7,6 +7,7 @@ cv_bridge where ROS has it installed.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -185,7 +186,7 @@ def _through_cv_bridge(
     bridge, make = tools
     try:
         message = make(height=height, width=width, encoding=encoding, is_bigendian=int(is_bigendian), step=step)
-        message.data = flat.tobytes()
+        message.data = array("B", flat.tobytes())  # what rclpy takes without looking at each byte
         image_rgb = np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:  # cv_bridge raises its own errors, NumPy's, OpenCV's and those of the message's checks
         raise ImageError(f"{known}; cv_bridge cannot read it: {' '.join(str(error).split())}") from error
