@@ -41,6 +41,7 @@ from vpr_ros.retrieval.place_map import PlaceMap
 
 MEMORY_BYTES = 2 << 30
 LIMIT_S = 60.0
+_TABLES = ("kitti", "robotcar", "fixes")
 IMAGES = (".jpg", ".png", ".tiff", ".bmp", ".webp", ".ppm")
 
 # -- whole inputs
@@ -82,11 +83,35 @@ def make_inputs(folder: Path) -> None:
         cv2.imwrite(str(images / f"{i}.png"), picture(i))
         rows.append(f"{i}.png,{i}.5,{i},0,1.5,-0.5,0.5,-0.5,0.5")
     (images / "poses.csv").write_text("\n".join(rows) + "\n")
+    _make_tables(folder)
     lines = [f"{i + 1}.0 {i} 1 1.5 -0.5 0.5 -0.5 0.5" for i in range(14)]
     (folder / "track.tum").write_text("\n".join(lines) + "\n")
     for suffix in IMAGES:
         image = picture(0).astype(np.uint16) * 16 if suffix in (".png", ".tiff") else picture(0)
         cv2.imwrite(str(folder / f"image{suffix}"), image)
+
+
+def _make_tables(folder: Path) -> None:
+    """Drives whose poses are text: a KITTI sequence, a RobotCar run, a folder with fixes."""
+    kitti, robotcar, fixes = folder / "kitti" / "sequences" / "00", folder / "robotcar", folder / "fixes"
+    left = robotcar / "stereo" / "left"
+    for place in (kitti / "image_2", left, fixes, folder / "kitti" / "poses", robotcar / "gps", robotcar / "vo"):
+        place.mkdir(parents=True)
+    stamps = [1_400_000_000_000_000 + 62_500 * i for i in range(3)]
+    for i, stamp in enumerate(stamps):
+        for path in (kitti / "image_2" / f"{i:06}.png", left / f"{stamp}.png", fixes / f"{i}.png"):
+            cv2.imwrite(str(path), picture(i))
+    (kitti / "times.txt").write_text("0.0\n0.1\n0.2\n")
+    (kitti / "calib.txt").write_text("".join(f"P{i}: 80 0 48 {-20 * i} 0 80 36 0 0 0 1 0\n" for i in range(4)))
+    (folder / "kitti" / "poses" / "00.txt").write_text("".join(f"1 0 0 0 0 1 0 0 0 0 1 {i}\n" for i in range(3)))
+    names = "timestamp,ins_status,northing,easting,down,utm_zone,roll,pitch,yaw\n"
+    rows = [f"{stamp},INS_SOLUTION_GOOD,{5735000 + i},620000,-100,30U,0,0,0\n" for i, stamp in enumerate(stamps)]
+    (robotcar / "gps" / "ins.csv").write_text(names + "".join(rows))
+    names = "source_timestamp,destination_timestamp,x,y,z,roll,pitch,yaw\n"
+    rows = [f"{stamps[i + 1]},{stamps[i]},1.0,0,0,0,0,0\n" for i in range(2)]
+    (robotcar / "vo" / "vo.csv").write_text(names + "".join(rows))
+    rows = [f"{i}.png,{i}.5,{52 + i * 1e-4},13.4,100\n" for i in range(3)]
+    (fixes / "poses.csv").write_text("file,stamp,lat,lon,alt\n" + "".join(rows))
 
 
 # -- damage
@@ -134,7 +159,8 @@ def noise(data: bytearray, rng: np.random.Generator) -> None:
 
 def digits(data: bytearray, rng: np.random.Generator) -> None:
     """In text, a word becomes another kind of word."""
-    words = bytes(data).split(b",") if b"," in data else bytes(data).split(b" ")
+    between = b"," if b"," in data else b" "
+    words = bytes(data).split(between)
     other = [
         b"",
         b"nan",
@@ -151,7 +177,7 @@ def digits(data: bytearray, rng: np.random.Generator) -> None:
         b"null",
     ]
     words[int(rng.integers(len(words)))] = other[int(rng.integers(len(other)))]
-    data[:] = (b"," if b"," in data else b" ").join(words)
+    data[:] = between.join(words)
 
 
 BYTES: list[Callable[[bytearray, np.random.Generator], None]] = [flip, cut, splice, huge, noise]
@@ -312,6 +338,8 @@ def drive_read(path: Path) -> None:
     for frame in open_drive(path, DriveOptions()):
         with suppress(ImageError):
             frame.read()
+        for T in (frame.T_map_camera, frame.T_odom_camera):
+            assert T is None or np.isfinite(T).all(), T
 
 
 def image_read(path: Path) -> None:
@@ -329,8 +357,8 @@ _MAP_JOBS = [
     map_gone_on_with,
 ]
 KINDS = (
-    "map", "map, SQL", "index cache", "model", "manifest", "engine", "mcap", "db3", "ros1", "metadata", "csv", "tum",
-    "image",
+    "map", "map, SQL", "index cache", "model", "manifest", "engine", "mcap", "db3", "ros1", "metadata", "csv", "tables",
+    "tum", "image",
 )  # fmt: skip
 
 
@@ -352,6 +380,9 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
 
     if kind in ("map", "map, SQL"):
         path, work = folder / "map.vprmap", job()
+        if not rng.integers(8):  # as if a writer had been killed
+            companion = path.with_name(path.name + ("-journal" if rng.integers(2) else "-wal"))
+            companion.write_bytes(rng.bytes(int(rng.integers(1, 20000))))
         return (
             f"{damage(path) if kind == 'map' else through_sql(path, rng)}; {work.__name__}",
             lambda: work(folder),
@@ -385,6 +416,11 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
         return damage(folder / "ros1.bag"), lambda: drive_read(folder / "ros1.bag")
     if kind == "csv":
         return damage(folder / "images" / "poses.csv", TEXT), lambda: drive_read(folder / "images")
+    if kind == "tables":
+        tables = sorted(p for name in _TABLES for p in (folder / name).rglob("*") if p.suffix in (".txt", ".csv"))
+        path = tables[int(rng.integers(len(tables)))]
+        drive = folder / path.relative_to(folder).parts[0]
+        return f"{damage(path, TEXT)}; {path.name}", lambda: drive_read(drive)
     if kind == "tum":
         return damage(folder / "track.tum", TEXT), lambda: map_given_poses(folder)
     path = folder / f"image{IMAGES[int(rng.integers(len(IMAGES)))]}"

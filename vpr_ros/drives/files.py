@@ -95,7 +95,7 @@ class Table:
         """(N,) int64 of a column, exact. Raises DriveError for a missing column or another cell."""
         try:
             return np.array([int(cell) for cell in self.text(column, purpose)], dtype=np.int64)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DriveError(f"{self.path} has a cell that is no whole number in {column}: {error}") from error
 
 

@@ -17,6 +17,7 @@ from vpr_ros.records import DriveFrame
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
+_LARGEST = 1e9  # of any number: metres, seconds, pixels
 
 
 def is_kitti(path: Path) -> bool:
@@ -69,6 +70,8 @@ class KittiDrive:
         try:
             lines = read_bytes(path).decode().splitlines()
             table = np.array([line.split() for line in lines if line.strip()], dtype=float)
+            if not np.all(np.abs(table) < _LARGEST):
+                raise ValueError("a number is not finite")
         except (ValueError, UnicodeDecodeError) as error:
             raise DriveError(f"{path} is damaged: every line should hold {columns} numbers, {purpose}") from error
         if table.ndim != 2 or table.shape[1] != columns or len(table) < len(self._images):
@@ -84,7 +87,10 @@ class KittiDrive:
             raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
-            return {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            found = {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            if not all(np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
+                raise ValueError("no projection")
+            return found
         except (ValueError, IndexError) as error:
             raise DriveError(f"{path} is damaged: every line should be P0: to P3: and twelve numbers") from error
 
