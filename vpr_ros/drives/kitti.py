@@ -88,7 +88,7 @@ class KittiDrive:
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
             found = {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
-            if not all(np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
+            if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
                 raise ValueError("no projection")
             return found
         except (ValueError, IndexError) as error:

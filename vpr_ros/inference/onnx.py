@@ -60,6 +60,7 @@ def open_session(path: Path, threads: int = 0) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=available)
+        fallback = int(len(available) > 1)  # which prints what it does
+        return onnxruntime.InferenceSession(str(path), options, providers=available, enable_fallback=fallback)
     except Exception as error:  # ONNX Runtime's own exceptions share no root
         raise ModelError(f"ONNX Runtime cannot load {path}: {brief(error)}") from error
