@@ -71,7 +71,7 @@ class Node:
         from sensor_msgs.msg import CompressedImage, Image
 
         os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 200 + 1)
-        command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args", "-p", f"map:={options.map}"]
+        command = [sys.executable, "-m", "vpr_ros.ros.localize", "--ros-args", "-p", f"map:={options.map}"]
         command += ["-p", "base_frame:=''", "-p", f"threads:={options.threads}"]
         command += [
             "-p",

@@ -15,18 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import the rooms on its line and those below it, besides itself.
 LAYERS = [
-    {
-        "records",
-        "errors",
-        "config",
-        "files",
-        "geometry",
-        "camera",
-        "camera_messages",
-        "image",
-        "image_files",
-        "image_messages",
-    },
+    {"records", "errors", "config", "files", "geometry", "camera", "image"}
+    | {"camera_messages", "image_files", "image_messages", "image_order"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
     {"localizer", "loop_closer", "map_builder", "map_editor", "map_features", "calibrator", "quantise"},
     {"evaluation"},

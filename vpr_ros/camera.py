@@ -63,3 +63,17 @@ class Intrinsics:
         undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
         distortion = np.array(self.distortion, dtype=np.float64) if self.distortion else np.zeros(5)
         return np.asarray(undistort(points, np.asarray(self.K, dtype=np.float64), distortion)).reshape(-1, 2)
+
+    def rectified(self, image: np.ndarray) -> np.ndarray:
+        """(height, width) image of this camera -> the same without distortion, by nearest pixels; 0 where not seen.
+
+        K stays.
+        """
+        import cv2
+
+        if not self.distortion:
+            return image
+        K, size = np.asarray(self.K, dtype=np.float64), (self.width, self.height)
+        maps = cv2.fisheye.initUndistortRectifyMap if self.fisheye else cv2.initUndistortRectifyMap
+        across, down = maps(K, np.array(self.distortion, dtype=np.float64), np.eye(3), K, size, cv2.CV_32FC1)
+        return cv2.remap(image, across, down, cv2.INTER_NEAREST)

@@ -57,15 +57,15 @@ def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") 
     for key, value in data.items():
         if key not in fields:
             raise unknown_key(key, list(fields), where)
-        values[key] = _value(hints[key], fields[key], value, f"{where}: {key}")
+        values[key] = checked(hints[key], fields[key], value, f"{where}: {key}")
     try:
         return cls(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _value(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
-    """A plain value as the field's type, checked against its range."""
+def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    """A plain value as the field's type. Raises ConfigError, naming where, if it is of another or out of range."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         if value is None:
             return None

@@ -83,9 +83,10 @@ def street(tmp_path_factory: pytest.TempPathFactory, describer: Describer) -> St
 class NodeProcess:
     """The localizer node as a user starts it. What it prints is kept in ``log``."""
 
-    def __init__(self, log: Path, namespace: str = "", **parameters: Any) -> None:
-        command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args"]
+    def __init__(self, log: Path, namespace: str = "", remap: str = "", **parameters: Any) -> None:
+        command = [sys.executable, "-m", "vpr_ros.ros.localize", "--ros-args"]
         command += ["-r", f"__ns:={namespace}"] if namespace else []
+        command += ["-r", remap] if remap else []
         # Reliable: an image sent before the node has found the camera is sent again, and no test waits for it in vain.
         for name, value in {"threads": 1, "reliability": "reliable", **parameters}.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
@@ -111,7 +112,7 @@ class NodeProcess:
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """start_node(map=..., odom=...) -> NodeProcess, namespace=... as well; all are stopped after the test."""
+    """start_node(map=..., odom=...) -> NodeProcess; namespace=, remap= as well; all are stopped after the test."""
     started: list[NodeProcess] = []
 
     def start(**parameters: Any) -> NodeProcess:

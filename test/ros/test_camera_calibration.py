@@ -63,15 +63,15 @@ def test_listens_until_it_fits(robot: Any) -> None:
     for _ in range(2):
         calibration.tend()
         assert calibration.of_image(320, 240) is None
-        assert calibration._subscription is not None
+        assert calibration._subscriptions
     assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.trouble
     calibration._store(info())
     assert calibration.of_image(320, 240) is not None
     calibration.tend()
-    assert (calibration._subscription, calibration.trouble) == (None, "")
+    assert (calibration._subscriptions, calibration.trouble) == ([], "")
     assert calibration.of_image(320, 180) is None  # the camera was set to another mode
     calibration.tend()
-    assert calibration._subscription is not None
+    assert calibration._subscriptions
     calibration.close()
 
 

@@ -69,7 +69,7 @@ class Stretch:
 
     def drive(self, robot: Any, numbers: Any, start_s: float, **how: Any) -> None:
         """Images one after the other, each awaited: a keyframe's depth is published when it has been stored."""
-        depths = robot.heard["/localizer/depth"]
+        depths = robot.heard["/localizer/depth/image_rect"]
         for number in numbers:
             stamp_s = stamp_of(number, start_s)
 
@@ -103,7 +103,7 @@ def stretch(describer: Any) -> Stretch:
 @pytest.fixture
 def start_mapping(start_node: Any, robot: Any, tmp_path: Path) -> Callable[..., Any]:
     """start_mapping(...) -> NodeProcess in mapping mode, as a robot with a camera ahead would start it."""
-    robot.listen(Image, "/localizer/depth")
+    robot.listen(Image, "/localizer/depth/image_rect")
 
     def start(**parameters: Any) -> Any:
         loops = {"loops.recent_distance": 5.0, "loops.recent_time": 1.0}
@@ -215,7 +215,7 @@ def test_what_is_missing_is_said_and_what_begins_anew_is_a_new_drive(
     robot.wait_for_diagnosis("/camera_info: the camera is not calibrated (K is all zeros)", WARN)
     stretch.drive(robot, range(2, 4), 10.0)
     robot.wait(lambda: not robot.node.get_subscriptions_info_by_topic("/camera_info"), "the calibration to be taken")
-    robot.wait_for_diagnosis("keyframe 4", level=0)
+    robot.wait_for_diagnosis("keyframe 4")
 
     stretch.drive(robot, range(4, 6), 10.0, moved=-100.0)
     robot.wait(lambda: robot.diagnosis()[2].get("drive") == "day-2", "a new drive after odometry's restart")

@@ -44,4 +44,4 @@ def test_configuration_files_fit(path: Path) -> None:
     [("/a/image_raw", "auto", False), ("/a/compressed", "auto", True), ("/a/jpeg", "CompressedImage", True)],
 )
 def test_image_type(image: str, image_type: str, compressed: bool) -> None:
-    assert params.NodeParams(image=image, image_type=image_type).image_is_compressed is compressed
+    assert params.NodeParams(image_type=image_type).image_is_compressed(f"/robot{image}") is compressed

@@ -30,7 +30,7 @@ _QUIET_S = 2.0  # without an answer, after which the last one has come
 
 @contextmanager
 def running_node(
-    parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.node"
+    parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.localize"
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The localizer node, or another, as a user starts it, stopped at the end. log: file its output goes to."""
     command = [sys.executable, "-m", module, "--ros-args", "-r", "__ns:=/demo"]
@@ -63,7 +63,7 @@ class Player:
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("player", namespace="/demo", context=self._context)
         self._publishers = {topic: self._node.create_publisher(kind, topic, 10) for topic, kind in types.items()}
-        self._node.create_subscription(Image, "localizer/depth", self._take_depth, qos_profile_sensor_data)
+        self._node.create_subscription(Image, "localizer/depth/image_rect", self._take_depth, qos_profile_sensor_data)
         self._relocalize = self._node.create_client(Trigger, "localizer/relocalize")
         executor = SingleThreadedExecutor(context=self._context)
         executor.add_node(self._node)

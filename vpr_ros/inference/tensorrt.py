@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vpr_ros.inference.precision import precision_of, variant_path
 MODULES = ("tensorrt", "tensorrt_rtx")  # best first
 PRECISIONS = ("auto", "fp32", "fp16")
 MAX_BATCH = 32
+_SAY_EVERY_S = 0.5  # how far a build is
 RTX_GPUS = "any from Ampere on"
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,8 @@ def build_engine(trt: Any, onnx_path: Path) -> bytes:
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # without it RTX's engines cannot go into a CUDA graph
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if hasattr(trt, "IProgressMonitor"):  # from TensorRT 10 on
+        config.progress_monitor = _progress_monitor(trt)
     image = network.get_input(0)
     size = tuple(image.shape)[1:]
     for batches in ((1, 1, 1), (1, MAX_BATCH // 2, MAX_BATCH)):  # least, usual, most
@@ -103,6 +107,32 @@ def build_engine(trt: Any, onnx_path: Path) -> bytes:
     if engine is None:
         raise ModelError(f"TensorRT cannot build an engine from {onnx_path.name}: its log above says why")
     return bytes(engine)
+
+
+def _progress_monitor(trt: Any) -> Any:
+    """Logs at DEBUG how far a build is, phase by phase."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """TensorRT calls these from threads of its own."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+            self._said_s = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if time.monotonic() - self._said_s > _SAY_EVERY_S:
+                self._said_s = time.monotonic()
+                logger.debug("building the engine: %s, %d of %d", phase_name, step + 1, self._steps.get(phase_name, 0))
+            return True  # go on
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return Monitor()
 
 
 def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:

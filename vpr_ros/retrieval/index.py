@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.files import written_whole
 from vpr_ros.retrieval.centring import SHARE, centred
 from vpr_ros.retrieval.place_map import PlaceMap
+
+logger = logging.getLogger(__name__)
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # similarities of a damaged cache may be anything
@@ -82,7 +85,9 @@ class Index:
         if index._index.is_trained:  # one descriptor after the other will do
             for piece in place_map.pieces():
                 index.add(centred(piece.descriptors, mean))
+                logger.debug("building the index: %d of %d places", len(index), key["places"])
         else:
+            logger.info("training the index '%s' on %d places, which can take minutes", factory, key["places"])
             index = cls.build(centred(place_map.places.descriptors, mean), factory)
         _write(path, key, index._index)
         return index

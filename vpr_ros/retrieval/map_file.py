@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from vpr_ros import geometry
 from vpr_ros.errors import MapError
 from vpr_ros.files import written_whole
 from vpr_ros.retrieval.places import Places
+
+logger = logging.getLogger(__name__)
 
 _FORMAT_VERSION = 1
 _SCHEMA = """
@@ -258,7 +261,12 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
 
 def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
     """Every place; see ``pieces``."""
-    found = list(pieces(connection, size, descriptors=descriptors))
+    found, count = [], 0
+    (total,) = connection.execute("SELECT count(*) FROM places").fetchone()
+    for piece in pieces(connection, size, descriptors=descriptors):
+        found.append(piece)
+        count += len(piece)
+        logger.debug("reading places: %d of %d", count, total)
     found = found or [_places_from_rows([], size if descriptors else (0, size[1]))]
     return Places(*(np.concatenate([getattr(piece, field.name) for piece in found]) for field in fields(Places)))
 

@@ -6,7 +6,7 @@ import posixpath
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
@@ -14,6 +14,7 @@ from vpr_ros.camera import Intrinsics
 from vpr_ros.camera_messages import intrinsics_of, is_rectified
 from vpr_ros.errors import ConfigError
 from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.topics import resolved
 
 _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
 
@@ -21,8 +22,8 @@ _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
 class CameraCalibration:
     """Listens until a calibration has come that fits the images, then no more: CameraInfo repeats itself with each."""
 
-    def __init__(self, node: Node, params: NodeParams) -> None:
-        """Raises ConfigError where the parameter intrinsics is no camera's."""
+    def __init__(self, node: Node, params: NodeParams, wanted: bool = True) -> None:
+        """wanted: whether to listen from the start. Raises ConfigError if the parameter intrinsics is no camera's."""
         self._node = node
         self._given = params.intrinsics
         self._intrinsics: Intrinsics | None = None
@@ -31,13 +32,12 @@ class CameraCalibration:
         self._misfit = ""
         self._fits = False
         self._outcome = "loop closures stay unverified" if params.loops.unverified else "no loops are closed"
-        self._subscription: Subscription | None = None
-        image_topic = node.resolve_topic_name(params.image)
-        self._topic = beside(image_topic) if params.camera_info is None else params.camera_info
+        self._subscriptions: list[Subscription] = []
+        image_topic = resolved(node, params.image)
+        topic = beside(image_topic) if params.camera_info == "auto" else params.camera_info
+        self._topic = resolved(node, topic) if topic else ""
         self._rectified = is_rectified(image_topic)
-        if self._given is None and self._topic:
-            self._subscription = self._listen()
-            self._topic = self._subscription.topic_name
+        self.tend(wanted)
 
     @property
     def trouble(self) -> str:
@@ -69,22 +69,24 @@ class CameraCalibration:
         self._misfit = ""
         return camera.resized(width, height)
 
-    def tend(self) -> None:
-        """Stop listening once all is known, listen again where it no longer fits. Call in the executor's thread."""
-        if self._fits:
+    def tend(self, wanted: bool = True) -> None:
+        """Stop listening once all is known or nothing is wanted, else listen. Call in the executor's thread."""
+        if self._fits or not wanted or self._given is not None or not self._topic:
             self.close()
-        elif self._misfit and self._subscription is None:
-            self._subscription = self._listen()
+        elif not self._subscriptions:
+            self._listen()
 
     def close(self) -> None:
         """Stop listening."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
 
-    def _listen(self) -> Subscription:
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        return self._node.create_subscription(CameraInfo, self._topic, self._store, qos)
+    def _listen(self) -> None:
+        """To drivers that repeat it, and to those that send it once and latch it: no one QoS fits both."""
+        repeated = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        for qos in (repeated, latched):
+            self._subscriptions.append(self._node.create_subscription(CameraInfo, self._topic, self._store, qos))
 
     def _store(self, message: CameraInfo) -> None:
         try:

@@ -18,10 +18,11 @@ from geometry_msgs.msg import (
     Vector3,
 )
 from geometry_msgs.msg import Transform as TransformMessage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from vpr_ros import geometry
+from vpr_ros.camera import Intrinsics
 from vpr_ros.records import Hypothesis
 
 
@@ -108,3 +109,18 @@ def depth_image(depth: np.ndarray, header: Header) -> Image:
     message = Image(header=header, height=height, width=width, encoding="32FC1", is_bigendian=0, step=4 * width)
     message.data = array("B", data.tobytes())
     return message
+
+
+def camera_info(camera: Intrinsics, header: Header) -> CameraInfo:
+    """The CameraInfo of rectified images of a camera: no distortion, P is K (REP-104)."""
+    K = np.asarray(camera.K, dtype=float)
+    return CameraInfo(
+        header=header,
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=K.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.column_stack([K, np.zeros(3)]).ravel(),
+    )

@@ -16,12 +16,13 @@ _WINDOW = 512  # frames that percentiles are taken over
 class Sample:
     """One answered image, milliseconds.
 
-    latency: from the image callback to the pose published. age: from the image's stamp to the same moment.
+    latency: from the image callback to the pose published. age: from the image's stamp to the same moment, None if the
+    stamps are of another clock.
     timings: of its steps, by name.
     """
 
     latency: float
-    age: float
+    age: float | None
     timings: dict[str, float]
 
 
@@ -82,7 +83,9 @@ class Health:
             samples, counts, answer = list(self._samples), dict(self.counts), self.last_answer
         out = {"rate [Hz]": f"{self.rate_hz:.1f}"}
         if samples:
-            out["image age [ms]"] = f"{np.median([sample.age for sample in samples]):.1f}"
+            ages = [sample.age for sample in samples if sample.age is not None]
+            if ages:
+                out["image age [ms]"] = f"{np.median(ages):.1f}"
             for percent in (50, 95, 99):
                 out[f"latency p{percent} [ms]"] = f"{np.percentile([s.latency for s in samples], percent):.1f}"
             for step in samples[-1].timings:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -69,25 +71,44 @@ def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
     return OpaqueFunction(function=made)
 
 
-def rviz(view: str) -> Node:
-    """RViz with a prepared view of config/, where rviz:=true."""
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", PathJoinSubstitution([_SHARE, "config", view])],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-        output="log",
-    )
+def rviz(view: str) -> OpaqueFunction:
+    """RViz with a prepared view of config/, where rviz:=true, on the topics of this namespace and name."""
+
+    def made(context: LaunchContext) -> list[Node]:
+        path = PathJoinSubstitution([_SHARE, "config", view]).perform(context)
+        namespace, name = (LaunchConfiguration(key).perform(context) for key in ("namespace", "name"))
+        sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() == "true"
+        return [
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", path],
+                parameters=[{"use_sim_time": sim_time}],
+                remappings=_moved(Path(path).read_text(), namespace, name),
+                output="log",
+            )
+        ]
+
+    return OpaqueFunction(function=made, condition=IfCondition(LaunchConfiguration("rviz")))
+
+
+def _moved(view: str, namespace: str, name: str) -> list[tuple[str, str]]:
+    """What a view's topics are called in a namespace, with the node under another name than localizer."""
+    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+    topics = sorted(set(re.findall(r"Value: (/[\w/]+)", view)))
+    return [(topic, prefix + re.sub("^/localizer/", f"/{name}/", topic)) for topic in topics]
 
 
 def _description(field: dataclasses.Field[Any]) -> str:
+    """What the node says of a parameter, its choices and its default."""
     choices = ", ".join(field.metadata["choices"])
-    return field.metadata["description"] + (f" ({choices})" if choices else "")
+    default = params.shown_default(field)
+    return field.metadata["description"] + (f" ({choices})" if choices else "") + f"; default {default}"
 
 
 def _value(hint: Any, text: str) -> Any:
     """What somebody typed, as a parameter of this type; what is none the node refuses with a sentence."""
-    if hint in (str, str | None):
+    if hint is str:
         return ParameterValue("" if text in ("''", '""') else text, value_type=str)
     value = yaml.safe_load(text) if text else ""
     kind = next((a for a in (hint, *typing.get_args(hint)) if typing.get_origin(a) is tuple), None)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nav_msgs.srv import LoadMap
-from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -22,10 +21,13 @@ from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.ros import map_url
 from vpr_ros.ros.adapters import open_adapters
 from vpr_ros.ros.adapters.answers_file import AnswersFile
+from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
 from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
 from vpr_ros.ros.answer import Adapter, Answer
+from vpr_ros.ros.camera_calibration import CameraCalibration
+from vpr_ros.ros.lifecycle import ResponsiveNode
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Reply, Sighting
 from vpr_ros.ros.serving import create_service
@@ -39,7 +41,7 @@ class Localizing:
     room = 1  # where the robot is now, not where it was
     trouble = ""
 
-    def __init__(self, node: LifecycleNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
+    def __init__(self, node: ResponsiveNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
         self.localizer = localizer
         self._alone: Localizer | None = None  # the same without a memory, once somebody asks
@@ -48,6 +50,8 @@ class Localizing:
         self._using = threading.Lock()  # the localiser, by one thread at a time
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
+        self._calibration = CameraCalibration(node, params, wanted=False)
+        self._depth = DepthOutput(node, self._calibration)
         self._adapters: list[Adapter] = [self._pose, self._standard]
         self._services: list[Any] = []
         try:
@@ -56,7 +60,8 @@ class Localizing:
             self._close_adapters()
             raise
         self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
-        self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map))
+        aside = {"callback_group": node.slow_group}
+        self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map, **aside))
         if importlib.util.find_spec("vpr_msgs") is not None:
             from vpr_ros.ros.query import QueryService
 
@@ -64,7 +69,7 @@ class Localizing:
         self._show_map()
 
     @classmethod
-    def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Localizing:
+    def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> Localizing:
         """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
         localizer = _open_localizer(params, Path(params.map))
         try:
@@ -92,6 +97,7 @@ class Localizing:
         sent_ns = time.monotonic_ns()
         for adapter in self._adapters[1:]:
             adapter.publish(answer)
+        self._depth.publish(estimate.depth, sighting)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
     def lookup(self, sighting: Sighting) -> Answer:
@@ -112,7 +118,8 @@ class Localizing:
                 adapter.forget()
 
     def tend(self) -> None:
-        """Nothing."""
+        """Listen to CameraInfo while somebody listens to depth."""
+        self._calibration.tend(self._depth.wanted)
 
     def values(self) -> dict[str, str]:
         """For diagnostics."""
@@ -137,6 +144,8 @@ class Localizing:
         return Answer(sighting.arrived_ns, estimate, sighting.header, map_header, *moment)
 
     def _close_adapters(self) -> None:
+        self._calibration.close()
+        self._depth.close()
         for adapter in self._adapters:
             adapter.close()
 
@@ -149,24 +158,27 @@ class Localizing:
         response.success, response.message = True, "the past is forgotten"
         return response
 
-    def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
-        """Go on with another map; where it does not fit, with the one in use."""
+    async def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        """Go on with another map; if it does not fit, with the one in use."""
         response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
         try:
             path = map_url.path_of(request.map_url)
             if not os.path.isfile(path):
                 response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
-            localizer = _open_localizer(self._params, path)
+            await self._node.exclusively("load_map", lambda: self._go_on_with(_open_localizer(self._params, path)))
         except VprError as error:
-            if isinstance(error, MapError) and response.result != LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST:
+            missing = response.result == LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
+            if isinstance(error, MapError) and not missing:
                 response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
             self._node.get_logger().error(f"{error}; the map in use stays")
             return response
+        response.result = LoadMap.Response.RESULT_SUCCESS
+        return response
+
+    def _go_on_with(self, localizer: Localizer) -> None:
         self.forget(localizer)
         self._show_map()
         self._node.get_logger().info(self.doing)
-        response.result = LoadMap.Response.RESULT_SUCCESS
-        return response
 
 
 def in_words(estimate: Estimate) -> str:
@@ -187,12 +199,12 @@ def _place_map(localizer: Localizer) -> PlaceMap:
     return localizer.place_map
 
 
-def _optional_adapters(node: LifecycleNode, params: NodeParams) -> Sequence[Adapter]:
+def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
     """What is published beside the standard messages."""
     adapters: list[Adapter] = []
     try:
         if params.publish_tf:
-            adapters.append(MapToOdom(node, params.transform_tolerance))
+            adapters.append(MapToOdom(node, params.transform_tolerance, params.image_timeout))
         if params.answers_file:
             adapters.append(AnswersFile(Path(params.answers_file)))
         if importlib.util.find_spec("vpr_msgs") is None:

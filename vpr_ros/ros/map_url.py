@@ -27,4 +27,4 @@ def path_of(url: str) -> Path:
         return Path(unquote(parts.path))
     if parts.scheme:
         raise MapError(f"{url} cannot be opened: give a path, file:///PATH or package://PACKAGE/PATH")
-    return Path(url)
+    return Path(url).expanduser()

@@ -20,6 +20,7 @@ from vpr_ros.records import Frame, LoopClosure, Observation
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.ros import convert
 from vpr_ros.ros.adapters import check_adapters, open_adapters
+from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
 from vpr_ros.ros.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.camera_calibration import CameraCalibration
@@ -55,6 +56,7 @@ class Mapping:
         self._calibrating = Trouble(node, "the camera's lens is known now")
         self._calibration = calibration
         self._outputs = KeyframeOutputs(node)
+        self._depth = DepthOutput(node, calibration)
         self._adapters: list[ClosureAdapter] = [self._outputs]
         try:
             self._adapters += open_adapters(_adapter_names(node, params), params.mode, node, params)
@@ -147,6 +149,7 @@ class Mapping:
 
     def _close_outputs(self) -> None:
         self._calibration.close()
+        self._depth.close()
         for adapter in self._adapters:
             adapter.close()
 
@@ -180,7 +183,7 @@ class Mapping:
             answer = self._answer(closure, sighting)
             for adapter in self._adapters:
                 adapter.closed(answer)
-        self._outputs.show_depth(observation.depth, sighting.header)
+        self._depth.publish(observation.depth, sighting)
 
     def _answer(self, closure: LoopClosure, sighting: Sighting) -> ClosureAnswer:
         """A closure as adapters take it; it may be of a keyframe before this image."""

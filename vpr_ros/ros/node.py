@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 import time
 import traceback
@@ -12,18 +12,21 @@ import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.errors import VprError
-from vpr_ros.ros import diagnostics, params, subscription_watch
+from vpr_ros.ros import diagnostics, params, qos, subscription_watch
+from vpr_ros.ros.core_log import CoreLog
 from vpr_ros.ros.diagnostics import Condition
 from vpr_ros.ros.health import Health
+from vpr_ros.ros.interrupts import Interrupts
+from vpr_ros.ros.lifecycle import ResponsiveNode
 from vpr_ros.ros.pipeline import Arrival, Pipeline
 from vpr_ros.ros.worker import Worker
 
@@ -32,15 +35,17 @@ _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class LocalizerNode(LifecycleNode):
+class LocalizerNode(ResponsiveNode):
     """Images in; poses on a map, or a map that grows and the loops it closes, out. The parameter mode says which.
 
     unconfigured -> (configure: maps and network are loaded) -> inactive -> (activate: images are taken) -> active.
-    Where configure fails the node stays unconfigured, with the reason in the log and on /diagnostics.
+    If configure fails the node stays unconfigured, with the reason in the log and on /diagnostics. Transitions run in
+    a thread of their own (see ResponsiveNode): what the executor's callbacks share with them is read once and kept.
     """
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("localizer", automatically_declare_parameters_from_overrides=True, **node_options)
+        self._core_log = CoreLog(self)
         params.declare(self)
         self._params = params.NodeParams()
         self._health = Health()
@@ -53,13 +58,22 @@ class LocalizerNode(LifecycleNode):
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._refuse_changes)
 
-    def start(self) -> None:
-        """Configure and activate, where the parameter autostart says so."""
-        if self.get_parameter("autostart").value and self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+    async def start(self) -> None:
+        """Configure and activate, if the parameter autostart says so. A task for the executor."""
+        if self.get_parameter("autostart").value is not False:
+            await self.exclusively("configure", self._configure_and_activate)
+
+    def _configure_and_activate(self) -> None:
+        try:
+            if self.trigger_configure() == SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            if self.context.ok():  # else the process was asked to end meanwhile
+                raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters, open maps and network, create what is published and served."""
+        self._core_log.last = ""
         try:
             self._params = params.read(self)
             self._health = Health()
@@ -84,21 +98,22 @@ class LocalizerNode(LifecycleNode):
         if isinstance(error, VprError):
             self._failure = str(error)
         elif isinstance(error, (InvalidTopicNameException, InvalidNamespaceException)):
-            self._failure = f"a topic's name is none: {' '.join(str(error).split())}"
+            self._failure = f"invalid topic name: {' '.join(str(error).split())}"
         else:
             self._failure = traceback.format_exc()
-        self.get_logger().error(f"{transition} failed: {self._failure}")
+        if self.context.ok():  # else the process was asked to end meanwhile
+            self.get_logger().error(f"{transition} failed: {self._failure}")
         return FAILURE
 
     def _take_images(self, pipeline: Pipeline) -> None:
         """Start the worker and subscribe."""
         self._worker = Worker(pipeline.process, pipeline.failed, pipeline.role.room, name="localizer")
-        reliability = ReliabilityPolicy[self._params.reliability.upper()]
-        qos = QoSProfile(depth=self._params.depth, reliability=reliability)
-        kind = CompressedImage if self._params.image_is_compressed else Image
+        topic, reliability = self._params.image, ReliabilityPolicy[self._params.reliability.upper()]
+        profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
+        kind = CompressedImage if pipeline.takes_compressed else Image
         # raw: an image that is dropped is never taken apart, and the others are in the worker's thread.
-        self._images = self.create_subscription(kind, self._params.image, self._take_image, qos, raw=True)
         self._active_since = time.monotonic()
+        self._images = self.create_subscription(kind, topic, self._take_image, profile, raw=True)
         self.get_logger().info(f"{pipeline.role.doing} with images from {self._images.topic_name}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -124,12 +139,14 @@ class LocalizerNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the worker, close the maps, then destroy the node."""
         self._release()
+        self._core_log.close()
         super().destroy_node()
 
     def _take_image(self, serialized: bytes) -> None:
         self._health.image_arrived()
-        if self._worker is not None:
-            self._worker.offer(Arrival(serialized, time.monotonic_ns()))
+        worker = self._worker
+        if worker is not None:
+            worker.offer(Arrival(serialized, time.monotonic_ns(), self.get_clock().now().nanoseconds))
 
     def _stop(self) -> None:
         if self._images is not None:
@@ -142,25 +159,27 @@ class LocalizerNode(LifecycleNode):
     def _release(self) -> None:
         self._stop()
         if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+            pipeline, self._pipeline = self._pipeline, None
+            pipeline.close()
 
     def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        """Parameters are read by configure; a change that would do nothing is refused instead."""
+        """Values that do not fit are refused, and so are changes that would do nothing: configure reads parameters."""
         ours = [name for name, _, _ in params.leaves()]
-        if self._pipeline is not None and any(change.name in ours for change in changes):
-            return SetParametersResult(successful=False, reason="parameters are read by configure: clean up first")
-        return SetParametersResult(successful=True)
+        reason = params.refusal(changes)
+        if not reason and (self._pipeline is not None or self.doing[0]) and any(c.name in ours for c in changes):
+            reason = "parameters are read by configure: clean up first"
+        return SetParametersResult(successful=not reason, reason=reason)
 
     def _report(self) -> None:
         """Once a second: look whether images come, and publish /diagnostics."""
-        condition = self._condition()
-        values = {"state": self._state_machine.current_state[1]}
-        if self._pipeline is not None:
-            self._pipeline.tend()
+        condition, pipeline, worker = self._condition(), self._pipeline, self._worker
+        values = {"state": self.state}
+        if pipeline is not None:
+            if not self.doing[0]:
+                pipeline.tend()
             values |= {
-                **self._pipeline.role.values(),
-                "dropped (busy)": str(self._worker.dropped if self._worker else 0),
+                **pipeline.role.values(),
+                "dropped (busy)": str(worker.dropped if worker else 0),
                 **self._health.figures(),
             }
         message = diagnostics.diagnostic_array(
@@ -170,55 +189,67 @@ class LocalizerNode(LifecycleNode):
 
     def _condition(self) -> Condition:
         """How the node is, in one sentence."""
+        doing, seconds = self.doing
+        if doing:
+            step = f": {self._core_log.last}" if self._core_log.last else ""
+            return Condition(diagnostics.OK, f"{doing} under way for {seconds:.0f} s{step}")
         if self._failure:
             return Condition(diagnostics.ERROR, self._failure)
-        if self._pipeline is None or self._images is None:
-            return Condition(diagnostics.OK, self._state_machine.current_state[1])
+        pipeline, images = self._pipeline, self._images
+        if pipeline is None or images is None:
+            return Condition(diagnostics.OK, self.state)
         quiet_s = time.monotonic() - self._active_since
         if (since_image := self._health.silence_s) is not None:
             quiet_s = min(quiet_s, since_image)
         if quiet_s >= self._params.image_timeout:
-            kind = subscription_watch.IMAGE_TYPES[self._params.image_is_compressed]
-            sentence = subscription_watch.silence(self, self._images, kind, quiet_s)
+            kind = subscription_watch.IMAGE_TYPES[pipeline.takes_compressed]
+            sentence = subscription_watch.silence(self, images, kind, quiet_s)
             self.get_logger().warning(sentence, throttle_duration_sec=30.0)
             return Condition(diagnostics.WARN, sentence)
-        if self._pipeline.trouble:
-            return Condition(diagnostics.WARN, self._pipeline.trouble)
+        if pipeline.trouble:
+            return Condition(diagnostics.WARN, pipeline.trouble)
         if self._health.bad_in_a_row >= _BAD_IN_A_ROW:
             return Condition(diagnostics.WARN, f"the last {self._health.bad_in_a_row} images were bad and dropped")
+        if pipeline.clock_trouble:
+            return Condition(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_trouble}")
         return Condition(diagnostics.OK, self._health.last_answer)
 
 
-def _spin(node: LocalizerNode) -> None:
-    """Spin until shutdown; a transition that is not allowed now, or an answer nobody can be given, stops nothing."""
-    while rclpy.ok():
-        try:
-            rclpy.spin(node)
-        except (rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle) as error:
-            if not rclpy.ok():
-                return
-            node.get_logger().error(f"refused: {' '.join(str(error).split())}")
-
-
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to stop."""
-    # rclpy ends the spinning itself; a KeyboardInterrupt besides could strike anywhere, in a finalizer even.
-    signal.signal(signal.SIGINT, lambda *_: None)
+def run(interrupts: Interrupts) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    interrupts.begin()
     try:
-        rclpy.init(args=args)
+        rclpy.init()
     except Exception as error:  # rcl's own, for arguments it cannot parse; they share no public root
         sys.exit(f"localize: {str(error).splitlines()[0]}; check the --ros-args (a list is all 1.0 or all 1)")
     sys.setswitchinterval(_SWITCH_S)
-    node = LocalizerNode()
+    node = None
     try:
-        node.start()
-        _spin(node)
-    except ExternalShutdownException:
-        pass
-    finally:
+        node = LocalizerNode()
+        _spin(node, interrupts)
+    except Exception:
+        if not interrupts.asked:
+            raise
+    if node is not None and not node.doing[0]:
         node.destroy_node()
         rclpy.try_shutdown()
+        interrupts.end()
+    else:  # a thread is inside a library and would not end: no file is half written at any moment
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
-if __name__ == "__main__":
-    main()
+def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
+    """Start the node and spin until shutdown; an answer that cannot be sent any more stops nothing."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.create_task(node.start)
+    while rclpy.ok() and not interrupts.asked:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except (rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle) as error:
+            if rclpy.ok():
+                node.get_logger().error(f"refused: {' '.join(str(error).split())}")

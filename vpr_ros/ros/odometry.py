@@ -11,14 +11,14 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from vpr_ros import geometry
-from vpr_ros.ros import convert
+from vpr_ros.image_order import LATE_NS
+from vpr_ros.ros import convert, qos
 from vpr_ros.ros.health import Health
 from vpr_ros.ros.track import PoseTrack
 
 # From one message to the next, no robot moves or turns further than this: its odometry began anew.
 _STEP_M, _SPEED_M_S = 1.0, 60.0
 _STEP_RAD, _TURN_RAD_S = 0.5, 20.0
-LATE_NS = 1_000_000_000  # what is stamped less than this before the last one came late; more is another clock
 _SILENCE_NS = 1_000_000_000  # after which a jump is a restart, however far the robot could have come meanwhile
 
 
@@ -48,8 +48,8 @@ class OdometryTrack:
         self._start = 0
         self._last: tuple[int, np.ndarray] | None = None
         self._frames = ("", "")
-        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(Odometry, topic, self._store, qos)
+        profile = qos.overridden(node, topic, QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._subscription = node.create_subscription(Odometry, topic, self._store, profile)
 
     @property
     def topic(self) -> str:

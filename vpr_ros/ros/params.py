@@ -15,9 +15,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vpr_ros.config import LocalizerConfig, LoopCloserConfig, from_dict, option, unknown_key
+from vpr_ros.config import LocalizerConfig, LoopCloserConfig, checked, from_dict, option, unknown_key
 from vpr_ros.errors import ConfigError
 from vpr_ros.inference.describer import BACKENDS
+from vpr_ros.ros import map_url, qos
 from vpr_ros.ros.adapters import CHOICES
 
 Pose6 = tuple[float, float, float, float, float, float]
@@ -34,8 +35,11 @@ _ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
 # What means something in one mode only. Set in the other, it is a mistake.
 _OF_MODE = {
     "localize": ("map", "publish_tf", "answers_file"),
-    "map": ("session", "earlier", "camera_info", "intrinsics", "save_folder"),
+    "map": ("session", "earlier", "save_folder"),
 }
+_PATHS = ("map", "session", "earlier", "save_folder", "answers_file")
+_RENAMED = {"depth": "queue_size"}
+_WHERE = "node parameters"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class NodeParams:
     image: str = option("image", "topic of the camera's images")
     image_type: str = option(
         "auto",
-        "message type of the image topic; auto: CompressedImage where the topic's name ends in 'compressed'",
+        "message type of the image topic; auto: CompressedImage if the topic's name, remapped, ends in 'compressed'",
         choices=("auto", "Image", "CompressedImage"),
     )
     reliability: str = option(
@@ -63,14 +67,16 @@ class NodeParams:
         "QoS asked of the image's publisher; best_effort fits every one, reliable loses none of large raw images",
         choices=("best_effort", "reliable"),
     )
-    depth: int = option(5, "QoS history depth of the image subscription", "messages", low=1, high=1000)
-    image_timeout: float = option(5.0, "silence on the image topic before the node says why", "s", low=0.1, high=3600.0)
+    queue_size: int = option(5, "QoS history depth of the image subscription", "messages", low=1, high=1000)
+    image_timeout: float = option(
+        5.0, "silence on the image topic before the node says why, and map -> odom ends", "s", low=0.1, high=3600.0
+    )
 
-    camera_info: str | None = option(
-        None, "mode map: topic of the camera's CameraInfo; unset: camera_info beside the image topic; empty: none"
+    camera_info: str = option(
+        "auto", "topic of the camera's CameraInfo; auto: camera_info beside the image topic; empty: none"
     )
     intrinsics: Pinhole | None = option(  # noqa: RUF009
-        None, "mode map: fx fy cx cy of images without distortion, instead of CameraInfo; unset: not known", "pixels"
+        None, "fx fy cx cy of images without distortion, instead of CameraInfo; []: not known", "pixels"
     )
 
     odom: str = option("", "topic of nav_msgs/Odometry; empty: motion is judged from time alone (mode map needs it)")
@@ -83,11 +89,11 @@ class NodeParams:
     camera_pose: Pose6 | None = option(  # noqa: RUF009
         None,
         "camera in base_frame as x y z roll pitch yaw: the URDF's camera_link (x forward, y left, z up), not the"
-        " optical frame; unset: taken from TF",
+        " optical frame; []: taken from TF",
         "m, rad",
     )
     publish_tf: bool = option(False, "broadcast map -> odom (needs odom)")
-    transform_tolerance: float = option(0.1, "how far it is dated ahead of the image", "s", low=0.0, high=10.0)
+    transform_tolerance: float = option(0.1, "how far map -> odom is dated ahead of now", "s", low=0.0, high=10.0)
 
     answers_file: str = option("", "file that every answer is appended to as a line of JSON; empty: none")
     adapters: tuple[str, ...] = option((), f"what else is published, for whom: a list of {', '.join(CHOICES)}")
@@ -100,11 +106,10 @@ class NodeParams:
         """Threads for the network: a core is left to the node's own."""
         return self.threads or max(1, (os.cpu_count() or 2) - 1)
 
-    @property
-    def image_is_compressed(self) -> bool:
-        """Whether the image topic carries CompressedImage."""
+    def image_is_compressed(self, topic: str) -> bool:
+        """Whether the image topic carries CompressedImage. topic: its name with namespace and remapping applied."""
         if self.image_type == "auto":
-            return self.image.endswith("compressed")
+            return topic.endswith("compressed")
         return self.image_type == "CompressedImage"
 
 
@@ -120,18 +125,39 @@ def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, datac
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter with its description and range.
+    """Declare every parameter with its description, range and a value, so that one request can read them all.
 
     The node must have been made with ``automatically_declare_parameters_from_overrides``: so overrides of an unknown
-    name or of a type that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
+    name or of a value that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
     """
     for name, field, hint in leaves():
+        value = _plain(field.default)
         if node.has_parameter(name):
-            node.set_descriptor(name, _descriptor(field, hint, free_type=True))
-        elif field.default in (None, ()):  # rclpy takes an empty list for one of bytes
-            node.declare_parameter(name, _type(hint), _descriptor(field, hint))
-        else:
-            node.declare_parameter(name, field.default, _descriptor(field, hint))
+            given = node.get_parameter(name).value
+            try:
+                value = _plain(_fitting(name, given))
+            except ConfigError:
+                node.set_descriptor(name, _descriptor(field, hint, ranged=False))
+                continue
+            node.undeclare_parameter(name)
+        node.declare_parameter(name, None, _descriptor(field, hint), ignore_override=True)
+        node.set_parameters([Parameter(name, _type(hint), value)])  # rclpy takes a default of [] for one of bytes
+
+
+def refusal(changes: list[Parameter]) -> str:
+    """Why one of these values cannot be set, as one sentence; "" if all can."""
+    ours = {name for name, _, _ in leaves()}
+    for change in changes:
+        try:
+            if not change.name:  # rclpy would take it, and nothing could take it away again
+                raise ConfigError(f"{_WHERE}: a parameter without a name cannot be set")
+            if change.name in _RENAMED:
+                raise _renamed(change.name)
+            if change.name in ours:
+                _fitting(change.name, change.value)
+        except ConfigError as error:
+            return str(error)
+    return ""
 
 
 def read(node: Node) -> NodeParams:
@@ -139,43 +165,72 @@ def read(node: Node) -> NodeParams:
 
     Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
     """
-    known = {name: hint for name, _, hint in leaves()}
+    known = [name for name, _, _ in leaves()]
     data: dict[str, Any] = {}
     declared = typing.cast(dict[str, Parameter], node.get_parameters_by_prefix(""))  # rclpy's own hint is wrong
     for name, parameter in declared.items():
-        if name in _RCLPY_PARAMETERS or name.startswith("qos_overrides."):
+        if name in _RCLPY_PARAMETERS or name.startswith(qos.PREFIX):
             continue
+        if name in _RENAMED:
+            raise _renamed(name)
         if name not in known:
-            raise unknown_key(name, list(known), "node parameters")
+            raise unknown_key(name, known, _WHERE)
         if parameter.value is not None:
             *groups, leaf = name.split(".")
             at = data
             for group in groups:
                 at = at.setdefault(group, {})
-            value: Any = parameter.value
-            if isinstance(value, str) and known[name] == tuple[str, ...]:
-                value = [value] if value else []
-            at[leaf] = value if isinstance(value, (bool, int, float, str)) else list(value)
-    params = from_dict(NodeParams, data, "node parameters")
+            at[leaf] = _fitting(name, parameter.value)
+    for name in _PATHS:
+        data[name] = _expanded(data.get(name, ""))
+    params = from_dict(NodeParams, data, _WHERE)
     _check(params)
+    qos.check(node, [params.image, params.odom])
     return params
+
+
+def _fitting(name: str, value: Any) -> Any:
+    """A ROS parameter's value as the field of this name wants it. Raises ConfigError if it does not fit."""
+    field, hint = next((field, hint) for known, field, hint in leaves() if known == name)
+    if not isinstance(value, (bool, int, float, str)) and value is not None:
+        value = list(value)
+    if hint == tuple[str, ...] and isinstance(value, str):
+        value = [value] if value else []
+    if value in ([], "") and hint in (Pose6 | None, Pinhole | None):
+        value = None  # ROS has no parameter without a value that tools can read
+    return checked(hint, field, value, f"{_WHERE}: {name}")
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as a ROS parameter's."""
+    return list(value or ()) if value is None or isinstance(value, tuple) else value
+
+
+def _expanded(value: Any) -> Any:
+    """A path, or several, with ~, file:// and package:// understood."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_expanded(item) for item in value)
+    return str(map_url.path_of(value)) if value else value
+
+
+def _renamed(name: str) -> ConfigError:
+    return ConfigError(f"{_WHERE}: '{name}' is called '{_RENAMED[name]}' now; set that")
 
 
 def _check(params: NodeParams) -> None:
     """Raises ConfigError for what is missing, or belongs to the other mode."""
-    where = "node parameters"
     if params.mode == "localize" and not (params.map or params.session):
-        raise ConfigError(f"{where}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
+        raise ConfigError(f"{_WHERE}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
     for mode, names in _OF_MODE.items():
         for name in names if mode != params.mode else ():
             if getattr(params, name) != NodeParams.__dataclass_fields__[name].default:
-                raise ConfigError(f"{where}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
+                raise ConfigError(f"{_WHERE}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
     if params.publish_tf and not params.odom:
-        raise ConfigError(f"{where}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+        raise ConfigError(f"{_WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     if params.mode == "map" and not params.session:
-        raise ConfigError(f"{where}: no session given; set session:=FILE.vprmap, the file that the map grows in")
+        raise ConfigError(f"{_WHERE}: no session given; set session:=FILE.vprmap, the file that the map grows in")
     if params.mode == "map" and not params.odom:
-        raise ConfigError(f"{where}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
+        raise ConfigError(f"{_WHERE}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
 
 
 def table() -> str:
@@ -186,11 +241,15 @@ def table() -> str:
         limits = ", ".join(map(str, meta["choices"])) if meta["choices"] else ""
         if meta["low"] is not None:
             limits = f"{meta['low']:g} .." + (f" {meta['high']:g}" if meta["high"] is not None else "")
-        written: dict[Any, str] = {None: "unset", "": '""', (): "[]"}
-        default = written.get(field.default, str(field.default))
-        default = default.lower() if isinstance(field.default, bool) else default
-        rows.append(f"| `{name}` | {default} | {meta['unit']} | {limits} | {meta['description']} |")
+        rows.append(f"| `{name}` | {shown_default(field)} | {meta['unit']} | {limits} | {meta['description']} |")
     return "\n".join(rows) + "\n"
+
+
+def shown_default(field: dataclasses.Field[Any]) -> str:
+    """A default as people write it on the command line."""
+    written: dict[Any, str] = {None: "[]", "": '""', (): "[]"}
+    default = written.get(field.default, str(field.default))
+    return default.lower() if isinstance(field.default, bool) else default
 
 
 def _type(hint: Any) -> Parameter.Type:
@@ -200,14 +259,14 @@ def _type(hint: Any) -> Parameter.Type:
     return _ARRAYS[typing.get_args(hint)[0]] if typing.get_origin(hint) is tuple else _TYPES[hint]
 
 
-def _descriptor(field: dataclasses.Field[Any], hint: Any, free_type: bool = False) -> ParameterDescriptor:
-    """A field's description, unit and range as ROS tools show them."""
+def _descriptor(field: dataclasses.Field[Any], hint: Any, ranged: bool = True) -> ParameterDescriptor:
+    """A field's description, unit and range as ROS tools show them. What fits is decided by ``refusal``."""
     meta = field.metadata
     text = meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else "")
-    descriptor = ParameterDescriptor(description=text, dynamic_typing=free_type)
+    descriptor = ParameterDescriptor(description=text, dynamic_typing=True)
     if meta["choices"]:
         descriptor.additional_constraints = "one of: " + ", ".join(map(str, meta["choices"]))
-    if meta["low"] is not None and not free_type:
+    if meta["low"] is not None and ranged:
         if hint is int:
             descriptor.integer_range = [IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=0)]
         elif hint is float:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from dataclasses import dataclass
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from vpr_ros.errors import ImageError, VprError
 from vpr_ros.image_messages import decode_message
+from vpr_ros.image_order import ImageOrder, Ordered, clock_problem
 from vpr_ros.ros import convert
 from vpr_ros.ros.health import Health, Sample
+from vpr_ros.ros.lifecycle import ResponsiveNode
 from vpr_ros.ros.localizing import Localizing
 from vpr_ros.ros.mapping import Mapping
-from vpr_ros.ros.odometry import LATE_NS, OdometryPose, OdometryTrack
+from vpr_ros.ros.odometry import OdometryPose, OdometryTrack
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Role, Sighting
 from vpr_ros.ros.tf import CameraMount
+from vpr_ros.ros.topics import resolved
 from vpr_ros.ros.trouble import Trouble
 
 _ROLES: dict[str, type[Localizing] | type[Mapping]] = {"localize": Localizing, "map": Mapping}
@@ -28,25 +31,29 @@ _ROLES: dict[str, type[Localizing] | type[Mapping]] = {"localize": Localizing, "
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """An image message as it came over the wire. time_ns: of the callback, monotonic clock."""
+    """An image message as it came over the wire. time_ns, clock_ns: of the callback, monotonic and ROS clock."""
 
     serialized: bytes
     time_ns: int
+    clock_ns: int
 
 
 class Pipeline:
     """Everything an image passes. ``process`` runs in the worker's thread, the rest in the executor's."""
 
-    def __init__(self, node: LifecycleNode, params: NodeParams, health: Health) -> None:
+    def __init__(self, node: ResponsiveNode, params: NodeParams, health: Health) -> None:
         """Raises a VprError, one sentence, where the role that the parameters name cannot be opened."""
         self._node = node
         self._health = health
-        self._message_type = CompressedImage if params.image_is_compressed else Image
+        self.takes_compressed = params.image_is_compressed(resolved(node, params.image))
+        self._message_type = CompressedImage if self.takes_compressed else Image
         self._mount = CameraMount(node, params)
         self._odometry: OdometryTrack | None = None
         self._mount_trouble = Trouble(node, "the camera's place on the robot is known now")
         self._odometry_trouble = Trouble(node, "images have odometry now")
-        self._last_stamp_ns: int | None = None
+        self._stamp_trouble = Trouble(node, "images have stamps that advance now")
+        self._order = ImageOrder()
+        self._clock_trouble = ""
         self._traceback_shown = False
         try:
             if params.odom:
@@ -59,17 +66,29 @@ class Pipeline:
     @property
     def trouble(self) -> str:
         """Why answers are none, or less than they could be, although images come; empty when all is well."""
-        return self._mount_trouble.lasting or self._odometry_trouble.lasting or self.role.trouble
+        return (
+            self._mount_trouble.lasting
+            or self._stamp_trouble.lasting
+            or self._odometry_trouble.lasting
+            or self.role.trouble
+        )
+
+    @property
+    def clock_trouble(self) -> str:
+        """How far the images' stamps are from the node's clock, if that is no delay; else empty."""
+        return self._clock_trouble
 
     def process(self, arrival: Arrival) -> None:
         """Answer one image. A bad one is dropped, counted and reported."""
         try:
             message = self._read(arrival)
             image_rgb = decode_message(message)
-            if self._is_late(convert.stamp_ns(message.header.stamp)):
-                self._health.count("images out of order")
+            placed = self._place(convert.stamp_ns(message.header.stamp), arrival.clock_ns)
+            if not placed.taken:
+                self._health.count(f"images {placed.problem}")
                 return
-            sighting = self._sighting(image_rgb, message.header, arrival.time_ns)
+            header = Header(stamp=convert.time_message(placed.stamp_ns), frame_id=message.header.frame_id)
+            sighting = self._sighting(image_rgb, header, arrival.time_ns)
             if sighting.T_odom_camera is None and self.role.needs_odometry:
                 return
             reply = self.role.answer(sighting)
@@ -79,7 +98,8 @@ class Pipeline:
             return
         sample = None
         if reply.timings_ms:
-            age = (self._node.get_clock().now().nanoseconds - sighting.stamp_ns) / 1e6
+            now_ns = self._node.get_clock().now().nanoseconds
+            age = None if self._clock_trouble else (now_ns - sighting.stamp_ns) / 1e6
             sample = Sample((reply.sent_ns - arrival.time_ns) / 1e6, age, reply.timings_ms)
         self._health.answered(sample, reply.words)
 
@@ -114,17 +134,25 @@ class Pipeline:
         except Exception as error:  # rclpy's own, of several kinds
             raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
 
-    def _is_late(self, stamp_ns: int) -> bool:
-        """Whether an image was overtaken by the last one; where the clock jumped back, the past is forgotten."""
-        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
-            if self._last_stamp_ns - stamp_ns < LATE_NS:
-                return True
-            back_s = (self._last_stamp_ns - stamp_ns) / 1e9
+    def _place(self, header_ns: int, clock_ns: int) -> Ordered:
+        """The time of an image and whether it comes in order; if the clock jumped back, the past is forgotten."""
+        placed = self._order.place(header_ns, clock_ns or time.time_ns())
+        if placed.taken:
+            what = f"images come {placed.problem}, so the time of their arrival is used: have the driver stamp them"
+            self._stamp_trouble.report(what if placed.problem else "")
+        self._clock_trouble = self._clock_problem(header_ns, clock_ns)
+        if placed.back_ns:
+            back_s = placed.back_ns / 1e9
             self._node.get_logger().warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")
             self._health.count("clock jumps")
             self.role.forget()
-        self._last_stamp_ns = stamp_ns
-        return False
+        return placed
+
+    @staticmethod
+    def _clock_problem(header_ns: int, clock_ns: int) -> str:
+        if not clock_ns:
+            return "use_sim_time is set and nothing publishes /clock: play the bag with --clock, or unset it"
+        return clock_problem(header_ns, clock_ns) if header_ns > 0 else ""
 
     def _sighting(self, image_rgb: np.ndarray, header: Header, arrived_ns: int) -> Sighting:
         stamp_ns, camera_frame = convert.stamp_ns(header.stamp), header.frame_id.lstrip("/")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import Trigger
 
 from vpr_ros.errors import VprError
+from vpr_ros.ros.aside import Aside
 from vpr_ros.ros.serving import create_service
 
-_LOOK_S = 0.005  # how long the executor waits for the copy before it sees to odometry again
+_ANSWER_S = 0.5  # for the answer to be sent, once the copy is whole
 
 
 class SaveMapService:
@@ -29,53 +30,37 @@ class SaveMapService:
         self._save = save
         self._session = session
         self._folder = folder
-        self._copying: threading.Thread | None = None
-        group = MutuallyExclusiveCallbackGroup()  # its own: the node's goes on meanwhile
+        self._copying: Aside[None] | None = None
+        self._answered = threading.Event()
+        self._answered.set()
+        group = ReentrantCallbackGroup()  # its own: the node's goes on meanwhile
         self._service = create_service(node, Trigger, "~/save_map", self._answer, callback_group=group)
 
     def close(self) -> None:
         """Destroy the service; a copy in the making becomes whole first, and its caller still gets the answer."""
+        if self._copying is not None:
+            self._copying.join()
+            self._answered.wait(_ANSWER_S)
         executor = self._node.executor
-        if self._copying is None or executor is None:
+        if executor is None:
             self._node.destroy_service(self._service)
-            return
-        self._copying.join()
-        executor.create_task(self._end())
-
-    async def _end(self) -> None:
-        """Destroy the service when the answer is on its way."""
-        while self._copying is not None:
-            await _Turn()
-        self._node.destroy_service(self._service)
+        else:  # after the answer that may be on its way
+            executor.create_task(self._node.destroy_service, self._service)
 
     async def _answer(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self._answered.is_set():
+            response.message = "another copy is being made: ask again when it is whole"
+            return response
         path = self._folder / f"{self._session.stem}-{time.strftime('%Y%m%d-%H%M%S')}{self._session.suffix}"
-        failures: list[str] = []
-
-        def copy() -> None:
-            try:
-                self._save(path)
-            except Exception as error:  # the robot keeps mapping whatever becomes of the copy
-                failures.append(str(error) if isinstance(error, VprError) else repr(error))
-
-        copying = threading.Thread(target=copy, name="save_map", daemon=True)
-        copying.start()
-        self._copying = copying
-        while copying.is_alive():
-            copying.join(_LOOK_S)
-            await _Turn()
-        self._copying = None
-        response.success = not failures
-        response.message = failures[0] if failures else str(path)
-        if failures:
-            self._node.get_logger().error(f"save_map: {failures[0]}")
-        else:
+        self._answered.clear()
+        try:
+            self._copying = Aside(self._node, lambda: self._save(path), "save_map")
+            await self._copying
+            response.success, response.message = True, str(path)
             self._node.get_logger().info(f"saved {path}")
+        except Exception as error:  # the robot keeps mapping whatever becomes of the copy
+            response.message = str(error) if isinstance(error, VprError) else repr(error)
+            self._node.get_logger().error(f"save_map: {response.message}")
+        finally:
+            self._answered.set()
         return response
-
-
-class _Turn:
-    """Awaited: everybody else's turn once."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -52,7 +54,7 @@ def _others(node: Node) -> str:
         for name, types in node.get_topic_names_and_types()
         if any(kind in IMAGE_TYPES for kind in types)
         and node.count_publishers(name)
-        and not name.startswith(node.get_fully_qualified_name())
+        and "depth" not in re.split(r"[/_]", name)  # a depth camera's, or a localizer's own
     )
     return f"; images are published on {', '.join(found)}" if found else ", nor any other image topic"
 

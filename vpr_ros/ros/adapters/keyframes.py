@@ -1,15 +1,13 @@
-"""~/keyframes and ~/depth: what a growing map remembers, for whoever looks."""
+"""~/keyframes: what a growing map remembers, for whoever looks."""
 
 from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Path
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vpr_ros.ros import convert
@@ -19,13 +17,12 @@ _SHOWN = 500  # keyframes of a path: about 1 km, 40 kB
 
 
 class KeyframeOutputs:
-    """The last keyframes of this drive as a path of the base in odometry's frame, and each one's depth."""
+    """The last keyframes of this drive as a path of the base in odometry's frame."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._path = node.create_lifecycle_publisher(Path, "~/keyframes", latched)
-        self._depth = node.create_lifecycle_publisher(Image, "~/depth", 5)
         self._shown: deque[PoseStamped] = deque(maxlen=_SHOWN)
         self._count = 0
         self._published = (0, 0)
@@ -40,11 +37,6 @@ class KeyframeOutputs:
     def closed(self, closure: ClosureAnswer) -> None:
         """Nothing is shown of it."""
 
-    def show_depth(self, depth: np.ndarray | None, header: Header) -> None:
-        """Depth (h, w) of a keyframe; header: its image's. Nothing where nobody listens."""
-        if depth is not None and self._depth.get_subscription_count():
-            self._depth.publish(convert.depth_image(depth, header))
-
     def tend(self) -> None:
         """Publish the path where it has changed or somebody new listens: once a second, however fast it grows."""
         listeners = self._path.get_subscription_count()
@@ -58,6 +50,5 @@ class KeyframeOutputs:
         self._shown.clear()
 
     def close(self) -> None:
-        """Destroy the publishers."""
-        for publisher in (self._path, self._depth):
-            self._node.destroy_lifecycle_publisher(publisher)
+        """Destroy the publisher."""
+        self._node.destroy_lifecycle_publisher(self._path)

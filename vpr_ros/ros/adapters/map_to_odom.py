@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode
 
 from vpr_ros import geometry
 from vpr_ros.errors import MissingDependencyError
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import Answer
 
+_PERIOD_S = 0.05  # 20 Hz, as AMCL's and RTAB-Map's users are used to
+_SAME_CLOCK_NS = 10_000_000_000  # images stamped nearer to now than this are of the node's clock, only delayed
+
+
+@dataclass(frozen=True, eq=False)
+class _Alignment:
+    """T_map_odom (4, 4) with its frames, and when the image came that it was last confirmed by.
+
+    stamp_ns: the image's. clock_ns: the node's clock when it was answered.
+    """
+
+    T_map_odom: np.ndarray
+    map_frame: str
+    odom_frame: str
+    stamp_ns: int
+    clock_ns: int
+
 
 class MapToOdom:
-    """Broadcasts T_map_odom on /tf: what the last sure answer said, again with every image, dated a little ahead."""
+    """Broadcasts T_map_odom on /tf: what the last sure answer said, 20 times a second as long as images are answered.
 
-    def __init__(self, node: Node, tolerance: float) -> None:
-        """tolerance: seconds added to the image's stamp. Raises MissingDependencyError without tf2_msgs."""
+    It is dated ``tolerance`` ahead of now, so that a lookup at the present time finds it between two images. For images
+    of another clock (a bag without sim time), "now" is the newest image's stamp and the time since it came.
+    """
+
+    def __init__(self, node: LifecycleNode, tolerance_s: float, timeout_s: float) -> None:
+        """timeout_s: without an answered image, after which nothing is broadcast any more.
+
+        Raises MissingDependencyError without tf2_msgs.
+        """
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
@@ -24,26 +50,40 @@ class MapToOdom:
             ) from error
         self._node = node
         self._message_type = TFMessage
-        self._publisher = node.create_publisher(TFMessage, "/tf", 100)
-        self._tolerance_ns = int(tolerance * 1e9)
-        self._T_map_odom: np.ndarray | None = None
+        self._tolerance_ns, self._timeout_ns = int(tolerance_s * 1e9), int(timeout_s * 1e9)
+        self._alignment: _Alignment | None = None
+        self._publisher = node.create_lifecycle_publisher(TFMessage, "/tf", 100)
+        self._timer = node.create_timer(_PERIOD_S, self._broadcast)
 
     def publish(self, answer: Answer) -> None:
-        """Broadcast; nothing before the first answer with odometry."""
-        best = answer.estimate.best
+        """Broadcast at once what an answer says; nothing before the first one with odometry."""
+        last, best = self._alignment, answer.estimate.best
+        T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
         if best is not None and answer.T_camera_base is not None and answer.T_odom_base is not None:
             T_map_base = best.T_map_camera @ answer.T_camera_base
-            self._T_map_odom = T_map_base @ geometry.inverse(answer.T_odom_base)
-        if self._T_map_odom is None or not answer.odom_frame:
+            T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
+        if T_map_odom is None or not odom_frame:
             return
-        stamp = convert.time_message(convert.stamp_ns(answer.map_header.stamp) + self._tolerance_ns)
-        transform = convert.transform_message(self._T_map_odom, answer.map_header.frame_id, answer.odom_frame, stamp)
+        header = answer.map_header
+        moments = convert.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds
+        self._alignment = _Alignment(T_map_odom, header.frame_id, odom_frame, *moments)
+        self._broadcast()
+
+    def _broadcast(self) -> None:
+        last, now_ns = self._alignment, self._node.get_clock().now().nanoseconds
+        if last is None or now_ns - last.clock_ns > self._timeout_ns:
+            return
+        if abs(last.clock_ns - last.stamp_ns) > _SAME_CLOCK_NS:
+            now_ns += last.stamp_ns - last.clock_ns
+        stamp = convert.time_message(now_ns + self._tolerance_ns)
+        transform = convert.transform_message(last.T_map_odom, last.map_frame, last.odom_frame, stamp)
         self._publisher.publish(self._message_type(transforms=[transform]))
 
     def forget(self) -> None:
         """Broadcast nothing until the next sure answer."""
-        self._T_map_odom = None
+        self._alignment = None
 
     def close(self) -> None:
-        """Destroy the publisher."""
-        self._node.destroy_publisher(self._publisher)
+        """Destroy timer and publisher."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_lifecycle_publisher(self._publisher)

@@ -1,4 +1,4 @@
-"""The rest of the answer in standard messages: ~/hypotheses, ~/markers, ~/depth and the map's ~/places."""
+"""The rest of the answer in standard messages: ~/hypotheses, ~/markers and the map's ~/places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 from geometry_msgs.msg import Point, PoseArray, Vector3
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -26,7 +25,6 @@ class StandardOutputs:
         create = node.create_lifecycle_publisher
         self._hypotheses = create(PoseArray, "~/hypotheses", 10)
         self._markers = create(MarkerArray, "~/markers", 10)
-        self._depth = create(Image, "~/depth", 5)
         self._places = node.create_publisher(Marker, "~/places", latched)  # sent once, also while inactive
 
     def show_map(self, positions: np.ndarray, header: Header) -> None:
@@ -43,15 +41,13 @@ class StandardOutputs:
             self._hypotheses.publish(convert.pose_array(estimate.hypotheses, header, answer.T_camera_base))
         if self._markers.get_subscription_count():
             self._markers.publish(markers(answer))
-        if estimate.depth is not None and self._depth.get_subscription_count():
-            self._depth.publish(convert.depth_image(estimate.depth, answer.image_header))
 
     def forget(self) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._hypotheses, self._markers, self._depth):
+        for publisher in (self._hypotheses, self._markers):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._places)
 

@@ -1,0 +1,89 @@
+"""Start the node and end it at random moments, by SIGINT or SIGTERM, once or twice: does it always end cleanly?
+
+    python benchmarks/interrupts.py MAP [--count 50] [--seconds 5] [--launch] [--json FILE]
+
+Clean is: exit status 0, nothing like a traceback in what it printed, no child left, all within two seconds of the first
+signal. With --launch (in a ROS workspace) `ros2 launch` is started and interrupted as Ctrl-C does, and counted is what
+becomes of the node: launch's own start, which the signal may hit too, is not ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_LIMIT_S = 2.0
+_BAD_WORDS = ("Traceback", "Error:", "Fatal", "Segmentation", "process has died", "terminate called")
+
+
+def command(options: argparse.Namespace) -> list[str]:
+    """What is started."""
+    if options.launch:
+        return ["ros2", "launch", "vpr_ros", "localize.launch.py", f"map:={options.map}", "base_frame:=''"]
+    module = [sys.executable, "-m", "vpr_ros.ros.localize"]
+    return [*module, "--ros-args", "-p", f"map:={options.map}", "-p", "base_frame:=''"]
+
+
+def once(options: argparse.Namespace, chance: random.Random) -> dict[str, object]:
+    """One start and its end."""
+    after_s, number, twice = (
+        chance.uniform(options.least, options.seconds),
+        chance.choice((2, 15)),
+        chance.random() < 0.5,
+    )
+    process = subprocess.Popen(
+        command(options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    time.sleep(after_s)
+    sent = time.monotonic()
+    for gap_s in (0.0, chance.uniform(0.0, 0.5))[: 1 + twice]:
+        time.sleep(gap_s)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT) if options.launch else process.send_signal(number)
+    try:
+        output = process.communicate(timeout=20)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output = process.communicate()[0] + "\nError: still there after 20 s"
+    took_s = time.monotonic() - sent
+    bad = [line for line in output.splitlines() if any(word in line for word in _BAD_WORDS)]
+    left = subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True, text=True, check=False).stdout.split()
+    clean = process.returncode == 0 and not bad and not left and took_s < _LIMIT_S + 3 * options.launch
+    found = {"after_s": round(after_s, 3), "signal": number, "twice": twice, "status": process.returncode}
+    return {**found, "took_s": round(took_s, 2), "clean": clean, "bad": bad[:3], "left": left}
+
+
+def main() -> int:
+    """Print what became of each, and exit with 1 if one was not clean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("map", type=Path)
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--least", type=float, default=0.0, help="seconds after the start, at least")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds after the start, at most")
+    parser.add_argument("--launch", action="store_true", help="through ros2 launch")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    options.map = options.map.resolve()
+    chance, ends = random.Random(options.seed), []
+    for _ in range(options.count):
+        ends.append(once(options, chance))
+        if not ends[-1]["clean"]:
+            print("not clean:", ends[-1], flush=True)
+    clean = sum(bool(end["clean"]) for end in ends)
+    slowest = max(float(str(end["took_s"])) for end in ends)
+    print(f"{clean} of {len(ends)} clean; slowest end {slowest:.2f} s (limit {_LIMIT_S:g} s)")
+    if options.json:
+        options.json.write_text(json.dumps({"clean": clean, "count": len(ends), "ends": ends}, indent=2) + "\n")
+    return 0 if clean == len(ends) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
