@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import the rooms on its line and those below it, besides itself.
 LAYERS = [
     {"records", "errors", "config", "files", "geometry", "camera", "image"}
-    | {"camera_messages", "image_messages", "image_order", "tally", "utf8", "world"},
+    | {"camera_messages", "image_files", "image_messages", "image_order", "tally", "utf8", "world"},
     {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
     {"localizer", "loop_closer", "map_builder", "map_drives", "map_editor", "map_features", "calibrator", "quantise"},
     {"evaluation"},

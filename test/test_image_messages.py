@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import array
+import struct
+import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from vpr_ros.errors import ImageError
-from vpr_ros.image_messages import annotate, decode_compressed, decode_image, demosaic
+from vpr_ros.image_messages import (
+    ENCODINGS,
+    _cv_bridge,
+    annotate,
+    decode_compressed,
+    decode_image,
+    decode_message,
+    demosaic,
+)
 
 HEIGHT, WIDTH = 24, 32
 RED, GREEN, BLUE = (220, 30, 20), (25, 200, 40), (15, 35, 210)
@@ -65,6 +76,42 @@ def test_colours_survive_every_encoding(encoding: str, padding: int, colour: tup
     np.testing.assert_allclose(image[2:-2, 2:-2].astype(int).mean((0, 1)), colour, atol=8)
 
 
+@pytest.mark.parametrize("colour", [RED, GREEN, BLUE])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_planar_colours(encoding: str, colour: tuple[int, int, int]) -> None:
+    """Jetson's cameras send NV12, Android's NV21: exchanged, red is blue. Rows may be padded."""
+    luma, u, v = (
+        int(value) for value in encode(flat(colour), "yuv422").reshape(HEIGHT, WIDTH, 2)[0, :2].ravel()[[1, 0, 2]]
+    )
+    rows = np.full((HEIGHT * 3 // 2, WIDTH + 6), 99, np.uint8)
+    rows[:HEIGHT, :WIDTH] = luma
+    rows[HEIGHT:, 0:WIDTH:2], rows[HEIGHT:, 1:WIDTH:2] = (u, v) if encoding == "nv12" else (v, u)
+    image = decode_image(encoding, HEIGHT, WIDTH, WIDTH + 6, rows.tobytes())
+    np.testing.assert_allclose(image.reshape(-1, 3).astype(int).mean(0), colour, atol=8)
+    with pytest.raises(ImageError, match="sizes do not agree"):
+        decode_image(encoding, HEIGHT, WIDTH, WIDTH + 6, rows[:-1].tobytes())
+
+
+def twelve_bits() -> np.ndarray:
+    """(HEIGHT, WIDTH, 3) uint16 RGB: red grows to the right, green downwards, all below 4096."""
+    image = np.full((HEIGHT, WIDTH, 3), 2000, np.uint16)
+    image[..., 0] = np.linspace(0, 4095, WIDTH)[None]
+    image[..., 1] = np.linspace(0, 4095, HEIGHT)[:, None]
+    return image
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16", "16UC3", "16UC4"])
+def test_sixteen_bit_colours_keep_their_order(encoding: str, big: bool) -> None:
+    """All channels are stretched together, so that colours stay, and alpha has no say in it."""
+    image = twelve_bits() if encoding.startswith("rgb") else twelve_bits()[..., ::-1]
+    if encoding in ("rgba16", "bgra16", "16UC4"):
+        image = np.dstack([image, np.full((HEIGHT, WIDTH), 65535, np.uint16)])
+    data = image.astype(">u2" if big else "<u2")
+    decoded = decode_image(encoding, HEIGHT, WIDTH, data[0].nbytes, data.tobytes(), big)
+    np.testing.assert_allclose(decoded, twelve_bits() / 4095 * 255, atol=4)
+
+
 def test_rgb8_is_not_copied() -> None:
     """The node's hot path: the commonest encoding costs nothing."""
     data = np.arange(HEIGHT * WIDTH * 3, dtype=np.uint8)
@@ -114,6 +161,8 @@ def test_demosaic_keeps_edges_where_they_are() -> None:
         (("mono16", 4, 4, 4, bytes(16)), "sizes do not agree"),
         (("32FC1", 4, 4, 16, bytes(64)), "'32FC1' is not known"),
         (("", 4, 4, 16, bytes(64)), "not known"),
+        (("nv12", 3, 4, 4, bytes(16)), "cannot be nv12"),
+        (("rgb8", 2**32 - 1, 2**32 - 1, 2**32 - 1, bytes(64)), "sizes do not agree"),
         (("yuv422", 4, 3, 6, bytes(24)), "cannot be yuv422"),
         (("rgb8", 4, 4, 12, ["a"]), "not bytes"),
     ],
@@ -156,5 +205,171 @@ def test_what_is_no_image_is_refused(data: object) -> None:
 
 
 def test_annotate_names_the_file() -> None:
-    with pytest.raises(ImageError, match=r"^street\.jpg: the compressed image is empty"):
+    with pytest.raises(ImageError, match=r"^street\.jpg: the image is empty"):
         annotate(lambda: decode_compressed(b""), "street.jpg")
+
+
+def png(image_bgr: np.ndarray, suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, image_bgr)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bit_files_are_not_black(suffix: str) -> None:
+    """A 12-bit camera's PNG, cut to its upper 8 bits, is nearly black; stretched as mono16 and rgb16 are, it is not."""
+    colour = decode_compressed(png(twelve_bits()[..., ::-1], suffix), "rgb16; png compressed bgr16")
+    np.testing.assert_allclose(colour, twelve_bits() / 4095 * 255, atol=4)
+    grey16 = np.ascontiguousarray(twelve_bits()[..., 0])
+    grey = decode_compressed(png(grey16, suffix), "mono16; png compressed ")
+    np.testing.assert_array_equal(grey, decode_image("mono16", HEIGHT, WIDTH, 2 * WIDTH, grey16.tobytes()))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", BAYER)
+def test_compressed_mosaics_become_colour(pattern: str, bits: int) -> None:
+    """image_transport compresses a mosaic as grey: only the format says what it is. The raw message is the measure."""
+    mosaic = mosaic_of(np.repeat(flat(RED)[:, : WIDTH // 2], 2, axis=1) // np.uint8(2), pattern)
+    mosaic = mosaic if bits == 8 else mosaic.astype(np.uint16) << 4
+    name = f"bayer_{pattern}{bits}"
+    raw = decode_image(name, HEIGHT, WIDTH, mosaic[0].nbytes, mosaic.tobytes())
+    np.testing.assert_array_equal(decode_compressed(png(mosaic), f"{name}; png compressed "), raw)
+    assert raw[5, 5, 0] > 2 * raw[5, 5, 1]
+    assert np.ptp(decode_compressed(png(mosaic), "mono8; png compressed ")[5, 5]) == 0
+    already = decode_compressed(png(flat(RED)[..., ::-1]), f"{name}; jpeg compressed bgr8")
+    np.testing.assert_array_equal(already, flat(RED))
+
+
+def test_messages_of_both_kinds_give_the_same_pixels() -> None:
+    """The node, replay and map build all decode by decode_message, raw or compressed."""
+    raw = SimpleNamespace(
+        encoding="bgr8",
+        height=HEIGHT,
+        width=WIDTH,
+        step=3 * WIDTH,
+        is_bigendian=0,
+        data=flat(BLUE)[..., ::-1].tobytes(),
+    )
+    compressed = SimpleNamespace(format="bgr8; png compressed bgr8", data=png(flat(BLUE)[..., ::-1]))
+    np.testing.assert_array_equal(decode_message(raw), decode_message(compressed))
+
+
+@pytest.mark.parametrize(
+    ("data", "format", "says"),
+    [
+        (b"\0" * 12 + b"\x89PNG", "16UC1; compressedDepth png", "no picture"),
+        (b"\0\0\0\1\x67" * 9, "h264", "not JPEG, PNG.*'h264'"),
+        (png(np.ones((4, 4), np.float32), ".tiff"), "", "float32 pixels"),
+        (b"P6 60000 60000 255\n" + bytes(100), "", "too large: 60000 x 60000"),
+        (b"BM" + bytes(12) + struct.pack("<Iii", 40, 2**31 - 1, -(2**31)) + bytes(90), "", "too large"),
+        (b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03" + bytes(60) + b"\xff\xd9", "", "too large: 65535 x 65535"),
+    ],
+)
+def test_other_payloads_are_one_sentence(data: bytes, format: str, says: str) -> None:
+    """What is no picture, and what claims more pixels than any camera has: nothing is allocated for it."""
+    with pytest.raises(ImageError, match=says) as caught:
+        decode_compressed(data, format)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_png_bomb_is_not_unpacked() -> None:
+    """A hundred kilobytes that claim 2.7 GB."""
+    row = zlib.compress(bytes(1 + 3 * 30000))
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    with pytest.raises(ImageError, match="too large: 30000 x 30000"):
+        decode_compressed(bomb)
+
+
+# -- JPEGs without an end marker
+
+JPEGS = {
+    "plain": [],
+    "restarts": [cv2.IMWRITE_JPEG_RST_INTERVAL, 2],
+    "optimised": [cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_QUALITY, 40],
+    "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    "progressive, restarts": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 3],
+}
+if hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):  # OpenCV 4.7
+    JPEGS["4:4:4"] = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+
+
+def street(height: int = 70, width: int = 90) -> np.ndarray:
+    """Smooth above, noise below, so that each row costs bytes of its own."""
+    rng = np.random.default_rng(3)
+    image = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
+    image[height // 2 :] = rng.integers(0, 255, (height - height // 2, width, 3), np.uint8)
+    return image
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_whole_jpeg_without_its_end_marker_is_read(kind: str, grey: bool) -> None:
+    """Some cameras leave it out, or half of it, pad with zeros or ones, or begin the next image at once."""
+    image = street()[..., 0] if grey else street()
+    data = cv2.imencode(".jpg", image, JPEGS[kind])[1].tobytes()
+    whole = decode_compressed(data)
+    for tail in (b"", b"\xff", bytes(5), bytes(500), b"\xff" * 40, data):
+        np.testing.assert_array_equal(decode_compressed(data[:-2] + tail), whole)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_truncated_jpeg_is_never_half_grey(kind: str) -> None:
+    """Wherever it ends, at a restart, between two scans, padded or not: refused, or the same pixels."""
+    data = cv2.imencode(".jpg", street(), JPEGS[kind])[1].tobytes()
+    whole = decode_compressed(data)
+    marks = {at + k for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] for k in (-1, 0, 1, 2)}
+    refused = 0
+    for cut in sorted({*range(2, len(data) - 2, 97), *range(len(data) - 12, len(data) - 2), *marks}):
+        for tail in (b"", bytes(300)):
+            try:
+                np.testing.assert_array_equal(decode_compressed(data[:cut] + tail), whole)
+            except ImageError:
+                refused += 1
+    assert refused > 100
+
+
+# -- cv_bridge
+
+
+def test_cv_bridge_agrees() -> None:
+    """What ROS's own nodes see of an encoding is what the map sees; and where ours ends, cv_bridge's begins."""
+    tools = _cv_bridge()
+    if tools is None:
+        pytest.skip("cv_bridge is not installed: it comes with ROS")
+    bridge, make = tools
+    rng = np.random.default_rng(0)
+    for encoding in ENCODINGS:
+        if "16" in encoding or encoding.startswith("nv"):
+            continue  # cv_bridge divides by 256, and has no nv12
+        size = {"mono8": 1, "8UC1": 1, "8UC4": 4}.get(
+            encoding, 1 if "bayer" in encoding else 4 if "a8" in encoding else 3
+        )
+        size = 2 if "yu" in encoding or "uy" in encoding else size
+        data = rng.integers(0, 255, HEIGHT * WIDTH * size, np.uint8).tobytes()
+        message = make(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH * size, is_bigendian=0)
+        message.data = data
+        try:
+            theirs = bridge.imgmsg_to_cv2(message, "rgb8")
+        except Exception:  # older ones lack names of newer ROS
+            continue
+        ours = decode_image(encoding, HEIGHT, WIDTH, WIDTH * size, data)
+        inside = np.s_[2:-2, 2:-2]
+        np.testing.assert_allclose(ours[inside].astype(int), theirs[inside].astype(int), atol=2, err_msg=encoding)
+
+
+def test_unknown_encodings_are_handed_to_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a bridge of the same calls: ours is not installed everywhere. What it cannot read is one sentence."""
+
+    class Bridge:
+        def imgmsg_to_cv2(self, message: SimpleNamespace, desired: str) -> np.ndarray:
+            if message.encoding != "nv24":
+                raise TypeError("Unrecognized image encoding")
+            return np.full((message.height, message.width, 3), len(message.data), np.uint8)
+
+    monkeypatch.setattr("vpr_ros.image_messages._cv_bridge", lambda: (Bridge(), SimpleNamespace))
+    assert decode_image("nv24", 4, 4, 4, bytes(48))[0, 0, 0] == 48
+    with pytest.raises(ImageError, match="cv_bridge cannot read it: Unrecognized"):
+        decode_image("32FC1", 4, 4, 16, bytes(64))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from vpr_ros.image import Preprocessing
 from vpr_ros.localizer import Localizer
 from vpr_ros.map_builder import build_map
 from vpr_ros.map_editor import merge_maps, set_poses
+from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.memory import Memory
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
@@ -103,12 +102,19 @@ def test_in_place_it_is_one_transaction(session):
         Memory.grow(session, MODEL, "odometry of session")
 
 
-def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path):
+def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path, monkeypatch):
     """A disk that fills up after half the places: no map with poses in two frames."""
-    with sqlite3.connect(session) as connection:
+    connect = map_file.connect
+
+    def filling_up(path, writable=False):
+        connection = connect(path, writable)
         connection.execute(
-            "CREATE TRIGGER full BEFORE UPDATE ON places WHEN NEW.id = 20 BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.places WHEN NEW.id = 20 "
+            "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
         )
+        return connection
+
+    monkeypatch.setattr(map_file, "connect", filling_up)
     with PlaceMap.open(session) as old:
         T_before = old.places.T_map_camera
     for output in (None, tmp_path / "new.vprmap"):

@@ -5,6 +5,13 @@ class VprError(Exception):
     """Root of every error this package raises on purpose."""
 
 
+def brief(error: object, most: int = 200) -> str:
+    """What a library says, for a sentence of ours: one line, printable, not longer than a sentence should be."""
+    words = " ".join(str(error).split())
+    line = "".join(character if character.isprintable() else "?" for character in words)
+    return (line if len(line) <= most else f"{line[:most]}...") or type(error).__name__
+
+
 class ConfigError(VprError):
     """A configuration has an unknown key, a wrong type or a value out of range."""
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from vpr_ros.errors import ImageError
 
+_LARGEST_SIDE = 8192  # of a network's input, pixels
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -25,9 +27,14 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """Read what ``dataclasses.asdict`` made and JSON kept."""
+        """Read what ``dataclasses.asdict`` made and JSON kept. Raises ValueError, TypeError for other data."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
+        found = cls(**values)
+        if not all(isinstance(side, int) and 0 < side <= _LARGEST_SIDE for side in (found.height, found.width)):
+            raise ValueError(f"a network's images of {found.width} x {found.height} pixels")
+        if not all(len(numbers) == 3 and np.isfinite(numbers).all() for numbers in (found.mean, found.std)):
+            raise ValueError("mean and std are three numbers each")
+        return found
 
 
 VIEWS = (1, 3)  # how many views of an image a map can hold

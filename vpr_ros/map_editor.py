@@ -43,15 +43,11 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
                 )
             check_kind(other.path, other.feature_kind(), kind)
             kind = kind or other.feature_kind()
-        merged = PlaceMap.create(path, first.model, first.world, first.origin, first.calibration, first.frame_id)
-        try:
+        given = first.model, first.world, first.origin, first.calibration, first.frame_id
+        with map_file.new_file(Path(path)) as part, PlaceMap.create(part, *given) as merged:
             for place_map in opened:
                 _copy(place_map, merged, Tally() if tally is None else tally)
-        except BaseException:
-            merged.close()
-            map_file.remove(path)
-            raise
-        return merged
+        return PlaceMap.open(path, writable=True)
     finally:
         for place_map in opened:
             place_map.close()

@@ -24,7 +24,7 @@ from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.errors import ConfigError, DriveError
+from vpr_ros.errors import ConfigError, DriveError, brief
 from vpr_ros.geometry import T_BODY_OPTICAL
 from vpr_ros.image_messages import annotate, decode_message
 from vpr_ros.image_order import ImageOrder, Ordered, time_text
@@ -70,7 +70,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader.open()
     except Exception as error:  # rosbags raises its own errors and, on broken files, those of struct, YAML and others
         raise DriveError(
-            f"the bag {path} is empty, truncated or no bag ({error}): record it again or repair it with "
+            f"the bag {path} is empty, truncated or no bag ({brief(error)}): record it again or repair it with "
             f"{_repair(target)}"
         ) from error
     try:
@@ -93,7 +93,7 @@ def _raw_messages(
         except StopIteration:
             return
         except Exception as error:  # see _opened
-            raise DriveError(f"the bag {path} is damaged ({error}): repair it with {_repair(path)}") from error
+            raise DriveError(f"the bag {path} is damaged ({brief(error)}): repair it with {_repair(path)}") from error
         yield item
 
 
@@ -106,7 +106,8 @@ def _messages(
             message = reader.deserialize(raw, connection.msgtype)
         except Exception as error:  # see _opened
             raise DriveError(
-                f"the bag {path} has a damaged message on {connection.topic} ({error}): repair it with {_repair(path)}"
+                f"the bag {path} has a damaged message on {connection.topic} ({brief(error)}): repair it with "
+                f"{_repair(path)}"
             ) from error
         yield connection.topic, log_ns, message
 

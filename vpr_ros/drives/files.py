@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from vpr_ros.drives.times import check_spacing, nanoseconds
-from vpr_ros.errors import DriveError, ImageError
+from vpr_ros.errors import DriveError
+from vpr_ros.image_files import read_pixels
 from vpr_ros.image_messages import annotate, decode_compressed
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
@@ -78,14 +80,9 @@ def detached(read: Callable[[], np.ndarray]) -> Callable[[], Callable[[], np.nda
 
 
 def read_unchanged(path: Path) -> np.ndarray:
-    """The pixels as stored, (H, W) or (H, W, C) in OpenCV's BGR order, any depth. Raises DriveError or ImageError."""
-    import cv2
-
-    data = np.frombuffer(read_bytes(path), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise ImageError(f"{path} is empty, truncated or no image")
-    return image
+    """The pixels as stored, (H, W) or (H, W, C) BGR, uint8 or uint16. Raises DriveError or ImageError."""
+    data = read_bytes(path)
+    return annotate(lambda: read_pixels(data, cv2.IMREAD_UNCHANGED), str(path))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from vpr_ros.tally import Tally
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
+_LARGEST = 1e9  # of any number: metres, seconds, pixels
 
 
 def is_kitti(path: Path) -> bool:
@@ -98,7 +99,10 @@ class KittiDrive:
             raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
-            return {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            found = {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
+                raise ValueError("no projection")
+            return found
         except (ValueError, IndexError) as error:
             raise DriveError(f"{path} is damaged: every line should be P0: to P3: and twelve numbers") from error
 
@@ -120,6 +124,8 @@ class KittiDrive:
             return None
         try:
             poses = np.array(self._lines(path, 12, "camera poses"), dtype=float).reshape(-1, 3, 4)
+            if not np.all(np.abs(poses) < _LARGEST):
+                raise ValueError("a number is not finite")
         except ValueError as error:
             raise DriveError(f"{path} is damaged: every line should hold 12 numbers, camera poses") from error
         P = self._projection(self._camera)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vpr_ros.errors import ImageError
 from vpr_ros.evaluation import style
 from vpr_ros.evaluation.record import Answer
 from vpr_ros.evaluation.summary import Assessment
+from vpr_ros.image_messages import decode_compressed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,10 +214,10 @@ def decode(encoded: bytes | None) -> np.ndarray | None:
     """JPEG or PNG bytes -> (H, W, 3) uint8 RGB; None where there are none or they are broken."""
     if not encoded:
         return None
-    import cv2
-
-    image_bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    return None if image_bgr is None else image_bgr[:, :, ::-1]
+    try:
+        return decode_compressed(encoded)
+    except ImageError:
+        return None
 
 
 def _thumbnail(image_rgb: np.ndarray | None) -> np.ndarray | None:

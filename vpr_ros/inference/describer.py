@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.errors import MissingDependencyError, ModelError, brief
 from vpr_ros.files import shipped_folders
 from vpr_ros.image import Preprocessing
 
@@ -56,8 +56,10 @@ class Manifest:
             data: dict[str, Any] = json.loads(path.read_text())
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             manifest = cls(**data)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelError(f"the manifest {path} cannot be read ({error}): export the model again") from error
+            if not (isinstance(manifest.dimension, int) and manifest.dimension > 0 and isinstance(manifest.name, str)):
+                raise ValueError(f"a descriptor of {manifest.dimension} numbers")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ModelError(f"the manifest {path} cannot be read ({brief(error)}): export the model again") from error
         if fingerprint_file(onnx_path) != manifest.fingerprint:
             raise ModelError(f"{onnx_path} is not the file its manifest {path.name} describes: export the model again")
         return manifest
@@ -82,6 +84,18 @@ class Description:
 
     descriptors: np.ndarray
     depth: np.ndarray | None
+
+
+def check_description(description: Description, manifest: Manifest, count: int) -> None:
+    """Raises ModelError where a network did not give what its manifest promises for so many images."""
+    found, depth = description.descriptors, description.depth
+    if found.shape != (count, manifest.dimension) or not np.isfinite(found).all():
+        raise ModelError(
+            f"the model {manifest.name} gives descriptors of shape {found.shape}, or not finite ones, where "
+            f"{(count, manifest.dimension)} was promised: export it again"
+        )
+    if depth is not None and (depth.ndim != 3 or len(depth) != count or depth.size == 0):
+        raise ModelError(f"the model {manifest.name} gives depth of shape {depth.shape}, not of {count} images")
 
 
 class Describer(Protocol):

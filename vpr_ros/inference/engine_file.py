@@ -1,10 +1,12 @@
 """An engine on disk: one line of JSON that says what it fits, then what TensorRT serialised.
 
-The fingerprint lies in the same file, so that the two cannot part. Nothing here needs TensorRT.
+The fingerprint lies in the same file, so that the two cannot part, and so does the plan's SHA-256: TensorRT may
+crash on a damaged plan. Nothing here needs TensorRT.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from vpr_ros.errors import ModelError
 from vpr_ros.files import written_whole
 
-MAGIC = b"vpr_ros engine 1\n"
+MAGIC = b"vpr_ros engine 2\n"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Fingerprint:
 def save_engine(path: Path, fingerprint: Fingerprint, plan: bytes) -> None:
     """Write an engine with its fingerprint, whole or not at all. Raises OSError."""
     with written_whole(path) as part:
-        part.write_bytes(MAGIC + json.dumps(asdict(fingerprint)).encode() + b"\n" + plan)
+        header = {**asdict(fingerprint), "plan": hashlib.sha256(plan).hexdigest()}
+        part.write_bytes(MAGIC + json.dumps(header).encode() + b"\n" + plan)
 
 
 def load_engine(path: Path) -> tuple[Fingerprint, bytes]:
@@ -54,6 +57,11 @@ def load_engine(path: Path) -> tuple[Fingerprint, bytes]:
     try:
         if not (data.startswith(MAGIC) and newline and plan):
             raise ValueError("not an engine of this package")
-        return Fingerprint(**json.loads(header)), plan
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{path} is no engine file of vpr_ros: build it with `vpr export --tensorrt`") from error
+        told = json.loads(header)
+        if told.pop("plan") != hashlib.sha256(plan).hexdigest():
+            raise ValueError("the plan is damaged")
+        return Fingerprint(**told), plan
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"{path} is no engine file of vpr_ros, or damaged: build it with `vpr export --tensorrt`"
+        ) from error

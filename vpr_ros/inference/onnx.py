@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest
+from vpr_ros.errors import MissingDependencyError, ModelError, brief
+from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, check_description
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
 
@@ -34,9 +34,14 @@ class OnnxDescriber:
         self.batch_sizes = CPU_BATCHES if processor == "CPU" else GPU_BATCHES
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, height, width, 3) uint8 -> Description."""
-        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
-        return Description(outputs["descriptor"], outputs.get("depth"))
+        """(B, height, width, 3) uint8 -> Description. Raises ModelError where the model does not keep its promises."""
+        try:
+            outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
+        except Exception as error:  # ONNX Runtime's own exceptions share no root
+            raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
+        description = Description(outputs["descriptor"], outputs.get("depth"))
+        check_description(description, self.manifest, len(images))
+        return description
 
 
 def open_session(path: Path, threads: int = 0) -> Any:
@@ -55,6 +60,7 @@ def open_session(path: Path, threads: int = 0) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=available)
+        fallback = int(len(available) > 1)  # which prints what it does
+        return onnxruntime.InferenceSession(str(path), options, providers=available, enable_fallback=fallback)
     except Exception as error:  # ONNX Runtime's own exceptions share no root
-        raise ModelError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"ONNX Runtime cannot load {path}: {brief(error)}") from error

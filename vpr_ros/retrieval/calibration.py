@@ -54,6 +54,8 @@ class Calibration:
             numbers = [value for name, value in asdict(calibration).items() if name != "source"]
             if not np.all(np.isfinite(np.array(numbers, dtype=float))):
                 raise ValueError("a constant is not finite")
+            if not (min(numbers) >= 0 and max(numbers) < 1e6 and calibration.temperature > 0 and calibration.floor < 1):
+                raise ValueError("a constant is out of range")
         except (TypeError, ValueError) as error:
             raise MapError(f"the calibration cannot be read ({error}): run `vpr map calibrate` again") from error
         return calibration

@@ -27,7 +27,7 @@ def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
     if mean is None:
         return descriptors
     rest = descriptors - np.float32(SHARE) * mean
-    rest /= np.linalg.norm(rest, axis=-1, keepdims=True)  # at least 1 - SHARE
+    rest /= np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-6)  # at least 1 - SHARE, for unit descriptors
     return np.asarray(rest, np.float32)
 
 

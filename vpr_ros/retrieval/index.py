@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -19,6 +21,7 @@ from vpr_ros.retrieval.place_map import PlaceMap
 logger = logging.getLogger(__name__)
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
+_MOST = 1e6  # similarities of a damaged cache may be anything
 _BLOCK = 4096  # descriptors after which a growing index begins another block
 
 
@@ -75,7 +78,7 @@ class Index:
             "views": place_map.model.views,
             "mean": None if mean is None else [SHARE, zlib.crc32(mean.tobytes())],
         }
-        cached = _read(path, key)
+        cached = _read(path, key, place_map.model.dimension)
         if cached is not None:
             return cls(cached, place_map.model.views)
         index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
@@ -104,7 +107,9 @@ class Index:
         """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
         wanted = min(count, len(self)) * self._views
         similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
-        places = rows[rows >= 0] // self._views  # approximate indexes pad with -1, at the end
+        found = (rows >= 0) & (rows < len(self) * self._views)  # approximate indexes pad with -1, at the end
+        similarities = np.nan_to_num(similarities[found], nan=-1.0).clip(-_MOST, _MOST)
+        places = rows[found] // self._views
         first = np.sort(np.unique(places, return_index=True)[1])[:count]
         return similarities[first], places[first]
 
@@ -134,18 +139,22 @@ def cache_path(map_path: Path) -> Path:
     return map_path.with_name(map_path.name + ".faiss")
 
 
-def _read(path: Path, key: dict[str, object]) -> faiss.Index | None:
-    """The cached index, or None where it is missing, stale or damaged."""
+def _read(path: Path, key: dict[str, Any], dimension: int) -> faiss.Index | None:
+    """The cached index, or None where it is missing, stale or damaged: FAISS may crash on a damaged one."""
     try:
         header, _, body = path.read_bytes().partition(b"\n")
-        if json.loads(header) == key:
-            return faiss.deserialize_index(np.frombuffer(body, np.uint8))
-    except (OSError, ValueError, RuntimeError):
+        if json.loads(header) == {**key, "sha256": hashlib.sha256(body).hexdigest()}:
+            index = faiss.deserialize_index(np.frombuffer(body, np.uint8))
+            if (index.d, index.ntotal) == (dimension, key["places"] * key["views"]):
+                return index
+    except (OSError, ValueError, RuntimeError, RecursionError, MemoryError):
         pass
     return None
 
 
-def _write(path: Path, key: dict[str, object], index: faiss.Index) -> None:
+def _write(path: Path, key: dict[str, Any], index: faiss.Index) -> None:
     """Write the cache, or do without where its folder cannot be written to."""
+    body = faiss.serialize_index(index).tobytes()
+    header = {**key, "sha256": hashlib.sha256(body).hexdigest()}
     with suppress(OSError), written_whole(path) as part:
-        part.write_bytes(json.dumps(key).encode() + b"\n" + faiss.serialize_index(index).tobytes())
+        part.write_bytes(json.dumps(header).encode() + b"\n" + body)

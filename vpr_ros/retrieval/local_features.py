@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class LocalFeatures:
             descriptors, at = _array(data, at, np.dtype(numbers.decode()), (count, length))
             if at != len(data) or not np.isfinite(rays).all():
                 raise ValueError("its size is wrong, or a ray is not finite")
-        except (struct.error, ValueError) as error:
+        except (struct.error, ValueError, TypeError) as error:
             raise MapError(f"the local features of a place cannot be read ({error})") from error
         name = kind.rstrip(b"\0").decode(errors="replace")
         return cls(name, rays, depths.astype(np.float32), descriptors, float(pixel))
@@ -66,7 +67,7 @@ class LocalFeatures:
 
 def _array(data: bytes, at: int, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     """The array that begins at a byte, and where it ends."""
-    count = int(np.prod(shape))
+    count = math.prod(shape)  # NumPy's would overflow
     return np.frombuffer(data, dtype, count, at).reshape(shape), at + count * dtype.itemsize
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,13 @@ CREATE TABLE IF NOT EXISTS links (
     pose BLOB NOT NULL)        -- of the query in the match's optical frame, as in places
 """
 _PIECE = 1024  # places read at a time
+# Files are untrusted: views, triggers and computed columns are programs, which may take all memory or never end.
+_COMMENT = re.compile(r"--[^\n]*")
+_PLAIN = re.compile(
+    r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
+)
+_FURTHEST = 1e9  # metres from the origin
+_LARGEST = 1e6  # of a descriptor's numbers
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
 
@@ -102,11 +110,16 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
     # A killed writer leaves a journal, which only a writer may roll back; a write-ahead log anyone may read.
     mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
 
 
 def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     """What is said of the whole map. Raises MapError where it is of another format."""
+    for sql in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall():
+        if not isinstance(sql[0], str) or not _PLAIN.fullmatch(_COMMENT.sub(" ", sql[0])):
+            raise ValueError("it holds more than plain tables")
     found = dict(connection.execute("SELECT key, value FROM meta"))
     if int(found["format_version"]) != _FORMAT_VERSION:
         raise MapError(
@@ -279,8 +292,8 @@ def pieces(
     size, looks = (size, "descriptor") if descriptors else ((0, size[1]), "x''")
     while True:
         rows = connection.execute(
-            f"SELECT places.id, name, stamp_ns, pose, {looks} FROM places CROSS JOIN drives ON drives.id = drive_id "
-            "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",  # CROSS: places first, by their id
+            f"SELECT places.id, name, stamp_ns, pose, {looks} FROM places LEFT JOIN drives ON drives.id = drive_id "
+            "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",
             (after, 2**63 - 1 if last is None else last, _PIECE),
         ).fetchall()
         if not rows:
@@ -293,8 +306,10 @@ def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tupl
     """Rows of the places table -> arrays."""
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
     descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), *size)
-    if not (np.all(np.isfinite(poses)) and np.all(np.isfinite(descriptors))):
-        raise ValueError("a place is not finite")
+    if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < _LARGEST)):
+        raise ValueError("a place is not finite, or too far away")
+    if not all(isinstance(row[1], str) for row in rows):
+        raise ValueError("a place is of no drive")
     T_map_camera = np.zeros((len(rows), 4, 4))
     for T, pose in zip(T_map_camera, poses, strict=True):
         T[:] = _matrix(pose)

@@ -43,6 +43,8 @@ class ObservationModel:
         similarities (K,), most similar first, and rows (K,): what the index found. Places it did not fetch count as
         much as the last one it did.
         """
+        if not len(rows):  # an approximate index may find nothing, which says nothing
+            return np.zeros(self._count)
         scores = self.scores(descriptor, similarities)
         evidence = np.full(self._count, scores[-1])
         evidence[rows] = scores

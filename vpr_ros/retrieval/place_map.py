@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import DriveError, MapError
-from vpr_ros.image import Preprocessing
+from vpr_ros.errors import DriveError, MapError, brief
+from vpr_ros.image import VIEWS, Preprocessing
 from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.places import Places
 from vpr_ros.world import canonical_world, utm_of
+
+_LARGEST_DIMENSION = 1 << 16
+# What reading other data than was written raises.
+_CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,13 @@ class MapModel:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MapModel:
-        """Read what ``dataclasses.asdict`` made."""
-        return cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+        """Read what ``dataclasses.asdict`` made. Raises ValueError, TypeError, KeyError for other data."""
+        model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+        if not all(isinstance(text, str) for text in (model.name, model.fingerprint)) or model.views not in VIEWS:
+            raise ValueError(f"a model called {model.name!r} with {model.views!r} views")
+        if not (isinstance(model.dimension, int) and 0 < model.dimension <= _LARGEST_DIMENSION):
+            raise ValueError(f"descriptors of {model.dimension!r} numbers")
+        return model
 
 
 class PlaceMap:
@@ -58,6 +67,8 @@ class PlaceMap:
             self.world: str = canonical_world(meta["world"])
             self.frame_id: str = meta["frame_id"]
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)
+            if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
+                raise ValueError("its origin is no position")
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
 
     @classmethod
@@ -90,13 +101,13 @@ class PlaceMap:
         try:
             connection = map_file.connect(path, writable)
             return cls(path, connection)
-        except (MapError, sqlite3.Error, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (MapError, sqlite3.Error, *_CORRUPT) as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, MapError):
                 raise
             raise MapError(
-                f"{path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
+                f"{path} is not a map, or is corrupt ({brief(error)}): build it again with `vpr map build`"
             ) from error
 
     def begin_growing(self) -> None:
@@ -136,9 +147,9 @@ class PlaceMap:
             if str(error).startswith("no such"):
                 raise MapError(f"{self.path} is empty, or no map ({error}): delete it or give another file") from error
             raise MapError(f"{self.path} cannot be read now ({error}): is another process writing it?") from error
-        except (sqlite3.Error, ValueError, KeyError) as error:
+        except (sqlite3.Error, *_CORRUPT) as error:
             raise MapError(
-                f"{self.path} is not a map, or is corrupt ({error}): build it again with `vpr map build`"
+                f"{self.path} is not a map, or is corrupt ({brief(error)}): build it again with `vpr map build`"
             ) from error
 
     @contextmanager
@@ -170,8 +181,8 @@ class PlaceMap:
             verdict = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ValueError(str(verdict).splitlines()[0])
-        for _ in self.pieces():  # looks each place through, and keeps none
-            pass
+        if sum(map(len, self.pieces())) != len(self):  # looks each place through, and keeps none
+            raise MapError(f"{self.path} is corrupt (a place has no valid id): build it again with `vpr map build`")
 
     def check_world(self, drive: str, world: str) -> None:
         """Raises DriveError where a drive's poses live in another world than this map's."""
@@ -295,7 +306,7 @@ class PlaceMap:
         """JPEG of a place, or None where it has none."""
         with self._reading():
             row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
-        return row[0] if row else None
+        return row[0] if row and isinstance(row[0], bytes) else None
 
     def features(self, place_id: int) -> bytes | None:
         """Local features of a place (``LocalFeatures.from_bytes``), or None where it has none."""

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.errors import ConfigError, MapError
+from vpr_ros.errors import ConfigError, ImageError, MapError
 from vpr_ros.image import preprocess
+from vpr_ros.image_messages import decode_compressed
 from vpr_ros.inference.geowarp import OnnxGeoWarp
 from vpr_ros.retrieval.local_features import Extractor, LocalFeatures, open_extractor
 from vpr_ros.retrieval.place_map import PlaceMap
@@ -74,10 +75,12 @@ class ThumbnailReranker:
         """It remembers no image."""
 
     def _encode(self, row: int) -> Any:
-        """What is compared of a place, or None where it has no thumbnail."""
+        """What is compared of a place, or None where it has no thumbnail that can be read."""
         jpeg = self._place_map.thumbnail(self._ids[row])
-        image_bgr = None if not jpeg else cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        return None if image_bgr is None else self._look.encode(image_bgr[..., ::-1])
+        try:
+            return None if jpeg is None else self._look.encode(decode_compressed(jpeg))
+        except ImageError:
+            return None
 
 
 class GeoWarpLook:
