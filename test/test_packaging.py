@@ -60,17 +60,12 @@ def imported() -> dict[str, set[str]]:
     return {name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "vpr_ros"}}
 
 
-def of_ros(files: set[str]) -> bool:
-    """Whether a module is imported only where ROS is there in any case; image_messages hands messages to cv_bridge."""
-    return all(re.match(r"vpr_ros/((ros|demo)/|image_messages)", file) for file in files)
-
-
 def test_everything_imported_is_declared() -> None:
     """What comes along with something else today is gone with its next version, as scipy would have been."""
     always = {MODULES.get(name, name) for name in REQUIRED}
     ros = {depend.text for depend in MANIFEST.findall("exec_depend")}
     for module, files in imported().items():
-        if module in always or module in CONSUMERS or (of_ros(files) and module in ros):
+        if module in always | ros | CONSUMERS:
             continue
         assert module in REMEDIES, f"{module} ({', '.join(sorted(files))}) is declared nowhere"
         extras = re.findall(r"vpr_ros\[([\w,-]+)\]", REMEDIES[module])
