@@ -251,6 +251,9 @@ def test_messages_of_both_kinds_give_the_same_pixels() -> None:
     )
     compressed = SimpleNamespace(format="bgr8; png compressed bgr8", data=png(flat(BLUE)[..., ::-1]))
     np.testing.assert_array_equal(decode_message(raw), decode_message(compressed))
+    for other in (SimpleNamespace(data=b""), SimpleNamespace(**{**vars(raw), "height": "4"})):
+        with pytest.raises(ImageError, match="no sensor_msgs Image"):  # a bag may define the type as it likes
+            decode_message(other)
 
 
 @pytest.mark.parametrize(

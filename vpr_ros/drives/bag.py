@@ -65,6 +65,17 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader.close()
 
 
+@contextmanager
+def _of_ros(path: Path) -> Iterator[None]:
+    """Reading the fields of messages, whose definitions are the bag's. Raises DriveError where they are not ROS's."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DriveError(
+            f"the bag {path} holds messages of other fields than ROS defines ({brief(error)}): record it again"
+        ) from error
+
+
 def _raw_messages(
     reader: AnyReader, topics: Sequence[str], path: Path, start: int | None = None, stop: int | None = None
 ) -> Iterator[tuple[Any, int, bytes]]:
@@ -119,7 +130,7 @@ class BagDrive:
     def __init__(self, path: Path, options: DriveOptions) -> None:
         self.path = path
         self.name = path.stem if path.is_file() else path.name
-        with _opened(path) as reader:
+        with _opened(path) as reader, _of_ros(path):
             topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
             if not topics:
                 raise DriveError(f"the bag {path} holds no messages: record it again")
@@ -161,7 +172,8 @@ class BagDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         with _opened(self.path) as reader:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
-                stamp = msgs.stamp_ns(message.header) or log_ns
+                with _of_ros(self.path):
+                    stamp = msgs.stamp_ns(message.header) or log_ns
                 image = _BagImage(self, log_ns, message)
                 truth, odometry = self._poses.at(stamp)
                 yield DriveFrame(stamp, image.read, truth, odometry, None, image.detach, self._intrinsics)
