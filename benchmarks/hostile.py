@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Inputs that nobody means to give: damaged files, and processes that are killed.
+"""What nobody means to give: damaged files, killed processes, a node under hostile messages, a day without a pause.
 
-    python benchmarks/hostile.py [--files 2000] [--kills 1000] [--seed 1] [--json FILE]
+    python benchmarks/hostile.py [--files 2000] [--kills 1000] [--messages 10000] [--hours 24] [--seed 1] [--json FILE]
 
 --files: none may cause anything but one sentence, see ``hostile_files.py``. --kills: nothing but what was in flight may
-be lost, see ``hostile_kills.py``. Exits with 1 where a limit is missed. Needs onnx, for a small model.
+be lost, see ``hostile_kills.py``. Both need onnx, for a small model. --messages: the node lives and answers, see
+``hostile_messages.py``. --hours: its memory stays flat, see ``hostile_hours.py``. Both need ROS. What is not asked for
+is left out; what is wrong is printed at the end, and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -20,11 +22,42 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+Found = tuple[dict[str, Any], list[str]]  # figures, and what is wrong
 
 
-def _counted(name: str, trials: Callable[..., dict[str, Any]], count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Trials with a bar, which has no thread of its own: the work is done in forks."""
+def files(count: int, seed: int, folder: Path) -> Found:
+    """Damage files count times."""
+    from hostile_files import hostile_files
+
+    return _counted("files", hostile_files, count, seed, folder)
+
+
+def kills(count: int, seed: int, folder: Path) -> Found:
+    """Kill processes count times."""
+    from hostile_kills import hostile_kills
+
+    return _counted("kills", hostile_kills, count, seed, folder)
+
+
+def messages(count: int, seed: int, folder: Path) -> Found:
+    """Send messages, parameters, calls and transitions count times."""
+    from hostile_messages import run
+
+    return run(count, seed, _town(folder))
+
+
+def hours(count: float, _: int, folder: Path) -> Found:
+    """Drive for so many hours."""
+    from hostile_hours import run
+
+    return run(count, _town(folder))
+
+
+def _counted(name: str, trials: Callable[..., dict[str, Any]], count: int, seed: int, folder: Path) -> Found:
+    """Trials in forks, with a bar that has no thread of its own."""
     with Progress(auto_refresh=False, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=count)
 
@@ -32,7 +65,26 @@ def _counted(name: str, trials: Callable[..., dict[str, Any]], count: int, seed:
             bar.advance(task)
             bar.refresh()
 
-        return trials(count, seed, folder / name, step)
+        found = trials(count, seed, folder / name, step)
+    return {name: found}, list(found["examples"])
+
+
+def _town(folder: Path) -> Path:
+    """The demo's map."""
+    import forked
+
+    from vpr_ros.drives.open import open_drive
+    from vpr_ros.inference.describer import open_describer
+    from vpr_ros.map_builder import build_map
+
+    path = folder / "town.vprmap"
+
+    def build() -> None:
+        build_map(path, [open_drive(ROOT / "demo" / "bags" / "overcast")], open_describer(backend="onnx")).close()
+
+    if not path.exists() and (outcome := forked.run(build, 600.0)).kind != "read":
+        raise RuntimeError(f"the demo's map cannot be built: {outcome}")
+    return path
 
 
 def main() -> int:
@@ -40,23 +92,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=0, help="damaged files to open")
     parser.add_argument("--kills", type=int, default=0, help="processes to kill")
+    parser.add_argument("--messages", type=int, default=0, help="messages, calls and transitions to send to a node")
+    parser.add_argument("--hours", type=float, default=0.0, help="drive time at one image a second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="hostile_") as folder:
-        if arguments.files:
-            from hostile_files import hostile_files
-
-            found["files"] = _counted("files", hostile_files, arguments.files, arguments.seed, Path(folder))
-        if arguments.kills:
-            from hostile_kills import hostile_kills
-
-            found["kills"] = _counted("kills", hostile_kills, arguments.kills, arguments.seed, Path(folder))
-    print(json.dumps(found, indent=2))
+        for part in (files, kills, messages, hours):  # forks first, while there are no threads
+            if count := getattr(arguments, part.__name__):
+                found, faults = part(count, arguments.seed, Path(folder))
+                figures.update(found)
+                wrong += faults
+    print(json.dumps(figures, indent=2))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    return int(any(part["faults"] for part in found.values()))
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    for fault in wrong:
+        print(f"wrong: {fault}", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,18 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), written_whole(tmp_path / "file" / "m.engine") as part:
         part.write_bytes(b"")
+
+
+def test_what_a_kill_left_goes_a_day_later(tmp_path: Path) -> None:
+    """A killed merge leaves gigabytes nobody sees; what another process is writing now stays."""
+    for name, age_s in (
+        ("town.vprmap.17.part", 90000),
+        ("town.vprmap.17.part-journal", 90000),
+        ("town.vprmap.18.part", 60),
+    ):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    (tmp_path / "town.vprmap.txt").write_text("mine")
+    with written_whole(tmp_path / "town.vprmap") as part:
+        part.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["town.vprmap", "town.vprmap.18.part", "town.vprmap.txt"]

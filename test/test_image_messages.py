@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import struct
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -250,6 +251,9 @@ def test_messages_of_both_kinds_give_the_same_pixels() -> None:
     )
     compressed = SimpleNamespace(format="bgr8; png compressed bgr8", data=png(flat(BLUE)[..., ::-1]))
     np.testing.assert_array_equal(decode_message(raw), decode_message(compressed))
+    for other in (SimpleNamespace(data=b""), SimpleNamespace(**{**vars(raw), "height": "4"})):
+        with pytest.raises(ImageError, match="no sensor_msgs Image"):  # a bag may define the type as it likes
+            decode_message(other)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +285,23 @@ def test_a_png_bomb_is_not_unpacked() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="too large: 30000 x 30000"):
         decode_compressed(bomb)
+
+
+def test_files_are_taken_as_they_are_seen(tmp_path: Path) -> None:
+    """Map and query, folder, bag and node agree on phones' rotated pictures, alpha, black and white, several pages."""
+    image = street(48, 64)
+    whole = decode_compressed(png(image))
+    assert np.array_equal(decode_compressed(png(np.dstack([image, np.full((48, 64), 9, np.uint8)]))), whole)
+    bilevel = cv2.imencode(".png", image[..., 0], [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
+    assert set(np.unique(decode_compressed(bilevel))) == {0, 255}
+    assert cv2.imwritemulti(str(tmp_path / "pages.tiff"), [image, 255 - image])
+    assert np.array_equal(decode_compressed((tmp_path / "pages.tiff").read_bytes()), whole)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    turned = struct.pack("<2sHI HHHIHH I", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0, 0)  # one tag: a quarter turn clockwise
+    exif = b"\xff\xe1" + struct.pack(">H", 8 + len(turned)) + b"Exif\0\0" + turned
+    for end in (None, -2):  # with its end marker and without
+        rotated = decode_compressed((jpeg[:2] + exif + jpeg[2:])[:end])
+        assert np.array_equal(rotated, np.rot90(decode_compressed(jpeg), -1))
 
 
 # -- JPEGs without an end marker

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_ABANDONED_S = 86400.0
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to, which takes its place when the block ends, or goes when it fails.
 
-    Its folder is made where it is missing. Two processes may write at once; the last one wins. Raises OSError.
+    Its folder is made where it is missing. Two processes may write at once; the last one wins. What a kill left of
+    earlier writing goes when it is a day old. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.part*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_S:
+                part.unlink()
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vpr_ros.errors import ImageError
+from vpr_ros.errors import ImageError, brief
 from vpr_ros.image_files import read_pixels
 
 # Channels and the step to RGB. ROS names a mosaic by its first two pixels of rows one and two; OpenCV's short
@@ -63,11 +63,13 @@ def decode_message(message: Any) -> np.ndarray:
 
     May share the message's memory and be read-only. Raises ImageError.
     """
-    if hasattr(message, "encoding"):
-        return decode_image(
-            message.encoding, message.height, message.width, message.step, message.data, message.is_bigendian
-        )
-    return decode_compressed(message.data, message.format)
+    try:
+        if hasattr(message, "encoding"):
+            sizes = message.height, message.width, message.step
+            return decode_image(message.encoding, *sizes, message.data, message.is_bigendian)
+        return decode_compressed(message.data, message.format)
+    except (AttributeError, TypeError) as error:  # a bag may define the type as it likes
+        raise ImageError(f"the message is no sensor_msgs Image or CompressedImage: {brief(error)}") from error
 
 
 def decode_image(

@@ -79,6 +79,17 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader.close()
 
 
+@contextmanager
+def _of_ros(path: Path) -> Iterator[None]:
+    """Reading the fields of messages, whose definitions are the bag's. Raises DriveError where they are not ROS's."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DriveError(
+            f"the bag {path} holds messages of other fields than ROS defines ({brief(error)}): record it again"
+        ) from error
+
+
 def _raw_messages(
     reader: AnyReader, topics: Sequence[str], path: Path, start: int | None = None, stop: int | None = None
 ) -> Iterator[tuple[Any, int, bytes]]:
@@ -138,7 +149,7 @@ class BagDrive:
         self.path = path
         self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
         self._of_pass = Tally()
-        with _opened(path) as reader:
+        with _opened(path) as reader, _of_ros(path):
             topics = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
             if not topics:
                 raise DriveError(f"the bag {path} holds no messages: record it again")
@@ -191,7 +202,8 @@ class BagDrive:
         self._of_pass = tally
         with _opened(self.path) as reader:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
-                placed = order.place(msgs.stamp_ns(message.header), log_ns)
+                with _of_ros(self.path):
+                    placed = order.place(msgs.stamp_ns(message.header), log_ns)
                 _note(placed, log_ns, tally)
                 if not placed.taken:
                     continue
