@@ -74,7 +74,7 @@ def test_building_and_adding_keep_them_apart(week, tmp_path, describer, caplog):
     with build_map(tmp_path / "one.vprmap", [open_drive(week[0])], describer) as one:
         added = add_drive(one, open_drive(week[1]), describer)
         assert (added.name, added.new) == ("tuesday/images", 6)
-        assert "holds another drive called images: this one is called tuesday/images" in caplog.text
+        assert "another drive of the map is called images already: this one is called tuesday/images" in caplog.text
         assert map_info(one)["drives"] == {"images": 6, "tuesday/images": 6}
 
 

@@ -99,5 +99,5 @@ def _new_name(name: str, path: Path | None, place_map: PlaceMap) -> str:
     numbered: Iterable[str] = (f"{name} ({number})" for number in count(2))
     longer = names_of(path) if path is not None else ()
     new = next(other for names in (longer, numbered) for other in names if other not in taken)
-    logger.warning("%s holds another drive called %s: this one is called %s there", place_map.path, name, new)
+    logger.warning("another drive of the map is called %s already: this one is called %s there", name, new)
     return new
