@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_ros.errors import MapError, brief
+from vpr_ros.drives.bag import write_bag
+from vpr_ros.drives.open import open_drive
+from vpr_ros.errors import MapError, VprError, brief
 from vpr_ros.image import Preprocessing
 from vpr_ros.retrieval.index import Index, cache_path
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
@@ -88,3 +90,17 @@ def test_what_libraries_say_becomes_one_short_line() -> None:
     assert brief(ValueError("a\n  b\t\x00c")) == "a b ?c"
     assert brief(ValueError("x" * 500)) == "x" * 200 + "..."
     assert brief(MemoryError()) == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"Vector3 translation", b"Vector3 tranclation"), (b"string format", b"string formet")]
+)
+def test_a_bag_may_define_its_messages_otherwise(tmp_path: Path, painted_drive, old: bytes, new: bytes) -> None:
+    """A bag carries the definitions of its messages: a flipped bit in one takes a field away."""
+    write_bag(tmp_path / "bag", painted_drive(length=20.0))
+    path = tmp_path / "bag" / "bag.mcap"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(VprError) as caught:
+        [frame.read() for frame in open_drive(tmp_path / "bag")]
+    assert "\n" not in str(caught.value)
