@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from vpr_ros import utf8
-from vpr_ros.ros.interrupts import Interrupts
+from vpr_ros.ros.interrupts import run_module
 
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    utf8.ensure()
-    interrupts = Interrupts()  # before the imports, which take most of a second
-    from vpr_ros.demo.pose_graph_node import run
-
-    run(interrupts)
+    run_module("vpr_ros.demo.pose_graph_node")
 
 
 if __name__ == "__main__":

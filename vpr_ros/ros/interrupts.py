@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
 import time
 from typing import Any
+
+from vpr_ros import utf8
 
 _GRACE_S = 1.5  # for closing maps and publishers; what is not done by then is lost, as in a power failure
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -49,3 +52,13 @@ class Interrupts:
         os.read(reading, 1)  # returns with the first signal
         time.sleep(_GRACE_S)
         os._exit(0)
+
+
+def run_module(name: str) -> None:
+    """What an executable does: ``run(interrupts)`` of a module, imported once signals are handled.
+
+    The imports take most of a second, in which a signal would be a traceback.
+    """
+    utf8.ensure()
+    interrupts = Interrupts()
+    importlib.import_module(name).run(interrupts)

@@ -8,6 +8,7 @@ not at all.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from vpr_ros.training.augment import Augmentation, augment
 from vpr_ros.training.dense_depth import dense_depth
 
 DEPTH_STRIDE = 4
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,9 @@ def cache_drive(
         raise DriveError(f"the condition '{condition}' is no word: give letters, digits, - _ and . alone")
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
+        logger.warning(
+            "%s is cached already and is kept: give another recording of that name its own with -d name=NAME", folder
+        )
         if condition:
             with np.load(folder / "poses.npz") as poses:
                 _save_poses(folder, poses["position"], poses["heading"], condition)
