@@ -105,11 +105,11 @@ class Player:
 
         on_image: called with the number of images published. Stamps are the bag's: the filter sees the recorded speed.
         """
-        due, images = time.monotonic(), 0
+        due, images = 0.0, 0
         for message in read_messages(bag, list(self._publishers)):
             if message.topic == IMAGE_TOPIC:
-                due += 1 / rate_hz
                 time.sleep(max(0.0, due - time.monotonic()))
+                due = time.monotonic() + 1 / rate_hz  # a camera that was late is not faster afterwards
                 images += 1
                 on_image(images)
             self._publishers[message.topic].publish(message.data)
