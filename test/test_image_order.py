@@ -48,6 +48,18 @@ def test_the_same_message_again_is_a_duplicate():
     assert placed[1].problem == DUPLICATE and placed[4].problem == DUPLICATE
 
 
+def test_a_driver_that_sends_its_last_image_again_costs_that_image_alone():
+    """A camera that hiccups for a second repeats its last image: what comes next is in order, and no past is lost."""
+    odd = T0 + 123_456_789
+    pairs = [(odd, odd), (odd, odd + S // 2), (odd, odd + 12 * S // 10), (odd + 13 * S // 10, odd + 13 * S // 10)]
+    placed = _placed(pairs)
+    assert [p.problem for p in placed] == ["", DUPLICATE, DUPLICATE, ""]
+    assert not any(p.back_ns for p in placed)
+    stuck = _placed([(odd, odd + i * S // 2) for i in range(6)])
+    assert [p.problem for p in stuck] == ["", DUPLICATE, DUPLICATE, STANDING, STANDING, STANDING]
+    assert stuck[-1].stamp_ns == odd + 5 * S // 2
+
+
 def test_an_overtaken_image_is_late_and_a_clock_that_jumps_back_starts_anew():
     """Half a second back is the network; two seconds back is another clock, and the past is to be forgotten."""
     placed = _placed([(T0, T0), (T0 - S // 2, T0 + 1), (T0 - 2 * S, T0 + 2), (T0 - S, T0 + 3)])

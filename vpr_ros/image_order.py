@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 
 LATE_NS = 1_000_000_000  # stamped less than this before the last image: overtaken on the way. More: another clock.
 _TWICE_NS = 5_000_000  # a stamp that comes again this soon is the same message again
+_REPEATS = 3  # of one stamp, after which the clock stands: a driver may send its last image once more
+_SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * 1_000_000_000
 
 NO_STAMP = "without a stamp"
@@ -33,9 +35,11 @@ class Ordered:
 class ImageOrder:
     """Gives each image a time that advances, from its header's stamp and the time at which it arrived.
 
-    A stamp of zero (or below) is none: the arrival time is used. A stamp that repeats the one before is advanced by
-    the time between the arrivals, and once it has stood for LATE_NS, replaced by the arrival time. An image older than
-    the last one by less than LATE_NS is late and left out; by more, the clock jumped back, and order starts anew.
+    A stamp of zero (or below) is none: the arrival time is used. A stamp that repeats the one before is a message that
+    was sent twice, and left out; one of whole seconds may be of a clock that knows no more, and is advanced by the time
+    since its first arrival. A stamp that has stood for LATE_NS (and _REPEATS images, if it is not of whole seconds) is
+    replaced by the arrival time. An image older than the last one by less than LATE_NS is late and left out; by more,
+    the clock jumped back, and order starts anew.
     """
 
     def __init__(self) -> None:
@@ -43,14 +47,16 @@ class ImageOrder:
         self._header_ns = 0
         self._arrival_ns = 0
         self._standing_since_ns = 0  # arrival of the first image with the last header's stamp
+        self._repeats = 0  # images with it since
 
     def place(self, header_ns: int, arrival_ns: int) -> Ordered:
         """Order one image. header_ns: stamp of its header; arrival_ns: log time in a bag, ROS time in a node."""
+        if header_ns == self._header_ns:
+            self._repeats += 1
+        else:
+            self._header_ns, self._standing_since_ns, self._repeats = header_ns, arrival_ns, 0
         stamp_ns, problem = self._time(header_ns, arrival_ns)
         again = problem == STANDING and arrival_ns - self._arrival_ns < _TWICE_NS
-        if header_ns != self._header_ns:
-            self._standing_since_ns = arrival_ns
-        self._header_ns = header_ns
         last_ns = self._stamp_ns
         if last_ns is not None and (again or last_ns - LATE_NS < stamp_ns <= last_ns):
             return Ordered(stamp_ns, False, DUPLICATE if again or stamp_ns == last_ns else LATE)
@@ -62,11 +68,12 @@ class ImageOrder:
         """The time of an image and, if it is not the header's stamp, why."""
         if header_ns <= 0:
             return arrival_ns, NO_STAMP
-        if self._stamp_ns is None or header_ns != self._header_ns:
-            return header_ns, ""
-        if arrival_ns - self._standing_since_ns >= LATE_NS:
+        standing_ns, whole = max(0, arrival_ns - self._standing_since_ns), header_ns % _SECOND_NS == 0
+        if self._repeats >= (1 if whole else _REPEATS) and standing_ns >= LATE_NS:
             return arrival_ns, STANDING
-        return self._stamp_ns + max(0, arrival_ns - self._arrival_ns), STANDING
+        if self._repeats and whole:
+            return header_ns + standing_ns, STANDING
+        return header_ns, ""
 
 
 def clock_problem(stamp_ns: int, clock_ns: int) -> str:

@@ -87,7 +87,7 @@ class Stretch:
 
 
 def stamp_of(number: int, start_s: float) -> float:
-    return start_s + 0.3 * number
+    return start_s + 0.05 + 0.3 * number  # no whole second: such a stamp, sent again, would be a clock that stands
 
 
 def seconds(stamp: Any) -> float:
