@@ -96,10 +96,40 @@ def test_every_parameter_has_a_value_and_refuses_what_does_not_fit(
         {"camera_pose": [1.0, 2.0]},
         {"map": 3},
         {"": 3},
+        {"adapters": ["nope"]},
+        {"intrinsics": [0.0, 1.0, 1.0, 1.0]},
+        {"image": ""},
     ):
         assert not robot.set_parameters(**wrong), wrong
     for right in ({"localizer.hypotheses": 4}, {"localizer.speed": 2}, {"camera_pose": [0.0] * 6}, {"adapters": []}):
         assert robot.set_parameters(**right), right
+
+
+def test_what_is_dumped_can_be_loaded(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """`ros2 param dump`, then --params-file: lists that are empty have no type in a file, and rclpy threw at them."""
+    node = start_node(map=street.map, base_frame="''", adapters="[]", camera_pose="[]", earlier="[]")
+    robot.wait_for_state("active")
+    names = robot.call(ListParameters, "/localizer/list_parameters").result.names
+    values = robot.call(GetParameters, "/localizer/get_parameters", GetParameters.Request(names=names)).values
+    assert all(value.type for value in values)
+    assert node.stop() == 0 and "Traceback" not in node.log
+
+
+def test_destroying_beside_the_executor_says_nothing(street: Any, robot: Any, start_node: Any) -> None:
+    """A transition takes away what the executor may be about to use: nothing is refused by that or deaf afterwards."""
+    node = start_node(map=street.map, base_frame="''", odom="/odom", publish_tf=True)
+    robot.wait_for_state("active")
+    for _ in range(10):
+        for transition in (
+            Transition.TRANSITION_DEACTIVATE,
+            Transition.TRANSITION_CLEANUP,
+            Transition.TRANSITION_CONFIGURE,
+            Transition.TRANSITION_ACTIVATE,
+        ):
+            robot.publish("/odom", robot.odometry(0.0, time.time()))
+            assert robot.change_state(transition)
+    assert robot.state() == "active"
+    assert "Destroyable" not in node.log and "[ERROR]" not in node.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

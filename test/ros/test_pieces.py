@@ -137,6 +137,9 @@ def test_map_urls() -> None:
     """~/load_map takes what people type: a path, or the URLs its message's definition speaks of."""
     assert path_of("/maps/town.vprmap") == Path("/maps/town.vprmap")
     assert path_of("file:///maps/my%20town.vprmap") == Path("/maps/my town.vprmap")
-    for url in ("", "https://example.org/town.vprmap"):
+    assert path_of("file:///maps/a#1%23.vprmap") == Path("/maps/a#1#.vprmap")
+    assert path_of("drive-10:00.vprmap") == Path("drive-10:00.vprmap")
+    assert path_of("~/town.vprmap") == Path.home() / "town.vprmap"
+    for url in ("", "https://example.org/town.vprmap", "file://town.vprmap", "~nosuchuser/town.vprmap"):
         with pytest.raises(MapError):
             path_of(url)

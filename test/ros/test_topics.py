@@ -43,6 +43,7 @@ def test_qos_overrides_work_or_are_refused(street: Any, robot: Any, start_node: 
     [
         ("/image.subscription.reliability", "sure", "is 'sure'; it must be one of"),
         ("/image.subscription.depth", 0, "is 0; it must be a whole number"),
+        ("/image.subscription.history", "unknown", "is 'unknown'; it must be one of keep_last, keep_all"),
         (
             "/imagee.subscription.depth",
             3,

@@ -19,6 +19,7 @@ class Aside(Generic[T]):
         """node: its executor is woken when the work is done. name: of the thread."""
         self.name = name
         self.since_s = time.monotonic()
+        self.thread_id = 0
         self._node = node
         self._work = work
         self._result: list[T] = []
@@ -36,6 +37,7 @@ class Aside(Generic[T]):
         self._done.wait()
 
     def _run(self) -> None:
+        self.thread_id = threading.get_ident()
         try:
             self._result.append(self._work())
         except BaseException as error:  # raised again where it is awaited

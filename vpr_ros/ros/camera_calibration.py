@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -13,7 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from vpr_ros.camera import Intrinsics
 from vpr_ros.camera_messages import intrinsics_of, is_rectified
 from vpr_ros.errors import ConfigError
-from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.params import NodeParams, pinhole
 from vpr_ros.ros.topics import resolved
 
 _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
@@ -53,8 +52,7 @@ class CameraCalibration:
     def of_image(self, width: int, height: int) -> Intrinsics | None:
         """The camera of images of this size, in pixels; None where it is not known."""
         if self._given is not None:
-            fx, fy, cx, cy = self._given
-            return Intrinsics(width, height, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
+            return pinhole(self._given, width, height)
         camera = self._intrinsics
         if camera is None:
             return None
@@ -73,7 +71,7 @@ class CameraCalibration:
         """Stop listening once all is known or nothing is wanted, else listen. Call in the executor's thread."""
         if self._fits or not wanted or self._given is not None or not self._topic:
             self.close()
-        elif not self._subscriptions:
+        else:
             self._listen()
 
     def close(self) -> None:
@@ -82,11 +80,16 @@ class CameraCalibration:
             self._node.destroy_subscription(self._subscriptions.pop())
 
     def _listen(self) -> None:
-        """To drivers that repeat it, and to those that send it once and latch it: no one QoS fits both."""
-        repeated = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for qos in (repeated, latched):
-            self._subscriptions.append(self._node.create_subscription(CameraInfo, self._topic, self._store, qos))
+        """To drivers that repeat it, and to those that latch it once they are there: no one QoS hears both."""
+        if not self._subscriptions:
+            self._subscribe(QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        latched = [p for p in publishers if p.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL]
+        if latched and len(self._subscriptions) == 1:
+            self._subscribe(QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+
+    def _subscribe(self, qos: QoSProfile) -> None:
+        self._subscriptions.append(self._node.create_subscription(CameraInfo, self._topic, self._store, qos))
 
     def _store(self, message: CameraInfo) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ import traceback
 from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -57,6 +58,14 @@ class LocalizerNode(ResponsiveNode):
         self._diagnostics = self.create_publisher(diagnostics.DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._refuse_changes)
+
+    def declare_parameters(
+        self, namespace: str, parameters: list[Any], ignore_override: bool = False
+    ) -> list[Parameter]:
+        """As rclpy's, which throws for an override of [] in the constructor: it has no type there."""
+        free = ParameterDescriptor(dynamic_typing=True)
+        parameters = [(*item[:2], free) if item[1:2] == (None,) else item for item in parameters]
+        return super().declare_parameters(namespace, parameters, ignore_override)
 
     async def start(self) -> None:
         """Configure and activate, if the parameter autostart says so. A task for the executor."""
@@ -161,6 +170,8 @@ class LocalizerNode(ResponsiveNode):
         if self._pipeline is not None:
             pipeline, self._pipeline = self._pipeline, None
             pipeline.close()
+            del pipeline
+            gc.collect()  # map and network hang in cycles with callbacks, and are hundreds of megabytes
 
     def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
         """Values that do not fit are refused, and so are changes that would do nothing: configure reads parameters."""
@@ -247,6 +258,8 @@ def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
             executor.spin()
         except ExternalShutdownException:
             return
-        except (rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle) as error:
+        except rclpy_implementation.InvalidHandle:
+            pass  # something was destroyed just before its turn
+        except rclpy_implementation.RCLError as error:
             if rclpy.ok():
                 node.get_logger().error(f"refused: {' '.join(str(error).split())}")

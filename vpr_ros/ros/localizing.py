@@ -18,7 +18,7 @@ from vpr_ros.localizer import Localizer
 from vpr_ros.records import Estimate, Frame
 from vpr_ros.retrieval.place_map import PlaceMap
 from vpr_ros.ros import map_url, typed_messages
-from vpr_ros.ros.adapters import open_adapters
+from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
@@ -70,6 +70,7 @@ class Localizing:
     @classmethod
     def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> Localizing:
         """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        check_adapters(params.adapters, params.mode)  # what costs nothing first
         localizer = _open_localizer(params, Path(params.map))
         try:
             return cls(node, params, mount, localizer)

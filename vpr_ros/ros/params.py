@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from vpr_ros.camera import Intrinsics
 from vpr_ros.config import LocalizerConfig, LoopCloserConfig, checked, from_dict, option, unknown_key
 from vpr_ros.errors import ConfigError
 from vpr_ros.inference.describer import BACKENDS
 from vpr_ros.ros import map_url, qos
-from vpr_ros.ros.adapters import CHOICES
+from vpr_ros.ros.adapters import CHOICES, check_names
 
 Pose6 = tuple[float, float, float, float, float, float]
 Pinhole = tuple[float, float, float, float]
@@ -153,6 +155,8 @@ def refusal(changes: list[Parameter]) -> str:
                 raise ConfigError(f"{_WHERE}: a parameter without a name cannot be set")
             if change.name in _RENAMED:
                 raise _renamed(change.name)
+            if change.name.startswith(qos.PREFIX):
+                qos.read(change.name, change.value)
             if change.name in ours:
                 _fitting(change.name, change.value)
         except ConfigError as error:
@@ -181,8 +185,8 @@ def read(node: Node) -> NodeParams:
             for group in groups:
                 at = at.setdefault(group, {})
             at[leaf] = _fitting(name, parameter.value)
-    for name in _PATHS:
-        data[name] = _expanded(data.get(name, ""))
+    for name in set(_PATHS) & set(data):
+        data[name] = _expanded(data[name])
     params = from_dict(NodeParams, data, _WHERE)
     _check(params)
     qos.check(node, [params.image, params.odom])
@@ -194,11 +198,24 @@ def _fitting(name: str, value: Any) -> Any:
     field, hint = next((field, hint) for known, field, hint in leaves() if known == name)
     if not isinstance(value, (bool, int, float, str)) and value is not None:
         value = list(value)
-    if hint == tuple[str, ...] and isinstance(value, str):
+    if typing.get_origin(hint) is tuple and (value is None or isinstance(value, str)):  # [] in a file has no type
         value = [value] if value else []
     if value in ([], "") and hint in (Pose6 | None, Pinhole | None):
         value = None  # ROS has no parameter without a value that tools can read
-    return checked(hint, field, value, f"{_WHERE}: {name}")
+    value = checked(hint, field, value, f"{_WHERE}: {name}")
+    if name == "adapters":
+        check_names(value)
+    if name == "intrinsics" and value is not None:
+        pinhole(value)
+    if name == "image" and not value:
+        raise ConfigError(f"{_WHERE}: image is empty; name the topic of the camera's images")
+    return value
+
+
+def pinhole(values: Pinhole, width: int = 1, height: int = 1) -> Intrinsics:
+    """fx fy cx cy as a camera of images of this size. Raises ConfigError if they are none's."""
+    fx, fy, cx, cy = values
+    return Intrinsics(width, height, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
 
 
 def _plain(value: Any) -> Any:

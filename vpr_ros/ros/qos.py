@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -12,7 +13,13 @@ from vpr_ros.errors import ConfigError
 from vpr_ros.ros.topics import resolved
 
 PREFIX = "qos_overrides."
-_POLICIES = {"history": HistoryPolicy, "reliability": ReliabilityPolicy, "durability": DurabilityPolicy, "depth": int}
+_WORDS = ("KEEP_LAST", "KEEP_ALL", "RELIABLE", "BEST_EFFORT", "VOLATILE", "TRANSIENT_LOCAL")
+_POLICIES: dict[str, Any] = {
+    "history": HistoryPolicy,
+    "reliability": ReliabilityPolicy,
+    "durability": DurabilityPolicy,
+    "depth": int,
+}
 
 
 def overridden(node: Node, topic: str, qos: QoSProfile) -> QoSProfile:
@@ -21,17 +28,24 @@ def overridden(node: Node, topic: str, qos: QoSProfile) -> QoSProfile:
     rclpy's own QoSOverridingOptions would declare them for good: a profile from our parameters could not change later.
     Raises ConfigError for a value that no policy has.
     """
-    for policy, kind in _POLICIES.items():
+    for policy in _POLICIES:
         name = _name(resolved(node, topic), policy)
-        if not node.has_parameter(name):
-            continue
-        value = node.get_parameter(name).value
-        try:
-            setattr(qos, policy, _positive(value) if kind is int else kind[str(value).upper()])  # type: ignore[index]
-        except (KeyError, ValueError) as error:
-            values = "a whole number from 1 on" if kind is int else f"one of {', '.join(_words(kind))}"
-            raise ConfigError(f"node parameters: {name} is {value!r}; it must be {values}") from error
+        if node.has_parameter(name):
+            setattr(qos, policy, read(name, node.get_parameter(name).value))
     return qos
+
+
+def read(name: str, value: object) -> Any:
+    """What a parameter of this name says of its policy. Raises ConfigError for a value that the policy has not."""
+    kind = _POLICIES.get(name.rpartition(".")[2], int)
+    if kind is int:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise ConfigError(f"node parameters: {name} is {value!r}; it must be a whole number from 1 on")
+    words = {name.lower(): member for name, member in kind.__members__.items() if name in _WORDS}
+    if value not in words:
+        raise ConfigError(f"node parameters: {name} is {value!r}; it must be one of {', '.join(words)}")
+    return words[str(value)]
 
 
 def check(node: Node, topics: Iterable[str]) -> None:
@@ -42,17 +56,8 @@ def check(node: Node, topics: Iterable[str]) -> None:
         if name not in known:
             nearest = (difflib.get_close_matches(name, known, n=1) or known or [_name("TOPIC", "reliability")])[0]
             raise ConfigError(f"node parameters: {name} overrides nothing here; did you mean {nearest}?")
+        read(name, node.get_parameter(name).value)
 
 
 def _name(topic: str, policy: str) -> str:
     return f"{PREFIX}{topic}.subscription.{policy}"
-
-
-def _positive(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(value)
-    return value
-
-
-def _words(kind: type) -> list[str]:
-    return [name.lower() for name in kind.__members__ if name.isupper()]  # type: ignore[attr-defined]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -51,7 +51,8 @@ class SaveMapService:
         if not self._answered.is_set():
             response.message = "another copy is being made: ask again when it is whole"
             return response
-        path = self._folder / f"{self._session.stem}-{time.strftime('%Y%m%d-%H%M%S')}{self._session.suffix}"
+        moment = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        path = self._folder / f"{self._session.stem}-{moment}{self._session.suffix}"
         self._answered.clear()
         try:
             self._copying = Aside(self._node, lambda: self._save(path), "save_map")

@@ -67,19 +67,23 @@ def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: 
 def check_adapters(names: Iterable[str], mode: str) -> None:
     """Raises as ``open_adapters`` where one of these names cannot be opened; opens nothing."""
     names = list(names)
+    check_names(names)
     for name in names:
-        _check(name, mode)
+        if mode not in CHOICES[name].modes:
+            raise ConfigError(
+                f"adapters: '{name}' hands over loop closures, and mode '{mode}' finds none; set mode:=map"
+            )
     for name in names:
         _adapter_class(name)
 
 
-def _check(name: str, mode: str) -> None:
-    if name not in CHOICES:
-        nearest = difflib.get_close_matches(name, CHOICES, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(CHOICES)}"
-        raise ConfigError(f"adapters: unknown adapter '{name}'; {hint}")
-    if mode not in CHOICES[name].modes:
-        raise ConfigError(f"adapters: '{name}' hands over loop closures, and mode '{mode}' finds none; set mode:=map")
+def check_names(names: Iterable[str]) -> None:
+    """Raises ConfigError for a name of no adapter, with the nearest."""
+    for name in names:
+        if name not in CHOICES:
+            nearest = difflib.get_close_matches(name, CHOICES, n=1)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(CHOICES)}"
+            raise ConfigError(f"adapters: unknown adapter '{name}'; {hint}")
 
 
 def _adapter_class(name: str) -> Any:

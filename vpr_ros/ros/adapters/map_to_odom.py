@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from vpr_ros import geometry
 from vpr_ros.errors import MissingDependencyError
+from vpr_ros.image_order import LATE_NS
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import Answer
 
@@ -20,7 +23,7 @@ _SAME_CLOCK_NS = 10_000_000_000  # images stamped nearer to now than this are of
 class _Alignment:
     """T_map_odom (4, 4) with its frames, and when the image came that it was last confirmed by.
 
-    stamp_ns: the image's. clock_ns: the node's clock when it was answered.
+    stamp_ns: the image's. clock_ns, monotonic_ns: the node's clock and the monotonic one when it was answered.
     """
 
     T_map_odom: np.ndarray
@@ -28,6 +31,7 @@ class _Alignment:
     odom_frame: str
     stamp_ns: int
     clock_ns: int
+    monotonic_ns: int
 
 
 class MapToOdom:
@@ -52,6 +56,8 @@ class MapToOdom:
         self._message_type = TFMessage
         self._tolerance_ns, self._timeout_ns = int(tolerance_s * 1e9), int(timeout_s * 1e9)
         self._alignment: _Alignment | None = None
+        self._sent_ns = 0  # the stamp of the last transform
+        self._sending = threading.Lock()  # the worker's thread and the timer's
         self._publisher = node.create_lifecycle_publisher(TFMessage, "/tf", 100)
         self._timer = node.create_timer(_PERIOD_S, self._broadcast)
 
@@ -65,19 +71,25 @@ class MapToOdom:
         if T_map_odom is None or not odom_frame:
             return
         header = answer.map_header
-        moments = convert.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds
+        moments = convert.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds, time.monotonic_ns()
         self._alignment = _Alignment(T_map_odom, header.frame_id, odom_frame, *moments)
         self._broadcast()
 
     def _broadcast(self) -> None:
+        """Nothing twice with one stamp: tf2 keeps the first, and complains of the second in every process."""
         last, now_ns = self._alignment, self._node.get_clock().now().nanoseconds
-        if last is None or now_ns - last.clock_ns > self._timeout_ns:
+        if last is None or (elapsed_ns := time.monotonic_ns() - last.monotonic_ns) > self._timeout_ns:
             return
         if abs(last.clock_ns - last.stamp_ns) > _SAME_CLOCK_NS:
-            now_ns += last.stamp_ns - last.clock_ns
-        stamp = convert.time_message(now_ns + self._tolerance_ns)
-        transform = convert.transform_message(last.T_map_odom, last.map_frame, last.odom_frame, stamp)
-        self._publisher.publish(self._message_type(transforms=[transform]))
+            now_ns = last.stamp_ns + elapsed_ns
+        stamp_ns = now_ns + self._tolerance_ns
+        with self._sending:
+            if 0 <= self._sent_ns - stamp_ns < LATE_NS:
+                return
+            self._sent_ns = stamp_ns
+            stamp = convert.time_message(stamp_ns)
+            transform = convert.transform_message(last.T_map_odom, last.map_frame, last.odom_frame, stamp)
+            self._publisher.publish(self._message_type(transforms=[transform]))
 
     def forget(self) -> None:
         """Broadcast nothing until the next sure answer."""
