@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What nobody means to give: damaged files, killed processes, a node under hostile messages, a day without a pause.
+"""Hostile input: damaged files, killed processes, a node under hostile messages, a day without a pause.
 
     python benchmarks/hostile.py [--files 2000] [--kills 1000] [--messages 10000] [--hours 24] [--seed 1] [--json FILE]
 
