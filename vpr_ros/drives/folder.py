@@ -46,7 +46,7 @@ class FolderDrive:
     def __init__(self, path: Path, options: DriveOptions) -> None:
         table_path = path if path.is_file() else _table_in(path)
         folder = path.parent if path.is_file() else path
-        self.path = path
+        self.path, self.table = path, table_path
         self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
         self.world = options.world or "local"
         self.tally = Tally()
