@@ -201,3 +201,61 @@ def test_a_pose_that_is_not_finite_is_none(tmp_path, painted_drive, describer):
     tally = Tally()
     with build_map(tmp_path / "m.vprmap", [Shaken(length=30.0)], describer, tally=tally) as place_map:
         assert len(place_map) == 4 and tally.count(NO_POSE) == 2 and place_map.origin.tolist() == [0, 0, 0]
+
+
+def test_merging_what_was_merged_keeps_all_three(week, tmp_path, describer, painted_drive):
+    """ "images" became "images (2)", which the merged map had itself: one drive was dropped as the other."""
+    folders = [*week, walk(tmp_path / "wednesday" / "images", painted_drive, 400.0)]
+    paths = [tmp_path / f"{folder.parent.name}.vprmap" for folder in folders]
+    for path, folder in zip(paths, folders, strict=True):
+        build_map(path, [open_drive(folder)], describer).close()
+    merge_maps(tmp_path / "two.vprmap", paths[:2]).close()
+    tally = Tally()
+    with merge_maps(tmp_path / "all.vprmap", [paths[2], tmp_path / "two.vprmap"], tally) as merged:
+        assert map_info(merged)["drives"] == {"images": 6, "images (3)": 6, "images (2)": 6} and not tally
+
+
+def test_a_drive_is_itself_whatever_it_is_called(week, tmp_path, describer):
+    """Only drives of one last name were compared: a renamed copy, or the folder's own CSV, doubled the map."""
+    with build_map(tmp_path / "m.vprmap", [open_drive(week[0])], describer) as place_map:
+        (tmp_path / "linked").symlink_to(week[0])
+        renamed = shutil.copytree(week[0], tmp_path / "copy")
+        for path in (week[0] / "poses.csv", tmp_path / "linked", renamed):
+            added = add_drive(place_map, open_drive(path), describer)
+            assert (added.name, added.new, added.there) == ("images", 0, 6)
+        assert add_drive(place_map, open_drive(week[0], DriveOptions(name="walk")), describer).there == 6
+    with pytest.raises(DriveError, match="is given twice"):
+        open_drives([week[0], week[0] / "poses.csv"])
+
+
+def repeated(folder: Path, painted_drive, standing: int, start: float, count: int) -> Path:
+    """A walk that begins with a robot standing at its dock: the same image several times, then other ones."""
+    walk(folder, painted_drive, start, standing + count)
+    for i in range(standing):
+        cv2.imwrite(str(folder / f"{i}.png"), painted_drive().image(0.0)[:, :, ::-1])
+    return folder
+
+
+@pytest.mark.parametrize(("standing", "moving"), [(6, 8), (12, 6)])
+def test_drives_that_begin_at_one_dock_are_two(tmp_path, describer, painted_drive, caplog, standing, moving):
+    """The first few images decided for all of them, and the second drive was dropped whole."""
+    mon = repeated(tmp_path / "mon" / "images", painted_drive, standing, 0.0, moving)
+    tue = repeated(tmp_path / "tue" / "images", painted_drive, standing, 300.0, moving)
+    with build_map(tmp_path / "m.vprmap", [open_drive(mon)], describer, 0.0) as place_map:
+        added = add_drive(place_map, open_drive(tue), describer, 0.0)
+        assert (added.name, added.new, added.there) == ("tue/images", standing + moving, 0)
+        assert "so it is taken for another drive" in caplog.text
+
+
+@pytest.mark.parametrize(("at", "name"), [(5, "changed/images"), (19, "images")])
+def test_an_image_that_was_inserted_is_not_passed_over_in_silence(tmp_path, describer, painted_drive, caplog, at, name):
+    """Without times all later images move on by one stamp; the user is told, whichever drive it is taken for."""
+    folder = walk(tmp_path / "images", painted_drive, 0.0, 20)
+    changed = shutil.copytree(folder, tmp_path / "changed" / "images")
+    cv2.imwrite(str(changed / "new.png"), painted_drive().image(500.0)[:, :, ::-1])
+    rows = (changed / "poses.csv").read_text().splitlines()
+    rows.insert(at + 1, "new.png,500,0,0")
+    (changed / "poses.csv").write_text("\n".join(rows) + "\n")
+    with build_map(tmp_path / "m.vprmap", [open_drive(folder)], describer, 0.0) as place_map:
+        assert add_drive(place_map, open_drive(changed), describer, 0.0).name == name
+        assert "images were changed, inserted or removed since, build the map again" in caplog.text

@@ -8,7 +8,7 @@ import numpy as np
 
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, MapError
-from vpr_ros.map_drives import name_in_merged
+from vpr_ros.map_drives import names_in_merged
 from vpr_ros.map_features import check_kind
 from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.map_file import Link
@@ -24,7 +24,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
     Places that two maps made of one image of one drive are kept once, and counted in tally; two drives of one name get
-    two names (``name_in_merged``). The first map's origin and calibration are kept. Written whole or not at all.
+    two names (``names_in_merged``). The first map's origin and calibration are kept. Written whole or not at all.
     """
     opened = [PlaceMap.open(source) for source in sources]
     try:
@@ -55,7 +55,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
 
 def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
     """Every place of a map, and every loop closed in it, into another of the same model and world."""
-    names = {name: name_in_merged(target, source, name) for name in source.drive_names()}
+    names = names_in_merged(target, source)
     there = {name: target.stamps_of(name) for name in names.values()}
     copies: dict[int, int] = {}
     for places in source.pieces():

@@ -273,3 +273,34 @@ def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[st
     """One lost image moved all that came after it away from those of the same number in another drive."""
     drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
     assert [frame.T_map_camera[0, 3] for frame in drive] == numbers
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["frame_7.png", "frame_9.png", "frame_10.png"], [7, 9, 10]),
+        (["f_2_720p.png", "f_3_720p.png"], [0, 1]),
+        ([f"2024-01-15 10.{m}.{s:02d}.png" for m, s in ((30, 58), (30, 59), (31, 0), (31, 1))], [0, 1, 2, 3]),
+        (["10.5.png", "11.2.png", "12.9.png", "13.4.png"], [0, 1, 2, 3]),
+        (["10.5.png", "11.6.png", "12.7.png"], [0, 1, 2]),
+        (["6.png", "6b.png", "7.png"], [0, 1, 2]),
+    ],
+)
+def test_names_number_images_only_if_they_count_them(tmp_path, caplog, names, numbers):
+    """Tenths of a second, or the seconds of a minute, were taken for places: 57, 58, 59, 0, 1."""
+    drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
+    assert [int(frame.T_map_camera[0, 3]) for frame in drive] == numbers
+    assert ("do not count its images" in caplog.text) == (numbers[0] == 0)
+
+
+def test_an_image_has_one_pose(tmp_path):
+    """The same row again is left out and counted; another pose for the same image is a mistake of the table."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = ["file,x,y,yaw", "a.png,1,2,0", "b.png,3,4,0", "./a.png,1,2,0", "a.png,1,2,0"]
+    (folder / "poses.csv").write_text("\n".join(rows))
+    drive = open_drive(folder)
+    assert [red(frame) for frame in drive] == [0, 10]
+    assert tally_of(drive).lines()[0].startswith("2 row(s) left out: a row before names the same image")
+    (folder / "poses.csv").write_text("\n".join([*rows, "b.png,500,4,0"]))
+    with pytest.raises(DriveError, match=r"has two poses of b\.png, x 3 and 500: keep one row of each"):
+        open_drive(folder)

@@ -1,10 +1,10 @@
 """What the commands share: options, progress bars, opening drives."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
@@ -43,8 +43,11 @@ Config = Annotated[
 Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE, beats the file; repeatable.")]
 
 
-def pairs(values: list[str]) -> dict[str, Any]:
-    """KEY=VALUE strings, values read as YAML. Raises ConfigError for anything else."""
+def pairs(values: list[str], texts: Collection[str] = ()) -> dict[str, Any]:
+    """KEY=VALUE strings, values read as YAML. Raises ConfigError for anything else.
+
+    texts: keys whose values are text, also where YAML reads a number, a date or nothing at all.
+    """
     import yaml
 
     found = {}
@@ -54,8 +57,12 @@ def pairs(values: list[str]) -> dict[str, Any]:
             raise ConfigError(f"'{text}' is not KEY=VALUE")
         try:
             found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"the value of '{text}' cannot be read as YAML") from error
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date such as 2014-13-40
+            if key not in texts:
+                raise ConfigError(f"the value of '{text}' cannot be read as YAML") from error
+            found[key] = value
+        if key in texts and not isinstance(found[key], str):
+            found[key] = value
     return found
 
 
@@ -74,15 +81,37 @@ def open_drives(specs: list[str], options: list[str], numbered: bool = False) ->
     from vpr_ros.drives.options import DriveOptions
     from vpr_ros.drives.views import NumberedDrive
 
-    chosen = from_dict(DriveOptions, pairs(options), "--drive-option")
+    texts = [name for name, hint in get_type_hints(DriveOptions).items() if hint is str]
+    chosen = from_dict(DriveOptions, pairs(options, texts), "--drive-option")
     drives = opening.open_drives(specs, chosen)
     return [NumberedDrive(drive) for drive in drives] if numbered else drives
 
 
-def say_left_out(tally: "Tally") -> None:
-    """The end of a job: what was left out and why, by kind and count."""
-    for line in tally.lines():
-        typer.echo(line, err=True)
+@contextmanager
+def reported_tally() -> "Iterator[Tally]":
+    """Counts what a job leaves out; at its end, and if it fails, that is said by kind and count, and why."""
+    from vpr_ros.tally import Tally
+
+    tally = Tally()
+    try:
+        yield tally
+    finally:
+        for line in tally.lines():
+            typer.echo(line, err=True)
+
+
+@contextmanager
+def output_folder(path: Path) -> Iterator[None]:
+    """A folder for a job's results, made before the work; if the job fails and leaves it empty, it goes again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # one that is not empty stays
+                folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vpr_ros.cli.common import Backend, DriveOption, at_least, open_drives, progress_bar
+from vpr_ros.cli.common import Backend, DriveOption, at_least, open_drives, output_folder, progress_bar
 
 
 def evaluate_depth(
@@ -34,20 +34,20 @@ def evaluate_depth(
 
     opened = open_drives(drives, drive_option)
     describer = open_describer(model, backend)
-    output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    scores = []
-    for drive in opened:
-        with progress_bar(f"depth of {drive.name}") as progress:
-            sampled = SampledDrive(drive, every) if every > 0 else drive
-            scores.append(DepthScore.of(drive.name, *evaluate_depth(describer, sampled, cap, progress)))
-    results = {
-        "model": describer.manifest.name,
-        "fingerprint": describer.manifest.fingerprint,
-        "backend": describer.backend,
-        "cap_m": cap,
-        "drives": [score.to_dict() for score in scores],
-    }
-    (output / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    Console().print(depth_table(scores, cap))
-    typer.echo(f"figures: {output / 'results.json'}")
-    typer.echo(f"picture: {draw_depth(describer, opened, output / 'depth.jpg')}")
+    with output_folder(output):  # before the work, not after it
+        scores = []
+        for drive in opened:
+            with progress_bar(f"depth of {drive.name}") as progress:
+                sampled = SampledDrive(drive, every) if every > 0 else drive
+                scores.append(DepthScore.of(drive.name, *evaluate_depth(describer, sampled, cap, progress)))
+        results = {
+            "model": describer.manifest.name,
+            "fingerprint": describer.manifest.fingerprint,
+            "backend": describer.backend,
+            "cap_m": cap,
+            "drives": [score.to_dict() for score in scores],
+        }
+        (output / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+        Console().print(depth_table(scores, cap))
+        typer.echo(f"figures: {output / 'results.json'}")
+        typer.echo(f"picture: {draw_depth(describer, opened, output / 'depth.jpg')}")

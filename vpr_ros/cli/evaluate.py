@@ -15,8 +15,9 @@ from vpr_ros.cli.common import (
     at_least,
     localizer_config,
     open_drives,
+    output_folder,
     progress_bar,
-    say_left_out,
+    reported_tally,
 )
 
 if TYPE_CHECKING:
@@ -99,28 +100,26 @@ def _study(
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
     from vpr_ros.localizer import Localizer
-    from vpr_ros.tally import Tally
 
-    output.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     reach, numbered = tolerance
     told = Tolerance(reach, int(reach) if numbered else None, reach)
-    localizer = Localizer.open(map_path, *network, config=config)
-    opened = localizer.place_map
-    assert opened is not None
-    assessments, galleries, tally = [], {}, Tally()
-    for drive in drives:
-        with progress_bar(f"localising {drive.name}") as progress:
-            run, gallery = run_drive(localizer, opened, drive, tolerance=told, on_progress=progress)
-        assessments.append(assess(run))
-        galleries[run.name] = gallery
-        tally.update(left_out(run, drive))
-    facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
-    report = write_study(output, assessments, galleries, opened, facts=facts)
-    save_yaml(config, output / "localizer.yaml")
-    summaries = [assessment.summary for assessment in assessments]
-    if len(summaries) > 1:
-        summaries.append(summarise_all(assessments))
-    for table in tables(summaries):
-        Console().print(table)
-    say_left_out(tally)
+    with output_folder(output), reported_tally() as tally:  # before the work, not after it
+        localizer = Localizer.open(map_path, *network, config=config)
+        opened = localizer.place_map
+        assert opened is not None
+        assessments, galleries = [], {}
+        for drive in drives:
+            with progress_bar(f"localising {drive.name}") as progress:
+                run, gallery = run_drive(localizer, opened, drive, tolerance=told, on_progress=progress)
+            assessments.append(assess(run))
+            galleries[run.name] = gallery
+            tally.update(left_out(run, drive))
+        facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
+        report = write_study(output, assessments, galleries, opened, facts=facts)
+        save_yaml(config, output / "localizer.yaml")
+        summaries = [assessment.summary for assessment in assessments]
+        if len(summaries) > 1:
+            summaries.append(summarise_all(assessments))
+        for table in tables(summaries):
+            Console().print(table)
     typer.echo(f"figures: {output / 'results.json'}\nreport:  {report}")

@@ -14,7 +14,7 @@ from vpr_ros.cli.common import (
     at_least,
     open_drives,
     progress_bar,
-    say_left_out,
+    reported_tally,
 )
 from vpr_ros.errors import ConfigError
 
@@ -58,16 +58,13 @@ def build(
     """Build a map from one or more drives."""
     from vpr_ros.map_builder import build_map
     from vpr_ros.map_features import choose_extractor
-    from vpr_ros.tally import Tally
 
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
-    describer, tally = _describer(model, backend), Tally()
-    with (
-        progress_bar("building") as progress,
-        build_map(output, opened, describer, every, every_seconds, progress, tally, views, extractor) as made,
-    ):
-        say_left_out(tally)
+    describer = _describer(model, backend)
+    with reported_tally() as tally, progress_bar("building") as progress:
+        made = build_map(output, opened, describer, every, every_seconds, progress, tally, views, extractor)
+    with made:
         _say(made)
 
 
@@ -90,17 +87,17 @@ def add(
     from vpr_ros.map_builder import add_drive
     from vpr_ros.map_features import choose_extractor
     from vpr_ros.retrieval.place_map import PlaceMap
-    from vpr_ros.tally import Tally
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
         extractor = choose_extractor(local_features, target)
-        describer, tally = _describer(model or target.model.name, backend), Tally()
-        for drive in opened:
-            with progress_bar(f"adding {drive.name}") as progress:
-                added = add_drive(target, drive, describer, every, every_seconds, progress, tally, extractor)
-            typer.echo(f"{added.name}: {added.new} new places" + (f", {added.there} were there" if added.there else ""))
-        say_left_out(tally)
+        describer = _describer(model or target.model.name, backend)
+        with reported_tally() as tally:
+            for drive in opened:
+                with progress_bar(f"adding {drive.name}") as progress:
+                    added = add_drive(target, drive, describer, every, every_seconds, progress, tally, extractor)
+                there = f", {added.there} were there" if added.there else ""
+                typer.echo(f"{added.name}: {added.new} new places{there}")
         _say(target)
 
 
@@ -111,11 +108,10 @@ def merge(
 ) -> None:
     """Merge maps into a new one; the first one's calibration is kept."""
     from vpr_ros.map_editor import merge_maps
-    from vpr_ros.tally import Tally
 
-    tally = Tally()
-    with merge_maps(output, sources, tally) as merged:
-        say_left_out(tally)
+    with reported_tally() as tally:
+        merged = merge_maps(output, sources, tally)
+    with merged:
         _say(merged)
 
 
@@ -131,13 +127,12 @@ def calibrate(
     """Fit the probabilities to held-out drives and keep them with the map."""
     from vpr_ros.calibrator import describe_drive, fit
     from vpr_ros.retrieval.place_map import PlaceMap
-    from vpr_ros.tally import Tally
 
     opened = open_drives(drives, drive_option, numbered)
-    with PlaceMap.open(place_map, writable=True) as target:
+    with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.check_model(describer.manifest.name, describer.manifest.fingerprint)
-        described, tally = [], Tally()
+        described = []
         for drive in opened:
             with progress_bar(f"describing {drive.name}") as progress:
                 described.append(describe_drive(drive, target, describer, progress, tally))
@@ -149,7 +144,6 @@ def calibrate(
                 )
         calibration = fit(target.places, describer, described)
         target.set_calibration(calibration)
-    say_left_out(tally)
     for name, value in calibration.to_dict().items():
         typer.echo(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
 

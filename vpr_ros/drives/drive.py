@@ -22,8 +22,8 @@ class Drive(Protocol):
     cannot be placed in time are left out on the way. Iterating twice gives the same frames.
 
     A drive that was read from files also has: path, where it lies; tally, a Tally of what it left out, on opening and
-    on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None. One of numbered images
-    has numbers, those of its frames.
+    on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None. A folder of images has
+    table, the CSV file of its poses or None, and numbers, those of its frames, [] if their names do not count them.
     """
 
     name: str

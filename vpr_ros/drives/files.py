@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -33,14 +34,18 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def numbers_of(images: Sequence[Path]) -> list[int]:
-    """The numbers that names of images end in, such as 12 of "frame_0012.png".
+    """The numbers that names of images end in, such as 12 of "frame_0012.png"; [] if they do not count the images.
 
-    Where they do not count the images (some name has none, two have one, most are missing), the places in the list.
+    They do if every name has one, behind the same text, and they ascend, most of them there: a name's last digits may
+    be the tenths of a second, or the seconds of a minute.
     """
-    found = [re.search(r"(\d+)\D*$", image.stem) for image in images]
-    numbers = [int(match[1]) for match in found if match is not None]
-    counts = len(numbers) == len(set(numbers)) == len(images) and max(numbers) < 10 * len(images) + 10
-    return numbers if counts else list(range(len(images)))
+    found = [re.fullmatch(r"(.*?)(\d+)\D*", image.stem, re.DOTALL) for image in images]
+    names = [(match[1], int(match[2])) for match in found if match is not None]
+    numbers = [number for _, number in names]
+    if len(numbers) < len(images) or len({before for before, _ in names}) > 1:
+        return []
+    ascend = all(first < second for first, second in pairwise(numbers))
+    return numbers if numbers and ascend and numbers[-1] < 10 * len(images) + 10 else []
 
 
 def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[int, Path]:

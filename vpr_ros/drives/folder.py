@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from vpr_ros.tally import Tally
 
 # The time columns and their units; and EuRoC's names for columns, of which "timestamp" alone says no unit.
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
+_POSES = ("x", "y", "z", "lat", "lon", "alt", "qx", "qy", "qz", "qw", "yaw")
 _EUROC = {"timestamp [ns]": "stamp_ns", "filename": "file"}
 _EUROC |= {f"p_rs_r_{axis} [m]": axis for axis in "xyz"} | {f"q_rs_{axis} []": f"q{axis}" for axis in "xyzw"}
 
@@ -38,7 +40,8 @@ class FolderDrive:
         radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
         track.
     Where DriveOptions.T_base_camera is given, positions, quaternions and yaw are the robot's, not the camera's.
-    A row with an empty cell among these has no pose, nor has one at latitude and longitude 0, 0. Without a CSV file the
+    A row with an empty cell among these has no pose, nor has one at latitude and longitude 0, 0. A second row of an
+    image is left out if its pose is the same, and a DriveError if it is another. Without a CSV file the
     images, in order of their names, have no poses, and lie 1 / frame_rate_hz apart in time. Raises DriveError for a
     missing file, column or image, and for times of another unit.
     """
@@ -46,8 +49,8 @@ class FolderDrive:
     def __init__(self, path: Path, options: DriveOptions) -> None:
         table_path = path if path.is_file() else _table_in(path)
         folder = path.parent if path.is_file() else path
-        self.path = path
-        self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
+        self.path, self.table = path, table_path
+        self.name = path.stem if path.is_file() else (path.name)
         self.world = options.world or "local"
         self.tally = Tally()
         self.pose_span: Span | None = None
@@ -66,6 +69,8 @@ class FolderDrive:
         table = read_table(path)
         names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
         table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
+        if "file" in table.columns:
+            table = _one_row_each(table, self.tally)
         poses, world = _poses(table, options, self.tally)
         self.world = options.world or world
         stamps = _stamps(table)
@@ -97,6 +102,23 @@ def _table_in(folder: Path) -> Path | None:
         names = ", ".join(p.name for p in tables)
         raise DriveError(f"{folder} has several CSV files ({names}): call the one with the poses poses.csv")
     return tables[0] if tables else None
+
+
+def _one_row_each(table: Table, tally: Tally) -> Table:
+    """The table with the first row of each image. Raises DriveError if another row gives it another pose."""
+    columns = [name for name in _POSES if name in table.columns]
+    first: dict[str, int] = {}
+    for row, cell in enumerate(table.columns["file"]):
+        kept = first.setdefault(os.path.normpath(table.path.parent / cell), row)
+        for name in columns:
+            one, other = table.columns[name][kept], table.columns[name][row]
+            if one != other:
+                raise DriveError(
+                    f"{table.path} has two poses of {cell}, {name} {one} and {other}: keep one row of each"
+                )
+        if kept != row:
+            tally.add("row(s) left out: a row before names the same image", f"{table.path}: {cell}")
+    return Table(table.path, {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()})
 
 
 def _stamps(table: Table) -> list[int] | None:

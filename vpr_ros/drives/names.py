@@ -24,18 +24,22 @@ def names_of(path: Path) -> Iterator[str]:
 def tell_apart(drives: Sequence[Drive]) -> None:
     """Give longer names to those of several drives that share one. Raises DriveError if one is given twice."""
     paths = {id(drive): path for drive in drives if (path := path_of(drive)) is not None}
-    seen: set[str] = set()
-    for path in paths.values():
-        real = os.path.realpath(path)
-        if real in seen:
-            raise DriveError(f"the drive {path} is given twice: give it once")
-        seen.add(real)
+    _check_once([drive for drive in drives if id(drive) in paths])
     namesakes = defaultdict(list)
     for drive in drives:
         namesakes[drive.name].append(drive)
     for group in namesakes.values():
         if len(group) > 1 and all(id(drive) in paths for drive in group):
             _rename(group, [list(names_of(paths[id(drive)])) for drive in group])
+
+
+def _check_once(drives: Sequence[Drive]) -> None:
+    """Raises DriveError if a drive is given twice, be it as a folder and as the file in it that is read."""
+    read = [os.path.realpath(getattr(drive, "table", None) or path_of(drive) or "") for drive in drives]
+    for i, (drive, file) in enumerate(zip(drives, read, strict=True)):
+        others = read[:i] + read[i + 1 :]
+        if file in others or (os.path.isfile(file) and os.path.dirname(file) in others):
+            raise DriveError(f"the drive {path_of(drive)} is given twice: give it once")
 
 
 def _rename(drives: Sequence[Drive], choices: Sequence[list[str]]) -> None:

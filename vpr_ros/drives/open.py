@@ -27,6 +27,8 @@ def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Driv
     Raises DriveError, one sentence that names what is missing and what it was for.
     """
     path = Path(spec).expanduser()
+    if path.name in ("", ".."):  # a drive is called as its folder is
+        path = path.resolve()
     kinds = (
         "a ROS bag, a RobotCar run, a KITTI or EuRoC sequence, or a folder of images (with poses in poses.csv or in "
         "@utm names)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -13,6 +14,8 @@ from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sampl
 from vpr_ros.drives.left_out import count_without_pose
 from vpr_ros.records import DriveFrame
 from vpr_ros.tally import Tally
+
+logger = logging.getLogger(__name__)
 
 
 class _View:
@@ -36,7 +39,7 @@ class NumberedDrive(_View):
     """A drive whose truth is the numbers of its images: frame k lies at x = k in the world "frames".
 
     The numbers are those in the images' names, where they count them (``files.numbers_of``), so that an image that is
-    missing moves no other; else their order.
+    missing moves no other; else their order, which the user is told.
 
     For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
     request, since a robot has no use for such poses.
@@ -45,6 +48,8 @@ class NumberedDrive(_View):
     def __init__(self, drive: Drive) -> None:
         super().__init__(drive)
         self.world = "frames"
+        if getattr(drive, "numbers", None) == []:
+            logger.warning("the names of drive %s do not count its images: their places in the list do", drive.name)
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends
@@ -71,7 +76,8 @@ class SampledDrive(_View):
     def __init__(self, drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> None:
         super().__init__(drive)
         self._every_m, self._every_s = every_m, every_s
-        self._without_pose: list[int] = []  # stamps, of the last pass
+        self._stamps_ns: list[int] = []  # of all images of the last pass
+        self._missing = 0  # of them, those without a pose to sample by
 
     @cached_property
     def _length(self) -> int:
@@ -81,15 +87,14 @@ class SampledDrive(_View):
         return self._length
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        missing: list[int] = []
-        self._without_pose = missing
-        return sample(self._noted(missing), self._every_m, self._every_s)
+        return sample(self._noted(), self._every_m, self._every_s)
 
-    def _noted(self, missing: list[int]) -> Iterator[DriveFrame]:
-        """The frames of the drive; the stamps of those that sampling leaves out for want of a pose are noted."""
+    def _noted(self) -> Iterator[DriveFrame]:
+        """The frames of the drive; how many of them sampling leaves out for want of a pose is noted."""
+        self._stamps_ns, self._missing = [], 0
         for frame in self._drive:
-            if self._every_m > 0 and frame.T_map_camera is None:
-                missing.append(frame.stamp_ns)
+            self._stamps_ns.append(frame.stamp_ns)
+            self._missing += self._every_m > 0 and frame.T_map_camera is None
             yield frame
 
     @property
@@ -97,5 +102,5 @@ class SampledDrive(_View):
         """What the drive left out, and what has no pose to sample by."""
         tally = Tally()
         tally.update(super().tally)
-        count_without_pose(tally, self._drive, self._without_pose, len(self._without_pose))
+        count_without_pose(tally, self._drive, self._stamps_ns, self._missing)
         return tally

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose
+from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
 from vpr_ros.records import DriveFrame, Estimate
@@ -60,7 +60,7 @@ def evaluate(
         if progress:
             progress(len(answers), len(drive))
     if not answers:
-        raise DriveError(f"the drive {drive.name} has no frames: there is nothing to evaluate")
+        raise without_poses(drive, [], "so there is nothing to evaluate")
     if not any(answer.answered for answer in answers):
         raise DriveError(f"no frame of the drive {drive.name} can be read; the first one: {answers[0].problem}")
     places = localizer.places.T_map_camera

@@ -1,0 +1,89 @@
+"""Jobs that fail: what they left out until then is said all the same, and no empty folder stays."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from vpr_ros.cli.main import main
+
+
+def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command, return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments), "--backend", "onnx"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def walk(folder: Path, painted_drive, start: float, unreadable: int, late_s: int = 0) -> Path:
+    """Six images 5 m apart, the first few cut short; late_s: by how much the images' clock is ahead of the poses'."""
+    folder.mkdir()
+    rows = ["stamp,x,y,yaw"]
+    for i in range(6):
+        image = folder / f"{1_700_000_000 + i + late_s}.png"
+        cv2.imwrite(str(image), painted_drive().image(start + 5.0 * i)[:, :, ::-1])
+        rows.append(f"{1_700_000_000 + i},{start + 5.0 * i},0,0")
+        if i < unreadable:
+            image.write_bytes(b"cut")
+    (folder / "poses.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def drives(tmp_path, painted_drive) -> dict[str, Path]:
+    return {
+        "half": walk(tmp_path / "half", painted_drive, 0.0, 3),
+        "none": walk(tmp_path / "none", painted_drive, 200.0, 6),
+        "far": walk(tmp_path / "far", painted_drive, 9000.0, 3),
+        "late": walk(tmp_path / "late", painted_drive, 0.0, 0, 37),
+    }
+
+
+def test_a_later_drive_that_fails_hides_nothing(drives, tmp_path, monkeypatch, capsys):
+    """A map of three stayed, and that three more could not be read was never said."""
+    path = tmp_path / "m.vprmap"
+    assert vpr(monkeypatch, "map", "build", drives["half"], drives["none"], "-o", path) == 1
+    assert "9 image(s) left out: they cannot be read" in (said := capsys.readouterr().err)
+    assert "keeps the 3 places so far" in said
+    assert vpr(monkeypatch, "map", "add", path, drives["far"], drives["none"]) == 1
+    assert "9 image(s) left out: they cannot be read" in capsys.readouterr().err
+    assert vpr(monkeypatch, "map", "calibrate", path, walk_apart := drives["none"].rename(tmp_path / "apart")) == 1
+    assert f"6 image(s) left out: they cannot be read (the first: {walk_apart}" in capsys.readouterr().err
+    out = tmp_path / "runs" / "out"
+    assert vpr(monkeypatch, "evaluate", path, drives["half"], walk_apart, "-o", out) == 1
+    assert "3 image(s) left out: they cannot be read" in (said := capsys.readouterr().err)
+    assert "no frame of the drive apart can be read" in said and not out.parent.exists()
+
+
+def test_thinned_drives_without_a_pose_say_from_when_to_when(drives, tmp_path, monkeypatch, capsys):
+    """ "Has no frames" was said of a drive with six images, all of another time than its poses."""
+    path, out = tmp_path / "m.vprmap", tmp_path / "out"
+    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
+    capsys.readouterr()
+    out.mkdir()
+    assert vpr(monkeypatch, "evaluate", path, drives["late"], "--every", "5", "-o", out) == 1
+    said = capsys.readouterr().err
+    assert "drive late has no images that can be used: 6 image(s) left out: no pose at their time" in said
+    assert "22:13:57" in said and "22:14:02" in said and "22:13:20" in said
+    assert out.is_dir()  # it was there before
+
+
+@pytest.mark.parametrize("name", ["2014-05-06", "5", "2014-13-40", "yes", "a: b", "null"])
+def test_a_name_is_text(drives, tmp_path, monkeypatch, capsys, name):
+    """YAML reads a date or a number in many a name."""
+    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", tmp_path / "m.vprmap", "-d", f"name={name}") == 0
+    assert vpr(monkeypatch, "map", "add", tmp_path / "m.vprmap", drives["half"]) == 0
+    assert f"{name}: 0 new places, 3 were there" in capsys.readouterr().out
+
+
+def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, capsys):
+    """`vpr map build ..` called it "..", which says nothing next year."""
+    (drives["half"] / "maps").mkdir()
+    monkeypatch.chdir(drives["half"] / "maps")
+    assert vpr(monkeypatch, "map", "build", "..", "-o", "m.vprmap") == 0
+    assert vpr(monkeypatch, "map", "add", "m.vprmap", "..") == 0
+    assert "half: 0 new places, 3 were there" in capsys.readouterr().out
