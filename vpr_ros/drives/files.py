@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,19 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
     if not found:
         raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
     return dict(sorted(found.items()))
+
+
+def beside(folder: Path, *places: str) -> Path | None:
+    """The first file or folder there is of some places, relative to a folder, whose name is {name} in a place.
+
+    A folder that is a link has neighbours where the link is, and where it points to: those of the link go first.
+    """
+    for base in (Path(os.path.abspath(folder)), folder.resolve()):
+        for place in places:
+            path = Path(os.path.normpath(base / place.format(name=base.name)))
+            if path.exists():
+                return path
+    return None
 
 
 def read_bytes(path: Path) -> bytes:

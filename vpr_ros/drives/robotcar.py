@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -42,7 +43,7 @@ class RobotCarDrive:
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
-        path = path.resolve()
+        path = Path(os.path.abspath(path))
         self.path, self.name = path, path.name
         self.tally = Tally()
         self._path, self._options = path, options

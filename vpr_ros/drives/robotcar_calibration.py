@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import read_bytes
+from vpr_ros.drives.files import beside, read_bytes
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import inverse, matrix_from_rpy, transform
 
@@ -59,7 +59,7 @@ class Calibration:
             if not Path(given).is_dir():
                 raise DriveError(f"there is no folder {given} for RobotCar's {name}")
             return Path(given)
-        return next((p for p in (run / name, run.parent / name) if p.is_dir()), None)
+        return beside(run, name, f"../{name}")
 
     def model(self, camera: str) -> CameraModel:
         """A camera's intrinsics and axes; without a models folder its axes only, which left cameras and mono share."""
