@@ -273,3 +273,31 @@ def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[st
     """One lost image moved all that came after it away from those of the same number in another drive."""
     drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
     assert [frame.T_map_camera[0, 3] for frame in drive] == numbers
+
+
+def test_names_that_begin_with_a_hash(tmp_path: Path) -> None:
+    """Images were lost as comments; what names no file is one, wherever it stands."""
+    folder = images(tmp_path / "d", ["#a.png", "#b.png"])
+    rows = ["# by hand", "file,x,y,yaw", "#a.png,1,2,0", "# turned here, left", "#c.png,5,6,0", "#b.png,3,4,0"]
+    (folder / "poses.csv").write_text("\n".join(rows))
+    assert [frame.T_map_camera[:2, 3].tolist() for frame in open_drive(folder)] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("altitude", ["", "nan", "inf"])
+def test_an_unknown_altitude_takes_no_pose(tmp_path: Path, altitude: str) -> None:
+    """Receivers without a height lost every pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = [f"{name}.png,48.000{i},11,{altitude}" for i, name in enumerate("ab")]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,alt", *rows]))
+    assert [frame.T_map_camera[2, 3] for frame in open_drive(folder)] == [0, 0]
+
+
+def test_underscores_are_no_part_of_numbers(tmp_path: Path) -> None:
+    """Names of seconds and nanoseconds, 1700000000_5, were read as one number, as Python's literals are."""
+    folder = images(tmp_path / "d", ["1700000000_5.png", "1700000001_7.png"])
+    (folder / "poses.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,9,0,0\n")
+    with pytest.raises(DriveError, match="1700000000_5.png is not named by a stamp"):
+        open_drive(folder)
+    (folder / "poses.csv").write_text("file,x,y,yaw\n1700000000_5.png,1_0,0,0\n")
+    with pytest.raises(DriveError, match="no number in x, y: '1_0'"):
+        open_drive(folder)

@@ -121,7 +121,7 @@ class BagPoses:
             raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
         fixes = np.array([fix for _, fix in samples])
         good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
-        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], np.nan_to_num(fixes[good])
+        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], fixes[good]
         positions, world = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2], self._options.world)
         yaw = headings_from_track(positions)
         if yaw is None:

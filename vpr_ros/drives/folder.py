@@ -33,7 +33,8 @@ class FolderDrive:
         no file column: images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp), and
         poses are interpolated at them; images with other names are left out.
     When: stamp_ns (whole nanoseconds) or stamp (seconds). Images of one stamp are moved on by 1 ns each.
-    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres).
+    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres; empty
+        is 0).
     Looking where: qx, qy, qz, qw of the camera's optical frame (x right, y down, z forward); or yaw of the view,
         radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
         track.

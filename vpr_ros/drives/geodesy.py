@@ -62,6 +62,7 @@ def utm_from_latlon(
 ) -> tuple[np.ndarray, str]:
     """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the world, "utm 30 north").
 
+    An altitude that is not a number is 0.
     All positions go into one zone, the median position's, so that a drive across a zone's edge stays whole; or, if
     world names a zone, into that one. Fixes in two zones and jumps of kilometres are warned of.
     """
@@ -69,7 +70,7 @@ def utm_from_latlon(
     ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
     zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
     east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
-    positions = np.column_stack([east, north, altitude]).astype(float)
+    positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
     _warn(latitude, longitude, positions, utm_world(*zone))
     return positions, utm_world(*zone)
 

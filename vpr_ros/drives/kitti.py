@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.drives.files import beside, detached, list_images, read_bytes, read_image
+from vpr_ros.drives.files import beside, detached, list_images, number, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import nanoseconds
 from vpr_ros.errors import DriveError
@@ -88,9 +88,9 @@ class KittiDrive:
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds {purpose}")
         lines = [line.split() for line in read_bytes(path).decode(errors="replace").rstrip().splitlines()]
-        for number, line in enumerate(lines, start=1):
+        for row, line in enumerate(lines, start=1):
             if len(line) != columns:  # a blank line too: without it, every later image would have its neighbour's line
-                raise DriveError(f"{path} is damaged: line {number} should hold {columns} numbers, {purpose}")
+                raise DriveError(f"{path} is damaged: line {row} should hold {columns} numbers, {purpose}")
         last, image = next(reversed(self._images.items()))
         if last >= len(lines):
             raise DriveError(f"{path} has {len(lines)} lines, {purpose}, and {image} would need line {last + 1}")
@@ -102,7 +102,7 @@ class KittiDrive:
             raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
-            found = {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            found = {f"image_{line[0][1]}": np.array([number(word) for word in line[1:]]).reshape(3, 4) for line in lines}
             if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
                 raise ValueError("no projection")
             return found
@@ -124,7 +124,8 @@ class KittiDrive:
     def _read_poses(self, path: Path) -> np.ndarray:
         """(N, 4, 4) T_map_camera."""
         try:
-            poses = np.array(self._lines(path, 12, "camera poses"), dtype=float).reshape(-1, 3, 4)
+            lines = self._lines(path, 12, "camera poses")
+            poses = np.array([[number(word) for word in line] for line in lines]).reshape(-1, 3, 4)
             if not np.all(np.abs(poses) < _LARGEST):
                 raise ValueError("a number is not finite")
         except ValueError as error:

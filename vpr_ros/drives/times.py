@@ -28,7 +28,8 @@ def nanoseconds(text: str, unit: str, where: str) -> int:
     scale, largest = _UNITS[unit]
     try:
         value = Decimal(text)
-        whole = value.is_finite() and (unit == "seconds" or value == value.to_integral_value())
+        whole = "_" not in text  # Python reads 12_5 as 125, and files have no such numbers
+        whole &= value.is_finite() and (unit == "seconds" or value == value.to_integral_value())
     except InvalidOperation:
         whole = False
     if not whole:
