@@ -58,6 +58,7 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
             found[stamp_ns] = path
     if not found:
         raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
+    check_spacing(list(found), "microseconds", f"the names in {folder}")
     return dict(sorted(found.items()))
 
 
@@ -130,9 +131,9 @@ class Table:
         unit: see ``times.nanoseconds``. Raises DriveError for a missing column, and for a cell that is no such time.
         """
         cells, where = self.text(column, purpose), f"{self.path}, column {column}"
-        stamps = np.array([nanoseconds(cell, unit, where) for cell in cells], dtype=np.int64)
-        if unit == "nanoseconds":
-            check_spacing(stamps, where)
+        instead = "stamp_ns" if column == "stamp" else ""
+        stamps = np.array([nanoseconds(cell, unit, where, instead) for cell in cells], dtype=np.int64)
+        check_spacing(stamps, unit, where)
         return stamps
 
 

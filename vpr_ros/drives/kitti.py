@@ -102,7 +102,9 @@ class KittiDrive:
             raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
-            found = {f"image_{line[0][1]}": np.array([number(word) for word in line[1:]]).reshape(3, 4) for line in lines}
+            found = {
+                f"image_{line[0][1]}": np.array([number(word) for word in line[1:]]).reshape(3, 4) for line in lines
+            }
             if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
                 raise ValueError("no projection")
             return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.drives.files import number, read_bytes
-from vpr_ros.drives.times import nanoseconds
+from vpr_ros.drives.times import check_spacing, nanoseconds
 from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
@@ -37,4 +37,5 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
             ) from error
     if not poses:
         raise DriveError(f"{path} holds no poses: it needs lines of stamp x y z qx qy qz qw")
+    check_spacing(stamps_ns, "seconds", str(path))
     return Track.of(stamps_ns, poses, max_gap_ns)
