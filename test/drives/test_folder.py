@@ -250,6 +250,22 @@ def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
         open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
 
 
+def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path) -> None:
+    """Only the name of the world changed: two zones in one map, 430 km apart. Frames without a zone take any name."""
+    beyond = images(tmp_path / "d", ["@290000@5540000@32@U@@@@@90@.jpg"])
+    (frame,) = open_drive(beyond, DriveOptions(world="utm 31 north"))
+    np.testing.assert_allclose(frame.T_map_camera[:2, 3], [720188.5, 5540408.9], atol=0.1)
+    assert heading(frame.T_map_camera) == pytest.approx(0.08, abs=0.01)  # grid east there
+    degrees = images(tmp_path / "degrees", ["a.png", "b.png"])
+    (degrees / "poses.csv").write_text("file,lat,lon\na.png,50,6.001\nb.png,50,6.002\n")
+    for folder in (beyond, degrees):
+        with pytest.raises(DriveError, match="give world as 'utm 32 north' or another zone, not 'campus'"):
+            open_drive(folder, DriveOptions(world="campus"))
+    metres = images(tmp_path / "metres", ["a.png"])
+    (metres / "poses.csv").write_text("file,x,y,yaw\na.png,1,2,0\n")
+    assert open_drive(metres, DriveOptions(world="campus")).world == "campus"
+
+
 def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
     """The quaternion's w comes first there; columns go by their names."""
     folder = images(tmp_path / "d", ["1403636579763555584.png"])

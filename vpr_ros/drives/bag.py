@@ -170,7 +170,7 @@ class BagDrive:
             self._intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
         self.pose_span = self._poses.span
-        self.world = options.world or _custom_data(path).get("world", "") or world
+        self.world = (_custom_data(path).get("world") or world) if world == "local" else world
 
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
         """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""

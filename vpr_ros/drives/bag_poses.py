@@ -79,10 +79,9 @@ class BagPoses:
                 self._edges.setdefault((parent, child), []).append((msgs.stamp_ns(stamped.header), T))
 
     def close(self) -> str:
-        """All messages are in. Returns the name of the poses' world: "utm 30 north" for NavSatFix, else "local"."""
+        """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
         for (parent, child), samples in self._edges.items():
-            track = self._track_of(samples)
-            self._tree.moving[child] = (parent, track)
+            self._tree.moving[child] = (parent, self._track_of(samples))
         self._edges.clear()
         self._base_frame = (self._base_frame or "base_link").lstrip("/")
         self._camera_frame = self._camera_frame.lstrip("/")
@@ -95,16 +94,14 @@ class BagPoses:
             self._truth, world = self._navsat_track(self._navsat_topic)
         self._check_mount()
         self._poses.clear()
-        self.span = self._find_span()
-        return world
-
-    def _find_span(self) -> Span | None:
-        track = self._truth
-        if track is None and self._options.pose_topic != "none":
+        chain: list[str] = []  # of frames of /tf from the camera to the map's, if that is where the poses are from
+        if self._truth is None and self._options.pose_topic != "none":
             chain = self._tree.ancestors(self._camera_frame if self._options.mount is None else self._base_frame)
-            moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
-            track = moving[-1] if moving and self._options.map_frame in chain else None
-        return None if track is None else Span(int(track.stamps_ns[0]), int(track.stamps_ns[-1]))
+            chain = chain if self._options.map_frame in chain else []
+        moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
+        track = self._truth or (moving[-1] if moving else None)
+        self.span = None if track is None else Span(int(track.stamps_ns[0]), int(track.stamps_ns[-1]))
+        return world if track is not None or chain else ""
 
     def _track(self, topic: str) -> Track:
         samples = self._poses[topic]

@@ -56,7 +56,6 @@ class EurocDrive:
         path = path.resolve()
         root = _root(path)
         self.path, self.name = path, root.parent.name if root.name == "mav0" else root.name
-        self.world = options.world or "local"
         self.tally = Tally()
         cameras = _cameras(root)
         camera = options.camera or (path.name if _is_camera(path) else cameras[0])
@@ -66,6 +65,7 @@ class EurocDrive:
         sensor = _sensor(root / camera / "sensor.yaml")
         self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
         self._track = self._read_poses(root, sensor, options)
+        self.world = "" if self._track is None else "local"
         stamps = None if self._track is None else self._track.stamps_ns
         self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
 

@@ -49,7 +49,7 @@ class FolderDrive:
         folder = path.parent if path.is_file() else path
         self.path = path
         self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
-        self.world = options.world or "local"
+        self.world = ""
         self.tally = Tally()
         self.pose_span: Span | None = None
         self._T: list[np.ndarray | None]
@@ -67,8 +67,7 @@ class FolderDrive:
         table = read_table(path)
         names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
         table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
-        poses, world = _poses(table, options, self.tally)
-        self.world = options.world or world
+        poses, self.world = _poses(table, options, self.tally)
         stamps = _stamps(table)
         if stamps is not None:
             known = [stamp for stamp, T in zip(stamps, poses, strict=True) if T is not None]

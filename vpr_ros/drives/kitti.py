@@ -52,7 +52,7 @@ class KittiDrive:
         self._images = self._numbered(path / self._camera)
         self.path, self.name, self.numbers = path, path.name, list(self._images)
         poses = beside(path, "../../poses/{name}.txt")
-        self.world = options.world or f"kitti {path.name if poses is None else poses.stem}"
+        self.world = "" if poses is None else f"kitti {poses.stem}"
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")
         self._stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]

@@ -63,7 +63,7 @@ class RobotCarDrive:
         self._truth, world = self._read_truth()
         stamps = None if self._truth is None else self._truth.stamps_ns
         self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
-        self.world = options.world or world
+        self.world = world
         known = self._truth is not None or self._odometry is not None
         self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)
 
@@ -80,7 +80,7 @@ class RobotCarDrive:
             return self._odometry, "local"
         if source != "auto":
             raise DriveError(f"{self._path} has no {source}.csv: it holds the true poses; give another pose_source")
-        return None, "local"
+        return None, ""
 
     @cached_property
     def _undistortion(self) -> tuple[np.ndarray, np.ndarray]:

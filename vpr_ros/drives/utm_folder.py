@@ -42,7 +42,7 @@ class UtmFolderDrive:
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
         self._T = [self._pose(p) for p in self._images]
-        self.world = options.world or self._world()
+        self.world = self._world()
 
     def __len__(self) -> int:
         return len(self._images)
