@@ -59,9 +59,10 @@ def _opened(path: Path) -> Iterator[AnyReader]:
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         files = _files_in(path)
         if len(files) != 1:
+            ros1 = any(file.suffix == ".bag" for file in files)
             raise DriveError(
-                f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files, or run "
-                f"`ros2 bag reindex {path}`"
+                f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files"
+                + (f", such as {files[0]}" if ros1 else f", or run `ros2 bag reindex {path}`")
             )
         target = files[0]
     try:

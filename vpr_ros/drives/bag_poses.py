@@ -13,6 +13,7 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track, TransformTree, planar_poses
 from vpr_ros.errors import DriveError
+from vpr_ros.image_order import NO_STAMP
 from vpr_ros.tally import Tally
 
 
@@ -49,9 +50,9 @@ class BagPoses:
     def add(self, topic: str, log_ns: int, message: Any) -> None:
         """Take one message; poses that are not finite or no rotation are left out, a gap in the track."""
         if topic in self._tf_topics:
-            self._add_transforms(topic, message)
+            self._add_transforms(topic, log_ns, message)
             return
-        stamp = msgs.stamp_ns(message.header) or log_ns
+        stamp = self._stamp(message.header, log_ns, topic)
         if topic == self._navsat_topic:
             fix = np.array([message.latitude, message.longitude, message.altitude])
             if message.status.status >= 0:
@@ -67,7 +68,13 @@ class BagPoses:
         else:
             self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
-    def _add_transforms(self, topic: str, message: Any) -> None:
+    def _stamp(self, header: Any, log_ns: int, topic: str) -> int:
+        stamp = msgs.stamp_ns(header)
+        if stamp <= 0:
+            self.tally.add(f"pose(s) {NO_STAMP}: their log time is used", topic)
+        return stamp if stamp > 0 else log_ns
+
+    def _add_transforms(self, topic: str, log_ns: int, message: Any) -> None:
         for stamped in message.transforms:
             T = msgs.matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
@@ -76,7 +83,8 @@ class BagPoses:
             if topic.endswith("tf_static"):
                 self._tree.static[child] = (parent, T)
             else:
-                self._edges.setdefault((parent, child), []).append((msgs.stamp_ns(stamped.header), T))
+                stamp = self._stamp(stamped.header, log_ns, topic)
+                self._edges.setdefault((parent, child), []).append((stamp, T))
 
     def close(self) -> str:
         """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
@@ -100,7 +108,7 @@ class BagPoses:
             chain = chain if self._options.map_frame in chain else []
         moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
         track = self._truth or (moving[-1] if moving else None)
-        self.span = None if track is None else Span(int(track.stamps_ns[0]), int(track.stamps_ns[-1]))
+        self.span = None if track is None else track.span
         return world if track is not None or chain else ""
 
     def _track(self, topic: str) -> Track:

@@ -13,7 +13,7 @@ import yaml
 from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import Span, apart
+from vpr_ros.drives.times import apart
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
@@ -66,8 +66,7 @@ class EurocDrive:
         self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
         self._track = self._read_poses(root, sensor, options)
         self.world = "" if self._track is None else "local"
-        stamps = None if self._track is None else self._track.stamps_ns
-        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
+        self.pose_span = None if self._track is None else self._track.span
 
     def _listed(self, folder: Path) -> list[tuple[int, Path]]:
         """(stamp, image) of a camera's data.csv, in order of time."""

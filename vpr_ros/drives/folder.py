@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import Span, apart, nanoseconds
-from vpr_ros.drives.track import Track, camera_on_body, planar_poses
+from vpr_ros.drives.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.records import DriveFrame
@@ -69,15 +70,16 @@ class FolderDrive:
         table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
         poses, self.world = _poses(table, options, self.tally)
         stamps = _stamps(table)
-        if stamps is not None:
-            known = [stamp for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-            self.pose_span = Span(min(known), max(known)) if known else None
-        if "file" in table.columns:
+        by_file = "file" in table.columns  # so that no pose is interpolated
+        track = None if stamps is None else _track(stamps, poses, NO_GAP if by_file else options.max_pose_gap_ns)
+        self.pose_span = None if track is None or not len(track.stamps_ns) else track.span
+        if by_file:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
-            others = sorted(set(list_images(folder)) - set(self._images))
+            named = {os.path.realpath(image) for image in self._images}
+            others = [image for image in list_images(folder) if os.path.realpath(image) not in named]
             self.tally.add("image(s) left out: no row names them", others[0].name if others else "", len(others))
         else:
-            self._images, self._stamps, self._T = _by_stamp(table, poses, stamps, folder, options, self.tally)
+            self._images, self._stamps, self._T = _by_stamp(table, track, folder, self.tally)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -103,6 +105,12 @@ def _stamps(table: Table) -> list[int] | None:
     """Nanoseconds of each row, or None where the table has no times."""
     column = next((name for name in _TIMES if name in table.columns), None)
     return None if column is None else table.stamps_ns(column, _TIMES[column], "times").tolist()
+
+
+def _track(stamps: list[int], poses: list[np.ndarray | None], max_gap_ns: int) -> Track:
+    """The rows that have a pose."""
+    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
+    return Track.of([stamp for stamp, _ in known], [T for _, T in known], max_gap_ns)
 
 
 def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.ndarray | None], str]:
@@ -170,20 +178,11 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
     return [images[i] for i in order], apart([stamps[i] for i in order]), [poses[i] for i in order]
 
 
-def _by_stamp(
-    table: Table,
-    poses: list[np.ndarray | None],
-    stamps: list[int] | None,
-    folder: Path,
-    options: DriveOptions,
-    tally: Tally,
-) -> _Frames:
+def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> _Frames:
     """Images named by their stamps, poses interpolated at them."""
-    if stamps is None:
+    if track is None:
         table.text("file", "matching rows to images (stamp or stamp_ns would do as well)")
         return [], [], []
-    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-    track = Track.of([s for s, _ in known], [T for _, T in known], options.max_pose_gap_ns)
     unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
     stamped: list[tuple[int, Path]] = []
     problem: DriveError | None = None

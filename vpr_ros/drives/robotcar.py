@@ -16,7 +16,6 @@ from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
 from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
-from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image_messages import demosaic
@@ -61,8 +60,7 @@ class RobotCarDrive:
         vo = find_poses(path, "vo")
         self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns)
         self._truth, world = self._read_truth()
-        stamps = None if self._truth is None else self._truth.stamps_ns
-        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
+        self.pose_span = None if self._truth is None else self._truth.span
         self.world = world
         known = self._truth is not None or self._odometry is not None
         self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)

@@ -95,10 +95,11 @@ def apart(stamps_ns: Sequence[int]) -> list[int]:
 
 
 class Span(NamedTuple):
-    """From when to when, nanoseconds."""
+    """From when to when, nanoseconds. gap_ns: the usual one between poses, if it is too wide to be bridged; else 0."""
 
     first_ns: int
     last_ns: int
+    gap_ns: int = 0
 
     def __str__(self) -> str:
         return f"{time_text(self.first_ns)} to {time_text(self.last_ns)}"
@@ -116,13 +117,20 @@ def _guess(images: Span, poses: Span) -> str:
     for power, unit in ((3, "microseconds"), (6, "milliseconds"), (9, "seconds")):
         if abs(abs(math.log10(max(images.last_ns, 1) / max(poses.last_ns, 1))) - power) < _SAME_RATIO:
             return f": a factor of 1e{power} between them, as between nanoseconds and {unit}"
+    overlap = images.first_ns <= poses.last_ns and poses.first_ns <= images.last_ns
+    if poses.gap_ns and overlap:
+        seconds = poses.gap_ns / 1e9
+        return (
+            f": poses lie {seconds:.1f} s apart, which is more than max_pose_gap_s and so is not bridged: give "
+            f"-d max_pose_gap_s={math.ceil(1.2 * seconds)}"
+        )
     away_ns = [images.first_ns - poses.first_ns, images.last_ns - poses.last_ns]
     size_ns = np.abs(away_ns)
     if abs(size_ns[0] - size_ns[1]) > 2 * _SLACK_NS:
         return ""
-    for seconds, names in _LEAPS.items():
-        if np.all(np.abs(size_ns - seconds * 10**9) < _SLACK_NS):
-            return f": {seconds} s is the distance between {names}"
+    for leap_s, names in _LEAPS.items():
+        if np.all(np.abs(size_ns - leap_s * 10**9) < _SLACK_NS):
+            return f": {leap_s} s is the distance between {names}"
     hours = round(float(size_ns.mean()) / 3.6e12)
     if 1 <= hours <= 14 and np.all(np.abs(size_ns - hours * 3600 * 10**9) < 60 * 10**9):
         return f": {hours} h apart, as a time zone"
