@@ -103,6 +103,7 @@ def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
         ("file,stamp,x,y,yaw\na.png,noon,1,2,0\n", "'noon' is no time"),
         ("stamp_ns,x,y,yaw\n5,1,2,0\n", "a.png is not named by a stamp"),
         ("file,lat,lon\na.png,51,0\n", "no column 'yaw'.*never move"),
+        ("t,ax\n0,1\n", "no column 'x'.* if the file is of something else, move it out of the folder"),
         ("file,lat,lon\na.png,,\n", "no row with lat and lon"),
         ("", "poses.csv is empty"),
     ],

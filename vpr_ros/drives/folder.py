@@ -149,7 +149,8 @@ def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]
     """(N, 3) metres, NaN where a cell is empty, and the world's name."""
     if "lat" not in table.columns:
         z = ("z",) if "z" in table.columns else ()
-        positions = table.numbers(("x", "y", *z), "positions (lat and lon would do as well)")
+        purpose = "positions (or lat and lon; if the file is of something else, move it out of the folder)"
+        positions = table.numbers(("x", "y", *z), purpose)
         return (positions if z else np.column_stack([positions, np.zeros(len(table))])), "local"
     latitude, longitude = table.numbers(("lat", "lon"), "positions").T
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
