@@ -30,7 +30,7 @@ from vpr_ros.retrieval.local_features import Extractor
 from vpr_ros.retrieval.place_map import MapModel, PlaceMap
 from vpr_ros.retrieval.places import origin_near
 from vpr_ros.tally import Tally
-from vpr_ros.world import canonical_world
+from vpr_ros.world import canonical_world, zone_advice
 
 T = TypeVar("T")
 _CORES = os.cpu_count() or 1
@@ -64,11 +64,12 @@ def build_map(
     if views_each not in VIEWS:
         raise MapError(f"a map holds {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
     drives = list(drives)
-    for drive in drives[1:]:
-        if canonical_world(drive.world) != canonical_world(drives[0].world):
+    posed = [drive for drive in drives if drive.world]
+    for drive in posed[1:]:
+        if canonical_world(drive.world) != canonical_world(posed[0].world):
             raise DriveError(
-                f"drive {drive.name} lies in world '{drive.world}', {drives[0].name} in '{drives[0].world}': "
-                "only drives of one world can share a map"
+                f"drive {drive.name} lies in world '{drive.world}', {posed[0].name} in '{posed[0].world}': "
+                f"only drives of one world can share a map{zone_advice(drive.world, posed[0].world)}"
             )
     if extractor is not None:
         check_camera(drives, describer)

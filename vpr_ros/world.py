@@ -29,6 +29,13 @@ def utm_of(world: str) -> tuple[int, bool] | None:
     return int(found[1]), half == "north" if len(half) > 1 else half >= "n"
 
 
+def zone_advice(world: str, wanted: str) -> str:
+    """What to do if a drive's world is not the one it should be: "" unless they are two UTM zones."""
+    if not (utm_of(world) and utm_of(wanted)):
+        return ""
+    return f"; UTM coordinates can be given in its zone: -d world='{canonical_world(wanted)}'"
+
+
 def canonical_world(world: str) -> str:
     """The one name of a world: "utm 30U" is "utm 30 north"; other names stay as they are."""
     utm = utm_of(world)

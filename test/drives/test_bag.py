@@ -11,6 +11,7 @@ import pytest
 
 from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.bag import bag_topics, read_messages, write_bag
+from vpr_ros.drives.drive import pose_span_of
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.geometry import T_BODY_OPTICAL, heading, matrix_from_rpy, transform
@@ -230,6 +231,14 @@ def test_nan_poses_are_gaps(tmp_path: Path, bag_by_hand) -> None:
     options = DriveOptions(T_base_camera=AHEAD, max_pose_gap_s=0.2)
     has_pose = [frame.T_map_camera is not None for frame in open_drive(bag_by_hand(tmp_path / "nan", build), options)]
     assert has_pose == [True, False, False, True, True]
+
+
+def test_without_poses_there_is_no_world(tmp_path: Path, bag_by_hand) -> None:
+    """A live recording could not be replayed on a map of GPS poses: it was said to lie in another world."""
+    path = bag_by_hand(tmp_path / "live", lambda make, add: add("/image", make.image(5 * 10**9), 5 * 10**9))
+    for options in (DriveOptions(), DriveOptions(world="map")):
+        drive = open_drive(path, options)
+        assert drive.world == "" and pose_span_of(drive) is None and next(iter(drive)).T_map_camera is None
 
 
 def test_topics_that_could_be_meant_are_listed(tmp_path: Path, bag_by_hand) -> None:

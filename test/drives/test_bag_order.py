@@ -80,7 +80,7 @@ def test_a_clock_that_jumps_back_is_told(drive_of) -> None:
 
 def test_when_there_are_poses_is_known(drive_of) -> None:
     span = pose_span_of(drive_of([START], [START]))
-    assert span == (START - SECOND, START + 39 * SECOND)
+    assert span is not None and span[:2] == (START - SECOND, START + 39 * SECOND)
 
 
 def test_zero_zero_is_no_fix(tmp_path: Path, bag_by_hand) -> None:
@@ -127,6 +127,28 @@ def test_advice_fits_the_file(tmp_path: Path, name: str, command: str) -> None:
         path.write_bytes(b"no bag at all")
     with pytest.raises(DriveError, match=f"repair it with `{command}"):
         open_drive(path)
+
+
+def test_a_folder_of_ros1_bags_asks_for_one(tmp_path: Path) -> None:
+    """`ros2 bag reindex` is of no use to them."""
+    for name in ("a.bag", "b.bag"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DriveError, match=r"2 bag files and no metadata.yaml: give one of the files, such as .*a\.bag$"):
+        open_drive(tmp_path)
+
+
+def test_poses_without_stamps_are_counted(tmp_path: Path, bag_by_hand) -> None:
+    """Their log times are used, as those of images are."""
+
+    def build(maker, add) -> None:
+        for i in range(3):
+            stamp = START + i * SECOND
+            add("/pose", maker.pose(0, (float(i), 0.0, 0.0)), stamp)
+            add("/image", maker.image(stamp), stamp)
+
+    drive = open_drive(bag_by_hand(tmp_path / "unstamped", build), DriveOptions(T_base_camera=AHEAD))
+    assert [frame.T_map_camera[0, 3] for frame in drive] == [0, 1, 2]
+    assert tally_of(drive).lines() == ["3 pose(s) without a stamp: their log time is used (the first: /pose)"]
 
 
 def test_sampling_goes_on_after_a_clock_that_jumped_back(drive_of) -> None:

@@ -56,7 +56,7 @@ def test_poses_are_of_the_camera(tmp_path: Path, inner: str) -> None:
         np.testing.assert_allclose(frame.T_map_camera, body(i) @ MOUNT, atol=1e-3)
     assert frames[0].read().shape == (48, 64, 3) and frames[0].intrinsics.distortion[0] == -0.28
     assert tally_of(drive).lines() == ["1 image(s) left out: data.csv names them and they are missing"]
-    assert pose_span_of(drive) == (T0 - PERIOD // 2, T0 + 4 * PERIOD - PERIOD // 2)
+    assert tuple(pose_span_of(drive)[:2]) == (T0 - PERIOD // 2, T0 + 4 * PERIOD - PERIOD // 2)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.drives.drive import pose_span_of, tally_of
+from vpr_ros.drives.left_out import without_poses
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.errors import DriveError, ImageError
@@ -102,6 +103,7 @@ def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
         ("file,stamp,x,y,yaw\na.png,noon,1,2,0\n", "'noon' is no time"),
         ("stamp_ns,x,y,yaw\n5,1,2,0\n", "a.png is not named by a stamp"),
         ("file,lat,lon\na.png,51,0\n", "no column 'yaw'.*never move"),
+        ("t,ax\n0,1\n", "no column 'x'.* if the file is of something else, move it out of the folder"),
         ("file,lat,lon\na.png,,\n", "no row with lat and lon"),
         ("", "poses.csv is empty"),
     ],
@@ -191,7 +193,7 @@ def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
     folder = images(tmp_path / "d", ["1000000000.png", "cover.jpg", "20000000000000000000.png"])
     (folder / "track.csv").write_text("stamp_ns,x,y,yaw\n1000000000,0,0,0\n2000000000,10,0,0\n")
     drive = open_drive(folder)
-    assert len(drive) == 1 and pose_span_of(drive) == (10**9, 2 * 10**9)
+    assert len(drive) == 1 and pose_span_of(drive)[:2] == (10**9, 2 * 10**9)
     assert tally_of(drive).lines()[0].startswith("2 image(s) left out: their names are no stamps")
     seconds = images(tmp_path / "s", ["1700000000000000000.png"])
     (seconds / "track.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,10,0,0\n")
@@ -202,9 +204,12 @@ def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("file,stamp,x,y,yaw\na.png,1700000000000000000,0,0,0\n", "column stamp: 17.* looks like nanoseconds"),
+        (
+            "file,stamp,x,y,yaw\na.png,1700000000000000000,0,0,0\n",
+            "looks like nanoseconds: .* or call the column stamp_ns",
+        ),
         ("file,stamp_ns,x,y,yaw\na.png,1700000000,0,0,0\nb.png,1700000001,9,0,0\n", "they look like seconds"),
-        ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* looks like no time"),
+        ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* is too large"),
         ("file,lat,lon\na.png,151.2,-33.9\nb.png,151.3,-33.9\n", "latitude and longitude may be exchanged"),
         ("file,lat,lon\na.png,0,0\nb.png,0,0\n", "no valid fix; 2 position.*: 0, 0 is no fix"),
     ],
@@ -245,6 +250,44 @@ def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
     assert tally_of(drive).lines() == ["1 image(s) left out: their names hold no position (cover.jpg)"]
     with pytest.raises(DriveError, match=r"several UTM zones: utm 13 north .*, utm 14 north"):
         open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
+
+
+def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path) -> None:
+    """Only the name of the world changed: two zones in one map, 430 km apart. Frames without a zone take any name."""
+    beyond = images(tmp_path / "d", ["@290000@5540000@32@U@@@@@90@.jpg"])
+    (frame,) = open_drive(beyond, DriveOptions(world="utm 31 north"))
+    np.testing.assert_allclose(frame.T_map_camera[:2, 3], [720188.5, 5540408.9], atol=0.1)
+    assert heading(frame.T_map_camera) == pytest.approx(0.08, abs=0.01)  # grid east there
+    degrees = images(tmp_path / "degrees", ["a.png", "b.png"])
+    (degrees / "poses.csv").write_text("file,lat,lon\na.png,50,6.001\nb.png,50,6.002\n")
+    for folder in (beyond, degrees):
+        with pytest.raises(DriveError, match="give world as 'utm 32 north' or another zone, not 'campus'"):
+            open_drive(folder, DriveOptions(world="campus"))
+    metres = images(tmp_path / "metres", ["a.png"])
+    (metres / "poses.csv").write_text("file,x,y,yaw\na.png,1,2,0\n")
+    assert open_drive(metres, DriveOptions(world="campus")).world == "campus"
+
+
+def test_gaps_too_wide_are_named(tmp_path: Path) -> None:
+    """Both time ranges alone, which overlap, left one at a loss: a GPS of five seconds needs another max_pose_gap_s."""
+    folder = images(tmp_path / "d", ["1700000002.png", "1700000007.png"])
+    rows = [f"{1_700_000_000 + 5 * i},{i},0,0" for i in range(3)]
+    (folder / "track.csv").write_text("\n".join(["stamp,x,y,yaw", *rows]))
+    drive = open_drive(folder)
+    told = str(without_poses(drive, [frame.stamp_ns for frame in drive], ""))
+    assert told.endswith(
+        "poses lie 5.0 s apart, which is more than max_pose_gap_s and so is not bridged: give -d max_pose_gap_s=6"
+    )
+    assert all(frame.T_map_camera is not None for frame in open_drive(folder, DriveOptions(max_pose_gap_s=6)))
+
+
+def test_absolute_names_of_images(tmp_path: Path, monkeypatch) -> None:
+    """In a folder that is given by a relative path they were used, and said to be left out."""
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "poses.csv").write_text(f"file,x,y,yaw\n{folder / 'a.png'},1,2,0\n")
+    monkeypatch.chdir(tmp_path)
+    drive = open_drive("d")
+    assert len(list(drive)) == 1 and not tally_of(drive)
 
 
 def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
@@ -303,4 +346,32 @@ def test_an_image_has_one_pose(tmp_path):
     assert tally_of(drive).lines()[0].startswith("2 row(s) left out: a row before names the same image")
     (folder / "poses.csv").write_text("\n".join([*rows, "b.png,500,4,0"]))
     with pytest.raises(DriveError, match=r"has two poses of b\.png, x 3 and 500: keep one row of each"):
+        open_drive(folder)
+
+
+def test_names_that_begin_with_a_hash(tmp_path: Path) -> None:
+    """Images were lost as comments; what names no file is one, wherever it stands."""
+    folder = images(tmp_path / "d", ["#a.png", "#b.png"])
+    rows = ["# by hand", "file,x,y,yaw", "#a.png,1,2,0", "# turned here, left", "#c.png,5,6,0", "#b.png,3,4,0"]
+    (folder / "poses.csv").write_text("\n".join(rows))
+    assert [frame.T_map_camera[:2, 3].tolist() for frame in open_drive(folder)] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("altitude", ["", "nan", "inf"])
+def test_an_unknown_altitude_takes_no_pose(tmp_path: Path, altitude: str) -> None:
+    """Receivers without a height lost every pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = [f"{name}.png,48.000{i},11,{altitude}" for i, name in enumerate("ab")]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,alt", *rows]))
+    assert [frame.T_map_camera[2, 3] for frame in open_drive(folder)] == [0, 0]
+
+
+def test_underscores_are_no_part_of_numbers(tmp_path: Path) -> None:
+    """Names of seconds and nanoseconds, 1700000000_5, were read as one number, as Python's literals are."""
+    folder = images(tmp_path / "d", ["1700000000_5.png", "1700000001_7.png"])
+    (folder / "poses.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,9,0,0\n")
+    with pytest.raises(DriveError, match=r"1700000000_5\.png is not named by a stamp"):
+        open_drive(folder)
+    (folder / "poses.csv").write_text("file,x,y,yaw\n1700000000_5.png,1_0,0,0\n")
+    with pytest.raises(DriveError, match="no number in x, y: '1_0'"):
         open_drive(folder)

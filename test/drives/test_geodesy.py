@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon, utm_zone
+from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon, utm_zone, zone_change
 from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_rpy, transform
 from vpr_ros.tally import Tally
 
 
@@ -65,6 +66,23 @@ def test_positions_in_a_zone_that_is_asked_for() -> None:
     east, world = utm_from_latlon(np.array([51.0]), np.array([0.001]), np.zeros(1), "utm 30 north")
     west, _ = utm_from_latlon(np.array([51.0]), np.array([-0.001]), np.zeros(1))
     assert world == "utm 30 north" and np.linalg.norm(east - west) == pytest.approx(140, abs=2)
+
+
+def test_another_zones_coordinates_are_those_of_the_place() -> None:
+    """Naming the map's zone put a drive beyond the border 430 km off; north is another way there, as is the view."""
+    latitude, longitude, level = np.array([50.0, 50.0]), np.array([6.001, 6.002]), np.zeros(2)
+    own, world = utm_from_latlon(latitude, longitude, level)
+    asked, _ = utm_from_latlon(latitude, longitude, level, "utm 31 north")
+    assert world == "utm 32 north"
+    change = zone_change(world, "utm 31 north")
+    yaw = np.arctan2(*(own[1] - own[0])[1::-1])
+    for start, end in zip(own, asked, strict=True):
+        T = change(transform(matrix_from_rpy(0.0, 0.0, yaw), start))
+        np.testing.assert_allclose(T[:3, 3], end, atol=1e-3)
+        expected = np.arctan2(*(asked[1] - asked[0])[1::-1])
+        assert np.arctan2(T[1, 0], T[0, 0]) == pytest.approx(expected, abs=1e-4) and abs(expected - yaw) > 0.05
+    with pytest.raises(DriveError, match="lies too far from 'utm 31 north': give world as another zone"):
+        change(transform(np.eye(3), np.array([np.nan, 0.0, 0.0])))
 
 
 def test_what_is_no_fix_is_counted() -> None:

@@ -101,6 +101,32 @@ def test_an_image_has_the_line_of_its_number(tmp_path: Path) -> None:
         open_drive(sequence)
 
 
+@pytest.mark.parametrize("name", ["poses/07.txt", "sequences/07/times.txt"])
+def test_a_blank_line_moves_no_image(tmp_path: Path, name: str) -> None:
+    """It gave every later image the pose or the time of its neighbour; at the end of the file it does no harm."""
+    sequence = write_sequence(tmp_path)
+    path = tmp_path / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, "", " ", ""]))
+    assert len(list(open_drive(sequence))) == 3
+    path.write_text("\n".join([lines[0], "", *lines[1:], lines[-1]]))
+    with pytest.raises(DriveError, match=f"{path.name} is damaged: line 2 should hold"):
+        open_drive(sequence)
+
+
+def test_a_linked_sequence_has_the_poses_beside_the_link(tmp_path: Path) -> None:
+    """Sequences on another disk lost their poses; the world is the pose file's."""
+    sequence = write_sequence(tmp_path / "kitti")
+    sequence.rename(tmp_path / "disk")
+    sequence.symlink_to(tmp_path / "disk")
+    drive = open_drive(sequence)
+    assert drive.name == "07" and next(iter(drive)).T_map_camera is not None
+    link = tmp_path / "latest"
+    link.symlink_to(write_sequence(tmp_path / "other"))
+    drive = open_drive(link)
+    assert drive.world == "kitti 07" and next(iter(drive)).T_map_camera is not None
+
+
 def test_without_poses_there_are_none(tmp_path: Path) -> None:
     sequence = write_sequence(tmp_path)
     (tmp_path / "poses/07.txt").unlink()

@@ -31,14 +31,18 @@ def test_times_are_exact(text: str, unit: str, expected: int) -> None:
         (
             "1700000000123456789",
             "seconds",
-            "looks like nanoseconds: divide by 1e9, or.* call the column stamp_ns",
+            "looks like nanoseconds: divide by 1e9$",
         ),
         ("1.7e18", "seconds", "looks like nanoseconds"),
         ("1700000000123456", "seconds", "looks like microseconds: divide by 1e6"),
         ("1700000000123", "seconds", "looks like milliseconds: divide by 1e3"),
-        ("17000000001234567890", "nanoseconds", "too large .* looks like no time"),
+        ("17000000001234567890", "nanoseconds", "too large for a time in nanoseconds"),
+        ("1700000000123456", "nanoseconds", "looks like microseconds: multiply by 1e3"),
+        ("1700000000123", "microseconds", "looks like milliseconds: multiply by 1e3"),
+        ("1e999999", "seconds", "no time in seconds"),
+        ("12_5", "seconds", "no time in seconds"),
         ("1700000000123456789", "microseconds", "looks like nanoseconds"),
-        ("99999999999999999999999", "seconds", "looks like no time"),
+        ("99999999999999999999999", "seconds", "too large"),
         ("-1", "seconds", "below zero"),
         ("1.5", "nanoseconds", "no time in nanoseconds"),
         ("nan", "seconds", "no time in seconds"),
@@ -54,13 +58,22 @@ def test_other_units_are_named(text: str, unit: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_seconds_where_nanoseconds_are_meant() -> None:
-    """They built a map whose frames lay 1 ns apart."""
+def test_clocks_that_start_with_the_robot_stay() -> None:
+    """Only a time that is no likely one in its unit and a date in another is of that other unit."""
+    for text in ("0", "1700000000123", "864000000000000"):  # up to ten days
+        assert nanoseconds(text, "nanoseconds", "here") == int(text)
+
+
+def test_spacing_tells_units_apart() -> None:
+    """Seconds in stamp_ns built a map whose frames lay 1 ns apart; microseconds in stamp, one of days between them."""
     for scale in (1, 1000, 1_000_000):
-        with pytest.raises(DriveError, match="they look like seconds, milliseconds or microseconds"):
-            check_spacing([T0 * scale + i * scale // 10 for i in range(50)], "column stamp_ns")
-    check_spacing([T0 * 10**9 + i * 5_000_000 for i in range(50)], "column stamp_ns")
-    check_spacing([5], "column stamp_ns")
+        with pytest.raises(DriveError, match="they look like seconds or milliseconds or microseconds; give nanosec"):
+            check_spacing([T0 * scale + i * scale // 10 for i in range(50)], "nanoseconds", "column stamp_ns")
+    with pytest.raises(DriveError, match="300000 seconds apart: they look like milliseconds or microseconds"):
+        check_spacing([i * 300_000 * 10**9 for i in range(5)], "seconds", "column stamp")
+    check_spacing([(T0 + i * 7 * 86_400) * 10**9 for i in range(5)], "seconds", "an image a week")
+    check_spacing([T0 * 10**9 + i * 5_000_000 for i in range(50)], "nanoseconds", "column stamp_ns")
+    check_spacing([5], "nanoseconds", "column stamp_ns")
 
 
 def test_images_of_one_stamp_stay_apart() -> None:
@@ -82,3 +95,6 @@ def test_both_times_are_told_and_what_lies_between() -> None:
     assert clocks(images, poses(18)).endswith("GPS time and UTC")
     assert clocks(images, poses(7200)).endswith("2 h apart, as a time zone")
     assert clocks(images, poses(300)).endswith("22:19:20.000") and clocks(images, None) == ""
+    minute = Span(10**9, 60 * 10**9)
+    assert clocks(minute, Span(10**6, 60 * 10**6)).endswith("as between nanoseconds and microseconds")
+    assert clocks(Span(1, 60), minute).endswith("as between nanoseconds and seconds")

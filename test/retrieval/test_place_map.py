@@ -57,6 +57,8 @@ def test_another_model_is_refused_with_what_to_do(town):
 def test_an_existing_map_is_never_overwritten(town):
     with pytest.raises(MapError, match="exists already"):
         PlaceMap.create(town.path, MODEL, "toy")
+    with pytest.raises(MapError, match=r"is a folder: give the name of a file, such as .*town\.vprmap$"):
+        PlaceMap.create(town.path.parent, MODEL, "toy")
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "other database", "bad pose"])

@@ -59,9 +59,10 @@ def _opened(path: Path) -> Iterator[AnyReader]:
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         files = _files_in(path)
         if len(files) != 1:
+            ros1 = any(file.suffix == ".bag" for file in files)
             raise DriveError(
-                f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files, or run "
-                f"`ros2 bag reindex {path}`"
+                f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files"
+                + (f", such as {files[0]}" if ros1 else f", or run `ros2 bag reindex {path}`")
             )
         target = files[0]
     try:
@@ -170,7 +171,7 @@ class BagDrive:
             self._intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
         self.pose_span = self._poses.span
-        self.world = options.world or _custom_data(path).get("world", "") or world
+        self.world = (_custom_data(path).get("world") or world) if world == "local" else world
 
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
         """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""

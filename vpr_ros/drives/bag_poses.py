@@ -13,6 +13,7 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track, TransformTree, planar_poses
 from vpr_ros.errors import DriveError
+from vpr_ros.image_order import NO_STAMP
 from vpr_ros.tally import Tally
 
 
@@ -49,9 +50,9 @@ class BagPoses:
     def add(self, topic: str, log_ns: int, message: Any) -> None:
         """Take one message; poses that are not finite or no rotation are left out, a gap in the track."""
         if topic in self._tf_topics:
-            self._add_transforms(topic, message)
+            self._add_transforms(topic, log_ns, message)
             return
-        stamp = msgs.stamp_ns(message.header) or log_ns
+        stamp = self._stamp(message.header, log_ns, topic)
         if topic == self._navsat_topic:
             fix = np.array([message.latitude, message.longitude, message.altitude])
             if message.status.status >= 0:
@@ -67,7 +68,13 @@ class BagPoses:
         else:
             self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
-    def _add_transforms(self, topic: str, message: Any) -> None:
+    def _stamp(self, header: Any, log_ns: int, topic: str) -> int:
+        stamp = msgs.stamp_ns(header)
+        if stamp <= 0:
+            self.tally.add(f"pose(s) {NO_STAMP}: their log time is used", topic)
+        return stamp if stamp > 0 else log_ns
+
+    def _add_transforms(self, topic: str, log_ns: int, message: Any) -> None:
         for stamped in message.transforms:
             T = msgs.matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
@@ -76,13 +83,13 @@ class BagPoses:
             if topic.endswith("tf_static"):
                 self._tree.static[child] = (parent, T)
             else:
-                self._edges.setdefault((parent, child), []).append((msgs.stamp_ns(stamped.header), T))
+                stamp = self._stamp(stamped.header, log_ns, topic)
+                self._edges.setdefault((parent, child), []).append((stamp, T))
 
     def close(self) -> str:
-        """All messages are in. Returns the name of the poses' world: "utm 30 north" for NavSatFix, else "local"."""
+        """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
         for (parent, child), samples in self._edges.items():
-            track = self._track_of(samples)
-            self._tree.moving[child] = (parent, track)
+            self._tree.moving[child] = (parent, self._track_of(samples))
         self._edges.clear()
         self._base_frame = (self._base_frame or "base_link").lstrip("/")
         self._camera_frame = self._camera_frame.lstrip("/")
@@ -95,16 +102,14 @@ class BagPoses:
             self._truth, world = self._navsat_track(self._navsat_topic)
         self._check_mount()
         self._poses.clear()
-        self.span = self._find_span()
-        return world
-
-    def _find_span(self) -> Span | None:
-        track = self._truth
-        if track is None and self._options.pose_topic != "none":
+        chain: list[str] = []  # of frames of /tf from the camera to the map's, if that is where the poses are from
+        if self._truth is None and self._options.pose_topic != "none":
             chain = self._tree.ancestors(self._camera_frame if self._options.mount is None else self._base_frame)
-            moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
-            track = moving[-1] if moving and self._options.map_frame in chain else None
-        return None if track is None else Span(int(track.stamps_ns[0]), int(track.stamps_ns[-1]))
+            chain = chain if self._options.map_frame in chain else []
+        moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
+        track = self._truth or (moving[-1] if moving else None)
+        self.span = None if track is None else track.span
+        return world if track is not None or chain else ""
 
     def _track(self, topic: str) -> Track:
         samples = self._poses[topic]
@@ -121,7 +126,7 @@ class BagPoses:
             raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
         fixes = np.array([fix for _, fix in samples])
         good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
-        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], np.nan_to_num(fixes[good])
+        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], fixes[good]
         positions, world = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2], self._options.world)
         yaw = headings_from_track(positions)
         if yaw is None:

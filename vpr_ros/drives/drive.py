@@ -18,8 +18,8 @@ class Drive(Protocol):
     """A recorded (or simulated) trip: images in order of time, not decoded until asked for.
 
     name: for people and for the map's drives table. world: names the frame its poses live in ("utm 30 north", "town 7",
-    "local"), see ``world``; drives of one world can share a map. len() is the number of images, of which those that
-    cannot be placed in time are left out on the way. Iterating twice gives the same frames.
+    "local"), see ``world``, "" if it has no poses; drives of one world can share a map. len() is the number of images,
+    of which those that cannot be placed in time are left out on the way. Iterating twice gives the same frames.
 
     A drive that was read from files also has: path, where it lies; tally, a Tally of what it left out, on opening and
     on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None. A folder of images has

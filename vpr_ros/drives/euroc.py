@@ -13,7 +13,7 @@ import yaml
 from vpr_ros.camera import Intrinsics
 from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import Span, apart
+from vpr_ros.drives.times import apart
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
@@ -56,7 +56,6 @@ class EurocDrive:
         path = path.resolve()
         root = _root(path)
         self.path, self.name = path, root.parent.name if root.name == "mav0" else root.name
-        self.world = options.world or "local"
         self.tally = Tally()
         cameras = _cameras(root)
         camera = options.camera or (path.name if _is_camera(path) else cameras[0])
@@ -66,8 +65,8 @@ class EurocDrive:
         sensor = _sensor(root / camera / "sensor.yaml")
         self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
         self._track = self._read_poses(root, sensor, options)
-        stamps = None if self._track is None else self._track.stamps_ns
-        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
+        self.world = "" if self._track is None else "local"
+        self.pose_span = None if self._track is None else self._track.span
 
     def _listed(self, folder: Path) -> list[tuple[int, Path]]:
         """(stamp, image) of a camera's data.csv, in order of time."""

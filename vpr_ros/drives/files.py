@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,21 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
             found[stamp_ns] = path
     if not found:
         raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
+    check_spacing(list(found), "microseconds", f"the names in {folder}")
     return dict(sorted(found.items()))
+
+
+def beside(folder: Path, *places: str) -> Path | None:
+    """The first file or folder there is of some places, relative to a folder, whose name is {name} in a place.
+
+    A folder that is a link has neighbours where the link is, and where it points to: those of the link go first.
+    """
+    for base in (Path(os.path.abspath(folder)), folder.resolve()):
+        for place in places:
+            path = Path(os.path.normpath(base / place.format(name=base.name)))
+            if path.exists():
+                return path
+    return None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -111,7 +126,7 @@ class Table:
         """(N, len(names)) float64 of some columns; an empty cell is NaN. Raises DriveError where missing or text."""
         cells = [self.text(name, purpose) for name in names]
         try:
-            return np.array([[float(cell or "nan") for cell in column] for column in cells]).T.reshape(-1, len(names))
+            return np.array([[number(cell or "nan") for cell in column] for column in cells]).T.reshape(-1, len(names))
         except ValueError as error:
             raise DriveError(f"{self.path} has a cell that is no number in {', '.join(names)}: {error}") from error
 
@@ -121,15 +136,16 @@ class Table:
         unit: see ``times.nanoseconds``. Raises DriveError for a missing column, and for a cell that is no such time.
         """
         cells, where = self.text(column, purpose), f"{self.path}, column {column}"
-        stamps = np.array([nanoseconds(cell, unit, where) for cell in cells], dtype=np.int64)
-        if unit == "nanoseconds":
-            check_spacing(stamps, where)
+        instead = "stamp_ns" if column == "stamp" else ""
+        stamps = np.array([nanoseconds(cell, unit, where, instead) for cell in cells], dtype=np.int64)
+        check_spacing(stamps, unit, where)
         return stamps
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and other lines with # are left out.
+    """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and comments are left out.
 
+    A comment is any other line with #, unless it begins with the name of a file beside the table, such as #001.jpg.
     Raises DriveError where it cannot be read or a row is short.
     """
     try:
@@ -138,7 +154,7 @@ def read_table(path: Path) -> Table:
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DriveError(f"{path} cannot be read as CSV: {error}") from error
-    header, rows = _header(lines)
+    header, rows = _header(lines, path.parent)
     if not header or not rows:
         raise DriveError(f"{path} is empty: it needs a header and rows")
     if len(header) == 1 and re.search("[;\t]", header[0]):
@@ -149,12 +165,19 @@ def read_table(path: Path) -> Table:
     return Table(path, {name: [row[i] for _, row in rows] for i, name in enumerate(header)})
 
 
+def number(text: str) -> float:
+    """A number as files have it. Raises ValueError for anything else; Python alone would read 12_5 as 125."""
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
 _Line = tuple[int, list[str]]  # its number in the file, its cells
 
 
-def _header(lines: list[_Line]) -> tuple[list[str], list[_Line]]:
-    """Lower-case names of the columns, and the rows."""
-    rows = [line for line in lines if not line[1][0].startswith("#")]
+def _header(lines: list[_Line], folder: Path) -> tuple[list[str], list[_Line]]:
+    """Lower-case names of the columns, and the rows. folder: of the table."""
+    rows = [line for line in lines if not line[1][0].startswith("#") or os.path.isfile(folder / line[1][0])]
     if not rows:
         return [], []
     header: list[str] = []
@@ -170,7 +193,7 @@ def _header(lines: list[_Line]) -> tuple[list[str], list[_Line]]:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        number(cell)
     except ValueError:
         return False
     return True

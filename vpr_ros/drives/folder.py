@@ -13,7 +13,7 @@ from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import Span, apart, nanoseconds
-from vpr_ros.drives.track import Track, camera_on_body, planar_poses
+from vpr_ros.drives.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.records import DriveFrame
@@ -35,7 +35,8 @@ class FolderDrive:
         no file column: images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp), and
         poses are interpolated at them; images with other names are left out.
     When: stamp_ns (whole nanoseconds) or stamp (seconds). Images of one stamp are moved on by 1 ns each.
-    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres).
+    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres; empty
+        is 0).
     Looking where: qx, qy, qz, qw of the camera's optical frame (x right, y down, z forward); or yaw of the view,
         radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
         track.
@@ -50,8 +51,8 @@ class FolderDrive:
         table_path = path if path.is_file() else _table_in(path)
         folder = path.parent if path.is_file() else path
         self.path, self.table = path, table_path
-        self.name = path.stem if path.is_file() else (path.name)
-        self.world = options.world or "local"
+        self.name = path.stem if path.is_file() else path.name
+        self.world = ""
         self.tally = Tally()
         self.pose_span: Span | None = None
         self._T: list[np.ndarray | None]
@@ -71,18 +72,18 @@ class FolderDrive:
         table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
-        poses, world = _poses(table, options, self.tally)
-        self.world = options.world or world
+        poses, self.world = _poses(table, options, self.tally)
         stamps = _stamps(table)
-        if stamps is not None:
-            known = [stamp for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-            self.pose_span = Span(min(known), max(known)) if known else None
-        if "file" in table.columns:
+        by_file = "file" in table.columns  # so that no pose is interpolated
+        track = None if stamps is None else _track(stamps, poses, NO_GAP if by_file else options.max_pose_gap_ns)
+        self.pose_span = None if track is None or not len(track.stamps_ns) else track.span
+        if by_file:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
-            others = sorted(set(list_images(folder)) - set(self._images))
+            named = {os.path.realpath(image) for image in self._images}
+            others = [image for image in list_images(folder) if os.path.realpath(image) not in named]
             self.tally.add("image(s) left out: no row names them", others[0].name if others else "", len(others))
         else:
-            self._images, self._stamps, self._T = _by_stamp(table, poses, stamps, folder, options, self.tally)
+            self._images, self._stamps, self._T = _by_stamp(table, track, folder, self.tally)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -127,6 +128,12 @@ def _stamps(table: Table) -> list[int] | None:
     return None if column is None else table.stamps_ns(column, _TIMES[column], "times").tolist()
 
 
+def _track(stamps: list[int], poses: list[np.ndarray | None], max_gap_ns: int) -> Track:
+    """The rows that have a pose."""
+    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
+    return Track.of([stamp for stamp, _ in known], [T for _, T in known], max_gap_ns)
+
+
 def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.ndarray | None], str]:
     """T_map_camera of each row, None where a cell is empty, and the name of the world they live in."""
     positions, world = _positions(table, options.world, tally)
@@ -163,7 +170,8 @@ def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]
     """(N, 3) metres, NaN where a cell is empty, and the world's name."""
     if "lat" not in table.columns:
         z = ("z",) if "z" in table.columns else ()
-        positions = table.numbers(("x", "y", *z), "positions (lat and lon would do as well)")
+        purpose = "positions (or lat and lon; if the file is of something else, move it out of the folder)"
+        positions = table.numbers(("x", "y", *z), purpose)
         return (positions if z else np.column_stack([positions, np.zeros(len(table))])), "local"
     latitude, longitude = table.numbers(("lat", "lon"), "positions").T
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
@@ -192,20 +200,11 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
     return [images[i] for i in order], apart([stamps[i] for i in order]), [poses[i] for i in order]
 
 
-def _by_stamp(
-    table: Table,
-    poses: list[np.ndarray | None],
-    stamps: list[int] | None,
-    folder: Path,
-    options: DriveOptions,
-    tally: Tally,
-) -> _Frames:
+def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> _Frames:
     """Images named by their stamps, poses interpolated at them."""
-    if stamps is None:
+    if track is None:
         table.text("file", "matching rows to images (stamp or stamp_ns would do as well)")
         return [], [], []
-    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-    track = Track.of([s for s, _ in known], [T for _, T in known], options.max_pose_gap_ns)
     unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
     stamped: list[tuple[int, Path]] = []
     problem: DriveError | None = None

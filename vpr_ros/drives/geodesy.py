@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vpr_ros.errors import DriveError
+from vpr_ros.geometry import matrix_from_rpy, transform
 from vpr_ros.tally import Tally
 from vpr_ros.world import utm_of, utm_world
 
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _NO_FIX_DEG = 1e-6  # receivers without a fix say 0, 0
 _JUMP_M = 1000.0  # between neighbours
+_STEP_M = 10.0  # eastward, to see which way that is in another zone
 
 
 def utm_zone(latitude: float, longitude: float) -> int:
@@ -62,6 +65,7 @@ def utm_from_latlon(
 ) -> tuple[np.ndarray, str]:
     """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the world, "utm 30 north").
 
+    An altitude that is not a number is 0.
     All positions go into one zone, the median position's, so that a drive across a zone's edge stays whole; or, if
     world names a zone, into that one. Fixes in two zones and jumps of kilometres are warned of.
     """
@@ -69,7 +73,9 @@ def utm_from_latlon(
     ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
     zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
     east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
-    positions = np.column_stack([east, north, altitude]).astype(float)
+    if not np.isfinite(east).all():
+        raise DriveError(f"the positions lie too far from the zone of '{utm_world(*zone)}': give world as another zone")
+    positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
     _warn(latitude, longitude, positions, utm_world(*zone))
     return positions, utm_world(*zone)
 
@@ -94,6 +100,27 @@ def _projection(number: int, northern: bool) -> pyproj.Transformer:
     import pyproj
 
     return pyproj.Transformer.from_crs("EPSG:4326", f"EPSG:{(32600 if northern else 32700) + number}", always_xy=True)
+
+
+def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Function of (4, 4) poses in one UTM zone to the same poses in another: positions, and headings too.
+
+    North is another way in another zone. world, wanted: names of worlds of UTM coordinates. The function raises
+    DriveError for a position that is too far from the zone that is wanted.
+    """
+    zones = utm_of(world), utm_of(wanted)
+    assert zones[0] is not None and zones[1] is not None  # see above
+    there, here = _projection(*zones[0]), _projection(*zones[1])
+
+    def change(T: np.ndarray) -> np.ndarray:
+        ends = T[0, 3] + np.array([0.0, _STEP_M]), np.full(2, T[1, 3])
+        east, north = here.transform(*there.transform(*ends, direction="INVERSE"))
+        if not np.isfinite([east, north]).all():
+            raise DriveError(f"a position in '{world}' lies too far from '{wanted}': give world as another zone")
+        turn = matrix_from_rpy(0.0, 0.0, float(np.arctan2(north[1] - north[0], east[1] - east[0])))
+        return transform(turn @ T[:3, :3], np.array([east[0], north[0], T[2, 3]]))
+
+    return change
 
 
 def headings_from_track(positions: np.ndarray, min_step_m: float = 1.0) -> np.ndarray | None:

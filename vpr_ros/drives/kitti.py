@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.camera import Intrinsics
-from vpr_ros.drives.files import detached, list_images, read_bytes, read_image
+from vpr_ros.drives.files import beside, detached, list_images, number, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.times import nanoseconds
 from vpr_ros.errors import DriveError
@@ -45,17 +46,18 @@ class KittiDrive:
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
-        path = self._sequence(path.resolve())
+        path = self._sequence(Path(os.path.abspath(path)))
         self._camera = options.camera or ("image_2" if (path / "image_2").is_dir() else "image_0")
         self.tally = Tally()
         self._images = self._numbered(path / self._camera)
         self.path, self.name, self.numbers = path, path.name, list(self._images)
-        self.world = options.world or f"kitti {path.name}"
+        poses = beside(path, "../../poses/{name}.txt")
+        self.world = "" if poses is None else f"kitti {poses.stem}"
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")
         self._stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]
         self._projections = self._read_calibration(path / "calib.txt")
-        self._T = self._read_poses(path.parent.parent / "poses" / f"{path.name}.txt")
+        self._T = None if poses is None else self._read_poses(poses)
         right = path / _RIGHT_OF.get(self._camera, "none")
         self._right = right if options.depth and right.is_dir() else None
 
@@ -85,9 +87,10 @@ class KittiDrive:
         """The cells of a text file with a line for each image, by number."""
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds {purpose}")
-        lines = [line.split() for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
-        if any(len(line) != columns for line in lines):
-            raise DriveError(f"{path} is damaged: every line should hold {columns} numbers, {purpose}")
+        lines = [line.split() for line in read_bytes(path).decode(errors="replace").rstrip().splitlines()]
+        for row, line in enumerate(lines, start=1):
+            if len(line) != columns:  # a blank line too: without it, every later image would have its neighbour's line
+                raise DriveError(f"{path} is damaged: line {row} should hold {columns} numbers, {purpose}")
         last, image = next(reversed(self._images.items()))
         if last >= len(lines):
             raise DriveError(f"{path} has {len(lines)} lines, {purpose}, and {image} would need line {last + 1}")
@@ -99,7 +102,9 @@ class KittiDrive:
             raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
-            found = {f"image_{line[0][1]}": np.array(line[1:], dtype=float).reshape(3, 4) for line in lines}
+            found = {
+                f"image_{line[0][1]}": np.array([number(word) for word in line[1:]]).reshape(3, 4) for line in lines
+            }
             if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
                 raise ValueError("no projection")
             return found
@@ -118,12 +123,11 @@ class KittiDrive:
         height, width = read_image(next(iter(self._images.values()))).shape[:2]
         return None if P is None else Intrinsics(width, height, P[:, :3])
 
-    def _read_poses(self, path: Path) -> np.ndarray | None:
-        """(N, 4, 4) T_map_camera, or None without a file."""
-        if not path.is_file():
-            return None
+    def _read_poses(self, path: Path) -> np.ndarray:
+        """(N, 4, 4) T_map_camera."""
         try:
-            poses = np.array(self._lines(path, 12, "camera poses"), dtype=float).reshape(-1, 3, 4)
+            lines = self._lines(path, 12, "camera poses")
+            poses = np.array([[number(word) for word in line] for line in lines]).reshape(-1, 3, 4)
             if not np.all(np.abs(poses) < _LARGEST):
                 raise ValueError("a number is not finite")
         except ValueError as error:

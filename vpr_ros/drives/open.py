@@ -10,7 +10,7 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.errors import DriveError
-from vpr_ros.world import canonical_world
+from vpr_ros.world import canonical_world, utm_of
 
 __all__ = ["DriveOptions", "open_drive", "open_drives"]
 
@@ -40,8 +40,26 @@ def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Driv
     if drive is None:
         problem = "holds nothing a drive is made of" if path.exists() else "does not exist"
         raise DriveError(f"{path} {problem}: give {kinds}")
-    drive.world = canonical_world(drive.world)
     drive.name = options.name or drive.name
+    return _in_world(drive, options.world)
+
+
+def _in_world(drive: Drive, wanted: str) -> Drive:
+    """The drive in the world that is asked for: a name for frames that have none, another zone for UTM coordinates."""
+    drive.world = world = canonical_world(drive.world)
+    if not wanted or not world or wanted == world:  # without poses, it lies in no world
+        return drive
+    if utm_of(world):
+        if not utm_of(wanted):
+            raise DriveError(
+                f"drive {drive.name} has UTM coordinates, as latitudes and longitudes become: give world as '{world}' "
+                f"or another zone, not '{wanted}'"
+            )
+        from vpr_ros.drives.geodesy import zone_change
+        from vpr_ros.drives.views import MovedDrive
+
+        drive = MovedDrive(drive, zone_change(world, wanted))
+    drive.world = wanted
     return drive
 
 

@@ -20,7 +20,7 @@ class DriveOptions:
     For every kind:
     name: what the drive is called in maps and reports; "" takes the name of its folder or file.
     world: name of the frame the poses live in; "" takes what the drive says ("utm 30 north", "kitti 07", "local").
-        Latitudes and longitudes are given in the zone it names, if it names one.
+        UTM coordinates, such as those of latitudes and longitudes, are given in the zone it names; they need one.
     max_pose_gap_s: seconds; an image has no pose where the two poses round it are further apart than this.
     T_base_camera: metres and radians, "x y z roll pitch yaw" of the camera's optical frame (x right, y down, z
         forward) on the robot's base (x forward, y left, z up); a camera that looks ahead has -1.5708 0 -1.5708. For

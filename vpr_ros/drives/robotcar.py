@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
 from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
-from vpr_ros.drives.times import Span
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.image_messages import demosaic
@@ -42,7 +42,7 @@ class RobotCarDrive:
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
-        path = path.resolve()
+        path = Path(os.path.abspath(path))
         self.path, self.name = path, path.name
         self.tally = Tally()
         self._path, self._options = path, options
@@ -60,9 +60,8 @@ class RobotCarDrive:
         vo = find_poses(path, "vo")
         self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns)
         self._truth, world = self._read_truth()
-        stamps = None if self._truth is None else self._truth.stamps_ns
-        self.pose_span = None if stamps is None else Span(int(stamps[0]), int(stamps[-1]))
-        self.world = options.world or world
+        self.pose_span = None if self._truth is None else self._truth.span
+        self.world = world
         known = self._truth is not None or self._odometry is not None
         self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)
 
@@ -79,7 +78,7 @@ class RobotCarDrive:
             return self._odometry, "local"
         if source != "auto":
             raise DriveError(f"{self._path} has no {source}.csv: it holds the true poses; give another pose_source")
-        return None, "local"
+        return None, ""
 
     @cached_property
     def _undistortion(self) -> tuple[np.ndarray, np.ndarray]:

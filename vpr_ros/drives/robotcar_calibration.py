@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import read_bytes
+from vpr_ros.drives.files import beside, number, read_bytes
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import inverse, matrix_from_rpy, transform
 
@@ -59,7 +59,7 @@ class Calibration:
             if not Path(given).is_dir():
                 raise DriveError(f"there is no folder {given} for RobotCar's {name}")
             return Path(given)
-        return next((p for p in (run / name, run.parent / name) if p.is_dir()), None)
+        return beside(run, name, f"../{name}")
 
     def model(self, camera: str) -> CameraModel:
         """A camera's intrinsics and axes; without a models folder its axes only, which left cameras and mono share."""
@@ -71,7 +71,7 @@ class Calibration:
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds the intrinsics of {camera}")
         try:
-            values = [float(word) for word in path.read_text().split()]
+            values = [number(word) for word in path.read_text().split()]
             fx, fy, cx, cy = values[:4]
             T_camera_image = np.array(values[4:20]).reshape(4, 4)
         except (ValueError, UnicodeDecodeError) as error:
@@ -98,7 +98,7 @@ class Calibration:
         path = None if self._extrinsics is None else self._extrinsics / f"{sensor}.txt"
         if path is not None and path.is_file():
             try:
-                values = tuple(float(word) for word in path.read_text().split())
+                values = tuple(number(word) for word in path.read_text().split())
             except (ValueError, UnicodeDecodeError):
                 values = ()
             if len(values) != 6:

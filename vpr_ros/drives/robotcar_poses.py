@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.drives.files import Table, read_table
+from vpr_ros.drives.files import Table, beside, read_table
 from vpr_ros.drives.track import Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import R_ENU_NED, inverse, matrix_from_rpy
@@ -22,11 +22,11 @@ _T_UPRIGHT_VEHICLE = np.diag([1.0, -1.0, -1.0, 1.0])
 def find_poses(run: Path, source: str) -> Path | None:
     """The file of a source ("rtk", "ins", "vo") in a run; rtk may lie beside it, as in the release."""
     places = {
-        "rtk": ("rtk.csv", "gps/rtk.csv", f"../rtk/{run.name}/rtk.csv", f"../ground_truth_rtk/{run.name}/rtk.csv"),
+        "rtk": ("rtk.csv", "gps/rtk.csv", "../rtk/{name}/rtk.csv", "../ground_truth_rtk/{name}/rtk.csv"),
         "ins": ("gps/ins.csv", "ins.csv"),
         "vo": ("vo/vo.csv", "vo.csv"),
     }
-    return next((run / place for place in places[source] if (run / place).is_file()), None)
+    return beside(run, *places[source])
 
 
 def _transforms(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:

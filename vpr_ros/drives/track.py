@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vpr_ros.drives.times import Span
 from vpr_ros.geometry import T_BODY_OPTICAL, interpolate_track, inverse, matrix_from_rpy, transform
 
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
@@ -28,6 +29,12 @@ class Track:
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """(4, 4) pose at a time, interpolated, or None in a gap and outside."""
         return interpolate_track(self.stamps_ns, self.T, stamp_ns, self.max_gap_ns)
+
+    @property
+    def span(self) -> Span:
+        """From the first to the last pose, and whether the gaps between them are bridged."""
+        gap_ns = int(np.median(np.diff(self.stamps_ns))) if len(self.stamps_ns) > 1 else 0
+        return Span(int(self.stamps_ns[0]), int(self.stamps_ns[-1]), gap_ns if gap_ns > self.max_gap_ns else 0)
 
     def compose(self, T_right: np.ndarray) -> Track:
         """The track of something fixed to this one: T @ T_right."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import read_bytes
-from vpr_ros.drives.times import nanoseconds
+from vpr_ros.drives.files import number, read_bytes
+from vpr_ros.drives.times import check_spacing, nanoseconds
 from vpr_ros.drives.track import NO_GAP, Track
 from vpr_ros.errors import DriveError
 from vpr_ros.geometry import matrix_from_quat_xyzw, transform
@@ -19,22 +19,23 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
     Raises DriveError where it cannot be read, naming the line, or holds no pose.
     """
     path, stamps_ns, poses = Path(path), [], []
-    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
+    for row, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        stamp_ns = nanoseconds(words[0], "seconds", f"line {number} of {path}, a trajectory in TUM's format")
+        stamp_ns = nanoseconds(words[0], "seconds", f"line {row} of {path}, a trajectory in TUM's format")
         try:
-            x, y, z, *quat_xyzw = (float(word) for word in words[1:])
+            x, y, z, *quat_xyzw = (number(word) for word in words[1:])
             poses.append(transform(matrix_from_quat_xyzw(np.array(quat_xyzw)), np.array([x, y, z])))
             if len(quat_xyzw) != 4 or not np.isfinite([x, y, z]).all():
                 raise ValueError("eight finite numbers are needed")
             stamps_ns.append(stamp_ns)
         except ValueError as error:
             raise DriveError(
-                f"{path} cannot be read as a trajectory: line {number} of {path.name} is no pose in TUM's format, "
+                f"{path} cannot be read as a trajectory: line {row} of {path.name} is no pose in TUM's format, "
                 f"stamp x y z qx qy qz qw ({error})"
             ) from error
     if not poses:
         raise DriveError(f"{path} holds no poses: it needs lines of stamp x y z qx qy qz qw")
+    check_spacing(stamps_ns, "seconds", str(path))
     return Track.of(stamps_ns, poses, max_gap_ns)

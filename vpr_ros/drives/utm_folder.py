@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, read_image
+from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, number, read_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.track import camera_on_body
 from vpr_ros.errors import DriveError
@@ -42,7 +42,7 @@ class UtmFolderDrive:
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
         self._T = [self._pose(p) for p in self._images]
-        self.world = options.world or self._world()
+        self.world = self._world()
 
     def __len__(self) -> int:
         return len(self._images)
@@ -71,18 +71,18 @@ class UtmFolderDrive:
         return transform(R, np.array([east, north, height])) @ self._camera
 
 
-def _field(path: Path, number: int) -> str:
+def _field(path: Path, field: int) -> str:
     """A field of the name, "" where it is missing; field 0 is what stands before the first @."""
     fields = path.stem.split("@")
-    return fields[number].strip() if number < len(fields) else ""
+    return fields[field].strip() if field < len(fields) else ""
 
 
-def _number(path: Path, number: int) -> float:
-    text = _field(path, number)
+def _number(path: Path, field: int) -> float:
+    text = _field(path, field)
     try:
-        return float(text) if text else float("nan")
+        return number(text) if text else float("nan")
     except ValueError as error:
-        raise DriveError(f"field {number} in the name of {path} is {text!r}, not a number") from error
+        raise DriveError(f"field {field} in the name of {path} is {text!r}, not a number") from error
 
 
 def _world(path: Path) -> str:

@@ -324,6 +324,8 @@ def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tupl
 
 def _check_new(path: Path) -> None:
     """Raises MapError where a map cannot begin here."""
+    if path.is_dir():
+        raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")
     if path.exists():
         raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
     if not path.parent.is_dir():

@@ -18,7 +18,7 @@ from vpr_ros.retrieval import map_file
 from vpr_ros.retrieval.calibration import Calibration
 from vpr_ros.retrieval.map_file import Link
 from vpr_ros.retrieval.places import Places
-from vpr_ros.world import canonical_world, utm_of
+from vpr_ros.world import canonical_world, zone_advice
 
 _LARGEST_DIMENSION = 1 << 16
 # What reading other data than was written raises.
@@ -186,14 +186,11 @@ class PlaceMap:
 
     def check_world(self, drive: str, world: str) -> None:
         """Raises DriveError where a drive's poses live in another world than this map's."""
-        if canonical_world(world) == self.world:
+        if not world or canonical_world(world) == self.world:  # without poses, it lies in none
             return
-        advice = ""
-        if utm_of(world) and utm_of(self.world):
-            advice = f"; latitudes and longitudes can be read in the map's zone: give -d world='{self.world}'"
         raise DriveError(
             f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
-            f"only drives of one world can share a map{advice}"
+            f"only drives of one world can share a map{zone_advice(world, self.world)}"
         )
 
     def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:
