@@ -100,9 +100,9 @@ def test_a_drive_without_a_camera_is_refused_before_anything_is_written(tmp_path
         build_map(tmp_path / "x.vprmap", [painted_drive()], describer, extractor=choose_extractor("sift"))
     assert not (tmp_path / "x.vprmap").exists()
     with pytest.raises(DriveError, match="--local-features none"):
-        add_drive(street, painted_drive(name="more"), describer, extractor=choose_extractor("", street))
+        add_drive(street, painted_drive(name="more", start=1000.0), describer, extractor=choose_extractor("", street))
     assert len(street) == 10
-    assert add_drive(street, painted_drive(name="more"), describer).new == 24
+    assert add_drive(street, painted_drive(name="more", start=1000.0), describer).new == 24
     assert map_info(street)["local_features"] == "orb, of 10 places"
 
 
@@ -128,7 +128,7 @@ def test_a_model_without_depth_makes_none(tmp_path, describer, calibrated_drive)
 
 def test_a_map_goes_on_with_its_own_kind(tmp_path, street, describer, calibrated_drive):
     """A killed build goes on with the plain command; another kind is refused, as the two never match."""
-    more = calibrated_drive(name="more", length=20.0)
+    more = calibrated_drive(name="more", length=20.0, start=1000.0)
     assert add_drive(street, more, describer, extractor=choose_extractor("", street)).new == 4
     assert map_info(street)["local_features"] == "orb, of 14 places"
     with pytest.raises(MapError, match="orb, which are never matched with those of sift"):
@@ -146,7 +146,9 @@ def test_a_map_goes_on_with_its_own_kind(tmp_path, street, describer, calibrated
 
 def test_merging_carries_them_along(tmp_path, street, describer, calibrated_drive):
     """Under the places' new numbers; places without any stay without."""
-    with build_map(tmp_path / "bare.vprmap", [calibrated_drive(name="bare", length=15.0)], describer) as bare:
+    with build_map(
+        tmp_path / "bare.vprmap", [calibrated_drive(name="bare", length=15.0, start=1000.0)], describer
+    ) as bare:
         pass
     with merge_maps(tmp_path / "both.vprmap", [bare.path, street.path]) as merged:
         assert map_info(merged)["local_features"] == "orb, of 10 places"

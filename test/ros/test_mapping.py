@@ -233,18 +233,18 @@ def test_lifecycle_of_a_mapping_node(stretch: Stretch, robot: Any, start_mapping
     session = str(tmp_path / "day.vprmap")
     node = start_mapping(autostart=False, odom="''", earlier=session, adapters="hydrant")
     for wrong, words in (
-        ({}, "a map grows by odometry; set odom:=TOPIC"),
-        ({"odom": "/odom"}, "unknown adapter 'hydrant'; did you mean 'hydra'?"),
-        ({"adapters": ""}, "is the session's own map"),
+        ({}, "unknown adapter 'hydrant'; did you mean 'hydra'?"),
+        ({"adapters": ""}, "a map grows by odometry; set odom:=TOPIC"),
+        ({"odom": "/odom"}, "is the session's own map"),
         ({"earlier": str(tmp_path / "nowhere.vprmap")}, "nowhere.vprmap"),
         ({"earlier": "", "map": "town.vprmap"}, "map is for mode:=localize, and this is mode:=map"),
-        ({"map": "", "intrinsics": [-1.0, 100.0, 50.0, 50.0]}, "focal lengths above 0"),
-        ({"intrinsics": [246.4, 246.4, 159.5, 119.5], "session": ""}, "set session:=FILE.vprmap"),
+        ({"map": "", "intrinsics": [246.4, 246.4, 159.5, 119.5], "session": ""}, "set session:=FILE.vprmap"),
         ({"session": str(tmp_path / "no" / "day.vprmap")}, "the folder"),
     ):
         assert robot.set_parameters(**wrong)
         assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
         assert words in node.log
+    assert not robot.set_parameters(intrinsics=[-1.0, 100.0, 50.0, 50.0])  # focal lengths are above 0
     assert robot.set_parameters(session=session)
     for _ in range(2):
         assert robot.change_state(Transition.TRANSITION_CONFIGURE)
