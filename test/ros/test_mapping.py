@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ERROR, WARN = 2, 1
 T_BASE_CAMERA = geometry.transform(geometry.R_BODY_OPTICAL, np.array([0.0, 0.0, 1.6]))
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_AGAIN_S = 0.02  # an image that is sent again is stamped less than this later
 COUNT = 16  # images of the stretch, 2.5 m apart
 
 
@@ -75,10 +76,10 @@ class Stretch:
             stamp_s = stamp_of(number, start_s)
 
             def stored(stamp_s: float = stamp_s) -> bool:
-                return bool(depths) and seconds(depths[-1].header.stamp) == pytest.approx(stamp_s)
+                return bool(depths) and seconds(depths[-1].header.stamp) == pytest.approx(stamp_s, abs=_AGAIN_S)
 
-            for _ in range(10):  # best effort may lose one, and the image may overtake its odometry
-                self.send(robot, number, stamp_s, **how)
+            for attempt in range(10):  # best effort may lose one, and the image may overtake its odometry
+                self.send(robot, number, stamp_s + 0.1 * _AGAIN_S * attempt, **how)  # one stamp twice is a duplicate
                 with contextlib.suppress(AssertionError):
                     robot.wait(stored, "stored", 1.0)
                     break
@@ -187,7 +188,7 @@ def check_closure(closure: Any, stretch: Stretch, now_start_s: float, earlier_st
     assert closure.header.frame_id == "base_link"
     now = round((seconds(closure.header.stamp) - now_start_s) / 0.3)
     earlier = round((seconds(closure.match_stamp) - earlier_start_s) / 0.3)
-    assert seconds(closure.header.stamp) == pytest.approx(stamp_of(now, now_start_s))
+    assert seconds(closure.header.stamp) == pytest.approx(stamp_of(now, now_start_s), abs=_AGAIN_S)
     assert now % 2 == 1 and earlier % 2 == 0 and earlier in range(COUNT)
     (measured,) = closure.t_match_query
     T_match_query = convert.matrix_from_pose(measured.pose)
