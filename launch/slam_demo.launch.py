@@ -30,6 +30,7 @@ def generate_launch_description():
         name="pose_graph",
         namespace=LaunchConfiguration("namespace"),
         parameters=[{"odom": LaunchConfiguration("odom"), "closures": closures}],
+        prefix=launching.signals_wait(),
         output="screen",
         emulate_tty=True,
     )

@@ -32,6 +32,7 @@ class Interrupts:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # whoever started us may have blocked them until now
 
     def begin(self) -> None:
         """From now on there is something to close."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import subprocess
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,12 +67,26 @@ def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
                 namespace=LaunchConfiguration("namespace"),
                 parameters=[LaunchConfiguration("params_file"), parameters | fixed],
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                prefix=signals_wait(),
                 output="screen",
                 emulate_tty=True,
             )
         ]
 
     return OpaqueFunction(function=made)
+
+
+def signals_wait() -> str:
+    """A prefix for our executables: a signal waits until they handle it, for the fifth of a second that Python starts.
+
+    Empty if this system's env cannot do that (GNU's can, from coreutils 8.31 on).
+    """
+    prefix = ["env", "--block-signal=INT", "--block-signal=TERM"]
+    try:
+        done = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    except OSError:
+        return ""
+    return " ".join(prefix) if done.returncode == 0 else ""
 
 
 def rviz(view: str) -> OpaqueFunction:
