@@ -10,7 +10,7 @@ import pytest
 
 from vpr_ros.drives.drive import pose_span_of, tally_of
 from vpr_ros.drives.left_out import without_poses
-from vpr_ros.drives.open import DriveOptions, open_drive
+from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
@@ -261,8 +261,10 @@ def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path) -> None:
     degrees = images(tmp_path / "degrees", ["a.png", "b.png"])
     (degrees / "poses.csv").write_text("file,lat,lon\na.png,50,6.001\nb.png,50,6.002\n")
     for folder in (beyond, degrees):
-        with pytest.raises(DriveError, match="give world as 'utm 32 north' or another zone, not 'campus'"):
-            open_drive(folder, DriveOptions(world="campus"))
+        assert open_drive(folder, DriveOptions(world="campus")).world == "campus"
+    west = images(tmp_path / "west", ["@700000@5540000@31@U@@@@@90@.jpg"])
+    with pytest.raises(DriveError, match="lie in utm 31 north and utm 32 north, so their coordinates are not of one"):
+        open_drives([west, degrees], DriveOptions(world="campus"))
     metres = images(tmp_path / "metres", ["a.png"])
     (metres / "poses.csv").write_text("file,x,y,yaw\na.png,1,2,0\n")
     assert open_drive(metres, DriveOptions(world="campus")).world == "campus"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vpr_ros.drives.drive import Drive
@@ -45,16 +46,11 @@ def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Driv
 
 
 def _in_world(drive: Drive, wanted: str) -> Drive:
-    """The drive in the world that is asked for: a name for frames that have none, another zone for UTM coordinates."""
+    """The drive in the world that is asked for: another UTM zone, or a name of one's own for the frame it has."""
     drive.world = world = canonical_world(drive.world)
     if not wanted or not world or wanted == world:  # without poses, it lies in no world
         return drive
-    if utm_of(world):
-        if not utm_of(wanted):
-            raise DriveError(
-                f"drive {drive.name} has UTM coordinates, as latitudes and longitudes become: give world as '{world}' "
-                f"or another zone, not '{wanted}'"
-            )
+    if utm_of(world) and utm_of(wanted):
         from vpr_ros.drives.geodesy import zone_change
         from vpr_ros.drives.views import MovedDrive
 
@@ -73,8 +69,20 @@ def open_drives(specs: Sequence[str | Path], options: DriveOptions = DriveOption
             f"{len(specs)} drives cannot all be called {options.name!r}: give name for one drive at a time"
         )
     drives = [open_drive(spec, options) for spec in specs]
+    if options.world and not utm_of(options.world):
+        _check_one_zone([open_drive(spec, replace(options, world="")) for spec in specs], options.world)
     tell_apart(drives)
     return drives
+
+
+def _check_one_zone(drives: Sequence[Drive], name: str) -> None:
+    """Raises DriveError if drives that are to share a world of this name have coordinates of several UTM zones."""
+    zones = sorted({drive.world for drive in drives if utm_of(drive.world)})
+    if len(zones) > 1:
+        raise DriveError(
+            f"the drives lie in {' and '.join(zones)}, so their coordinates are not of one frame called '{name}': give "
+            f"world as one of these zones, and all are read in it"
+        )
 
 
 def _open(path: Path, options: DriveOptions) -> Drive | None:
