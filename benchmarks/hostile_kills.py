@@ -44,13 +44,14 @@ def make_inputs(folder: Path) -> None:
     folder.mkdir(parents=True)
     small_model(folder)
     describer, extractor = _describer(folder), _extractor()
-    for name, drive in (("built", Street("a", count=LONG)), ("a", _A), ("b", _B)):
+    for name, drive in (("built", Street("a", count=LONG)), ("a", _A), ("b", _B), ("long", _NEW)):
         build_map(folder / f"{name}.vprmap", [drive], describer, 0.0, extractor=extractor).close()
     lines = [f"{i + 1}.0 {2 * i} 1 1.5 -0.5 0.5 -0.5 0.5" for i in range(SHORT + 2)]
     (folder / "track.tum").write_text("\n".join(lines) + "\n")
 
 
-_A, _B = Street("a", count=SHORT), Street("b", count=SHORT, first=12)
+_A, _B = Street("a", count=SHORT), Street("b", count=SHORT, first=100)
+_NEW = Street("new", count=LONG, first=200)  # images of its own: those of another drive would be that drive
 
 
 def _describer(folder: Path) -> Describer:
@@ -92,15 +93,15 @@ def built(folder: Path, said: list[str]) -> None:
 
 def add(folder: Path, say: Say) -> None:
     """vpr map add"""
-    _add(folder / "a.vprmap", Street("long", count=LONG), folder, say)
+    _add(folder / "a.vprmap", _NEW, folder, say)
 
 
 def added(folder: Path, said: list[str]) -> None:
     """What was there is there, and the new drive's first images, all but those in flight."""
     path = folder / "a.vprmap"
-    _check_begun(path, folder / "built.vprmap", "long", int(said[-1]) if said else 0)
+    _check_begun(path, folder / "long.vprmap", "new", int(said[-1]) if said else 0)
     _check_same(path, folder / "whole" / "a.vprmap", "a")
-    _add(path, Street("long", count=LONG), folder)
+    _add(path, _NEW, folder)
     with PlaceMap.open(path) as opened:
         assert len(opened) == SHORT + LONG, f"{len(opened)} places after going on"
 
