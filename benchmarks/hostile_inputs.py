@@ -22,12 +22,13 @@ WIDTH, HEIGHT = 96, 72
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """A straight drive past noise, a metre and a second an image, with true poses and odometry."""
+    """A straight drive past noise, a metre and a second an image, with true poses and odometry. look: another noise."""
 
     name: str = "street"
     world: str = "local"
     count: int = 12
     first: int = 0
+    look: int = 0
 
     def __len__(self) -> int:
         return self.count
@@ -36,7 +37,7 @@ class Street:
         camera = Intrinsics.pinhole(WIDTH, HEIGHT, 80.0)
         for i in range(self.first, self.first + self.count):
             T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([float(i), 0.0, 1.5]))
-            read = partial(picture, i)
+            read = partial(picture, i + self.look)
             yield DriveFrame(1_000_000_000 * (i + 1), read, T, T, None, lambda read=read: read, camera)
 
 

@@ -50,8 +50,8 @@ def make_inputs(folder: Path) -> None:
     (folder / "track.tum").write_text("\n".join(lines) + "\n")
 
 
-_A, _B = Street("a", count=SHORT), Street("b", count=SHORT, first=100)
-_NEW = Street("new", count=LONG, first=200)  # images of its own: those of another drive would be that drive
+_A, _B = Street("a", count=SHORT), Street("b", count=SHORT, first=12, look=1000)
+_NEW = Street("new", count=LONG, look=2000)  # images of its own: those of another drive would be that drive
 
 
 def _describer(folder: Path) -> Describer:
