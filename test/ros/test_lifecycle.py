@@ -140,12 +140,12 @@ def test_a_signal_at_any_moment_ends_it_cleanly(
     chance = random.Random(number)
     for round_ in range(8):
         node = start_node(map=(street.map, large_map)[round_ % 2], base_frame="''")
-        time.sleep(chance.uniform(0.3, 3.0))  # Python itself has started by then
+        time.sleep(chance.uniform(1.0, 3.5))  # Python itself has started by then, on a busy machine too
         sent = time.monotonic()
         node.process.send_signal(number)
         time.sleep(chance.uniform(0.0, 0.3))
         if round_ % 4 < 2 and node.process.poll() is None:
             node.process.send_signal(number)
         assert node.process.wait(timeout=10) == 0, node.log
-        assert time.monotonic() - sent < 4.0  # two seconds, and what a busy machine adds
+        assert time.monotonic() - sent < 5.0  # two seconds, and what a busy machine adds
         assert "Traceback" not in node.log and "[ERROR]" not in node.log, node.log
