@@ -68,9 +68,12 @@ def open_drives(specs: Sequence[str | Path], options: DriveOptions = DriveOption
         raise DriveError(
             f"{len(specs)} drives cannot all be called {options.name!r}: give name for one drive at a time"
         )
-    drives = [open_drive(spec, options) for spec in specs]
     if options.world and not utm_of(options.world):
-        _check_one_zone([open_drive(spec, replace(options, world="")) for spec in specs], options.world)
+        drives = [open_drive(spec, replace(options, world="")) for spec in specs]
+        _check_one_zone(drives, options.world)
+        drives = [_in_world(drive, options.world) for drive in drives]
+    else:
+        drives = [open_drive(spec, options) for spec in specs]
     tell_apart(drives)
     return drives
 
