@@ -22,11 +22,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vpr_ros.config import load_yaml
-from vpr_ros.training.checkpoint import Checkpoint
-from vpr_ros.training.datasets import load_shards
-from vpr_ros.training.head import compute_features, fit_head
-from vpr_ros.training.recipe import Recipe
+from vpr_lab.training.checkpoint import Checkpoint
+from vpr_lab.training.datasets import load_shards
+from vpr_lab.training.head import compute_features, fit_head
+from vpr_lab.training.recipe import Recipe
+from vpr_ros.base.config import load_yaml
 
 # Name: (whether the head sees true depth, what differs in the network).
 VARIANTS: dict[str, tuple[bool, dict[str, Any]]] = {

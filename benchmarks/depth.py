@@ -21,21 +21,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from vpr_lab.comparison.depth import DepthScore, ImageDepth, depth_table, evaluate_depth
+from vpr_lab.simulation.camera import Camera
+from vpr_lab.simulation.conditions import PRESETS, Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
+from vpr_ros.base.geometry import inverse, matrix_from_quat_xyzw, transform
+from vpr_ros.base.records import DriveFrame
 from vpr_ros.cli.common import progress_bar
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.files import read_image
 from vpr_ros.drives.kitti import is_kitti
 from vpr_ros.drives.lidar import depth_image
 from vpr_ros.drives.open import open_drive
-from vpr_ros.evaluation.depth import DepthScore, ImageDepth, depth_table, evaluate_depth
-from vpr_ros.geometry import inverse, matrix_from_quat_xyzw, transform
-from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, open_describer
-from vpr_ros.records import DriveFrame
-from vpr_ros.simulation.camera import Camera
-from vpr_ros.simulation.conditions import PRESETS, Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import DEFAULT_MODEL
+from vpr_ros.inference.open import open_describer
 
 
 class DgpDrive:

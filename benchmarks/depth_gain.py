@@ -18,10 +18,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vpr_ros.lab.bench import Bench
-from vpr_ros.lab.data import LabData
-from vpr_ros.lab.recipe import known_recipes
-from vpr_ros.lab.table import conditions, read_rows
+from vpr_lab.systems.bench import Bench
+from vpr_lab.systems.data import LabData
+from vpr_lab.systems.recipe import known_recipes
+from vpr_lab.systems.table import conditions, read_rows
 
 RECIPES = [name for name in known_recipes() if name.startswith("gain_")]
 

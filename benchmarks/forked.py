@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpr_ros.errors import VprError
+from vpr_ros.base.errors import VprError
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vpr_ros.errors import VprError  # noqa: E402
-from vpr_ros.image import preprocess  # noqa: E402
-from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, find_model, open_describer  # noqa: E402
+from vpr_ros.base.errors import VprError  # noqa: E402
+from vpr_ros.base.image import preprocess  # noqa: E402
+from vpr_ros.inference.describer import Describer  # noqa: E402
+from vpr_ros.inference.models import DEFAULT_MODEL, find_model  # noqa: E402
+from vpr_ros.inference.open import open_describer  # noqa: E402
 from vpr_ros.inference.precision import variant_path  # noqa: E402
 
 BATCHES = (1, 64)

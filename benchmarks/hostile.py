@@ -74,8 +74,8 @@ def _town(folder: Path) -> Path:
     import forked
 
     from vpr_ros.drives.open import open_drive
-    from vpr_ros.inference.describer import open_describer
-    from vpr_ros.map_builder import build_map
+    from vpr_ros.inference.open import open_describer
+    from vpr_ros.maps.builder import build_map
 
     path = folder / "town.vprmap"
 

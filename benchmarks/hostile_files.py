@@ -22,22 +22,23 @@ import numpy as np
 from forked import Outcome, run
 from hostile_inputs import DIMENSION, SIDE, Street, picture, small_model
 
-from vpr_ros.config import LoopCloserConfig
+from vpr_ros.base.errors import ImageError
+from vpr_ros.base.image_messages import decode_compressed
+from vpr_ros.base.records import Frame
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.errors import ImageError
-from vpr_ros.image_messages import decode_compressed
-from vpr_ros.inference.describer import fingerprint_file, open_describer
+from vpr_ros.inference.describer import fingerprint_file
 from vpr_ros.inference.engine_file import Fingerprint, load_engine, save_engine
-from vpr_ros.localizer import Localizer
-from vpr_ros.loop_closer import LoopCloser
-from vpr_ros.map_builder import add_drive, build_map
-from vpr_ros.map_editor import merge_maps, set_poses
-from vpr_ros.records import Frame
-from vpr_ros.retrieval.index import cache_path
-from vpr_ros.retrieval.local_features import open_extractor
-from vpr_ros.retrieval.map_info import map_info
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.inference.open import open_describer
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.loops.config import LoopCloserConfig
+from vpr_ros.loops.loop_closer import LoopCloser
+from vpr_ros.maps.builder import add_drive, build_map
+from vpr_ros.maps.editor import merge_maps, set_poses
+from vpr_ros.maps.index import cache_path
+from vpr_ros.maps.info import map_info
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.matching.extractors import open_extractor
 
 MEMORY_BYTES = 2 << 30
 LIMIT_S = 60.0

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vpr_ros import geometry
-from vpr_ros.camera import Intrinsics
-from vpr_ros.image import Preprocessing
+from vpr_ros.base import geometry
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.base.records import DriveFrame
 from vpr_ros.inference.describer import Manifest, fingerprint_file
-from vpr_ros.records import DriveFrame
 
 SIDE, DIMENSION = 16, 32
 WIDTH, HEIGHT = 96, 72

@@ -20,16 +20,18 @@ import numpy as np
 from forked import run, start, wait
 from hostile_inputs import Street, small_model
 
-from vpr_ros.calibrator import describe_drive, fit
-from vpr_ros.config import LoopCloserConfig
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.inference.describer import Describer, open_describer
-from vpr_ros.loop_closer import LoopCloser
-from vpr_ros.map_builder import add_drive, build_map
-from vpr_ros.map_editor import merge_maps, set_poses
-from vpr_ros.retrieval.local_features import Extractor, open_extractor
-from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.retrieval.places import Places
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.open import open_describer
+from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.loops.config import LoopCloserConfig
+from vpr_ros.loops.loop_closer import LoopCloser
+from vpr_ros.maps.builder import add_drive, build_map
+from vpr_ros.maps.editor import merge_maps, set_poses
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import Places
+from vpr_ros.matching.extractors import open_extractor
+from vpr_ros.matching.local_features import Extractor
 
 LIMIT_S = 120.0
 IN_FLIGHT = 8 * 5  # images that a build may lose: groups of eight, three ahead of one being written, and one being read

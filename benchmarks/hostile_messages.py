@@ -321,7 +321,7 @@ class Attacker:
         ]
 
     def _parameters(self) -> SetParameters.Request:
-        names = ("map", "image", "localizer.speed", "localizer.index", "loops.inliers", "backend", "adapters")
+        names = ("map", "image", "filter.speed", "search.index", "loops.inliers", "backend", "adapters")
         names += ("camera_pose", "threads", "use_sim_time", "nothing", "", "qos_overrides./x.depth", "base_frame")
         values = (1, -5, 1e300, math.nan, "ü", "", True, [1.0, 2.0], ["a"], [], 2**62)
         return SetParameters.Request(
@@ -396,7 +396,7 @@ def attack(mode: str, messages: int, seed: int, town: Path) -> dict[str, Any]:
         wanted["camera_pose"] = [0.0, 0.0, 1.6, 0.0, 0.0, 0.0]
         with running({n: str(v).lower() if v is True else v for n, v in wanted.items()}, log) as node:
             attacker = Attacker(seed, Path(folder), mode)
-            attacker.wanted = {**wanted, "localizer.index": "Flat", "localizer.speed": 5.0, "adapters": []}
+            attacker.wanted = {**wanted, "search.index": "Flat", "filter.speed": 5.0, "adapters": []}
             attacker.wanted |= {"loops.inliers": 12, "base_frame": "base_link"}
             if mode == "map":
                 attacker.wanted["map"] = ""
@@ -420,7 +420,7 @@ def attack(mode: str, messages: int, seed: int, town: Path) -> dict[str, Any]:
             stopped = node.poll() is not None
             status, text = attacker.status, log.read_text(errors="replace")
         if session.exists():
-            from vpr_ros.retrieval.place_map import PlaceMap
+            from vpr_ros.maps.place_map import PlaceMap
 
             with PlaceMap.open(session) as place_map:
                 place_map.check_intact()

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from vpr_ros import geometry
-from vpr_ros.config import LoopCloserConfig
-from vpr_ros.loop_closer import LoopCloser
-from vpr_ros.records import LoopClosure
-from vpr_ros.simulation.conditions import Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
+from vpr_lab.simulation.conditions import Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
+from vpr_ros.base import geometry
+from vpr_ros.base.records import LoopClosure
+from vpr_ros.loops.config import LoopCloserConfig
+from vpr_ros.loops.loop_closer import LoopCloser
 
 REACH_M, SAME_WAY = 5.0, np.radians(45.0)
 FALSE_M, FALSE_RAD = 3.0, np.radians(10.0)

@@ -24,14 +24,16 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.image import VIEWS, Preprocessing, preprocess, thumbnail, views
+from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
-from vpr_ros.image import VIEWS, Preprocessing, preprocess, thumbnail, views
-from vpr_ros.inference.describer import BACKENDS, DEFAULT_MODEL, Describer, open_describer
-from vpr_ros.map_builder import build_map
-from vpr_ros.records import DriveFrame
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import DEFAULT_MODEL
+from vpr_ros.inference.open import BACKENDS, open_describer
+from vpr_ros.maps.builder import build_map
+from vpr_ros.maps.place_map import PlaceMap
 
 VIEWS_EACH: int = inspect.signature(build_map).parameters["views_each"].default
 

@@ -29,10 +29,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vpr_ros.image import Preprocessing  # noqa: E402
-from vpr_ros.retrieval.local_features import LocalFeatures  # noqa: E402
-from vpr_ros.retrieval.memory import Memory  # noqa: E402
-from vpr_ros.retrieval.place_map import MapModel  # noqa: E402
+from vpr_ros.base.image import Preprocessing  # noqa: E402
+from vpr_ros.loops.keyframe_store import KeyframeStore  # noqa: E402
+from vpr_ros.maps.place_map import MapModel  # noqa: E402
+from vpr_ros.matching.local_features import LocalFeatures  # noqa: E402
 
 WORLD = "random"
 RECENT = 25  # keyframes kept out of the index
@@ -86,7 +86,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def grow_to(memory: Memory, size: int, keyframes: Keyframes, features_every: int) -> None:
+def grow_to(memory: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
     """Store keyframes many at once until there are that many."""
     while len(memory) < size:
         with memory.place_map.together():
@@ -97,7 +97,7 @@ def grow_to(memory: Memory, size: int, keyframes: Keyframes, features_every: int
 
 
 def measure(
-    memories: dict[int, Memory], keyframes: Keyframes, frames: int, candidates: int
+    memories: dict[int, KeyframeStore], keyframes: Keyframes, frames: int, candidates: int
 ) -> dict[int, dict[str, dict[str, float]]]:
     """Milliseconds of each step over some keyframes of each size: median, 95th percentile and largest."""
     spent = {size: np.zeros((frames, len(STEPS))) for size in memories}
@@ -117,7 +117,7 @@ def measure(
     }
 
 
-def step(memory: Memory, keyframes: Keyframes, candidates: int) -> list[float]:
+def step(memory: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
     """One keyframe; seconds of each of STEPS."""
     row, descriptor = len(memory), keyframes.descriptor()
     features, thumbnail = keyframes.features(), keyframes.thumbnail()
@@ -158,10 +158,10 @@ def main() -> None:
     report: dict[str, Any] = {"index": given.index, "dimension": given.dimension, "feature_bytes": feature_bytes}
     report |= {"cores": os.cpu_count(), "sizes": {}}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        memories: dict[int, Memory] = {}
+        memories: dict[int, KeyframeStore] = {}
         for size in given.sizes:
             before = resident_bytes()
-            memories[size] = Memory.grow(Path(folder) / str(size), model, WORLD, given.index)
+            memories[size] = KeyframeStore.grow(Path(folder) / str(size), model, WORLD, given.index)
             grow_to(memories[size], size, keyframes, given.features_every)
             report["sizes"][size] = {
                 "ram_bytes_per_keyframe": round((resident_bytes() - before) / size),
@@ -174,7 +174,7 @@ def main() -> None:
             memory.close()
         memories.clear()
         start = time.perf_counter()
-        with Memory.grow(Path(folder) / str(max(given.sizes)), model, WORLD, given.index) as memory:
+        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, WORLD, given.index) as memory:
             report["reopened_s"] = round(time.perf_counter() - start, 2)
             assert len(memory) == max(given.sizes) + given.frames
     conclude(report)

@@ -34,7 +34,7 @@ from sensor_msgs.msg import CameraInfo, Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vpr_ros import geometry  # noqa: E402
+from vpr_ros.base import geometry  # noqa: E402
 from vpr_ros.ros import convert, node  # noqa: E402
 from vpr_ros.ros.pipeline import Arrival, Pipeline  # noqa: E402
 
@@ -87,9 +87,9 @@ def frames_of(options: argparse.Namespace) -> Frames:
 
 def rendered(options: argparse.Namespace, every_m: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Loops through a simulated town."""
-    from vpr_ros.simulation.conditions import Condition
-    from vpr_ros.simulation.drives import Motion, SimulatedDrive
-    from vpr_ros.simulation.town import Town
+    from vpr_lab.simulation.conditions import Condition
+    from vpr_lab.simulation.drives import Motion, SimulatedDrive
+    from vpr_lab.simulation.town import Town
 
     motion = Motion(every_m=every_m, speed_mps=options.speed, length_m=options.metres)
     drive = SimulatedDrive(Town(options.seed), Condition.preset("overcast", 80), "loops", seed=80, motion=motion)

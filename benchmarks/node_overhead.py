@@ -43,20 +43,20 @@ class Bare:
     """Network and search alone, as the node runs them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from vpr_ros.localizer import Localizer
+        from vpr_ros.localize.localizer import Localizer
 
         self.localizer = Localizer.open(options.map, options.model, threads=options.threads)
         self.times_ms: list[float] = []
 
     def run(self, image_rgb: np.ndarray, count: int, rate: float) -> None:
-        from vpr_ros.image import preprocess
+        from vpr_ros.base.image import preprocess
 
         describer, config = self.localizer.describer, self.localizer.config
         batch = preprocess(image_rgb, describer.manifest.preprocessing)[None]
         for _ in range(count):
             start = time.perf_counter()
             descriptor = describer.describe(batch).descriptors[0]
-            self.localizer.index.search(descriptor, config.matches)
+            self.localizer.index.search(descriptor, config.search.matches)
             self.times_ms.append(1e3 * (time.perf_counter() - start))
             time.sleep(max(0.0, 1 / rate - (time.perf_counter() - start)))
 

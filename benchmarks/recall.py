@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from vpr_ros.image import preprocess, views
-from vpr_ros.inference.describer import DEFAULT_MODEL, Describer, open_describer
-from vpr_ros.retrieval.recall import right_at_1
-from vpr_ros.simulation.conditions import Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
+from vpr_lab.simulation.conditions import Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
+from vpr_ros.base.image import preprocess, views
+from vpr_ros.evaluation.recall import right_at_1
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import DEFAULT_MODEL
+from vpr_ros.inference.open import open_describer
 
 OTHER_SIDE_M = 3.4  # from the lane's middle to that of the oncoming one
 

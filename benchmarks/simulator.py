@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from vpr_ros.simulation.camera import Camera
-from vpr_ros.simulation.conditions import PRESETS, Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
+from vpr_lab.simulation.camera import Camera
+from vpr_lab.simulation.conditions import PRESETS, Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
 
 
 def main() -> None:

@@ -28,13 +28,14 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from vpr_lab.comparison.variants import Figures, measure, table  # noqa: E402
+from vpr_lab.network.aggregators import MixVPR  # noqa: E402
+from vpr_ros.base.image import Preprocessing, preprocess  # noqa: E402
 from vpr_ros.drives.open import open_drive  # noqa: E402
-from vpr_ros.evaluation.variants import Figures, measure, table  # noqa: E402
-from vpr_ros.image import Preprocessing, preprocess  # noqa: E402
-from vpr_ros.inference.describer import DEFAULT_MODEL, Manifest, find_model, fingerprint_file  # noqa: E402
+from vpr_ros.inference.describer import Manifest, fingerprint_file  # noqa: E402
+from vpr_ros.inference.models import DEFAULT_MODEL, find_model  # noqa: E402
 from vpr_ros.inference.precision import VARIANTS, variant_path  # noqa: E402
-from vpr_ros.network.aggregators import MixVPR  # noqa: E402
-from vpr_ros.quantise import calibration_images, write_float16, write_int8  # noqa: E402
+from vpr_ros.inference.quantise import calibration_images, write_float16, write_int8  # noqa: E402
 
 BAGS = ROOT / "demo" / "bags"
 CALIBRATION_DRIVE = "changeable"

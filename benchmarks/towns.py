@@ -17,20 +17,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vpr_ros.calibrator import describe_drive, fit
+from vpr_lab.simulation.conditions import Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
+from vpr_lab.simulation.weather import ChangeableDrive
 from vpr_ros.cli.common import progress_bar
 from vpr_ros.evaluation.output import write_results
 from vpr_ros.evaluation.study import run_drive
 from vpr_ros.evaluation.summary import Assessment, assess, summarise_all
 from vpr_ros.evaluation.table import tables
-from vpr_ros.inference.describer import find_model, open_describer
-from vpr_ros.localizer import Localizer
-from vpr_ros.map_builder import build_map
-from vpr_ros.simulation.conditions import Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
-from vpr_ros.simulation.weather import ChangeableDrive
+from vpr_ros.inference.models import find_model
+from vpr_ros.inference.open import open_describer
+from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.builder import build_map
 
 CONDITIONS = ("sun", "snow", "night")
 WEATHER = ("rain", "sun", "night", "autumn", "snow", "dusk")

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpr_ros import geometry
-from vpr_ros.inference.describer import Describer, find_model, open_describer
-from vpr_ros.records import DriveFrame
-from vpr_ros.retrieval.places import Places
+from vpr_ros.base import geometry
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import find_model
+from vpr_ros.inference.open import open_describer
+from vpr_ros.maps.places import Places
 
 sys.path.insert(0, str(Path(__file__).with_name("helpers")))  # what the tests share; tests are no package
 
@@ -135,7 +137,7 @@ TINY_PX = 32
 def tiny_shards() -> list[Any]:
     """Cached drives of town_1 and town_2, overcast first: ten places 30 m apart, 32 px, all depth 10 m."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from vpr_ros.training.datasets import Shard
+    from vpr_lab.training.datasets import Shard
 
     shards = []
     for world in ("town_1", "town_2"):
@@ -152,8 +154,8 @@ def tiny_shards() -> list[Any]:
 def tiny_recipe() -> Any:
     """A recipe that trains a small network on 32 px images, one batch an epoch."""
     pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
-    from vpr_ros.config import from_dict
-    from vpr_ros.training.recipe import Recipe
+    from vpr_lab.training.recipe import Recipe
+    from vpr_ros.base.config import from_dict
 
     network = {"height": TINY_PX, "width": TINY_PX, "depth_channels": 8, "mixers": 1, "out_channels": 8, "out_rows": 2}
     return from_dict(

@@ -1,4 +1,4 @@
-"""The house stays as planned only while something says so: who may import whom, and what starting up may cost."""
+"""The structure stays as planned only while a test holds it: who may import whom, and what starting up may cost."""
 
 from __future__ import annotations
 
@@ -10,73 +10,110 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "vpr_ros"
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("vpr_ros", "vpr_lab")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-# A room may import the rooms on its line and those below it, besides itself.
-LAYERS = [
-    {"records", "errors", "config", "files", "geometry", "camera", "image"}
-    | {"camera_messages", "image_files", "image_messages", "image_order", "tally", "utf8", "world"},
-    {"drives", "retrieval", "network", "training", "export", "inference", "simulation"},
-    {"localizer", "loop_closer", "map_builder", "map_drives", "map_editor", "map_features", "calibrator", "quantise"},
-    {"evaluation"},
-    {"lab"},
-    {"cli", "ros", "demo"},
-]
+# One package a layer. Each imports those before it and itself; localize and loops do not see each other.
+LAYERS = ("base", "drives", "inference", "matching", "maps", "localize", "loops", "evaluation", "ros", "demo", "cli")
+NEIGHBOURS = ({"localize", "loops"},)
+LAB_LAYERS = ("simulation", "network", "training", "plugins", "export", "comparison", "systems", "cli")
+# What the lab may use of vpr_ros: what runs without ROS.
+FOR_THE_LAB = (*LAYERS[: LAYERS.index("evaluation") + 1],)
+# vpr_lab's commands share the helpers of the command line.
+EXCEPTIONS = {("vpr_lab.cli", "vpr_ros.cli.common")}
 ONLY_IN = {
-    "rclpy": {"ros", "demo"},
-    "torch": {"network", "training", "lab", "export.py", "inference/torch.py"},
-    "faiss": {"retrieval/index.py"},
-    "tensorrt": {"inference/tensorrt.py"},
-    "tensorrt_rtx": {"inference/tensorrt.py"},
-    "rosbags": {"drives"},
-    "moderngl": {"simulation"},
-    "typer": {"cli"},
+    "rclpy": ("vpr_ros/ros", "vpr_ros/demo"),
+    "torch": ("vpr_lab",),
+    "moderngl": ("vpr_lab/simulation",),
+    "faiss": ("vpr_ros/maps/index.py",),
+    "tensorrt": ("vpr_ros/inference/tensorrt.py",),
+    "tensorrt_rtx": ("vpr_ros/inference/tensorrt.py",),
+    "rosbags": ("vpr_ros/drives",),
+    "typer": ("vpr_ros/cli", "vpr_lab/cli"),
 }
 
 
-def imports(path: Path, top_level_only: bool = False) -> set[str]:
-    """Every module a file imports, absolute; of those inside functions only when asked for."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside functions, absolute."""
     found: set[str] = set()
-    for node in nodes:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute"
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def own_imports(path: Path) -> set[str]:
+    """The modules of these packages that a file imports; a package itself only if that is all that is imported."""
+    found = imports(path) & set(MODULES)
+    return {module for module in found if not any(other.startswith(f"{module}.") for other in found)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_downwards(path):
-    """records <- drives, retrieval, network, inference <- localizer <- evaluation <- cli, ros."""
-    level = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
-    own = room(path)
-    if own == "__init__":
-        assert not imports(path) - {"__future__"}
+def layer(module: str) -> str:
+    """The part of a module below its package, such as maps."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    """A layer that imports a later one, or a neighbour, is the first arrow of a ring."""
+    package, own = module.split(".")[0], layer(module)
+    if own == "":
         return
-    for module in imports(path):
-        parts = module.split(".")
-        if parts[0] == "vpr_ros" and len(parts) > 1 and parts[1] in level:
-            assert level[parts[1]] <= level[own], f"{own} must not import {module}"
+    order = LAYERS if package == "vpr_ros" else LAB_LAYERS
+    assert own in order, f"{module}: no layer is called {own}; no file lies beside the layers"
+    for other in own_imports(MODULES[module]):
+        theirs = layer(other)
+        if theirs == "" or any(module.startswith(f"{ours}.") and other == it for ours, it in EXCEPTIONS):
+            continue
+        if package == "vpr_ros":
+            assert other.startswith("vpr_ros."), f"{module} must not import {other}: a robot runs without vpr_lab"
+        elif other.startswith("vpr_ros."):
+            assert theirs in FOR_THE_LAB, f"{module} must not import {other}"
+            continue
+        assert order.index(theirs) <= order.index(own), f"{module} must not import {other}"
+        assert {own, theirs} not in NEIGHBOURS, f"{module} must not import {other}: they are neighbours"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_heavy_parts_stay_in_their_rooms(path):
+def test_no_two_files_import_each_other() -> None:
+    """Nor three in a ring, through imports inside functions or for types only: whoever changes one changes all."""
+    graph = {module: own_imports(path) - {module} for module, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail[trail.index(module) :], module))
+        if module not in done:
+            for other in graph[module]:
+                visit(other, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_nothing_lies_beside_the_layers() -> None:
+    """A package with loose files at its top is a package whose plan nobody can read."""
+    for package, order in (("vpr_ros", LAYERS), ("vpr_lab", LAB_LAYERS)):
+        top = {path.name for path in (ROOT / package).iterdir() if path.name not in ("__pycache__", "py.typed")}
+        assert top == {"__init__.py", *order}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
     """A robot without torch, a laptop without ROS and a server without FAISS each import the rest."""
-    relative = str(path.relative_to(PACKAGE))
+    relative = path.relative_to(ROOT)
     for module in imports(path):
         allowed = ONLY_IN.get(module.split(".")[0])
         if allowed is not None:
-            assert relative in allowed or relative.split("/")[0] in allowed, f"{relative} must not import {module}"
+            parts = {str(relative), *map(str, relative.parents)}
+            assert parts & set(allowed), f"{relative} must not import {module}"
 
 
-def test_starting_up_is_quick_and_light():
+def test_starting_up_is_quick_and_light() -> None:
     """`import vpr_ros` and `vpr --help` load no torch, FAISS, OpenCV or ROS and take under half a second of a CPU (best
     of five; wall time would be that of the machine's other work too).
     """

@@ -15,7 +15,7 @@ from pathlib import Path
 import processes
 import pytest
 
-from vpr_ros.errors import REMEDIES
+from vpr_ros.base.errors import REMEDIES
 from vpr_ros.ros import typed_messages
 
 ROOT = processes.ROOT
@@ -51,13 +51,15 @@ EXTRAS = {name: requirements(text) for name, text in SETUP["options.extras_requi
 def imported() -> dict[str, set[str]]:
     """Module outside the standard library and this package -> files of the package that import it, anywhere."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in sorted((ROOT / "vpr_ros").rglob("*.py")):
+    for path in sorted([*(ROOT / "vpr_ros").rglob("*.py"), *(ROOT / "vpr_lab").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in names:
                 found[name.split(".")[0]].add(str(path.relative_to(ROOT)))
-    return {name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "vpr_ros"}}
+    return {
+        name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "vpr_ros", "vpr_lab"}
+    }
 
 
 def test_everything_imported_is_declared() -> None:
@@ -96,7 +98,7 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
 
 def test_found_is_what_can_be_imported() -> None:
     """find_spec finds any folder of that name, and a clone has folders called vpr_msgs and launch."""
-    for folder in ("vpr_ros", "tools", "test", "benchmarks"):
+    for folder in ("vpr_ros", "vpr_lab", "tools", "test", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert path == Path(__file__) or "find_spec(" not in text, path

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from vpr_ros.config import LocalizerConfig
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.evaluation.record import Tolerance
 from vpr_ros.evaluation.study import run_drive
 from vpr_ros.evaluation.summary import assess
-from vpr_ros.localizer import Localizer
-from vpr_ros.map_builder import build_map
-from vpr_ros.retrieval.rerank import open_rerankers
+from vpr_ros.localize.config import LocalizerConfig, RerankConfig, SearchConfig
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.localize.rerank import RerankContext, open_rerankers
+from vpr_ros.maps.builder import build_map
 
 DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -39,8 +39,12 @@ def test_single_frame_recall(tmp_path, describer, database, query, tolerance, le
             pytest.skip(f"the recording {name} is not here: set VPR_TEST_DATA to the folder that has it")
     reference, drive = (NumberedDrive(open_drive(DATA / name)) for name in (database, query))
     with build_map(tmp_path / "real.vprmap", [reference], describer, every_m=0.0) as place_map:
-        config = LocalizerConfig(session_mean=not closer, local_features="xfeat" if closer else "")
-        localizer = Localizer(place_map.places, describer, config, rerankers=open_rerankers(place_map, config))
+        config = LocalizerConfig(
+            SearchConfig(mean_centring=not closer), rerank=RerankConfig(("local_features",) if closer else ())
+        )
+        localizer = Localizer(
+            place_map.places, describer, config, rerankers=open_rerankers(RerankContext(place_map, config))
+        )
         run, _ = run_drive(localizer, place_map, drive, tolerance=Tolerance(tolerance, tolerance, tolerance))
     # Alone and without the closer look it is 0.950 and 0.574.
     assert assess(run).summary.single.at_n[1] >= max(least, 0.975 if closer and "gardens" in query else 0)

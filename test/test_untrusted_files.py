@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vpr_ros.base.errors import MapError, VprError, brief
+from vpr_ros.base.image import Preprocessing
 from vpr_ros.drives.bag import write_bag
 from vpr_ros.drives.open import open_drive
-from vpr_ros.errors import MapError, VprError, brief
-from vpr_ros.image import Preprocessing
-from vpr_ros.retrieval.index import Index, cache_path
-from vpr_ros.retrieval.place_map import MapModel, PlaceMap
+from vpr_ros.maps.index import Index, cache_path
+from vpr_ros.maps.place_map import MapModel, PlaceMap
 
 ROOT = Path(__file__).parent.parent
 

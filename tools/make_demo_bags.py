@@ -13,14 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vpr_lab.simulation.camera import Camera
+from vpr_lab.simulation.conditions import Condition
+from vpr_lab.simulation.drives import Motion, SimulatedDrive
+from vpr_lab.simulation.renderer import Renderer
+from vpr_lab.simulation.town import Town
+from vpr_lab.simulation.weather import ChangeableDrive
 from vpr_ros.cli.common import progress_bar
 from vpr_ros.drives.bag import write_bag
-from vpr_ros.simulation.camera import Camera
-from vpr_ros.simulation.conditions import Condition
-from vpr_ros.simulation.drives import Motion, SimulatedDrive
-from vpr_ros.simulation.renderer import Renderer
-from vpr_ros.simulation.town import Town
-from vpr_ros.simulation.weather import ChangeableDrive
 
 SEED = 9001  # training used seeds below 8000
 FOLDER = Path(__file__).resolve().parents[1] / "demo" / "bags"

@@ -21,13 +21,13 @@ TESTS = (
     "test/cli",
     "test/test_readme.py",
     "test/test_packaging.py",
-    "test/test_map_features.py",
-    "test/test_loop_closer.py",
-    "test/drives/test_bag.py",
-    "test/evaluation/test_report.py",
-    "test/retrieval/test_relative_pose.py",
-    "test/retrieval/test_thumbnails.py",
-    "test/ros/test_node.py",
+    "test/vpr_ros/maps/test_features.py",
+    "test/vpr_ros/loops/test_loop_closer.py",
+    "test/vpr_ros/drives/test_bag.py",
+    "test/vpr_ros/evaluation/test_report.py",
+    "test/vpr_ros/matching/test_relative_pose.py",
+    "test/vpr_ros/localize/test_thumbnails.py",
+    "test/vpr_ros/ros/test_node.py",
 )
 
 

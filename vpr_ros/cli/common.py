@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vpr_ros.config import LocalizerConfig
+    from vpr_ros.base.tally import Tally
     from vpr_ros.drives.drive import Drive
-    from vpr_ros.tally import Tally
+    from vpr_ros.localize.config import LocalizerConfig
 
 
 def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
@@ -68,15 +68,16 @@ def pairs(values: list[str], texts: Collection[str] = ()) -> dict[str, Any]:
 
 def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfig":
     """Defaults, beaten by the file, beaten by the flags."""
-    from vpr_ros.config import LocalizerConfig, from_dict, load_yaml
+    from vpr_ros.base.config import from_dict, load_yaml, nested
+    from vpr_ros.localize.config import LocalizerConfig
 
-    changes = pairs(overrides)
+    changes = nested(pairs(overrides))
     return load_yaml(LocalizerConfig, path, changes) if path else from_dict(LocalizerConfig, changes, "--set")
 
 
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":
     """Drives of any kind, all of them opened before any work starts."""
-    from vpr_ros.config import from_dict
+    from vpr_ros.base.config import from_dict
     from vpr_ros.drives import open as opening
     from vpr_ros.drives.options import DriveOptions
     from vpr_ros.drives.views import NumberedDrive
@@ -90,7 +91,7 @@ def open_drives(specs: list[str], options: list[str], numbered: bool = False) ->
 @contextmanager
 def reported_tally() -> "Iterator[Tally]":
     """Counts what a job leaves out; at its end, and if it fails, that is said by kind and count, and why."""
-    from vpr_ros.tally import Tally
+    from vpr_ros.base.tally import Tally
 
     tally = Tally()
     try:

@@ -1,5 +1,6 @@
 """`vpr evaluate` and `vpr replay`: how good is this map?"""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +24,8 @@ from vpr_ros.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpr_ros.config import LocalizerConfig
     from vpr_ros.drives.drive import Drive
+    from vpr_ros.localize.config import LocalizerConfig
 
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
@@ -93,20 +94,19 @@ def _study(
     """
     from rich.console import Console
 
-    from vpr_ros.config import save_yaml
+    from vpr_ros.base.config import save_yaml
     from vpr_ros.evaluation.record import Tolerance
     from vpr_ros.evaluation.replay import left_out
     from vpr_ros.evaluation.study import run_drive, write_study
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
-    from vpr_ros.localizer import Localizer
+    from vpr_ros.localize.localizer import Localizer
 
     reach, numbered = tolerance
     told = Tolerance(reach, int(reach) if numbered else None, reach)
-    with output_folder(output), reported_tally() as tally:  # before the work, not after it
-        localizer = Localizer.open(map_path, *network, config=config)
+    with output_folder(output), reported_tally() as tally, ExitStack() as stack:  # before the work, not after it
+        localizer = stack.enter_context(Localizer.open(map_path, *network, config=config))
         opened = localizer.place_map
-        assert opened is not None
         assessments, galleries = [], {}
         for drive in drives:
             with progress_bar(f"localising {drive.name}") as progress:

@@ -6,9 +6,10 @@ from typing import NoReturn
 import typer
 
 import vpr_ros
-from vpr_ros import utf8
-from vpr_ros.cli import demo, depth, evaluate, lab, maps, networks, simulate
-from vpr_ros.errors import VprError, missing_dependency
+from vpr_ros.base import utf8
+from vpr_ros.base.errors import VprError, brief, missing_dependency
+from vpr_ros.base.registry import registered
+from vpr_ros.cli import demo, evaluate, maps
 
 app = typer.Typer(
     name="vpr",
@@ -18,14 +19,23 @@ app = typer.Typer(
     help="Where is this camera? Build maps from drives, localise on them, and measure how well.",
 )
 app.add_typer(maps.app, name="map")
-app.add_typer(networks.app, name="train")
-app.add_typer(lab.app, name="lab")
-app.command("export")(networks.export)
 app.command("evaluate")(evaluate.evaluate)
-app.command("evaluate-depth")(depth.evaluate_depth)
 app.command("replay")(evaluate.replay)
-app.command("simulate")(simulate.simulate)
 app.add_typer(demo.app, name="demo")
+
+
+def _add_registered() -> None:
+    """Commands that other packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
+    for name, entry in registered("vpr.commands").items():
+        try:
+            command = entry.load()
+        except Exception as error:  # a broken package must not take the others' commands away
+            typer.secho(f"vpr: the command '{name}' of {entry.value} cannot be loaded: {brief(error)}", err=True)
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -39,6 +49,9 @@ def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
+
+
+_add_registered()
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.cli.common import (
     Backend,
     DriveOption,
@@ -16,13 +17,12 @@ from vpr_ros.cli.common import (
     progress_bar,
     reported_tally,
 )
-from vpr_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from vpr_ros.inference.describer import Describer
-    from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.maps.place_map import PlaceMap
 
 app = typer.Typer(
     no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, give poses, look inside."
@@ -56,8 +56,8 @@ def build(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Build a map from one or more drives."""
-    from vpr_ros.map_builder import build_map
-    from vpr_ros.map_features import choose_extractor
+    from vpr_ros.maps.builder import build_map
+    from vpr_ros.maps.features import choose_extractor
 
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
@@ -84,9 +84,9 @@ def add(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Add drives to a map; what it holds already is skipped, so a killed build goes on here."""
-    from vpr_ros.map_builder import add_drive
-    from vpr_ros.map_features import choose_extractor
-    from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.maps.builder import add_drive
+    from vpr_ros.maps.features import choose_extractor
+    from vpr_ros.maps.place_map import PlaceMap
 
     opened = open_drives(drives, drive_option, numbered)
     with PlaceMap.open(place_map, writable=True) as target:
@@ -107,7 +107,7 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="The map file to write.")],
 ) -> None:
     """Merge maps into a new one; the first one's calibration is kept."""
-    from vpr_ros.map_editor import merge_maps
+    from vpr_ros.maps.editor import merge_maps
 
     with reported_tally() as tally:
         merged = merge_maps(output, sources, tally)
@@ -125,8 +125,8 @@ def calibrate(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Fit the probabilities to held-out drives and keep them with the map."""
-    from vpr_ros.calibrator import describe_drive, fit
-    from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.localize.calibrator import describe_drive, fit
+    from vpr_ros.maps.place_map import PlaceMap
 
     opened = open_drives(drives, drive_option, numbered)
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
@@ -169,7 +169,7 @@ def set_poses(
 ) -> None:
     """Give a map's places the poses of a trajectory, such as those that SLAM has optimised."""
     from vpr_ros.drives.tum import read_tum
-    from vpr_ros.map_editor import set_poses
+    from vpr_ros.maps.editor import set_poses
 
     track = read_tum(trajectory, int(max_gap * 1e9))
     moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
@@ -181,8 +181,8 @@ def set_poses(
 @app.command()
 def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to look into.")]) -> None:
     """Say what a map holds and what it was built with."""
-    from vpr_ros.retrieval.map_info import map_info
-    from vpr_ros.retrieval.place_map import PlaceMap
+    from vpr_ros.maps.info import map_info
+    from vpr_ros.maps.place_map import PlaceMap
 
     with PlaceMap.open(place_map) as opened:
         for name, value in map_info(opened).items():
@@ -190,7 +190,7 @@ def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map 
 
 
 def _describer(model: str, backend: str) -> "Describer":
-    from vpr_ros.inference.describer import open_describer
+    from vpr_ros.inference.open import open_describer
 
     return open_describer(model, backend)
 
@@ -199,7 +199,7 @@ def _mount(camera_pose: str) -> "np.ndarray":
     """T_body_camera (4, 4) of "x y z roll pitch yaw" of the camera_link; the identity where nothing is given."""
     import numpy as np
 
-    from vpr_ros.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
+    from vpr_ros.base.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
 
     if not camera_pose.strip():
         return np.eye(4)
@@ -213,7 +213,7 @@ def _mount(camera_pose: str) -> "np.ndarray":
 
 
 def _say(place_map: "PlaceMap") -> None:
-    from vpr_ros.retrieval.map_info import map_info
+    from vpr_ros.maps.info import map_info
 
     found = map_info(place_map)
     typer.echo(f"{place_map.path}: {found['places']} places of {len(found['drives'])} drive(s), {found['size_MB']} MB")

@@ -19,8 +19,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from vpr_ros.base.errors import VprError
 from vpr_ros.drives.bag import read_messages
-from vpr_ros.errors import VprError
 
 IMAGE_TOPIC, ODOM_TOPIC = "/camera/image_raw/compressed", "/odom"
 _TYPES = {IMAGE_TOPIC: CompressedImage, ODOM_TOPIC: Odometry}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import gtsam
 import numpy as np
 
-from vpr_ros.drives.track import NO_GAP, Track
-from vpr_ros.geometry import inverse
+from vpr_ros.base.geometry import inverse
+from vpr_ros.base.track import NO_GAP, Track
 
 _FIRST = 3  # closures on an earlier session's map before its place is taken for known
 _CAUCHY = 2.0  # standard deviations at which a closure begins to count less

@@ -19,10 +19,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
+from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
 from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.image_order import LATE_NS
 from vpr_ros.ros import convert, starting
 from vpr_ros.ros.interrupts import Interrupts
 

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr_ros.calibrator import describe_drive, fit
+from vpr_ros.base.errors import DriveError, VprError
+from vpr_ros.base.image import thumbnail
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
-from vpr_ros.errors import DriveError, VprError
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
 from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.study import Gallery, write_study
 from vpr_ros.evaluation.summary import Assessment, assess
-from vpr_ros.image import thumbnail
-from vpr_ros.inference.describer import Describer, open_describer
-from vpr_ros.map_builder import build_map
-from vpr_ros.retrieval.index import cache_path
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.open import open_describer
+from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.maps.builder import build_map
+from vpr_ros.maps.index import cache_path
+from vpr_ros.maps.place_map import PlaceMap
 
 if TYPE_CHECKING:
     from vpr_ros.demo.live import Player

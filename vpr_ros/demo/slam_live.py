@@ -15,11 +15,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
+from vpr_ros.base.errors import VprError
+from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
 from vpr_ros.demo.slam_session import RecordedClosure
 from vpr_ros.drives.bag_messages import info_topic, matrix_from_pose, stamp_ns
-from vpr_ros.drives.track import NO_GAP, Track
-from vpr_ros.errors import VprError
 
 _TYPES = {IMAGE_TOPIC: CompressedImage, info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
 _QUIET_S = 4.0  # after the last closure nothing more is to come

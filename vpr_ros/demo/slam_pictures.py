@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr_ros.camera import Intrinsics
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.demo.slam_session import FALSE_M, Judgement, RecordedClosure, Session
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation import style
 from vpr_ros.evaluation.scenes import Plan, draw_plan
-from vpr_ros.retrieval.local_features import LocalFeatures
-from vpr_ros.retrieval.place_map import PlaceMap
-from vpr_ros.retrieval.verify import verify
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.matching.local_features import LocalFeatures
+from vpr_ros.matching.verify import verify
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
 from vpr_ros.demo.run import Progress, ProgressBar, keep_to_oneself, read_town
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.output import write_tum
-from vpr_ros.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
 
 SESSIONS = ("overcast", "night")
 RATE_HZ = 5.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.geometry import inverse, vector_from_rotation
+from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.slam_trajectory import TrajectoryError, trajectory_error
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.track import NO_GAP, Track
-from vpr_ros.geometry import inverse, vector_from_rotation
 
 FALSE_M = 5.0  # a closure that is further off is no measurement of the place at all
 

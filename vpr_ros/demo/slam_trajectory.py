@@ -9,7 +9,7 @@ from evo.core import sync
 from evo.core.metrics import APE, PoseRelation, StatisticsType
 from evo.core.trajectory import PoseTrajectory3D
 
-from vpr_ros.drives.track import Track
+from vpr_ros.base.track import Track
 
 
 @dataclass(frozen=True, eq=False)

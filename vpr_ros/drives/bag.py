@@ -17,19 +17,19 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from vpr_ros.camera import Intrinsics
-from vpr_ros.camera_messages import intrinsics_of, is_rectified
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.camera_messages import intrinsics_of, is_rectified
+from vpr_ros.base.errors import ConfigError, DriveError, brief
+from vpr_ros.base.geometry import T_BODY_OPTICAL
+from vpr_ros.base.image_messages import annotate, decode_message
+from vpr_ros.base.image_order import ImageOrder, Ordered, time_text
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.errors import ConfigError, DriveError, brief
-from vpr_ros.geometry import T_BODY_OPTICAL
-from vpr_ros.image_messages import annotate, decode_message
-from vpr_ros.image_order import ImageOrder, Ordered, time_text
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 logger = logging.getLogger(__name__)
 

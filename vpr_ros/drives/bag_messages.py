@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.camera import Intrinsics
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.image_order import NO_STAMP
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import Span
+from vpr_ros.base.track import Track, TransformTree, planar_poses
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import Span
-from vpr_ros.drives.track import Track, TransformTree, planar_poses
-from vpr_ros.errors import DriveError
-from vpr_ros.image_order import NO_STAMP
-from vpr_ros.tally import Tally
 
 
 class BagPoses:

@@ -9,9 +9,9 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
+from vpr_ros.base.geometry import inverse, vector_from_rotation
+from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives import bag_messages as msgs
-from vpr_ros.geometry import inverse, vector_from_rotation
-from vpr_ros.records import DriveFrame
 
 
 class BagWriter:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from vpr_ros.drives.times import Span
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import Span
 
 
 class Drive(Protocol):

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vpr_ros.camera import Intrinsics
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import apart
+from vpr_ros.base.track import Track
 from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import apart
-from vpr_ros.drives.track import Track
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_quat_xyzw, transform
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 _TIME = "timestamp [ns]"
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's

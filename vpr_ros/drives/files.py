@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vpr_ros.drives.times import check_spacing, nanoseconds
-from vpr_ros.errors import DriveError
-from vpr_ros.image_files import read_pixels
-from vpr_ros.image_messages import annotate, decode_compressed
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.image_files import read_pixels
+from vpr_ros.base.image_messages import annotate, decode_compressed
+from vpr_ros.base.times import check_spacing, nanoseconds
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import Span, apart, nanoseconds
+from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_image, read_table
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import Span, apart, nanoseconds
-from vpr_ros.drives.track import NO_GAP, Track, camera_on_body, planar_poses
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_quat_xyzw, transform
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 # The time columns and their units; and EuRoC's names for columns, of which "timestamp" alone says no unit.
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_rpy, transform
-from vpr_ros.tally import Tally
-from vpr_ros.world import utm_of, utm_world
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.world import utm_of, utm_world
 
 if TYPE_CHECKING:
     import pyproj

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.camera import Intrinsics
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import T_BODY_OPTICAL, transform
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import nanoseconds
 from vpr_ros.drives.files import beside, detached, list_images, number, read_bytes, read_image
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.times import nanoseconds
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import T_BODY_OPTICAL, transform
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0

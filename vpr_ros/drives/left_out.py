@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import Span, clocks
 from vpr_ros.drives.drive import Drive, pose_span_of, tally_of
-from vpr_ros.drives.times import Span, clocks
-from vpr_ros.errors import DriveError
-from vpr_ros.tally import Tally
 
 UNREADABLE = "image(s) left out: they cannot be read"
 NO_POSE = "image(s) left out: no pose at their time"

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import inverse
+from vpr_ros.base.track import Track
 from vpr_ros.drives.files import read_bytes
-from vpr_ros.drives.track import Track
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import inverse
 
 _MIN_DEPTH_M, _MAX_DEPTH_M = 0.5, 100.0
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vpr_ros.base.errors import DriveError
 from vpr_ros.drives.drive import Drive, path_of
-from vpr_ros.errors import DriveError
 
 
 def names_of(path: Path) -> Iterator[str]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.errors import DriveError
-from vpr_ros.world import canonical_world, utm_of
 
 __all__ = ["DriveOptions", "open_drive", "open_drives"]
 

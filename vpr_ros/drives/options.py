@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_rpy, transform
-from vpr_ros.world import canonical_world
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.world import canonical_world
 
 POSE_SOURCES = ("auto", "rtk", "ins", "vo")
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vpr_ros.camera import Intrinsics
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.image_messages import demosaic
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.track import Track
 from vpr_ros.drives.files import detached, list_images, list_stamped, read_unchanged
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
 from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
-from vpr_ros.drives.track import Track
-from vpr_ros.errors import DriveError, ImageError
-from vpr_ros.image_messages import demosaic
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
 _DEPTH_UNITS = 256.0  # stored depth maps: 16 bits, 1/256 m, as KITTI's

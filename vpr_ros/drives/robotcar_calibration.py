@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import inverse, matrix_from_rpy, transform
 from vpr_ros.drives.files import beside, number, read_bytes
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import inverse, matrix_from_rpy, transform
 
 CAMERAS = {
     "stereo/left": "stereo_wide_left",

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import R_ENU_NED, inverse, matrix_from_rpy
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.track import Track
+from vpr_ros.base.world import canonical_world
 from vpr_ros.drives.files import Table, beside, read_table
-from vpr_ros.drives.track import Track
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import R_ENU_NED, inverse, matrix_from_rpy
-from vpr_ros.tally import Tally
-from vpr_ros.world import canonical_world
 
 _INS_GOOD = "INS_SOLUTION_GOOD"
 # The first vehicle frame, x forward, y right, z down, turned upright: x forward, y left, z up.

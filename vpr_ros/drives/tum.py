@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.base.times import check_spacing, nanoseconds
+from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.drives.files import number, read_bytes
-from vpr_ros.drives.times import check_spacing, nanoseconds
-from vpr_ros.drives.track import NO_GAP, Track
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_quat_xyzw, transform
 
 
 def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:

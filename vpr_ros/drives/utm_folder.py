@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.track import camera_on_body
+from vpr_ros.base.world import canonical_world, utm_of, utm_world
 from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, number, read_image
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.track import camera_on_body
-from vpr_ros.errors import DriveError
-from vpr_ros.geometry import matrix_from_rpy, transform
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
-from vpr_ros.world import canonical_world, utm_of, utm_world
 
 
 class UtmFolderDrive:

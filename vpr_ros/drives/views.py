@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sample, tally_of
 from vpr_ros.drives.left_out import count_without_pose
-from vpr_ros.records import DriveFrame
-from vpr_ros.tally import Tally
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from vpr_ros.base.geometry import heading, wrap_angle
 from vpr_ros.evaluation.metrics import nees
 from vpr_ros.evaluation.record import Answer, Run
-from vpr_ros.geometry import heading, wrap_angle
 
 RANKS = 25
 _RANKED = {"match_error", "match_right", "answer_error", "answer_right"}

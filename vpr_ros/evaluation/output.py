@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.geometry import heading, quat_xyzw_from_matrix
 from vpr_ros.evaluation.record import Answer, Run
 from vpr_ros.evaluation.summary import Assessment, Summary
-from vpr_ros.geometry import heading, quat_xyzw_from_matrix
 
 
 def results(summaries: Sequence[Summary], everything: Summary) -> dict[str, Any]:

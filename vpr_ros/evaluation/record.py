@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import DriveError
-from vpr_ros.records import DriveFrame, Estimate, Hypothesis
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.records import DriveFrame, Estimate, Hypothesis
 
 FORMAT = "vpr_ros answers 1"
 MATCHES_KEPT = 25

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.records import DriveFrame, Estimate
+from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
-from vpr_ros.errors import DriveError, ImageError
 from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
-from vpr_ros.records import DriveFrame, Estimate
-from vpr_ros.tally import Tally
 
 if TYPE_CHECKING:
-    from vpr_ros.localizer import Localizer
+    from vpr_ros.localize.localizer import Localizer
 
 Seen = Callable[[DriveFrame, Answer, "Estimate | None"], None]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vpr_ros.errors import ImageError
+from vpr_ros.base.errors import ImageError
+from vpr_ros.base.image_messages import decode_compressed
 from vpr_ros.evaluation import style
 from vpr_ros.evaluation.record import Answer
 from vpr_ros.evaluation.summary import Assessment
-from vpr_ros.image_messages import decode_compressed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base.image import thumbnail
+from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.views import MovedDrive
 from vpr_ros.evaluation.output import write_csv, write_results, write_trajectories
@@ -17,10 +19,8 @@ from vpr_ros.evaluation.replay import evaluate
 from vpr_ros.evaluation.report import write_report
 from vpr_ros.evaluation.scenes import Images, Plan, decode
 from vpr_ros.evaluation.summary import Assessment, summarise_all
-from vpr_ros.image import thumbnail
-from vpr_ros.localizer import Localizer
-from vpr_ros.records import DriveFrame, Estimate
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.place_map import PlaceMap
 
 _QUERY_PX = 280
 

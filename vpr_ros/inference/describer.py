@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError, brief
-from vpr_ros.files import shipped_folders
-from vpr_ros.image import Preprocessing
-
-BACKENDS = ("auto", "tensorrt", "onnx", "torch")
-
-logger = logging.getLogger(__name__)
+from vpr_ros.base.errors import ModelError, brief
+from vpr_ros.base.image import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -112,66 +106,3 @@ class Describer(Protocol):
 
 CPU_BATCHES: tuple[int, ...] = (4, 8, 1)
 GPU_BATCHES: tuple[int, ...] = (32,)
-
-DEFAULT_MODEL = "demixvpr_mobilenet"
-
-
-def find_model(name: str) -> Path:
-    """The ONNX file (or checkpoint, or engine) of a model given by path or by the name of one that ships.
-
-    Looks in the working folder, the repository's models/, and where pip and colcon install them. Raises ModelError
-    naming the models there are.
-    """
-    given = Path(name).expanduser()
-    if given.suffix in (".onnx", ".pt", ".engine"):
-        if given.is_file():
-            return given
-        raise ModelError(f"no model file {given}")
-    folders = _model_folders()
-    for folder in folders:
-        if (folder / f"{name}.onnx").is_file():
-            return folder / f"{name}.onnx"
-    known = sorted({path.stem for folder in folders[1:] for path in folder.glob("*.onnx")})
-    raise ModelError(
-        f"no model called '{name}': give the path of an .onnx file or one of {', '.join(known) or 'none shipped'}"
-    )
-
-
-def _model_folders() -> list[Path]:
-    return [Path(), *shipped_folders("models")]
-
-
-def open_describer(path_or_name: str | Path = DEFAULT_MODEL, backend: str = "auto", threads: int = 0) -> Describer:
-    """A model, ready to run.
-
-    backend: one of BACKENDS; "auto" takes TensorRT where it works, else ONNX Runtime, torch for a checkpoint (.pt) and
-    TensorRT for an engine file; the describer's ``backend`` and the log say which, and why not a better one.
-    threads: of the CPU, 0 for all. Raises ModelError, MissingDependencyError.
-    """
-    if backend not in BACKENDS:
-        raise ModelError(f"unknown backend '{backend}': choose one of {', '.join(BACKENDS)}")
-    path = find_model(str(path_or_name))
-    if path.suffix == ".engine" and backend in ("onnx", "torch"):
-        raise ModelError(f"{path} is an engine for TensorRT: give the {backend} backend the model it was made from")
-    describer = _open(path, backend, threads)
-    logger.info("%s runs on %s", path.name, describer.backend)
-    return describer
-
-
-def _open(path: Path, backend: str, threads: int) -> Describer:
-    if backend == "torch" or (backend == "auto" and path.suffix == ".pt"):
-        from vpr_ros.inference.torch import TorchDescriber
-
-        return TorchDescriber(path, threads)
-    if backend in ("auto", "tensorrt"):
-        from vpr_ros.inference.tensorrt import TensorRTDescriber
-
-        try:
-            return TensorRTDescriber(path)
-        except (MissingDependencyError, ModelError) as error:
-            if backend == "tensorrt" or path.suffix == ".engine":
-                raise
-            logger.info("not on TensorRT: %s", error)
-    from vpr_ros.inference.onnx import OnnxDescriber
-
-    return OnnxDescriber(path, threads)

@@ -11,8 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vpr_ros.errors import ModelError
-from vpr_ros.files import written_whole
+from vpr_ros.base.errors import ModelError
+from vpr_ros.base.files import written_whole
 
 MAGIC = b"vpr_ros engine 2\n"
 

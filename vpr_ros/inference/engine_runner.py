@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError
-from vpr_ros.files import written_whole
+from vpr_ros.base.errors import MissingDependencyError, ModelError
+from vpr_ros.base.files import written_whole
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError, brief
+from vpr_ros.base.errors import MissingDependencyError, ModelError, brief
 from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, check_description
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
@@ -44,10 +44,9 @@ class OnnxDescriber:
         return description
 
 
-def open_session(path: Path, threads: int = 0) -> Any:
-    """An onnxruntime.InferenceSession, on the best processor there is. threads: 0 takes all cores.
-
-    Raises ModelError where the file cannot be loaded, MissingDependencyError without ONNX Runtime.
+def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:
+    """An onnxruntime.InferenceSession, on the best processor there is. threads: 0 takes all cores. gpu: false keeps to
+    the CPU. Raises ModelError where the file cannot be loaded, MissingDependencyError without ONNX Runtime.
     """
     try:
         import onnxruntime
@@ -58,7 +57,8 @@ def open_session(path: Path, threads: int = 0) -> Any:
     options.inter_op_num_threads = 1
     # Between two images the threads sleep instead of burning the robot's cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    available = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+    usable = onnxruntime.get_available_providers() if gpu else ["CPUExecutionProvider"]
+    available = [name for name in PROVIDERS if name in usable]
     try:
         fallback = int(len(available) > 1)  # which prints what it does
         return onnxruntime.InferenceSession(str(path), options, providers=available, enable_fallback=fallback)

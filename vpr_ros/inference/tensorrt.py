@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.errors import MissingDependencyError, ModelError
+from vpr_ros.base.errors import MissingDependencyError, ModelError
 from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
 from vpr_ros.inference.engine_file import Fingerprint, load_engine, save_engine
 from vpr_ros.inference.engine_runner import Cuda, EngineRunner

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from std_msgs.msg import Header
 
-from vpr_ros import geometry
-from vpr_ros.records import Estimate, LoopClosure
+from vpr_ros.base import geometry
+from vpr_ros.base.records import Estimate, LoopClosure
 from vpr_ros.ros import covariance
 
 RAW_WORLD = "odometry of "  # what the world of a session's map begins with until its poses are optimised

@@ -9,9 +9,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
-from vpr_ros.camera import Intrinsics
-from vpr_ros.camera_messages import intrinsics_of, is_rectified
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.camera_messages import intrinsics_of, is_rectified
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.ros.params import NodeParams, pinhole
 from vpr_ros.ros.topics import resolved
 

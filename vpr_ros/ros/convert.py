@@ -21,9 +21,9 @@ from geometry_msgs.msg import Transform as TransformMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from vpr_ros import geometry
-from vpr_ros.camera import Intrinsics
-from vpr_ros.records import Hypothesis
+from vpr_ros.base import geometry
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.records import Hypothesis
 
 
 def stamp_ns(stamp: Time) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 
 _SMALLEST, _LARGEST = 1e-6, 1e6  # variances: a millimetre and a milliradian; a kilometre
 _ROUNDING = 1e-6  # how far below zero, as a share of the largest, arithmetic alone may push an eigenvalue

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from vpr_ros import utf8
+from vpr_ros.base import utf8
 
 _GRACE_S = 1.5  # for closing maps and publishers; what is not done by then is lost, as in a power failure
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

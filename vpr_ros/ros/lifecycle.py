@@ -17,7 +17,7 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
-from vpr_ros.errors import VprError
+from vpr_ros.base.errors import VprError
 from vpr_ros.ros.aside import Aside
 
 T = TypeVar("T")

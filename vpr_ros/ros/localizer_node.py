@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from vpr_ros.errors import VprError
+from vpr_ros.base.errors import VprError
 from vpr_ros.ros import diagnostics, params, qos, starting, subscription_watch
 from vpr_ros.ros.core_log import CoreLog
 from vpr_ros.ros.diagnostics import Condition

@@ -13,15 +13,14 @@ from nav_msgs.srv import LoadMap
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from vpr_ros.errors import MapError, VprError
-from vpr_ros.localizer import Localizer
-from vpr_ros.records import Estimate, Frame
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.base.errors import MapError, VprError
+from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.localize.localizer import Localizer
 from vpr_ros.ros import map_url, typed_messages
-from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.adapters.open import check_adapters, open_adapters
 from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
 from vpr_ros.ros.answer import Adapter, Answer
@@ -75,18 +74,18 @@ class Localizing:
         try:
             return cls(node, params, mount, localizer)
         except BaseException:
-            _place_map(localizer).close()
+            localizer.close()
             raise
 
     @property
     def doing(self) -> str:
         """For the log."""
-        return f"localising on {_place_map(self.localizer).path}"
+        return f"localising on {self.localizer.place_map.path}"
 
     @property
     def map_frame(self) -> str:
         """frame_id of the poses published."""
-        return self._params.map_frame or _place_map(self.localizer).frame_id
+        return self._params.map_frame or self.localizer.place_map.frame_id
 
     def answer(self, sighting: Sighting) -> Reply:
         """Localise one image and publish."""
@@ -111,7 +110,7 @@ class Localizing:
         """Forget the past, and where one is given go on with another localiser."""
         with self._using:
             if localizer is not None:
-                _place_map(self.localizer).close()
+                self.localizer.close()
                 self.localizer, self._alone = localizer, None
             self.localizer.reset()
             for adapter in self._adapters:
@@ -124,7 +123,7 @@ class Localizing:
     def values(self) -> dict[str, str]:
         """For diagnostics."""
         return {
-            "map": str(_place_map(self.localizer).path),
+            "map": str(self.localizer.place_map.path),
             "places": str(len(self.localizer.places)),
             "model": self.localizer.describer.manifest.name,
             "backend": self.localizer.describer.backend,
@@ -135,7 +134,7 @@ class Localizing:
         for service in self._services:
             self._node.destroy_service(service)
         self._close_adapters()
-        _place_map(self.localizer).close()
+        self.localizer.close()
 
     def _answer(self, estimate: Estimate, sighting: Sighting) -> Answer:
         """An estimate for an image as adapters take it."""
@@ -192,11 +191,6 @@ def in_words(estimate: Estimate) -> str:
 
 def _open_localizer(params: NodeParams, path: Path) -> Localizer:
     return Localizer.open(path, params.model, params.backend, params.localizer, params.network_threads)
-
-
-def _place_map(localizer: Localizer) -> PlaceMap:
-    assert localizer.place_map is not None  # Localizer.open sets it
-    return localizer.place_map
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:

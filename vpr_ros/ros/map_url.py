@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote
 
-from vpr_ros.errors import MapError
+from vpr_ros.base.errors import MapError
 
 
 def path_of(url: str) -> Path:

@@ -13,14 +13,14 @@ from pathlib import Path
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from vpr_ros.errors import MapError
-from vpr_ros.loop_closer import LoopCloser
-from vpr_ros.records import Frame, LoopClosure, Observation
-from vpr_ros.retrieval.place_map import PlaceMap
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.records import Frame, LoopClosure, Observation
+from vpr_ros.loops.loop_closer import LoopCloser
+from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.ros import convert, typed_messages
-from vpr_ros.ros.adapters import check_adapters, open_adapters
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
+from vpr_ros.ros.adapters.open import check_adapters, open_adapters
 from vpr_ros.ros.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.camera_calibration import CameraCalibration
 from vpr_ros.ros.params import NodeParams

@@ -10,8 +10,8 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from vpr_ros import geometry
-from vpr_ros.image_order import LATE_NS
+from vpr_ros.base import geometry
+from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.ros import convert, qos
 from vpr_ros.ros.health import Health
 from vpr_ros.ros.track import PoseTrack

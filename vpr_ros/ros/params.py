@@ -16,12 +16,14 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from vpr_ros.camera import Intrinsics
-from vpr_ros.config import LocalizerConfig, LoopCloserConfig, checked, from_dict, option, unknown_key
-from vpr_ros.errors import ConfigError
-from vpr_ros.inference.describer import BACKENDS
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.config import checked, from_dict, option, renamed_key, unknown_key
+from vpr_ros.base.errors import ConfigError
+from vpr_ros.inference.open import BACKENDS
+from vpr_ros.localize.config import FilterConfig, HypothesesConfig, LocalizerConfig, RerankConfig, SearchConfig
+from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.ros import map_url, qos
-from vpr_ros.ros.adapters import CHOICES, check_names
+from vpr_ros.ros.adapters.names import CHOICES, check_names
 
 Pose6 = tuple[float, float, float, float, float, float]
 Pinhole = tuple[float, float, float, float]
@@ -40,7 +42,10 @@ _OF_MODE = {
     "map": ("session", "earlier", "save_folder"),
 }
 _PATHS = ("map", "session", "earlier", "save_folder", "answers_file")
-_RENAMED = {"depth": "queue_size"}
+_RENAMED = {
+    "depth": "queue_size",
+    **{f"localizer.{old}": new for old, new in LocalizerConfig.RENAMED.items()},
+}
 _WHERE = "node parameters"
 
 
@@ -100,8 +105,16 @@ class NodeParams:
     answers_file: str = option("", "file that every answer is appended to as a line of JSON; empty: none")
     adapters: tuple[str, ...] = option((), f"what else is published, for whom: a list of {', '.join(CHOICES)}")
 
-    localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+    rerank: RerankConfig = dataclasses.field(default_factory=RerankConfig)
+    hypotheses: HypothesesConfig = dataclasses.field(default_factory=HypothesesConfig)
     loops: LoopCloserConfig = dataclasses.field(default_factory=LoopCloserConfig)
+
+    @property
+    def localizer(self) -> LocalizerConfig:
+        """Configuration of the localiser."""
+        return LocalizerConfig(self.search, self.filter, self.rerank, self.hypotheses)
 
     @property
     def network_threads(self) -> int:
@@ -154,7 +167,7 @@ def refusal(changes: list[Parameter]) -> str:
             if not change.name:  # rclpy would take it, and nothing could take it away again
                 raise ConfigError(f"{_WHERE}: a parameter without a name cannot be set")
             if change.name in _RENAMED:
-                raise _renamed(change.name)
+                raise renamed_key(change.name, _RENAMED, _WHERE)
             if change.name.startswith(qos.PREFIX):
                 qos.read(change.name, change.value)
             if change.name in ours:
@@ -176,7 +189,7 @@ def read(node: Node) -> NodeParams:
         if name in _RCLPY_PARAMETERS or name.startswith(qos.PREFIX):
             continue
         if name in _RENAMED:
-            raise _renamed(name)
+            raise renamed_key(name, _RENAMED, _WHERE)
         if name not in known:
             raise unknown_key(name, known, _WHERE)
         if parameter.value is not None:
@@ -228,10 +241,6 @@ def _expanded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_expanded(item) for item in value)
     return str(map_url.path_of(value)) if value else value
-
-
-def _renamed(name: str) -> ConfigError:
-    return ConfigError(f"{_WHERE}: '{name}' is called '{_RENAMED[name]}' now; set that")
 
 
 def _check(params: NodeParams) -> None:

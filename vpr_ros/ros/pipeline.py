@@ -11,9 +11,9 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from vpr_ros.errors import ImageError, VprError
-from vpr_ros.image_messages import decode_message
-from vpr_ros.image_order import ImageOrder, Ordered, clock_problem
+from vpr_ros.base.errors import ImageError, VprError
+from vpr_ros.base.image_messages import decode_message
+from vpr_ros.base.image_order import ImageOrder, Ordered, clock_problem
 from vpr_ros.ros import convert
 from vpr_ros.ros.health import Health, Sample
 from vpr_ros.ros.lifecycle import ResponsiveNode

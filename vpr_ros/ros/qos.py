@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.ros.topics import resolved
 
 PREFIX = "qos_overrides."

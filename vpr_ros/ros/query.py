@@ -8,8 +8,8 @@ from typing import Protocol
 from rclpy.lifecycle import LifecycleNode
 
 from vpr_msgs.srv import Query  # type: ignore[attr-defined]
-from vpr_ros.errors import VprError
-from vpr_ros.image_messages import decode_message
+from vpr_ros.base.errors import VprError
+from vpr_ros.base.image_messages import decode_message
 from vpr_ros.ros.adapters.vpr_msgs import matches_message
 from vpr_ros.ros.answer import Answer
 from vpr_ros.ros.role import Sighting

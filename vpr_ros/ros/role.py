@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from std_msgs.msg import Header
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 from vpr_ros.ros import convert
 
 

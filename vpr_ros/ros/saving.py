@@ -11,7 +11,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import Trigger
 
-from vpr_ros.errors import VprError
+from vpr_ros.base.errors import VprError
 from vpr_ros.ros.aside import Aside
 from vpr_ros.ros.serving import create_service
 

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 from vpr_ros.ros import convert
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.track import PoseTrack

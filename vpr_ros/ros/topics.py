@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.errors import ConfigError
 
 
 def resolved(node: Node, topic: str) -> str:

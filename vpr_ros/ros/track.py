@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 
 
 class PoseTrack:

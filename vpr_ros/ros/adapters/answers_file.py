@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation.record import answer_from_estimate, answer_to_json
 from vpr_ros.ros.answer import Answer
 

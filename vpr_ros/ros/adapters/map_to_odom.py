@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros import geometry
-from vpr_ros.errors import MissingDependencyError
-from vpr_ros.image_order import LATE_NS
+from vpr_ros.base import geometry
+from vpr_ros.base.errors import MissingDependencyError
+from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import Answer
 

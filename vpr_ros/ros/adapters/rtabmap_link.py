@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from rtabmap_msgs.msg import Link, MapData
 from rtabmap_msgs.srv import AddLink
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 from vpr_ros.ros import convert, covariance
 from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.health import Health

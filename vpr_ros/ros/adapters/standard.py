@@ -9,7 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from vpr_ros import geometry
+from vpr_ros.base import geometry
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import Answer
 

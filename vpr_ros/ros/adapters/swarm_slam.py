@@ -10,7 +10,7 @@ import numpy as np
 from cslam_common_interfaces.msg import GlobalDescriptor, GlobalDescriptors, KeyframeOdom, LocalKeyframeMatch
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros.errors import ConfigError
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams

@@ -6,7 +6,7 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
 from vpr_msgs.msg import Match, Matches  # type: ignore[attr-defined]
-from vpr_ros import records
+from vpr_ros.base import records
 from vpr_ros.ros import convert
 from vpr_ros.ros.answer import Answer
 

@@ -1,0 +1,60 @@
+"""The report on a model's variants: its figures are what they are called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vpr_lab.comparison.variants import measure, save_report, table
+from vpr_ros.base.errors import DriveError
+from vpr_ros.inference.describer import Manifest
+from vpr_ros.inference.models import find_model
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    """The shipped model, and a twin of it under another name."""
+    shipped = find_model("demixvpr_mobilenet")
+    twin = tmp_path / "demixvpr_mobilenet_twin.onnx"
+    twin.write_bytes(shipped.read_bytes())
+    replace(Manifest.load(shipped), name=twin.stem).save(twin)
+    return [shipped, twin]
+
+
+def test_a_twin_loses_nothing(models: list[Path], painted_drive) -> None:
+    """Same weights, so cosine 1, no difference in depth and the same recall; a query off the map counts nowhere."""
+    query = painted_drive("query", length=60.0, start=2.0, noise=2.0)
+    far = painted_drive("far", length=20.0, start=5000.0)
+    steps: list[tuple[int, int]] = []
+    one, two = measure(
+        models, [painted_drive(), query, far], 1, 5, on_progress=lambda done, total: steps.append((done, total))
+    )
+    assert one.recall_at_1 == two.recall_at_1 and list(two.recall_at_1) == ["query"] and two.recall_at_1["query"] > 0.9
+    assert two.cosine_min == pytest.approx(1, abs=1e-5) and two.depth_difference == 0.0
+    assert two.images == 24 + 12 + 4 and two.size_mb == one.size_mb
+    assert 0 < two.latency_p50_ms <= two.latency_p95_ms
+    assert two.memory_mb is None or 10 < two.memory_mb < 1000
+    assert steps[-1] == (4, 4)
+
+
+def test_without_drives_only_speed_is_said(models: list[Path], tmp_path: Path) -> None:
+    """A cosine over nothing would be a lie; the report's JSON has null there, and the manifest keeps the scores."""
+    one, two = measure(models, [], 1, 3)
+    assert two.recall is None and two.cosine_mean is None and two.depth_difference is None
+    path = save_report(models[1], one, two, [])
+    report = json.loads(path.read_text())
+    assert path.name == "demixvpr_mobilenet_twin_report.json" and report["variant"]["cosine_mean"] is None
+    assert Manifest.load(models[1]).scores["latency_p50_ms"] == two.latency_p50_ms
+    rows = list(table([one, two]).columns[0].cells)
+    assert rows == ["demixvpr_mobilenet", "twin"]
+
+
+def test_drives_of_two_worlds_are_refused(models: list[Path], painted_drive) -> None:
+    """Their poses cannot be compared."""
+    with pytest.raises(DriveError, match="elsewhere"):
+        measure(models[:1], [painted_drive(), painted_drive(world="elsewhere")], 1, 3)
+    assert np.isfinite(measure(models[:1], [painted_drive(length=20.0)], 1, 3)[0].cosine_mean or np.nan)

@@ -1,0 +1,92 @@
+"""`vpr map` on the command line: what a user types after a session, and what is said where it is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vpr_ros.base import geometry
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.cli.main import main
+from vpr_ros.evaluation.output import write_tum
+from vpr_ros.loops.keyframe_store import KeyframeStore
+from vpr_ros.maps.place_map import MapModel, PlaceMap
+
+MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
+SECOND = 1_000_000_000
+
+
+def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command, return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def session(tmp_path, toy_world) -> tuple[Path, Path]:
+    """A session of ten keyframes, and the base's trajectory for eight of them."""
+    path, track = tmp_path / "session.vprmap", tmp_path / "optimised.tum"
+    with KeyframeStore.grow(path, MODEL, "odometry of session") as memory:
+        for second in range(10):
+            T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([1.1 * second, 0.0, 1.5]))
+            memory.add("session-1", second * SECOND, T, toy_world.descriptor(second))
+    write_tum(track, ((s * SECOND, geometry.transform(np.eye(3), np.array([s, 0.0, 0.0]))) for s in range(8)))
+    return path, track
+
+
+@pytest.mark.parametrize("camera_pose", ["0.5 0 1.5 0 0 0", "[0.5, 0, 1.5, 0, 0, 0]"])
+def test_a_session_becomes_a_map(monkeypatch, capsys, session, camera_pose):
+    """The camera's pose as the node's parameter, what is left out is counted, and info shows the result."""
+    path, track = session
+    new = path.with_name("town.vprmap")
+    assert vpr(monkeypatch, "map", "set-poses", path, track, "-o", new, "--camera-pose", camera_pose) == 0
+    assert "8 places have poses in 'map'" in (said := capsys.readouterr().out) and "2 places of" in said
+    with PlaceMap.open(new) as place_map:
+        np.testing.assert_allclose(place_map.places.positions[3], [3.5, 0.0, 1.5], atol=1e-9)
+    assert vpr(monkeypatch, "map", "info", new) == 0
+    assert "local_features none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--camera-pose", "1 2 3"], "--camera-pose is x y z"),
+        (["--camera-pose", "0.5 0 1.5 0 0 0"], "give -o to write a new map without them"),
+        (["-o", "new.vprmap"], "give --camera-pose where they are of the robot's base"),
+        (["--max-gap", "nan"], "--max-gap must be a finite number"),
+    ],
+)
+def test_mistakes_with_poses_are_one_sentence(monkeypatch, capsys, session, tmp_path, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    before = session[0].read_bytes()
+    assert vpr(monkeypatch, "map", "set-poses", *session, *arguments) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert sentence in said and session[0].read_bytes() == before and not Path("new.vprmap").exists()
+
+
+def test_local_features_of_a_drive_without_a_camera(monkeypatch, capsys, tmp_path, painted_drive):
+    """A bag without camera_info: said at once, and no map left behind; with one, info tells the kind."""
+    import dataclasses
+
+    from vpr_ros.base.camera import Intrinsics
+    from vpr_ros.drives.bag import write_bag
+
+    class Calibrated(painted_drive):
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield dataclasses.replace(frame, intrinsics=Intrinsics.pinhole(160, 120, 120.0))
+
+    write_bag(tmp_path / "blind", painted_drive(length=20.0))
+    write_bag(tmp_path / "seeing", Calibrated(length=20.0))
+    path = tmp_path / "m.vprmap"
+    build = ("map", "build", "-o", path, "--backend", "onnx", "--local-features", "sift")
+    assert vpr(monkeypatch, *build, tmp_path / "blind") == 1
+    assert "drive blind does not know its camera's intrinsics" in capsys.readouterr().err and not path.exists()
+    assert vpr(monkeypatch, *build, tmp_path / "seeing") == 0
+    assert vpr(monkeypatch, "map", "info", path) == 0
+    assert "local_features sift, of 4 places" in capsys.readouterr().out

@@ -1,0 +1,379 @@
+"""Image folders: order, stamps and poses as documented, and a missing column named with its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
+from vpr_ros.drives.drive import pose_span_of, tally_of
+from vpr_ros.drives.left_out import without_poses
+from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
+from vpr_ros.drives.views import NumberedDrive
+
+
+def images(folder: Path, names: list[str]) -> Path:
+    """Small pictures whose red value is their number."""
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / name), np.full((6, 8, 3), (0, 0, 10 * i), np.uint8))
+    return folder
+
+
+def red(frame) -> int:
+    return int(frame.read()[0, 0, 0])
+
+
+def test_a_plain_folder_keeps_its_order(tmp_path: Path) -> None:
+    """Truth by frame number needs 2.png before 10.png; there are no poses to invent."""
+    folder = images(tmp_path / "walk", ["1.png", "2.png", "10.png"])
+    (folder / "notes.txt").write_text("not an image")
+    drive = open_drive(folder, DriveOptions(frame_rate_hz=2.0))
+    frames = list(drive)
+    assert [red(f) for f in frames] == [0, 10, 20] and len(drive) == 3
+    assert [f.stamp_ns for f in frames] == [0, 500_000_000, 1_000_000_000]
+    assert all(f.T_map_camera is None for f in frames) and drive.name == "walk"
+
+
+def test_rows_name_their_images(tmp_path: Path) -> None:
+    """Rows are put in order of time; yaw is the view's, counter-clockwise from east; an empty cell is no pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png", "c.png"])
+    (folder / "poses.csv").write_text("file,stamp,x,y,yaw\nb.png,2.5,1,2,1.5708\na.png,1.25,3,4,0\nc.png,3,5,,0\n")
+    (folder / "other.csv").write_text("x\n1\n")
+    frames = list(open_drive(folder))
+    assert [f.stamp_ns for f in frames] == [1_250_000_000, 2_500_000_000, 3_000_000_000]
+    assert [red(f) for f in frames] == [0, 10, 20]
+    np.testing.assert_allclose(frames[1].T_map_camera[:3, 3], [1, 2, 0])
+    assert heading(frames[0].T_map_camera) == pytest.approx(0)
+    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2, abs=1e-4)
+    np.testing.assert_allclose(frames[0].T_map_camera[:3, 1], [0, 0, -1], atol=1e-9)  # image y is down
+    assert frames[2].T_map_camera is None
+
+
+def test_images_named_by_stamps_get_interpolated_poses(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", ["1000000000.png", "1500000000.png", "9000000000.png"])
+    rows = "stamp_ns,x,y,z,yaw\n1000000000,0,0,1,0\n2000000000,10,0,1,0\n"
+    (folder / "track.csv").write_text(rows)
+    frames = list(open_drive(folder))
+    np.testing.assert_allclose(frames[1].T_map_camera[:3, 3], [5, 0, 1])
+    assert frames[2].T_map_camera is None
+
+
+def test_quaternions_are_the_cameras_or_the_robots(tmp_path: Path) -> None:
+    """Without a mounting they are of the optical frame, with one of the base."""
+    folder = images(tmp_path / "d", ["a.png"])
+    R_map_base = matrix_from_rpy(0, 0, 0.7)
+    for R, options in (
+        (R_map_base @ R_BODY_OPTICAL, DriveOptions()),
+        (R_map_base, DriveOptions(T_base_camera=(0, 0, 1, -np.pi / 2, 0, -np.pi / 2))),
+    ):
+        quat = ",".join(map(str, quat_xyzw_from_matrix(R)))
+        (folder / "poses.csv").write_text(f"file,x,y,z,qx,qy,qz,qw\na.png,1,2,3,{quat}\n")
+        (frame,) = open_drive(folder, options)
+        np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_map_base @ R_BODY_OPTICAL, atol=1e-9)
+    assert frame.T_map_camera[2, 3] == pytest.approx(4)
+
+
+def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
+    """Driving north, so that the camera looks north."""
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(4)])
+    rows = "".join(f"{i}.png,{51.75 + 1e-4 * i},-1.25,20\n" for i in range(4))
+    (folder / "poses.csv").write_text("file,lat,lon,alt\n" + rows)
+    drive = open_drive(folder)
+    first, second, *_ = drive
+    assert drive.world == "utm 30 north" and first.T_map_camera[2, 3] == 20
+    assert second.T_map_camera[1, 3] - first.T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
+    assert heading(first.T_map_camera) == pytest.approx(np.pi / 2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,x,yaw\na.png,1,0\n", "poses.csv has no column 'y', needed for positions"),
+        ("file,x,y\na.png,1,2\n", "poses.csv has no column 'qx', needed for poses"),
+        ("x,y,yaw\n1,2,0\n", "poses.csv has no column 'file', needed for matching rows"),
+        ("file,x,y,yaw\na.png,one,2,0\n", "poses.csv has a cell that is no number"),
+        ("file,x,y,yaw\na.png,1\n", "row 2 of .*poses.csv has 2 cells"),
+        ("file,x,y,yaw\nz.png,1,2,0\n", "z.png that .* names is missing"),
+        ("file,x,y,qx,qy,qz,qw\na.png,1,2,0,0,0,0\n", "is no pose"),
+        ("file,stamp,x,y,yaw\na.png,noon,1,2,0\n", "'noon' is no time"),
+        ("stamp_ns,x,y,yaw\n5,1,2,0\n", "a.png is not named by a stamp"),
+        ("file,lat,lon\na.png,51,0\n", "no column 'yaw'.*never move"),
+        ("t,ax\n0,1\n", "no column 'x'.* if the file is of something else, move it out of the folder"),
+        ("file,lat,lon\na.png,,\n", "no row with lat and lon"),
+        ("", "poses.csv is empty"),
+    ],
+)
+def test_a_faulty_table_is_named(tmp_path: Path, content: str, says: str) -> None:
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "poses.csv").write_text(content)
+    with pytest.raises(DriveError, match=says) as caught:
+        open_drive(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_drive(tmp_path: Path) -> None:
+    """Nothing there, an empty folder, another file; wrong options; a broken image when it is read."""
+    with pytest.raises(DriveError, match="does not exist"):
+        open_drive(tmp_path / "none")
+    with pytest.raises(DriveError, match="holds nothing a drive is made of"):
+        open_drive(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DriveError, match="holds nothing"):
+        open_drive(tmp_path / "a.txt")
+    with pytest.raises(DriveError, match="pose source 'gps' is not known"):
+        DriveOptions(pose_source="gps")
+    with pytest.raises(DriveError, match="six finite numbers"):
+        DriveOptions(T_base_camera=(0, 0, 0))  # type: ignore[arg-type]
+    folder = images(tmp_path / "d", ["a.jpg"])
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r"a\.jpg: the JPEG is truncated"):
+        next(iter(open_drive(folder))).read()
+
+
+def test_names_with_utm_positions(tmp_path: Path) -> None:
+    """Position, height, and a compass heading (clockwise from north) turned into ours; the heading may be missing."""
+    names = [
+        "@0620084.40@5735712.77@30@U@51.7@-1.2@pano@@90@@@61.5@201412@@.jpg",
+        "@0620090.00@5735712.77@30@U@@@@@@@@@@@.jpg",
+        "@0620095.00@5735712.77@.jpg",
+    ]
+    drive = open_drive(images(tmp_path / "database", names))
+    frames = list(drive)
+    assert drive.world == "utm 30 north" and len(drive) == 3
+    np.testing.assert_allclose(frames[0].T_map_camera[:3, 3], [620084.40, 5735712.77, 61.5])
+    assert heading(frames[0].T_map_camera) == pytest.approx(0, abs=1e-9)  # east
+    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2)  # unknown: north
+    assert frames[2].T_map_camera[0, 3] == 620095
+    images(tmp_path / "bad", ["@east@north@.jpg"])
+    with pytest.raises(DriveError, match="'east', not a number"):
+        list(open_drive(tmp_path / "bad"))
+
+
+def test_tables_as_programs_write_them(tmp_path: Path) -> None:
+    """Windows' line ends and byte order mark, empty rows and cells at the end, EuRoC's header, comments above it."""
+    folder = images(tmp_path / "d", ["1000000000.png", "1500000000.png"])
+    table = folder / "poses.csv"
+    row = "1000000000.png,1000000000,1,2,0"
+    for text in (
+        f"\ufefffile,stamp_ns,x,y,yaw\r\n{row}\r\n\r\n,,,,\r\n",
+        f"file,stamp_ns,x,y,yaw,,\n{row},,\n,,,,,,\n",
+        f"# made by hand, with care\nfile,stamp_ns,x,y,yaw\n# the first\n{row}\n",
+        f"# made by hand\n#filename, timestamp [ns], x, y, yaw\n{row}\n",
+    ):
+        table.write_bytes(text.encode())
+        drive = open_drive(folder)
+        (frame,) = drive
+        assert frame.stamp_ns == 1_000_000_000 and frame.T_map_camera[:2, 3].tolist() == [1, 2]
+        assert tally_of(drive).lines() == ["1 image(s) left out: no row names them (1500000000.png)"]
+    table.write_text("file;x;y;yaw\na.png;1;2;0\n")
+    with pytest.raises(DriveError, match="has no commas"):
+        open_drive(folder)
+
+
+def test_two_images_of_one_stamp_are_two(tmp_path: Path) -> None:
+    """They were an SQL error and an empty map."""
+    folder = images(tmp_path / "d", ["a.png", "b.png", "c.png"])
+    (folder / "poses.csv").write_text("file,stamp,x,y,yaw\nb.png,1,5,0,0\na.png,1,0,0,0\nc.png,2,9,0,0\n")
+    frames = list(open_drive(folder))
+    assert [f.stamp_ns for f in frames] == [1_000_000_000, 1_000_000_001, 2_000_000_000]
+    assert [(red(f), f.T_map_camera[0, 3]) for f in frames] == [(10, 5), (0, 0), (20, 9)]
+    named = images(tmp_path / "named", ["1.5.png", "1.50.png"])
+    (named / "track.csv").write_text("stamp,x,y,yaw\n1,0,0,0\n2,10,0,0\n")
+    assert [f.T_map_camera[0, 3] for f in open_drive(named)] == [5, 5]
+
+
+def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A cover picture must not cost the drive; names of another unit are a sentence."""
+    folder = images(tmp_path / "d", ["1000000000.png", "cover.jpg", "20000000000000000000.png"])
+    (folder / "track.csv").write_text("stamp_ns,x,y,yaw\n1000000000,0,0,0\n2000000000,10,0,0\n")
+    drive = open_drive(folder)
+    assert len(drive) == 1 and pose_span_of(drive)[:2] == (10**9, 2 * 10**9)
+    assert tally_of(drive).lines()[0].startswith("2 image(s) left out: their names are no stamps")
+    seconds = images(tmp_path / "s", ["1700000000000000000.png"])
+    (seconds / "track.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,10,0,0\n")
+    with pytest.raises(DriveError, match=r"not named by a stamp.*looks like nanoseconds"):
+        open_drive(seconds)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            "file,stamp,x,y,yaw\na.png,1700000000000000000,0,0,0\n",
+            "looks like nanoseconds: .* or call the column stamp_ns",
+        ),
+        ("file,stamp_ns,x,y,yaw\na.png,1700000000,0,0,0\nb.png,1700000001,9,0,0\n", "they look like seconds"),
+        ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* is too large"),
+        ("file,lat,lon\na.png,151.2,-33.9\nb.png,151.3,-33.9\n", "latitude and longitude may be exchanged"),
+        ("file,lat,lon\na.png,0,0\nb.png,0,0\n", "no valid fix; 2 position.*: 0, 0 is no fix"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_a_sentence(tmp_path: Path, rows: str, says: str) -> None:
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text(rows)
+    with pytest.raises(DriveError, match=says) as caught:
+        open_drive(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_before_the_first_fix_have_no_pose(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(5)])
+    rows = "".join(f"{i}.png,{0 if i < 2 else 48 + 1e-4 * i},{0 if i < 2 else 11}\n" for i in range(5))
+    (folder / "poses.csv").write_text("file,lat,lon\n" + rows)
+    drive = open_drive(folder)
+    assert drive.world == "utm 32 north" and [f.T_map_camera is None for f in drive] == [True] * 2 + [False] * 3
+
+
+def test_what_lies_beside_the_images(tmp_path: Path, caplog) -> None:
+    """A metadata.yaml that is no rosbag2's, and a bag: the folder's images are meant, and a bag can be named."""
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "metadata.yaml").write_text("camera: left\n")
+    assert len(open_drive(folder)) == 1 and not caplog.text
+    (folder / "old.bag").write_bytes(b"")
+    assert len(open_drive(folder)) == 1 and "holds 1 images and old.bag: the images are read" in caplog.text
+
+
+def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
+    """The band letter is not the hemisphere's; a latitude decides; two zones cannot be told apart later."""
+    names = {"s": "@1@2@13@S@.jpg", "h": "@1@2@56@H@-33.9@151@.jpg", "n": "@1@2@56@S@-1.0@151@.jpg"}
+    worlds = {key: open_drive(images(tmp_path / key, [name])).world for key, name in names.items()}
+    assert worlds == {"s": "utm 13 north", "h": "utm 56 south", "n": "utm 56 south"}
+    bands = images(tmp_path / "bands", ["@1@2@13@S@.jpg", "@9@2@13@T@.jpg", "cover.jpg"])
+    drive = open_drive(bands)
+    assert drive.world == "utm 13 north" and len(drive) == 2
+    assert tally_of(drive).lines() == ["1 image(s) left out: their names hold no position (cover.jpg)"]
+    with pytest.raises(DriveError, match=r"several UTM zones: utm 13 north .*, utm 14 north"):
+        open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
+
+
+def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path) -> None:
+    """Only the name of the world changed: two zones in one map, 430 km apart. Frames without a zone take any name."""
+    beyond = images(tmp_path / "d", ["@290000@5540000@32@U@@@@@90@.jpg"])
+    (frame,) = open_drive(beyond, DriveOptions(world="utm 31 north"))
+    np.testing.assert_allclose(frame.T_map_camera[:2, 3], [720188.5, 5540408.9], atol=0.1)
+    assert heading(frame.T_map_camera) == pytest.approx(0.08, abs=0.01)  # grid east there
+    degrees = images(tmp_path / "degrees", ["a.png", "b.png"])
+    (degrees / "poses.csv").write_text("file,lat,lon\na.png,50,6.001\nb.png,50,6.002\n")
+    for folder in (beyond, degrees):
+        assert open_drive(folder, DriveOptions(world="campus")).world == "campus"
+    west = images(tmp_path / "west", ["@700000@5540000@31@U@@@@@90@.jpg"])
+    with pytest.raises(DriveError, match="lie in utm 31 north and utm 32 north, so their coordinates are not of one"):
+        open_drives([west, degrees], DriveOptions(world="campus"))
+    metres = images(tmp_path / "metres", ["a.png"])
+    (metres / "poses.csv").write_text("file,x,y,yaw\na.png,1,2,0\n")
+    assert open_drive(metres, DriveOptions(world="campus")).world == "campus"
+
+
+def test_gaps_too_wide_are_named(tmp_path: Path) -> None:
+    """Both time ranges alone, which overlap, left one at a loss: a GPS of five seconds needs another max_pose_gap_s."""
+    folder = images(tmp_path / "d", ["1700000002.png", "1700000007.png"])
+    rows = [f"{1_700_000_000 + 5 * i},{i},0,0" for i in range(3)]
+    (folder / "track.csv").write_text("\n".join(["stamp,x,y,yaw", *rows]))
+    drive = open_drive(folder)
+    told = str(without_poses(drive, [frame.stamp_ns for frame in drive], ""))
+    assert told.endswith(
+        "poses lie 5.0 s apart, which is more than max_pose_gap_s and so is not bridged: give -d max_pose_gap_s=6"
+    )
+    assert all(frame.T_map_camera is not None for frame in open_drive(folder, DriveOptions(max_pose_gap_s=6)))
+
+
+def test_absolute_names_of_images(tmp_path: Path, monkeypatch) -> None:
+    """In a folder that is given by a relative path they were used, and said to be left out."""
+    folder = images(tmp_path / "d", ["a.png"])
+    (folder / "poses.csv").write_text(f"file,x,y,yaw\n{folder / 'a.png'},1,2,0\n")
+    monkeypatch.chdir(tmp_path)
+    drive = open_drive("d")
+    assert len(list(drive)) == 1 and not tally_of(drive)
+
+
+def test_poses_as_euroc_has_them_beside_images(tmp_path: Path) -> None:
+    """The quaternion's w comes first there; columns go by their names."""
+    folder = images(tmp_path / "d", ["1403636579763555584.png"])
+    quat = quat_xyzw_from_matrix(R_BODY_OPTICAL)
+    header = "#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z [], v_x\n"
+    row = ",".join(map(str, [1, 2, 3, quat[3], *quat[:3], 0]))
+    (folder / "data.csv").write_text(f"{header}1403636579763555584,{row}\n1403636579863555584,{row}\n")
+    (frame,) = open_drive(folder)
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [1, 2, 3])
+    np.testing.assert_allclose(frame.T_map_camera[:3, :3], R_BODY_OPTICAL, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["im_000.png", "im_002.png", "im_003.png"], [0, 2, 3]),  # an image is missing
+        (["left-7-b.png", "left-8-b.png"], [7, 8]),
+        (["1700000000.png", "1700000001.png"], [0, 1]),  # times, not numbers
+        (["a.png", "b1.png"], [0, 1]),
+        (["a1.png", "b1.png"], [0, 1]),
+    ],
+)
+def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[str], numbers: list[int]) -> None:
+    """One lost image moved all that came after it away from those of the same number in another drive."""
+    drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
+    assert [frame.T_map_camera[0, 3] for frame in drive] == numbers
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["frame_7.png", "frame_9.png", "frame_10.png"], [7, 9, 10]),
+        (["f_2_720p.png", "f_3_720p.png"], [0, 1]),
+        ([f"2024-01-15 10.{m}.{s:02d}.png" for m, s in ((30, 58), (30, 59), (31, 0), (31, 1))], [0, 1, 2, 3]),
+        (["10.5.png", "11.2.png", "12.9.png", "13.4.png"], [0, 1, 2, 3]),
+        (["10.5.png", "11.6.png", "12.7.png"], [0, 1, 2]),
+        (["6.png", "6b.png", "7.png"], [0, 1, 2]),
+    ],
+)
+def test_names_number_images_only_if_they_count_them(tmp_path, caplog, names, numbers):
+    """Tenths of a second, or the seconds of a minute, were taken for places: 57, 58, 59, 0, 1."""
+    drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
+    assert [int(frame.T_map_camera[0, 3]) for frame in drive] == numbers
+    assert ("do not count its images" in caplog.text) == (numbers[0] == 0)
+
+
+def test_an_image_has_one_pose(tmp_path):
+    """The same row again is left out and counted; another pose for the same image is a mistake of the table."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = ["file,x,y,yaw", "a.png,1,2,0", "b.png,3,4,0", "./a.png,1,2,0", "a.png,1,2,0"]
+    (folder / "poses.csv").write_text("\n".join(rows))
+    drive = open_drive(folder)
+    assert [red(frame) for frame in drive] == [0, 10]
+    assert tally_of(drive).lines()[0].startswith("2 row(s) left out: a row before names the same image")
+    (folder / "poses.csv").write_text("\n".join([*rows, "b.png,500,4,0"]))
+    with pytest.raises(DriveError, match=r"has two poses of b\.png, x 3 and 500: keep one row of each"):
+        open_drive(folder)
+
+
+def test_names_that_begin_with_a_hash(tmp_path: Path) -> None:
+    """Images were lost as comments; what names no file is one, wherever it stands."""
+    folder = images(tmp_path / "d", ["#a.png", "#b.png"])
+    rows = ["# by hand", "file,x,y,yaw", "#a.png,1,2,0", "# turned here, left", "#c.png,5,6,0", "#b.png,3,4,0"]
+    (folder / "poses.csv").write_text("\n".join(rows))
+    assert [frame.T_map_camera[:2, 3].tolist() for frame in open_drive(folder)] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("altitude", ["", "nan", "inf"])
+def test_an_unknown_altitude_takes_no_pose(tmp_path: Path, altitude: str) -> None:
+    """Receivers without a height lost every pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = [f"{name}.png,48.000{i},11,{altitude}" for i, name in enumerate("ab")]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,alt", *rows]))
+    assert [frame.T_map_camera[2, 3] for frame in open_drive(folder)] == [0, 0]
+
+
+def test_underscores_are_no_part_of_numbers(tmp_path: Path) -> None:
+    """Names of seconds and nanoseconds, 1700000000_5, were read as one number, as Python's literals are."""
+    folder = images(tmp_path / "d", ["1700000000_5.png", "1700000001_7.png"])
+    (folder / "poses.csv").write_text("stamp,x,y,yaw\n1700000000,0,0,0\n1700000001,9,0,0\n")
+    with pytest.raises(DriveError, match=r"1700000000_5\.png is not named by a stamp"):
+        open_drive(folder)
+    (folder / "poses.csv").write_text("file,x,y,yaw\n1700000000_5.png,1_0,0,0\n")
+    with pytest.raises(DriveError, match="no number in x, y: '1_0'"):
+        open_drive(folder)

@@ -1,0 +1,34 @@
+"""Recall@1 of single images: who counts, and what is right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpr_ros.evaluation.recall import right_at_1
+
+
+def at(*metres: float) -> np.ndarray:
+    return np.array([[x, 0.0, 0.0] for x in metres])
+
+
+def test_only_queries_with_a_reference_image_near_count() -> None:
+    """A query off the reference drive has no right answer, and an image without a position neither can be one."""
+    axes = np.eye(4, dtype=np.float32)
+    positions = at(0.0, 100.0, np.nan)
+    truth = at(24.9, 100.0, 500.0, np.nan, 99.0, 25.0)
+    found = right_at_1(axes[[0, 0, 0, 0, 2, 0]], truth, axes[:3], positions)
+    assert found.tolist() == [
+        True,
+        False,
+        False,
+    ]  # 1: most similar is elsewhere; 4: most similar lies nobody knows where
+    assert right_at_1(axes[[0]], at(25.0), axes[:1], at(0.0), 30.0).tolist() == [True]
+    assert right_at_1(axes[[0]], at(25.0), axes[:1], at(0.0)).tolist() == []  # strictly nearer
+
+
+def test_the_best_view_of_a_place_counts() -> None:
+    """A place seen from aside is found by one of its views, as ``Index.search`` finds it."""
+    axes = np.eye(4, dtype=np.float32)
+    views = np.stack([axes[[0, 1]], axes[[2, 3]]])
+    for row, place in ((0, 0.0), (1, 0.0), (2, 100.0), (3, 100.0)):
+        assert right_at_1(axes[[row]], at(place), views, at(0.0, 100.0)).tolist() == [True]

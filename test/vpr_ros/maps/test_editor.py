@@ -1,0 +1,192 @@
+"""Maps made of maps: nothing lost on the way, and after SLAM every place where SLAM says it is, or no change at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vpr_ros.base import geometry
+from vpr_ros.base.errors import DriveError, MapError
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.base.track import Track
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.loops.keyframe_store import KeyframeStore
+from vpr_ros.maps import map_file
+from vpr_ros.maps.builder import build_map
+from vpr_ros.maps.editor import merge_maps, set_poses
+from vpr_ros.maps.map_file import Link
+from vpr_ros.maps.place_map import MapModel, PlaceMap
+
+MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
+SECOND = 1_000_000_000
+MOUNT = geometry.transform(geometry.matrix_from_rpy(0, 0.1, 0.3), np.array([0.5, 0.1, 1.2])) @ geometry.T_BODY_OPTICAL
+
+
+def test_merging(tmp_path, describer, painted_drive):
+    """Places of both, each once; another world is refused."""
+    street = build_map(tmp_path / "street.vprmap", [painted_drive()], describer)
+    other = build_map(tmp_path / "b.vprmap", [painted_drive(name="b", start=200.0)], describer)
+    merged = merge_maps(tmp_path / "both.vprmap", [street.path, other.path, street.path])
+    assert len(merged) == 48
+    assert merged.thumbnail(48) is not None
+    elsewhere = build_map(tmp_path / "c.vprmap", [painted_drive(world="elsewhere")], describer)
+    with pytest.raises(MapError, match="cannot be merged"):
+        merge_maps(tmp_path / "d.vprmap", [street.path, elsewhere.path])
+
+
+def test_merging_keeps_closed_loops(tmp_path, toy_world):
+    """Two copies of one session, saved at different times, give what the later one knew, in whatever order."""
+    path, copy = tmp_path / "s.vprmap", tmp_path / "copy.vprmap"
+    with KeyframeStore.grow(path, MODEL, "odometry of s") as memory:
+        for row in range(10):
+            memory.add(f"s-{1 + row // 5}", row, toy_world.pose(5.0 * (row % 5)), toy_world.descriptor(row))
+        memory.link([Link(7, 2, np.eye(4))])
+        memory.place_map.save(copy)
+        memory.add("s-2", 10, toy_world.pose(25.0), toy_world.descriptor(10))
+        memory.link([Link(8, 3, np.eye(4)), Link(11, 5, np.eye(4))])
+    for number, sources in enumerate([[path, copy], [copy, path]]):
+        merged = tmp_path / f"{number}.vprmap"
+        merge_maps(merged, sources).close()
+        with KeyframeStore.open(merged) as memory:
+            assert sorted((link.query_id, link.match_id) for link in memory.place_map.links()) == [
+                (7, 2), (8, 3), (11, 5)
+            ]  # fmt: skip
+            assert len(memory) == 11 and set(memory.anchored(np.arange(11))[0]) == {0}
+
+
+def base(seconds: float) -> np.ndarray:
+    """Where the robot truly is after some seconds: a bend, 2 m/s."""
+    return geometry.transform(geometry.matrix_from_rpy(0, 0, 0.02 * seconds), np.array([2.0 * seconds, seconds, 0.0]))
+
+
+def trajectory(first: float = 0.0, last: float = 30.0, every: float = 0.5) -> Track:
+    """Of the base, as an optimiser gives it."""
+    seconds = np.arange(first, last + every / 2, every)
+    return Track.of((seconds * SECOND).astype(np.int64), [base(s) for s in seconds], 2 * SECOND)
+
+
+@pytest.fixture
+def session(tmp_path, toy_world):
+    """A session of thirty keyframes whose odometry went astray."""
+    path = tmp_path / "session.vprmap"
+    with KeyframeStore.grow(path, MODEL, "odometry of session") as memory:
+        for second in range(30):
+            T_odom_camera = geometry.transform(np.eye(3), np.array([0.05 * second, 0.0, 0.0])) @ base(second) @ MOUNT
+            memory.add("session-1", second * SECOND, T_odom_camera, toy_world.descriptor(second))
+    return path
+
+
+def test_places_lie_where_the_trajectory_says(session, tmp_path):
+    """Of the camera, not of the base; the world is the trajectory's; the old map is untouched."""
+    before = session.read_bytes()
+    assert set_poses(session, trajectory(), MOUNT, "town", tmp_path / "new.vprmap") == (30, 0)
+    assert session.read_bytes() == before
+    with PlaceMap.open(tmp_path / "new.vprmap") as new, PlaceMap.open(session) as old:
+        assert new.world == "town"
+        np.testing.assert_allclose(new.places.T_map_camera, [base(s) @ MOUNT for s in range(30)], atol=1e-9)
+        np.testing.assert_array_equal(new.places.descriptors, old.places.descriptors)
+        new.check_intact()
+
+
+def test_in_place_it_is_one_transaction(session):
+    """Closed loops go with it: the poses are of one world now, and say what they did."""
+    with KeyframeStore.grow(session, MODEL, "odometry of session") as memory:
+        memory.link([Link(25, 5, np.eye(4))])
+    with PlaceMap.open(session) as old:
+        revision = old.revision
+    assert set_poses(session, trajectory(), MOUNT) == (30, 0)
+    with PlaceMap.open(session) as place_map:
+        assert place_map.revision == revision + 1 and place_map.world == "map" and place_map.links() == []
+        np.testing.assert_allclose(place_map.places.T_map_camera[7], base(7) @ MOUNT, atol=1e-9)
+    with pytest.raises(MapError, match="choose another file for this session"):
+        KeyframeStore.grow(session, MODEL, "odometry of session")
+
+
+def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path, monkeypatch):
+    """A disk that fills up after half the places: no map with poses in two frames."""
+    connect = map_file.connect
+
+    def filling_up(path, writable=False):
+        connection = connect(path, writable)
+        connection.execute(
+            "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.places WHEN NEW.id = 20 "
+            "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+        return connection
+
+    monkeypatch.setattr(map_file, "connect", filling_up)
+    with PlaceMap.open(session) as old:
+        T_before = old.places.T_map_camera
+    for output in (None, tmp_path / "new.vprmap"):
+        with pytest.raises(MapError, match="disk full"):
+            set_poses(session, trajectory(), MOUNT, "map", output)
+    with PlaceMap.open(session) as old:
+        np.testing.assert_array_equal(old.places.T_map_camera, T_before)
+        assert old.world == "odometry of session"
+    assert [path.name for path in tmp_path.iterdir()] == ["session.vprmap"]
+
+
+def test_keyframes_outside_are_left_out_of_a_new_map_only(session, tmp_path):
+    """With a count; in place nothing is thrown away. Rounded stamps at the ends are not outside."""
+    short = trajectory(5.0 + 4e-7, 20.0 - 4e-7)
+    with pytest.raises(MapError, match=r"14 of the 30 places of .* give -o"):
+        set_poses(session, short, MOUNT)
+    assert set_poses(session, short, MOUNT, "map", tmp_path / "new.vprmap") == (16, 14)
+    with PlaceMap.open(tmp_path / "new.vprmap") as new:
+        assert len(new) == 16 and new.whereabouts.stamps_ns[0] == 5 * SECOND
+    with pytest.raises(MapError, match="exists already"):
+        set_poses(session, short, MOUNT, "map", tmp_path / "new.vprmap")
+
+
+def test_wide_gaps_are_not_bridged(session, tmp_path):
+    assert set_poses(session, trajectory(every=5.0), MOUNT, "map", tmp_path / "new.vprmap") == (6, 24)
+
+
+def test_a_trajectory_of_another_day_says_both_times(session):
+    with pytest.raises(
+        DriveError, match=r"places are of 0\.000 to 29\.000 s, the trajectory of 100\.000 to 130\.000 s"
+    ):
+        set_poses(session, trajectory(100.0, 130.0), MOUNT)
+
+
+def test_a_forgotten_mounting_is_noticed(session):
+    """The base's axes taken for the camera's: every camera would look at the sky."""
+    with pytest.raises(DriveError, match="give --camera-pose"):
+        set_poses(session, trajectory(), np.eye(4))
+
+
+def test_a_session_that_is_driving_is_left_alone(session, toy_world):
+    """Its next keyframes would be in odometry's frame, among places in the map's."""
+    with KeyframeStore.grow(session, MODEL, "odometry of session") as memory:
+        with pytest.raises(MapError, match="stop it first"):
+            set_poses(session, trajectory(), MOUNT)
+        memory.add("session-1", 100 * SECOND, base(3) @ MOUNT, toy_world.descriptor(3))
+    assert set_poses(session, trajectory(0.0, 110.0), MOUNT) == (31, 0)
+
+
+def test_large_coordinates_are_made_small(session):
+    """A trajectory in UTM gets an origin, as maps of drives do."""
+    utm = np.array([620084.0, 5735712.0, 100.0])
+    track = trajectory()
+    track.T[:, :3, 3] += utm
+    set_poses(session, track, MOUNT, "utm 30U")
+    with PlaceMap.open(session) as place_map:
+        assert place_map.origin.tolist() == [620100.0, 5735700.0, 0.0]
+        T = place_map.places.T_map_camera[4]
+        np.testing.assert_allclose(T[:3, 3] + place_map.origin, (base(4) @ MOUNT)[:3, 3] + utm, atol=1e-6)
+
+
+def test_one_localises_on_it(tmp_path, describer, painted_drive):
+    """From a session to a map: what is recognised is told in the trajectory's frame."""
+    drive = painted_drive(length=60.0)
+    path = build_map(tmp_path / "m.vprmap", [drive], describer).path
+    shift = geometry.transform(geometry.matrix_from_rpy(0, 0, 1.0), np.array([100.0, 50.0, 3.0]))
+    track = Track.of([f.stamp_ns for f in drive], [shift @ f.T_map_camera for f in drive], 2 * SECOND)
+    set_poses(path, track, np.eye(4))
+    localizer = Localizer.open(path, backend="onnx")
+    errors = [
+        np.linalg.norm(localizer.localize(frame.load()).matches[0].T_map_camera[:3, 3] - (shift @ T)[:3, 3])
+        for frame in painted_drive(length=60.0, noise=10.0)
+        if (T := frame.T_map_camera) is not None
+    ]
+    assert np.mean(np.array(errors) < 10) > 0.8

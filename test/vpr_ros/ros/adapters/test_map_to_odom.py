@@ -1,0 +1,78 @@
+"""map -> odom between images: never two transforms of one stamp, and an end when the images end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+import rclpy
+from needs import module_with
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Header
+
+from vpr_ros.base.records import Estimate, Hypothesis
+from vpr_ros.ros import convert
+from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.answer import Answer
+
+SECOND = 10**9
+TFMessage = module_with("tf2_msgs.msg", of="TFMessage").TFMessage
+
+
+def answer(x: float, stamp_ns: int) -> Answer:
+    """The robot is sure to be at x."""
+    T = np.eye(4)
+    T[0, 3] = x
+    estimate = Estimate(stamp_ns, [Hypothesis(T, np.eye(6), 0.98, (1,))], [], 0.01)
+    header = Header(stamp=convert.time_message(stamp_ns), frame_id="map")
+    return Answer(0, estimate, header, header, np.eye(4), np.eye(4), "odom")
+
+
+def test_no_stamp_twice_and_an_end(robot: Any) -> None:
+    """Under sim time the clock is a staircase: tf2 would keep the older of two transforms of one stamp, and complain.
+    A clock that jumps back (a looped bag) while no image comes must not keep the old pose alive.
+    """
+    node = LifecycleNode("localizer")
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    robot.listen(TFMessage, "/tf", 100)
+
+    def wait(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            rclpy.spin_once(node, timeout_sec=0.01)
+            robot.spin(0.01)
+
+    def tick(now_ns: int) -> None:
+        robot.publish("/clock", Clock(clock=convert.time_message(now_ns)))
+        wait(0.05)
+
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.5)
+    adapter._publisher.on_activate(None)
+    tick(99 * SECOND)
+    wait(1.0)
+    for number in range(10):
+        now_ns = 100 * SECOND + number * SECOND // 10
+        tick(now_ns)
+        for x in (number, number + 0.5):
+            adapter.publish(answer(float(x), now_ns))
+        wait(0.05)
+    sent = [message.transforms[0] for message in robot.heard["/tf"]]
+    stamps = [convert.stamp_ns(transform.header.stamp) for transform in sent]
+    assert len(sent) >= 9 and np.all(np.diff(stamps) > 0)
+    assert sent[-1].transform.translation.x >= 8.5  # the newest answer got through
+
+    tick(10 * SECOND)
+    wait(0.7)
+    robot.heard["/tf"].clear()
+    for number in range(5):
+        tick(11 * SECOND + number * SECOND // 10)
+    assert not robot.heard["/tf"]
+    adapter.close()
+    node.destroy_node()

@@ -1,0 +1,85 @@
+"""Which CameraInfo the node believes, and what it says while there is none that fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+from sensor_msgs.msg import CameraInfo
+
+from vpr_ros.loops.config import LoopCloserConfig
+from vpr_ros.ros.camera_calibration import CameraCalibration, beside
+from vpr_ros.ros.params import NodeParams
+
+K = np.array([[500.0, 0.0, 319.5], [0.0, 510.0, 239.5], [0.0, 0.0, 1.0]])
+P = np.array([[480.0, 0.0, 310.0, -50.0], [0.0, 480.0, 240.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+
+
+def info(model: str = "plumb_bob", d: Any = (), k: np.ndarray = K, **others: Any) -> CameraInfo:
+    fields = {"width": 640, "height": 480, "p": P.reshape(-1), **others}
+    return CameraInfo(distortion_model=model, d=list(d), k=k.reshape(-1), **fields)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("/camera/image_raw", "/camera/camera_info"),
+        ("/camera/image_raw/compressed", "/camera/camera_info"),
+        ("/image", "/camera_info"),
+        ("/left/image_rect_color", "/left/camera_info"),
+    ],
+)
+def test_where_drivers_publish_it(image: str, expected: str) -> None:
+    assert beside(image) == expected
+
+
+def test_rectified_images_are_seen_with_p(robot: Any) -> None:
+    """The node tells by the name of its image topic which half of a CameraInfo is meant."""
+    for image, focal_px in (("left/image_rect_color", 480.0), ("left/image_raw", 500.0)):
+        calibration = CameraCalibration(robot.node, NodeParams(image=image))
+        calibration._store(info(d=[0.1] * 5))
+        camera = calibration.of_image(640, 480)
+        assert camera is not None and camera.K[0, 0] == focal_px
+        calibration.close()
+
+
+def test_binned_images_are_no_misfit(robot: Any) -> None:
+    """Half the columns and all rows have another shape than the sensor, and are what the driver says it sends."""
+    calibration = CameraCalibration(robot.node, NodeParams())
+    calibration._store(info(binning_x=2, binning_y=1))
+    camera = calibration.of_image(320, 480)
+    assert camera is not None and (camera.K[0, 0], camera.K[1, 1]) == (250.0, 510.0)
+    calibration.close()
+
+
+def test_listens_until_it_fits(robot: Any) -> None:
+    """A driver may send another stream's calibration first: the right one, later, must still be heard."""
+    calibration = CameraCalibration(robot.node, NodeParams())
+    calibration._store(info(width=640, height=360))
+    for _ in range(2):
+        calibration.tend()
+        assert calibration.of_image(320, 240) is None
+        assert calibration._subscriptions
+    assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.trouble
+    calibration._store(info())
+    assert calibration.of_image(320, 240) is not None
+    calibration.tend()
+    assert (calibration._subscriptions, calibration.trouble) == ([], "")
+    assert calibration.of_image(320, 180) is None  # the camera was set to another mode
+    calibration.tend()
+    assert calibration._subscriptions
+    calibration.close()
+
+
+def test_trouble_says_what_becomes_of_loops(robot: Any) -> None:
+    """In one line, for logs; unverified closures are there only for who asked for them."""
+    for unverified, words in ((False, "no loops are closed"), (True, "loop closures stay unverified")):
+        calibration = CameraCalibration(robot.node, NodeParams(loops=LoopCloserConfig(unverified=unverified)))
+        assert words in calibration.trouble
+        calibration._store(info(k=np.full((3, 3), np.nan)))
+        assert calibration.trouble.endswith(f"(or set intrinsics); {words}") and "\n" not in calibration.trouble
+        calibration.close()

@@ -1,0 +1,101 @@
+"""The launch files: every argument described and known to the node. Needs ROS 2's launch, which no wheel has."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import needs
+import pytest
+
+NOT_ON_PYPI = "the ROS 2 packages launch, launch_ros and launch_testing are not installed (they are not on PyPI)"
+needs.module_with("launch", of="LaunchDescription", reason=NOT_ON_PYPI)
+logging.setLoggerClass(logging.Logger)  # launch has loggers made of a class of its own, which no caplog hears
+needs.module_with("launch_ros.actions", of="LifecycleNode", reason=NOT_ON_PYPI)
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+FOLDER = Path(__file__).resolve().parents[3] / "launch"
+NAMES = sorted(path.name.removesuffix(".launch.py") for path in FOLDER.glob("*.launch.py"))
+
+
+def arguments(name: str) -> list[Any]:
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    source = PythonLaunchDescriptionSource(str(FOLDER / f"{name}.launch.py"))
+    return source.try_get_launch_description_without_context().get_launch_arguments()
+
+
+def test_the_launch_files_are_all_there() -> None:
+    assert {"localize", "map", "slam_demo"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_is_described(name: str) -> None:
+    """`ros2 launch ... --show-args` is the manual most people read."""
+    given = arguments(name)
+    assert {"image", "odom", "camera_pose", "rviz", "namespace"} <= {argument.name for argument in given}
+    for argument in given:
+        assert argument.description not in ("", "no description given"), argument.name
+
+
+def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:
+    """A headless robot has no RViz: one sentence, and the node runs on."""
+    from ament_index_python.packages import PackageNotFoundError
+    from launch.actions import LogInfo, Shutdown
+    from launch.conditions import IfCondition
+    from launch.launch_context import LaunchContext
+
+    from vpr_ros.ros import launching
+
+    def not_there(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(launching, "get_package_prefix", not_there)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    context = LaunchContext()
+    (said,) = launching.if_installed("rviz2", Shutdown()).execute(context)
+    assert isinstance(said, LogInfo)
+    assert said.msg[0].perform(context).endswith("apt install ros-jazzy-rviz2")
+    assert launching.if_installed("rviz2", Shutdown(condition=IfCondition("false"))).execute(context) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_node_comes_up_and_goes_down(name: str, street: Any, ros: None, tmp_path: Path, monkeypatch: Any) -> None:
+    """Each file as a user starts it, in a namespace: the node becomes active on the right topics, and stops cleanly."""
+    needs.module_with("launch_testing.loader", of="LoadTestsFromPythonModule", reason=NOT_ON_PYPI)
+    packages = pytest.importorskip("ament_index_python.packages")
+    try:
+        packages.get_package_prefix("vpr_ros")
+    except packages.PackageNotFoundError:
+        pytest.skip("vpr_ros is not built in a ROS workspace (colcon build)")
+    if name == "slam_demo":
+        pytest.importorskip("gtsam", reason="gtsam is not installed (pip install '.[slam]')")
+        needs.module_with("vpr_msgs.msg", of="Match")
+    from launch_testing.loader import LoadTestsFromPythonModule
+    from launch_testing.test_runner import LaunchTestRunner
+
+    file, path = ("map", street.map) if name == "localize" else ("session", tmp_path / "day.vprmap")
+    for key, value in {"LAUNCHED": name, "LAUNCHED_FILE": file, "LAUNCHED_PATH": str(path)}.items():
+        monkeypatch.setenv(key, value)
+    specification = importlib.util.spec_from_file_location("launched", Path(__file__).with_name("launched.py"))
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    runner = LaunchTestRunner(LoadTestsFromPythonModule(module, name="launched"))
+    runner.validate()
+    for result in runner.run().values():
+        assert result.wasSuccessful(), [*result.errors, *result.failures]
+
+
+@pytest.mark.parametrize("view", ["localize.rviz", "map.rviz"])
+def test_rviz_looks_at_the_node_that_was_started(view: str) -> None:
+    """In a namespace or under another name a prepared view would show nothing, and say nothing."""
+    from vpr_ros.ros.launching import _moved
+
+    text = (FOLDER.parent / "config" / view).read_text()
+    moved = dict(_moved(text, "left", "where"))
+    assert moved["/localizer/depth/image_rect"] == "/left/where/depth/image_rect"
+    assert len(moved) >= 3 and all(topic.startswith("/left/") for topic in moved.values())
+    assert all(before == after for before, after in _moved(text, "", "localizer"))

@@ -1,0 +1,47 @@
+"""One dataclass is the node's declarations, its checks and the README's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+
+from vpr_ros.base.config import from_dict
+from vpr_ros.ros import params
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_parameter_says_what_it_is() -> None:
+    """A number without a range or a parameter without a description is a guess for whoever tunes it."""
+    for name, field, hint in params.leaves():
+        assert field.metadata["description"], name
+        if hint in (int, float):
+            assert field.metadata["low"] is not None, name
+
+
+def test_table_lists_every_parameter() -> None:
+    names = [name for name, _, _ in params.leaves()]
+    table = params.table()
+    assert all(f"| `{name}` |" in table for name in names)
+    assert len(table.splitlines()) == len(names) + 2
+    assert table in (ROOT / "README.md").read_text()  # print(params.table()) makes it
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_configuration_files_fit(path: Path) -> None:
+    """A YAML file under config/ with a parameter that no longer exists would fail only on the robot."""
+    for name, node in yaml.safe_load(path.read_text()).items():
+        if name in ("/**", "localizer"):  # others are of other packages' nodes
+            from_dict(params.NodeParams, node["ros__parameters"], str(path))
+
+
+@pytest.mark.parametrize(
+    ("image", "image_type", "compressed"),
+    [("/a/image_raw", "auto", False), ("/a/compressed", "auto", True), ("/a/jpeg", "CompressedImage", True)],
+)
+def test_image_type(image: str, image_type: str, compressed: bool) -> None:
+    assert params.NodeParams(image_type=image_type).image_is_compressed(f"/robot{image}") is compressed

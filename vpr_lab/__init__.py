@@ -1,0 +1,1 @@
+"""Makes and compares networks: training, export, simulation and the papers' systems. The robot needs none of it."""

@@ -1,0 +1,1 @@
+"""The commands that vpr_lab adds to `vpr`."""

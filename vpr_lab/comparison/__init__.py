@@ -1,0 +1,1 @@
+"""Networks side by side: accuracy, depth, speed and memory."""

@@ -1,0 +1,275 @@
+"""Models of one family side by side: what a smaller one loses, and what it gains on this machine."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.image import preprocess
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.drives.drive import Drive, sample
+from vpr_ros.evaluation.metrics import share
+from vpr_ros.evaluation.recall import TOLERANCE_M, right_at_1
+from vpr_ros.inference.describer import Describer, Manifest
+from vpr_ros.inference.open import open_describer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one model does beside the first one. None: not measured, for want of drives or of depth.
+
+    recall_at_1: per query drive, nearest reference image within TOLERANCE_M, over the queries that have one.
+    cosine: of its descriptors and the first model's on the same images. depth_difference: mean of |d - d0| / d0.
+    latency: one image at a time, in turns with the others. memory_mb: how much a fresh process grows at its peak.
+    """
+
+    model: str
+    backend: str
+    threads: int
+    size_mb: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    memory_mb: float | None
+    images: int = 0
+    recall_at_1: dict[str, float] = field(default_factory=dict)
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    depth_difference: float | None = None
+
+    @property
+    def recall(self) -> float | None:
+        """Mean over the query drives, or None."""
+        return float(np.mean(list(self.recall_at_1.values()))) if self.recall_at_1 else None
+
+
+def measure(
+    paths: Sequence[Path],
+    drives: Sequence[Drive],
+    threads: int = 2,
+    runs: int = 100,
+    every_m: float = 5.0,
+    on_progress: Callable[[int, int], None] | None = None,
+    rivals: Sequence[Path] = (),
+) -> list[Figures]:
+    """Figures of each model, in order; the first is what the others are compared with.
+
+    drives: the reference, then queries in the same world; none leaves out everything but speed, size and memory.
+    threads: of the CPU, 0 for all. every_m: least distance between images. rivals: other networks, whose speed, size
+    and memory are measured too; they come last. Raises ModelError, DriveError.
+    """
+    describers = [open_for_measuring(path, threads) for path in (*paths, *rivals)]
+    quality = _compare(describers[: len(paths)], drives, every_m, on_progress) + [{} for _ in rivals]
+    paths = [*paths, *rivals]
+    times = latencies_ms(describers, runs)
+    memory = [peak_memory_mb(path, threads) for path in paths]
+    if on_progress:
+        on_progress(len(drives) + 1, len(drives) + 1)
+    return [
+        Figures(
+            model=path.stem if path.suffix == ".onnx" else path.name,
+            backend=describer.backend,
+            threads=threads,
+            size_mb=path.stat().st_size / 1e6,
+            latency_p50_ms=float(np.percentile(own, 50)),
+            latency_p95_ms=float(np.percentile(own, 95)),
+            memory_mb=grown,
+            **found,
+        )
+        for path, describer, own, grown, found in zip(paths, describers, times, memory, quality, strict=True)
+    ]
+
+
+def open_for_measuring(path: Path, threads: int) -> Describer:
+    """ONNX files on ONNX Runtime, whatever "auto" would take; engines on TensorRT."""
+    return open_describer(path, "tensorrt" if path.suffix == ".engine" else "onnx", threads)
+
+
+def latencies_ms(describers: Sequence[Describer], runs: int) -> list[np.ndarray]:
+    """(runs,) milliseconds of one image for each model; the models take turns, so that all meet the same machine."""
+    sizes = [describer.manifest.preprocessing for describer in describers]
+    images = [np.random.default_rng(0).integers(0, 256, (1, size.height, size.width, 3), np.uint8) for size in sizes]
+    times = np.zeros((len(describers), runs))
+    warm_up = min(10, runs)
+    for run in range(-warm_up, runs):
+        for number, (describer, image) in enumerate(zip(describers, images, strict=True)):
+            start = time.perf_counter()
+            describer.describe(image)
+            times[number, run] = 1e3 * (time.perf_counter() - start)  # the last ones first, overwritten later
+    return list(times)
+
+
+def peak_memory_mb(path: Path, threads: int) -> float | None:
+    """How much a fresh process grows, at its peak, when it opens a model and runs it; None without Linux' /proc."""
+    if not Path("/proc/self/status").is_file():
+        return None
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_own_peak_memory_mb, path, threads).result()
+
+
+def _own_peak_memory_mb(path: Path, threads: int) -> float:
+    before = _memory_mb("VmRSS")
+    describer = open_for_measuring(path, threads)
+    latencies_ms([describer], 3)
+    return _memory_mb("VmHWM") - before
+
+
+def _memory_mb(field_name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field_name))
+
+
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """One drive through M models. positions: (N, 3), NaN without a pose. descriptors: (M, N, D). The others: (M, N)."""
+
+    name: str
+    positions: np.ndarray
+    descriptors: np.ndarray
+    cosine: np.ndarray
+    depth_difference: np.ndarray
+
+
+def _compare(
+    describers: Sequence[Describer],
+    drives: Sequence[Drive],
+    every_m: float,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """For each model, the fields of Figures that need images."""
+    for drive in drives[1:]:
+        if drive.world != drives[0].world:
+            raise DriveError(
+                f"drive {drive.name} lies in world '{drive.world}', the reference {drives[0].name} in "
+                f"'{drives[0].world}': recall needs drives of one world"
+            )
+    if not drives:
+        return [{} for _ in describers]
+    described = []
+    for drive in drives:
+        described.append(_describe(describers, drive, every_m))
+        if on_progress:
+            on_progress(len(described), len(drives) + 1)
+    found: list[dict[str, Any]] = []
+    for number in range(len(describers)):
+        cosine = np.concatenate([drive.cosine[number] for drive in described])
+        difference = np.concatenate([drive.depth_difference[number] for drive in described])
+        recalls = {query.name: _recall(described[0], query, number) for query in described[1:]}
+        found.append(
+            {
+                "images": len(cosine),
+                "recall_at_1": {name: recall for name, recall in recalls.items() if np.isfinite(recall)},
+                "cosine_mean": float(cosine.mean()),
+                "cosine_min": float(cosine.min()),
+                "depth_difference": None if np.isnan(difference).any() else float(difference.mean()),
+            }
+        )
+    return found
+
+
+def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> _Described:
+    """Every model sees the same images, batch by batch."""
+    frames = _spaced(drive, every_m)
+    positions: list[np.ndarray] = []
+    parts: list[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]] = []
+    size = describers[0].manifest.preprocessing
+    while batch := [(frame, preprocess(frame.read(), size)) for frame in islice(frames, BATCH)]:
+        positions += [np.full(3, np.nan) if f.T_map_camera is None else f.T_map_camera[:3, 3] for f, _ in batch]
+        images = np.stack([image for _, image in batch])
+        outputs = [describer.describe(images) for describer in describers]
+        first = outputs[0]
+        cosine = [(output.descriptors * first.descriptors).sum(1) for output in outputs]
+        depth = [
+            np.full(len(batch), np.nan)
+            if output.depth is None or first.depth is None
+            else (np.abs(output.depth - first.depth) / first.depth).mean((1, 2))
+            for output in outputs
+        ]
+        parts.append(([output.descriptors for output in outputs], cosine, depth))
+    if not parts:
+        raise DriveError(f"drive {drive.name} holds no images to compare models on")
+    joined = [np.concatenate([np.stack(part[k]) for part in parts], axis=1) for k in range(3)]
+    return _Described(drive.name, np.stack(positions), *joined)
+
+
+def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
+    """Frames at least every_m apart, or all of them where none has a pose."""
+    found = False
+    for frame in sample(drive, every_m):
+        found = True
+        yield frame
+    if not found:
+        yield from drive
+
+
+def _recall(reference: _Described, query: _Described, number: int) -> float:
+    """R@1 of one model, NaN where no query has a reference image near it."""
+    searched = reference.descriptors[number], reference.positions
+    return share(right_at_1(query.descriptors[number], query.positions, *searched))
+
+
+def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[str]) -> Path:
+    """Write ``NAME_report.json`` beside a variant, and its scores into its manifest where it has one of its own."""
+    measured_at = {
+        "drives": list(drives),
+        "tolerance_m": TOLERANCE_M,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    kind = "" if variant.suffix == ".onnx" else "_engine"
+    path = variant.with_name(f"{variant.stem}{kind}_report.json")
+    path.write_text(json.dumps({**measured_at, "variant": asdict(own), "float32": asdict(first)}, indent=2) + "\n")
+    if variant.suffix == ".onnx":
+        scores = {"measured_at": measured_at, **asdict(own), "recall_at_1_float32": first.recall_at_1}
+        replace(Manifest.load(variant), scores=scores).save(variant)
+    return path
+
+
+def table(figures: Sequence[Figures]) -> Table:
+    """One row a model, ready for ``Console.print``."""
+    from rich import box
+    from rich.table import Table
+
+    title = (
+        f"R@1 within {TOLERANCE_M:g} m and difference in depth in percent; file and memory in MB; "
+        f"one image in ms, CPU threads: {figures[0].threads or 'all'}"
+    )
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    header = ("model", "R@1", "change", "cosine", "least", "depth", "file", "p50", "p95", "memory")
+    for position, name in enumerate(header):
+        made.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
+    first = figures[0]
+    for row in figures:
+        change = None if row.recall is None or first.recall is None else 100 * (row.recall - first.recall)
+        made.add_row(
+            row.model.removeprefix(f"{first.model}_"),
+            _shown(row.recall, "{:.1f}", 100),
+            _shown(change, "{:+.2f}"),
+            _shown(row.cosine_mean, "{:.4f}"),
+            _shown(row.cosine_min, "{:.4f}"),
+            _shown(row.depth_difference, "{:.1f}", 100),
+            f"{row.size_mb:.1f}",
+            f"{row.latency_p50_ms:.1f}",
+            f"{row.latency_p95_ms:.1f}",
+            _shown(row.memory_mb, "{:.0f}"),
+        )
+    return made
+
+
+def _shown(value: float | None, form: str, scale: float = 1.0) -> str:
+    return "-" if value is None else form.format(scale * value)

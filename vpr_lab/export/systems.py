@@ -1,0 +1,144 @@
+"""From a folder that a recipe was run in to what a robot runs: a model for maps, or a GeoWarp that ranks again."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vpr_lab.export.checkpoint import export
+from vpr_lab.network.geowarp import GeoWarp
+from vpr_lab.plugins.geowarp import GeoWarpManifest, encoder_path, score_path
+from vpr_lab.training.checkpoint import Checkpoint
+from vpr_lab.training.geowarp import encode
+from vpr_lab.training.validate import network_preprocessing
+from vpr_ros.base.errors import ModelError
+from vpr_ros.base.files import written_whole
+from vpr_ros.inference.describer import fingerprint_file
+from vpr_ros.inference.onnx import open_session
+
+_GEOWARP_OPSET = 16  # the first one that samples a grid
+_TOLERANCE = 1e-3
+
+
+def export_run(folder: Path, output: Path) -> str:
+    """Write what a recipe's folder holds and say in a sentence what was written.
+
+    output: of a network X.onnx, with its manifest beside it; of a GeoWarp X_encoder.onnx, X_score.onnx and X.json.
+    Raises ModelError for a folder without either, such as that of an ensemble, and where ONNX Runtime disagrees.
+    """
+    output = output.with_suffix(".onnx")
+    if (folder / "geowarp.pt").is_file():
+        return _export_geowarp(folder, output)
+    if not (folder / "best.pt").is_file():
+        raise ModelError(
+            f"{folder} holds no network (best.pt) and no GeoWarp (geowarp.pt): give the folder of a recipe that trains "
+            "one; of an ensemble or of several scales, its ingredient's, and set them up in the node"
+        )
+    row = _json(folder / "row.json")
+    fields = {"training": {"lab_recipe": folder.name}, "scores": row.get("scores", {})}
+    parity = export(Checkpoint.load(folder / "best.pt"), output, fields)
+    return f"{output}: cosine to torch's descriptors at least {parity.cosine_min:.6f}"
+
+
+def _export_geowarp(folder: Path, output: Path) -> str:
+    facts = _json(folder / "training.json")
+    if not {"encoder", "image_size"} <= set(facts):
+        raise ModelError(f"{folder}/training.json does not say whose features GeoWarp warps: run its recipe again")
+    base = Checkpoint.load(folder.parent / Path(facts["encoder"]).stem / "best.pt").network.eval().float()
+    network, (height, width) = _load(folder / "geowarp.pt"), facts["image_size"]
+    random = np.random.default_rng(0)
+    images = torch.from_numpy(random.integers(0, 256, (3, height, width, 3), np.uint8))
+    encoder, score = _Encoder(base.backbone), _Score(network)
+    features = encoder(images)
+    with written_whole(encoder_path(output)) as first, written_whole(score_path(output)) as second:
+        _trace(encoder, {"image": images}, "features", ["image", "features"], first)
+        of_pair = {"query": features[:1], "reference": features[1:]}
+        _trace(score, of_pair, "score", ["reference", "score"], second)
+        error = _disagreement(first, second, images, encoder, score)
+    GeoWarpManifest(
+        name=output.stem,
+        encoder=fingerprint_file(encoder_path(output)),
+        score=fingerprint_file(score_path(output)),
+        preprocessing=replace(network_preprocessing(base), height=height, width=width),
+        training={"lab_recipe": folder.name, **facts},
+        scores=_json(folder / "row.json").get("scores", {}),
+    ).save(output)
+    return f"{output.with_suffix('.json')}: scores differ from torch's by at most {error:.2g}"
+
+
+class _Encoder(nn.Module):
+    """Images -> what is compared."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 -> (B, C, h, w)."""
+        return encode(self.backbone, images)
+
+
+class _Score(nn.Module):
+    """One query against many places."""
+
+    def __init__(self, geowarp: GeoWarp) -> None:
+        super().__init__()
+        self.geowarp = geowarp
+
+    def forward(self, query: Tensor, reference: Tensor) -> Tensor:
+        """(1, C, h, w) and (B, C, h, w) -> (B,)."""
+        return self.geowarp.score(query.expand_as(reference), reference)
+
+
+def _load(path: Path) -> GeoWarp:
+    network = GeoWarp()
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
+        raise ModelError(f"{path} is no GeoWarp of this version: {str(error).splitlines()[0]}") from error
+    return network.eval()
+
+
+def _trace(module: nn.Module, inputs: dict[str, Tensor], output: str, batched: list[str], path: Path) -> None:
+    """Write it as ONNX. batched: the inputs and outputs whose first dimension is free."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_axes={name: {0: "batch"} for name in batched},
+            opset_version=_GEOWARP_OPSET,
+            dynamo=False,
+        )
+
+
+def _disagreement(encoder_file: Path, score_file: Path, images: Tensor, encoder: _Encoder, score: _Score) -> float:
+    """Largest difference of the first image's scores against the others. Raises ModelError where it matters."""
+    (found,) = open_session(encoder_file).run(None, {"image": images.numpy()})
+    (scores,) = open_session(score_file).run(None, {"query": found[:1], "reference": found[1:]})
+    with torch.inference_mode():
+        features = encoder(images)
+        expected = score(features[:1], features[1:]).numpy()
+    error = float(np.abs(scores - expected).max())
+    if not error <= _TOLERANCE:
+        raise ModelError(f"the exported GeoWarp disagrees with torch: scores differ by {error:.4f}")
+    return error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a file holds, nothing where it is missing or damaged."""
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}

@@ -1,0 +1,1 @@
+"""What the node and the localiser can be given by name: torch, re-rankers, describers."""

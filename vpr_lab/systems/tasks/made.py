@@ -1,0 +1,100 @@
+"""What a task is given, and what it gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vpr_lab.network.demixvpr import Network
+from vpr_lab.systems.data import LabData
+from vpr_lab.systems.rankers import Ranker
+from vpr_lab.systems.recipe import LabRecipe
+from vpr_lab.training.recipe import Recipe
+from vpr_ros.base.errors import ConfigError
+
+_TOLD = 3  # so many differences are named
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A system that can be measured.
+
+    ranker: None for one that does not search drives, whose scores, by heading, come with it. network: where it is one.
+    facts: for its row, such as steps and seconds.
+    """
+
+    ranker: Ranker | None
+    network: Network | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def searching(self, name: str) -> Ranker:
+        """The ranker. Raises ConfigError, naming the recipe, for a system that has none."""
+        if self.ranker is None:
+            raise ConfigError(f"{name} does not search drives: nothing can be built on it")
+        return self.ranker
+
+
+def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training.json says.
+
+    trained_by: all that decides on the weights, nested; the file holds it under this name. Raises ConfigError, naming
+    what differs, where it is not the same there.
+    """
+    facts: dict[str, Any] = json.loads(path.read_text())
+    before, now = _flat(facts.get("trained_by", {})), _flat(json.loads(json.dumps(trained_by)))
+    if before != now:
+        changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+        told = ", ".join(
+            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_TOLD]
+        )
+        more = f" and {len(changed) - _TOLD} more" if len(changed) > _TOLD else ""
+        why = told + more if before else "it does not say by what"
+        raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
+    return facts
+
+
+def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 0.1}} -> {"train.lr": 0.1}."""
+    out: dict[str, Any] = {}
+    for name, value in nested.items():
+        inner = _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        out.update(inner)
+    return out
+
+
+class Workbench(Protocol):
+    """What a task finds on the bench: drives, folders, and the systems of other recipes. See lab.bench.Bench."""
+
+    @property
+    def data(self) -> LabData: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def weights(self) -> Path: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def pictures(self) -> bool: ...
+
+    def make(self, name: str) -> Made:
+        """Another recipe's system."""
+        ...
+
+    def recipe(self, name: str) -> LabRecipe:
+        """Another recipe, as it is run here."""
+        ...
+
+    def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:
+        """What a recipe says of training, changed as a variant says."""
+        ...

@@ -1,0 +1,80 @@
+"""A network together with how it came to be."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpr_lab.network.demixvpr import Network
+from vpr_lab.training.recipe import Recipe
+from vpr_ros.base.config import from_dict, to_dict
+from vpr_ros.base.errors import ConfigError, ModelError
+from vpr_ros.base.files import written_whole
+
+
+@dataclass
+class Checkpoint:
+    """epoch: epochs done. scores: losses and validation of each. state: optimiser, schedule and RNG, to resume."""
+
+    recipe: Recipe
+    network: Network
+    epoch: int
+    scores: list[dict[str, float]]
+    state: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole or not at all."""
+        content = {"recipe": to_dict(self.recipe), "network": self.network.state_dict(), "epoch": self.epoch}
+        with written_whole(path) as part:
+            torch.save({**content, "scores": self.scores, "state": self.state}, part)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Rebuild the network from the recipe inside. Raises ModelError where the file is missing or none."""
+        if not path.is_file():
+            raise ModelError(f"no checkpoint at {path}")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            recipe = from_dict(Recipe, content["recipe"], str(path))
+            network = recipe.build(with_weights=False)
+            network.load_state_dict(content["network"])
+        except pickle.UnpicklingError as error:  # torch's advice is to trust the file
+            raise ModelError(f"{path} is not a checkpoint: give a .pt file of `vpr train` or `vpr lab`") from error
+        except (RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
+            raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error
+        return cls(recipe, network, content["epoch"], content["scores"], content["state"])
+
+
+def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[Network], None]:
+    """What gives a network the parts that it has in common with a checkpoint's.
+
+    on_start: called with the names of the parts it gave, the first time it gives them: training starts a network twice,
+    before its head is initialised and after. Raises ModelError where the file is no checkpoint. What is
+    returned raises ConfigError where no part fits.
+    """
+    theirs = dict(Checkpoint.load(path).network.named_children())
+    told: list[str] = []
+
+    def load(network: Network) -> None:
+        taken = []
+        for name, part in network.named_children():
+            state = theirs[name].state_dict() if name in theirs else {}
+            if state and _sizes(state) == _sizes(part.state_dict()):
+                part.load_state_dict(state)
+                taken.append(name)
+        if not taken:
+            raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
+        if on_start and taken != told:
+            told[:] = taken
+            on_start(taken)
+
+    return load
+
+
+def _sizes(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}

@@ -1,0 +1,1 @@
+"""Records, errors, geometry and files: what every room uses. Imports nothing of the others."""

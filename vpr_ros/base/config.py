@@ -1,0 +1,161 @@
+"""Configurations: frozen dataclasses whose fields carry description, unit and range; YAML in and out.
+
+One declaration serves the YAML file, the command line, the node's parameters and the README's tables. An unknown key
+is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vpr_ros.base.errors import ConfigError, nearest_name
+
+C = TypeVar("C")
+
+
+def option(
+    default: Any,
+    description: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] = (),
+) -> Any:
+    """A dataclass field that knows what it is for.
+
+    low and high are inclusive; choices, where given, are all there are.
+    """
+    metadata = {"description": description, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def unknown_key(key: str, known: Sequence[str], where: str) -> ConfigError:
+    """The error for a key nobody knows, with the nearest known one."""
+    return ConfigError(f"{where}: unknown parameter '{key}'; {nearest_name(key, known)}")
+
+
+def renamed_key(key: str, renamed: Mapping[str, str], where: str) -> ConfigError:
+    """The error for a key that has another name now. renamed: old name -> what to set instead."""
+    return ConfigError(f"{where}: '{key}' is called '{renamed[key]}' now; set that")
+
+
+def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") -> C:
+    """Build a configuration from plain data, nested ones included.
+
+    Raises ConfigError for an unknown key, a wrong type or a value outside its range, naming where it came from.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected names with values, got {data!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in data.items():
+        if key in getattr(cls, "RENAMED", ()) and not (key in fields and isinstance(value, dict)):
+            raise renamed_key(key, cls.RENAMED, where)  # type: ignore[attr-defined]
+        if key not in fields:
+            raise unknown_key(key, list(fields), where)
+        values[key] = checked(hints[key], fields[key], value, f"{where}: {key}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    """A plain value as the field's type. Raises ConfigError, naming where, if it is of another or out of range."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    value = _typed(hint, value, where)
+    choices, low, high = (field.metadata.get(name) for name in ("choices", "low", "high"))
+    if choices and value not in choices:
+        raise ConfigError(f"{where} is {value!r}; choose one of {', '.join(map(str, choices))}")
+    # "not (low <= value)" rather than "value < low": NaN fails it.
+    if (low is not None and not low <= value) or (high is not None and not value <= high):
+        unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
+        raise ConfigError(f"{where} is {value}{unit}; it must lie in {low} .. {high}")
+    return value
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A YAML value as the hinted type: bool, int, float, str, tuple, dict, or a union with None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) != len(value):
+            raise ConfigError(f"{where} is {value!r}; expected {len(inner)} numbers")
+        return tuple(_typed(kind, item, where) for kind, item in zip(inner, value, strict=True))
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where} is {value}; it must be a finite number")
+        return float(value)
+    elif hint is Any or (isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool))):
+        return value
+    raise ConfigError(f"{where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data, ready for YAML: tuples become lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def load_yaml(cls: type[C], path: Path, overrides: dict[str, Any] | None = None) -> C:
+    """Defaults, beaten by the file, beaten by the overrides (the command line's flags).
+
+    Raises ConfigError where the file is missing, is not YAML, or does not fit.
+    """
+    return from_dict(cls, merged(read_yaml(path), overrides or {}), str(path))
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"search.index": "Flat"} -> {"search": {"index": "Flat"}}."""
+    out: dict[str, Any] = {}
+    for key, value in flat.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        out = merged(out, value)
+    return out
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested sets of names with values; the one above wins."""
+    out = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Names with values, as a file has them. Raises ConfigError where it is missing or holds something else."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected names with values, got {data!r}")
+    return data
+
+
+def save_yaml(config: Any, path: Path) -> None:
+    """Write the resolved configuration, saved beside every result."""
+    import yaml
+
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))

@@ -1,0 +1,65 @@
+"""The errors a user can cause. Each message is one sentence that says what to do; the command line prints it alone."""
+
+import difflib
+from collections.abc import Sequence
+
+
+class VprError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str:
+    """The hint for an unknown name: the nearest known one, or all of them."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
+
+
+def brief(error: object, most: int = 200) -> str:
+    """What a library says, for a sentence of ours: one line, printable, not longer than a sentence should be."""
+    words = " ".join(str(error).split())
+    line = "".join(character if character.isprintable() else "?" for character in words)
+    return (line if len(line) <= most else f"{line[:most]}...") or type(error).__name__
+
+
+class ConfigError(VprError):
+    """A configuration has an unknown key, a wrong type or a value out of range."""
+
+
+class DriveError(VprError):
+    """A drive lacks a file, a column or a topic, or one of them cannot be read."""
+
+
+class ImageError(VprError):
+    """An image is empty, truncated or in an encoding nobody knows."""
+
+
+class MapError(VprError):
+    """A map is missing, corrupt, of another format or of another model."""
+
+
+class ModelError(VprError):
+    """A model or its manifest is missing, corrupt or does not fit what is asked of it."""
+
+
+class MissingDependencyError(VprError):
+    """An optional part (an extra, a ROS package) is needed and not installed."""
+
+
+# Packages that only a part of this one needs, and what brings them. What is imported and not here is always installed.
+REMEDIES = {
+    **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy", "onnx"), "pip install 'vpr_ros[train]'"),
+    "moderngl": "pip install 'vpr_ros[sim]'",
+    "trimesh": "pip install 'vpr_ros[mesh]'",
+    "cuda": "pip install 'vpr_ros[gpu]'",
+    **dict.fromkeys(("gtsam", "evo"), "pip install 'vpr_ros[slam]'"),
+    "rclpy": "source a ROS 2 installation, or pip install 'vpr_ros[ros]'",
+    "vpr_msgs": "build it with colcon, or run tools/build_messages.py (pip install 'vpr_ros[ros,ros-build]')",
+}
+
+
+def missing_dependency(error: ImportError) -> MissingDependencyError | None:
+    """The sentence for an import that failed; None where it is no optional part that is missing."""
+    package = (error.name or "").partition(".")[0]
+    if package not in REMEDIES:
+        return None
+    return MissingDependencyError(f"this needs {package}, which is not installed here ({error}): {REMEDIES[package]}")

@@ -1,0 +1,35 @@
+"""Model files, by path or by the name of one that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vpr_ros.base.errors import ModelError
+from vpr_ros.base.files import shipped_folders
+
+DEFAULT_MODEL = "demixvpr_mobilenet"
+
+
+def find_model(name: str) -> Path:
+    """The ONNX file (or checkpoint, or engine) of a model given by path or by the name of one that ships.
+
+    Looks in the working folder, the repository's models/, and where pip and colcon install them. Raises ModelError
+    naming the models there are.
+    """
+    given = Path(name).expanduser()
+    if given.suffix in (".onnx", ".pt", ".engine"):
+        if given.is_file():
+            return given
+        raise ModelError(f"no model file {given}")
+    folders = _model_folders()
+    for folder in folders:
+        if (folder / f"{name}.onnx").is_file():
+            return folder / f"{name}.onnx"
+    known = sorted({path.stem for folder in folders[1:] for path in folder.glob("*.onnx")})
+    raise ModelError(
+        f"no model called '{name}': give the path of an .onnx file or one of {', '.join(known) or 'none shipped'}"
+    )
+
+
+def _model_folders() -> list[Path]:
+    return [Path(), *shipped_folders("models")]

@@ -1,0 +1,199 @@
+"""Smaller kinds of an exported model: float16 for a GPU, static INT8 for a CPU. Each is a model of its own.
+
+Needs onnx and ONNX Runtime, never torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError, MissingDependencyError, ModelError
+from vpr_ros.base.files import written_whole
+from vpr_ros.base.image import Preprocessing, preprocess
+from vpr_ros.drives.drive import Drive
+from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.inference.onnx import OnnxDescriber
+
+CALIBRATION_IMAGES = 128
+# A sum of squares or a distance in metres leaves float16's range or its three digits.
+FLOAT_OPERATIONS = ("ReduceL2", "Exp")
+# Operations that hand on what a convolution made; in INT8 too, so that nothing is converted in between.
+CARRIERS = ("Clip", "Relu", "Pad", "Resize", "Concat", "MaxPool")
+# The first layers have few channels of very unlike ranges (depthwise ones worst) and little work: as many of them stay
+# float as it takes until the descriptors agree.
+LEAST_COSINE = 0.99
+MOST_FLOAT_CONVOLUTIONS = 6
+TRIAL_IMAGES = 32
+
+
+def write_float16(model: Path, output: Path) -> Manifest:
+    """Float16 weights and arithmetic; images stay bytes, descriptor and depth float32. Returns the new manifest.
+
+    For GPUs and CPUs that compute in float16: ONNX Runtime's x86 kernels do not, and gain only the size. Raises
+    ModelError, MissingDependencyError.
+    """
+    manifest = _float32_manifest(model)
+    onnx = _import_onnx()
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells every constant below float16's smallest
+        half = convert_float_to_float16(
+            onnx.load(str(_simplified(model, Path(folder)))),
+            keep_io_types=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT_OPERATIONS],
+        )
+    graph = ONNXModel(half)
+    graph.topological_sort()
+    return _save(graph.model, output, model, manifest, {"precision": "fp16", "float": list(FLOAT_OPERATIONS)})
+
+
+def write_int8(
+    model: Path, output: Path, images: np.ndarray, on_progress: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """Static INT8 of the convolutions and matrix products (QDQ, per channel); the rest stays float32.
+
+    images: (B, height, width, 3) uint8 to calibrate on, the network's size. Activations are unsigned, weights signed:
+    what VNNI and AMX multiply. Returns the new manifest. Raises ModelError, MissingDependencyError.
+    """
+    manifest = _float32_manifest(model)
+    if not len(images):
+        raise ModelError("INT8 is calibrated on images: name a drive")
+    onnx = _import_onnx()
+    reference = OnnxDescriber(model)
+    trial = images[:: -(-len(images) // TRIAL_IMAGES)]
+    expected = reference.describe(trial).descriptors
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simplified = _simplified(model, folder)
+        candidate = folder / "candidate.onnx"
+        agreement: list[float] = []
+        for kept in range(MOST_FLOAT_CONVOLUTIONS + 1):
+            _quantise(simplified, candidate, trial, kept)
+            _save(onnx.load(str(candidate)), candidate, model, manifest, {})
+            agreement.append(float((OnnxDescriber(candidate).describe(trial).descriptors * expected).sum(1).mean()))
+            if on_progress:
+                on_progress(kept + 1, MOST_FLOAT_CONVOLUTIONS + 2)
+            if agreement[-1] >= LEAST_COSINE:
+                break
+        kept = int(np.argmax(agreement))
+        _quantise(simplified, candidate, images, kept)
+        if on_progress:
+            on_progress(MOST_FLOAT_CONVOLUTIONS + 2, MOST_FLOAT_CONVOLUTIONS + 2)
+        made = {"precision": "int8", "float_convolutions": kept, "calibration_images": len(images)}
+        return _save(onnx.load(str(candidate)), output, model, manifest, made)
+
+
+def calibration_images(
+    drives: list[Drive], preprocessing: Preprocessing, count: int = CALIBRATION_IMAGES
+) -> np.ndarray:
+    """(B, height, width, 3) uint8: about ``count`` images, spread evenly over the drives. Raises DriveError."""
+    share = max(1, count // max(1, len(drives)))
+    chosen = [
+        preprocess(frame.read(), preprocessing)
+        for drive in drives
+        for frame in itertools.islice(drive, 0, None, max(1, len(drive) // share))
+    ]
+    if not chosen:
+        raise DriveError("the drives hold no images to calibrate on")
+    return np.stack(chosen)
+
+
+def _import_onnx() -> ModuleType:
+    try:
+        import onnx
+        import onnxruntime.quantization  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "fp16 and int8 variants need onnx and ONNX Runtime: pip install onnx onnxruntime"
+        ) from error
+    return onnx
+
+
+def _float32_manifest(model: Path) -> Manifest:
+    manifest = Manifest.load(model)
+    made = manifest.training.get("variant")
+    if made:
+        raise ModelError(f"{model.name} is {made.get('precision')} already: give the float32 model it was made from")
+    return manifest
+
+
+def _simplified(model: Path, folder: Path) -> Path:
+    """The model with constants folded and shapes inferred, as both converters want it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = folder / "simplified.onnx"
+    quant_pre_process(str(model), str(path), skip_symbolic_shape=True)
+    return path
+
+
+def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> None:
+    """Write the QDQ model whose first ``kept`` convolutions are float. MinMax, since percentiles gained nothing."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        """One image at a time: what MinMax keeps of an image are two numbers a tensor."""
+
+        def __init__(self) -> None:
+            self._images = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._images, None)
+            return None if image is None else {"image": image[None]}
+
+    onnx = _import_onnx()
+    quantize_static(
+        str(simplified),
+        str(output),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "MatMul", *CARRIERS],
+        nodes_to_quantize=_quantisable(onnx.load(str(simplified)).graph, kept),
+    )
+
+
+def _quantisable(graph: Any, kept: int) -> list[str]:
+    """Names of the convolutions after the first ``kept``, of what carries their outputs, and of matrix products.
+
+    A Clip or Concat elsewhere guards a norm or joins float features and must stay float.
+    """
+    names: list[str] = []
+    carried: set[str] = set()
+    convolutions = 0
+    for node in graph.node:
+        convolutions += node.op_type == "Conv"
+        own = node.op_type == "Conv" and convolutions > kept
+        if own or (node.op_type in CARRIERS and node.input[0] in carried):
+            carried.update(node.output)
+        elif node.op_type != "MatMul":
+            continue
+        names.append(node.name)
+    return names
+
+
+def _save(graph: Any, output: Path, model: Path, manifest: Manifest, made: dict[str, Any]) -> Manifest:
+    """Write model and manifest, the model whole or not at all."""
+    onnx = _import_onnx()
+    original = onnx.load(str(model), load_external_data=False)
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(original.metadata_props)
+    onnx.checker.check_model(graph)
+    with written_whole(output) as part:
+        onnx.save(graph, str(part))
+    training = {**manifest.training, "variant": {**made, "of": manifest.name, "of_fingerprint": manifest.fingerprint}}
+    own = replace(manifest, name=output.stem, fingerprint=fingerprint_file(output), training=training, scores={})
+    own.save(output)
+    return own

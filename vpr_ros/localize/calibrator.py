@@ -1,0 +1,264 @@
+"""Fit the constants that turn similarities into probabilities, on a drive that is not in the map.
+
+A held-out drive says how similar right places look. What "not on this map" looks like it says as well: hide the
+places round a stretch of the drive, and its images are off the map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base import geometry
+from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.image import preprocess
+from vpr_ros.base.records import Estimate, Hypothesis
+from vpr_ros.base.tally import Tally
+from vpr_ros.drives.drive import Drive, tally_of
+from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.inference.describer import Describer
+from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.localize.observation import ObservationModel
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.centring import SessionMean, centred, map_mean
+from vpr_ros.maps.map_drives import same_image
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import Places
+
+_SLOPES = np.geomspace(0.25, 12.0, 32)
+_OFF_MAP_SCORES = np.linspace(1.0, 14.0, 66)
+_CORRELATION_LENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)
+_TEMPERATURES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+_FLOORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
+_HOLES = ((0.15, 0.4), (0.6, 0.85))  # stretches of the drive hidden from the map, as shares of it
+_LEAST_SIGMA = np.array([0.5, 0.5, 0.2, 0.01, 0.01, 0.02])  # metres, radians: no answer is better than this
+
+
+_Outcome = tuple[Estimate, np.ndarray, bool]  # an answer, the true pose, and whether that was on the map shown
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedDrive:
+    """A held-out drive after the network.
+
+    name: of the drive. stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map.
+    T_odom_camera: F poses or None.
+    """
+
+    name: str
+    stamps_ns: np.ndarray
+    descriptors: np.ndarray
+    T_map_camera: np.ndarray
+    T_odom_camera: Sequence[np.ndarray | None]
+
+    def is_in(self, places: Places) -> bool:
+        """Whether places were made of images of this very drive: too easy to learn anything from.
+
+        By stamp and descriptor, since drives can have the same name, and stamps that begin at zero.
+        """
+        _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
+        return any(
+            same_image(self.descriptors[row], places.descriptors[place, 0])
+            for row, place in zip(ours, theirs, strict=True)
+        )
+
+
+def describe_drive(
+    drive: Drive,
+    place_map: PlaceMap,
+    describer: Describer,
+    on_progress: Callable[[int, int], None] | None = None,
+    tally: Tally | None = None,
+) -> DescribedDrive:
+    """Run a drive through the network; frames without a true pose and those that cannot be read are left out.
+
+    tally: counts them. Raises DriveError where the drive lies in another world than the map, has no true pose, or no
+    image that can be read.
+    """
+    place_map.check_world(drive.name, drive.world)
+    rows, stamps, counted, missing = [], [], Tally(), 0
+    for count, frame in enumerate(drive, 1):
+        stamps.append(frame.stamp_ns)
+        if frame.T_map_camera is None:
+            missing += 1
+        else:
+            try:
+                image = preprocess(frame.read(), describer.manifest.preprocessing)
+                descriptor = describer.describe(image[None]).descriptors[0]
+                rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
+            except (ImageError, DriveError) as error:
+                counted.add(UNREADABLE, str(error))
+        if on_progress:
+            on_progress(count, len(drive))
+    count_without_pose(counted, drive, stamps, missing)
+    if tally is not None:
+        tally.update(tally_of(drive))
+        tally.update(counted)
+    if missing == len(stamps):
+        raise without_poses(drive, stamps, "so nothing can be calibrated with it: give true poses")
+    if not rows:
+        raise DriveError(f"no image of drive {drive.name} can be read: {counted.example(UNREADABLE)}")
+    stamps_ns, descriptors, T_map_camera, T_odom_camera = zip(*rows, strict=True)
+    return DescribedDrive(drive.name, np.array(stamps_ns), np.stack(descriptors), np.stack(T_map_camera), T_odom_camera)
+
+
+def fit(
+    places: Places, describer: Describer, drives: Sequence[DescribedDrive], config: LocalizerConfig | None = None
+) -> Calibration:
+    """The calibration under which these drives' true places were likeliest.
+
+    Raises DriveError where no image of the drives was taken on the map.
+    """
+    config = config or LocalizerConfig()
+    radius = config.hypotheses.radius
+    if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
+        raise DriveError(
+            f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
+            "calibrate with a drive on it"
+        )
+    source = ", ".join(drive.name for drive in drives)
+    calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), config)
+    worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
+
+    def answers(candidate: Calibration) -> list[_Outcome]:
+        found = []
+        for drive, shown in worlds:
+            on_map = _nearest(drive.T_map_camera, shown) < radius
+            localizer = Localizer(shown, describer, config, candidate)
+            for row, stamp_ns in enumerate(drive.stamps_ns):
+                estimate = localizer.recognise(int(stamp_ns), drive.descriptors[row], drive.T_odom_camera[row])
+                found.append((estimate, drive.T_map_camera[row], bool(on_map[row])))
+        return found
+
+    best: tuple[float, Calibration, list[_Outcome]] | None = None
+    for length in _CORRELATION_LENGTHS:
+        raw = dataclasses.replace(calibration, correlation_length=length, temperature=1.0, floor=1e-6)
+        found = answers(raw)
+        wrong, temperature, floor = _fit_softening(found, radius)
+        if best is None or wrong < best[0]:
+            best = (wrong, dataclasses.replace(raw, temperature=temperature, floor=floor), found)
+    assert best is not None
+    return _fit_spread(best[1], best[2], radius)
+
+
+def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
+    """(F,) metres from each true position to the nearest place."""
+    offsets = T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
+    return np.linalg.norm(offsets, axis=2).min(axis=1)
+
+
+def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
+    """The map as it is, and with the places round each stretch of the drive taken out."""
+    shown = [places]
+    count = len(drive.stamps_ns)
+    for start, end in _HOLES:
+        stretch = drive.T_map_camera[int(start * count) : int(end * count), :2, 3]
+        if not len(stretch):
+            continue
+        distance = np.linalg.norm(places.positions[:, None, :2] - stretch[None], axis=2).min(axis=1)
+        if np.count_nonzero(distance > 2 * radius) > 10:
+            shown.append(places.subset(distance > 2 * radius))
+    return shown
+
+
+def _fit_observation(
+    places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
+) -> Calibration:
+    """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its
+    own surroundings.
+    """
+    mean, radius = map_mean(places, config.search.mean_centring), config.hypotheses.radius
+    observation, session_mean = ObservationModel(places, calibration, mean), SessionMean(mean)
+    of_places = centred(places.descriptors, mean)
+    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
+    for drive in drives:
+        session_mean.reset()
+        for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
+            if not config.filter.enabled:
+                session_mean.reset()
+            seen = session_mean.centred(descriptor)
+            scores = observation.scores(seen, (of_places @ seen).max(1))
+            distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
+            away = distance > 2 * radius
+            if away.any():
+                elsewhere.append(_log_mean_exp(scores[away]))
+            if (distance < radius).any():
+                share = np.log(np.count_nonzero(distance < radius) / len(scores))
+                right.append(_log_mean_exp(scores[distance < radius]) + share)
+                all_of.append(_log_mean_exp(scores))
+    on, total, off = np.array(right)[..., None], np.array(all_of)[..., None], np.array(elsewhere)[..., None]
+    threshold = (_SLOPES[:, None] * _OFF_MAP_SCORES[None])[None]
+    on_loss = np.logaddexp(total, threshold).mean(axis=0) - on.mean(axis=0)
+    off_loss = (np.logaddexp(off, threshold) - threshold).mean(axis=0) if len(elsewhere) else 0.0
+    slope, score = np.unravel_index(np.argmin(on_loss + off_loss), on_loss.shape)
+    return dataclasses.replace(calibration, slope=float(_SLOPES[slope]), off_map_score=float(_OFF_MAP_SCORES[score]))
+
+
+def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
+    """(K,) scores -> log mean exp(slope * score) for every slope, (S,)."""
+    exponents = _SLOPES[:, None] * scores[None]
+    largest = exponents.max(axis=1)
+    return largest + np.log(np.exp(exponents - largest[:, None]).mean(axis=1))
+
+
+def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> bool:
+    return bool(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - T_map_camera[:2, 3]) < radius)
+
+
+def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
+    """Temperature and floor under which what turned out true was likeliest, after the share of wrong answers.
+
+    For the wrong answers, images on the map and off it weigh the same, however many there are of each.
+    """
+    raw = np.zeros((len(found), 32))  # raw probabilities, padded with what is never true
+    truth = np.full(len(found), -1)
+    for row, (estimate, T_map_camera, on_map) in enumerate(found):
+        listed = [hypothesis.probability for hypothesis in estimate.hypotheses]
+        values = np.array([*listed, estimate.off_map_probability])
+        raw[row, : len(values)] = values
+        raw[row, -1] = max(1.0 - values.sum(), 0.0)
+        if not on_map:
+            truth[row] = len(listed)
+        else:
+            right = [_right(hypothesis, T_map_camera, radius) for hypothesis in estimate.hypotheses]
+            truth[row] = int(np.argmax(right)) if any(right) else -1
+    was_on = np.array([on_map for _, _, on_map in found])
+    weights = np.where(was_on, 1 / max(was_on.sum(), 1), 1 / max((~was_on).sum(), 1))
+    weights /= weights.sum()
+    wrong = float(weights @ (np.argmax(raw[:, :-1], axis=1) != truth))
+    best = (np.inf, 1.0, 0.05)
+    for temperature, floor in itertools.product(_TEMPERATURES, _FLOORS):
+        powered = raw ** (1 / temperature) * (raw > 0)
+        share = (1 - floor) * powered / powered.sum(axis=1, keepdims=True)
+        of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
+        loss = float(-np.log(of_truth + floor / 10).mean())
+        best = min(best, (loss, temperature, floor))
+    return wrong, *best[1:]
+
+
+def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:
+    """sigma_*: what the errors of right answers hold beyond the spread of their own places."""
+    excess = []
+    own = calibration.covariance_body()
+    for estimate, T_map_camera, _ in found:
+        best = estimate.best
+        if best is None or not _right(best, T_map_camera, radius):
+            continue
+        R_body_map = geometry.R_BODY_OPTICAL @ best.T_map_camera[:3, :3].T
+        moved = R_body_map @ (T_map_camera[:3, 3] - best.T_map_camera[:3, 3])
+        turned = R_body_map @ geometry.vector_from_rotation(T_map_camera[:3, :3] @ best.T_map_camera[:3, :3].T)
+        both = np.kron(np.eye(2), R_body_map)
+        of_places = np.diag(both @ best.covariance @ both.T) - np.diag(own)
+        excess.append(np.concatenate([moved, turned]) ** 2 - of_places)
+    if not excess:
+        return calibration
+    sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), _LEAST_SIGMA**2))
+    names = ("sigma_forward", "sigma_left", "sigma_up", "sigma_roll", "sigma_pitch", "sigma_yaw")
+    fitted: dict[str, Any] = {name: float(value) for name, value in zip(names, sigma, strict=True)}
+    return dataclasses.replace(calibration, **fitted)

@@ -1,0 +1,79 @@
+"""Belief over places -> a few poses in space, each with a probability and a covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpr_ros.base import geometry
+from vpr_ros.base.records import Hypothesis, OnDemand
+from vpr_ros.localize.temporal import Belief
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.places import Places
+
+_HEADING_OF_ONE = np.radians(60.0)  # places of one hypothesis look the same way
+_SEEDS = 20  # clusters looked for: the probabilities of the first few need the next ones' too
+_BACKGROUND = 1e-3  # belief below this belongs to no cluster
+
+
+def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """(..., 6, 6) of right answers at these poses (..., 4, 4), about the map's axes, metres and radians."""
+    R_map_body = T_map_camera[..., :3, :3] @ geometry.R_BODY_OPTICAL.T
+    both = np.zeros((*R_map_body.shape[:-2], 6, 6))
+    both[..., :3, :3] = both[..., 3:, 3:] = R_map_body
+    return both @ calibration.covariance_body() @ np.swapaxes(both, -1, -2)
+
+
+def cluster(
+    belief: Belief, places: Places, calibration: Calibration, radius: float, count: int
+) -> tuple[OnDemand[Hypothesis], float]:
+    """Up to count hypotheses, likeliest first, and the calibrated probability of "not on this map".
+
+    Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one
+    hypothesis, then again with the rest. The pose is the members' mean, the covariance theirs plus that of a right
+    answer.
+    """
+    members_of, masses = _clusters(belief.places, places, radius)
+    rest = max(1.0 - belief.off_map - sum(masses), 0.0)
+    probabilities = calibration.soften(np.array([*masses, belief.off_map, rest]))
+    best = np.argsort(-probabilities[: len(masses)], kind="stable")[:count]
+
+    def hypothesis(rank: int) -> Hypothesis:
+        k = best[rank]
+        return _hypothesis(members_of[k], belief, places, calibration, float(probabilities[k]))
+
+    return OnDemand(len(best), hypothesis), float(probabilities[len(masses)])
+
+
+def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:
+    """Rows of each cluster's members, and each cluster's share of the belief."""
+    rows = np.flatnonzero(belief > min(_BACKGROUND, belief.max() / 2))
+    members_of: list[np.ndarray] = []
+    masses: list[float] = []
+    while len(rows) and len(masses) < _SEEDS:
+        seed = rows[np.argmax(belief[rows])]
+        near = np.linalg.norm(places.positions[rows, :2] - places.positions[seed, :2], axis=1) < radius
+        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < _HEADING_OF_ONE
+        members = rows[near & alike]
+        members_of.append(members[np.argsort(-belief[members])])
+        masses.append(float(belief[members].sum()))
+        rows = rows[~(near & alike)]
+    return members_of, masses
+
+
+def _hypothesis(
+    members: np.ndarray, belief: Belief, places: Places, calibration: Calibration, probability: float
+) -> Hypothesis:
+    """Mean pose and covariance of the members, weighted by belief; the rotation is the likeliest member's, turned
+    by the mean yaw.
+    """
+    weights = belief.places[members] / belief.places[members].sum()
+    T_members = places.T_map_camera[members] @ belief.T_place_camera
+    mean = weights @ T_members[:, :3, 3]
+    offsets = T_members[:, :3, 3] - mean
+    turns = geometry.wrap_angle(geometry.heading(T_members) - geometry.heading(T_members[0]))
+    turn = float(weights @ turns)
+    T_map_camera = geometry.transform(geometry.matrix_from_rpy(0, 0, turn) @ T_members[0, :3, :3], mean)
+    covariance = covariance_at(T_map_camera, calibration)
+    covariance[:3, :3] += (weights * offsets.T) @ offsets
+    covariance[5, 5] += float(weights @ (turns - turn) ** 2)
+    return Hypothesis(T_map_camera, covariance, probability, tuple(int(i) for i in places.ids[members]))

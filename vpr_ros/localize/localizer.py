@@ -1,0 +1,179 @@
+"""The whole algorithm on one page: an image in, ranked poses with probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.image import preprocess
+from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.base.registry import load, parse
+from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.open import open_describer
+from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.hypotheses import cluster
+from vpr_ros.localize.observation import ObservationModel
+from vpr_ros.localize.ranking import ranking
+from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
+from vpr_ros.localize.temporal import BayesFilter
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.centring import SessionMean, centred, map_mean
+from vpr_ros.maps.index import Index
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import Places
+
+
+class Localizer:
+    """Where is this image on this map? The live node, replay and evaluation all use this object; one caller at a time.
+
+    ``open`` is the usual way to make one, in a ``with`` statement: the localiser then owns the map file and closes it.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        describer: Describer,
+        config: LocalizerConfig | None = None,
+        calibration: Calibration | None = None,
+        index: Index | None = None,
+        rerankers: Sequence[Reranker] = (),
+        place_map: PlaceMap | None = None,
+    ) -> None:
+        """index: of descriptors less ``map_mean``. rerankers: in their order. place_map: closed by ``close``.
+
+        Raises MapError for a map without places.
+        """
+        if len(places) == 0:
+            raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
+        self.config = config or LocalizerConfig()
+        self.calibration = calibration or Calibration()
+        self.places = places
+        self.describer = describer
+        self.rerankers = tuple(rerankers)
+        mean = map_mean(places, self.config.search.mean_centring)
+        self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
+        self.session_mean = SessionMean(mean)
+        self.observation = ObservationModel(places, self.calibration, mean)
+        self.filter = BayesFilter(places, self.config.filter, self.calibration)
+        self._place_map = place_map
+
+    @classmethod
+    def open(
+        cls,
+        map_path: str | Path,
+        model: str = "",
+        backend: str = "auto",
+        config: LocalizerConfig | None = None,
+        threads: int = 0,
+    ) -> Localizer:
+        """A localiser on a stored map.
+
+        model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one
+        sentence each, if map and model do not fit each other or cannot be read.
+        """
+        config = config or LocalizerConfig()
+        place_map = PlaceMap.open(Path(map_path))
+        try:
+            describer = open_describer(model or place_map.model.name, backend, threads)
+            place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
+            if config.search.describer:
+                name, options = parse(config.search.describer, "search.describer")
+                describer = load("vpr.describers", name, {}, "describer")(describer, options)
+            mean = map_mean(place_map.places, config.search.mean_centring)
+            index = Index.of_map(place_map, config.search.index, mean)
+            rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
+            return cls(place_map.places, describer, config, place_map.calibration, index, rerankers, place_map)
+        except BaseException:
+            place_map.close()
+            raise
+
+    @property
+    def place_map(self) -> PlaceMap:
+        """The map file that ``open`` opened. Raises MapError for a localiser on places in memory."""
+        if self._place_map is None:
+            raise MapError("this localiser works on places in memory and has no map file: use Localizer.open")
+        return self._place_map
+
+    def close(self) -> None:
+        """Close the map file."""
+        if self._place_map is not None:
+            self._place_map.close()
+
+    def __enter__(self) -> Localizer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def alone(self) -> Localizer:
+        """The same for single images: neither uses, or changes, what this one remembers. It does not own the map."""
+        config = replace(self.config, filter=replace(self.config.filter, enabled=False))
+        rerankers = [copy(reranker) for reranker in self.rerankers]
+        return Localizer(self.places, self.describer, config, self.calibration, self.index, rerankers)
+
+    def localize(self, frame: Frame) -> Estimate:
+        """One image -> where it was taken. Raises ImageError if it is not an (H, W, 3) uint8 RGB image."""
+        start = perf_counter()
+        image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
+        preprocessed = perf_counter()
+        description = self.describer.describe(image[None])
+        described = perf_counter()
+        timings_ms = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (described - preprocessed)}
+        depth = None if description.depth is None else description.depth[0]
+        seen = description.descriptors[0], frame.T_odom_camera, depth, timings_ms
+        return self.recognise(frame.stamp_ns, *seen, frame.image_rgb)
+
+    def recognise(
+        self,
+        stamp_ns: int,
+        descriptor: np.ndarray,
+        T_odom_camera: np.ndarray | None = None,
+        depth: np.ndarray | None = None,
+        timings_ms: dict[str, float] | None = None,
+        image_rgb: np.ndarray | None = None,
+    ) -> Estimate:
+        """The half after the network: descriptor (D,) float32 -> search, filter over time, hypotheses.
+
+        image_rgb: for re-rankers, which look at nothing without it. A stamp before the last one (a looped bag) resets
+        first.
+        """
+        start = perf_counter()
+        if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
+            self.reset()
+        descriptor = self.session_mean.centred(descriptor)
+        similarities, rows = self.index.search(descriptor, self.config.search.matches)
+        timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
+        if self.rerankers and image_rgb is not None:
+            scores = self.observation.scores(descriptor, similarities)
+            rows = self._reranked(image_rgb, rows, scores, timings_ms)
+        searched = perf_counter()
+        log_ratios = self.observation.log_ratios(descriptor, similarities, rows)
+        belief = self.filter.update(log_ratios, stamp_ns, T_odom_camera)
+        wanted = self.config.hypotheses
+        hypotheses, off_map = cluster(belief, self.places, self.calibration, wanted.radius, wanted.count)
+        matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
+        timings_ms["answer"] = 1e3 * (perf_counter() - searched)
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms)
+
+    def _reranked(
+        self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, timings_ms: dict[str, float]
+    ) -> np.ndarray:
+        """rows (K,), best first, in the order of the last re-ranker; what each took is added to the timings."""
+        for reranker in self.rerankers:
+            start = perf_counter()
+            rows = reranker.rerank(image_rgb, rows, scores)
+            timings_ms[reranker.name] = 1e3 * (perf_counter() - start)
+        return rows
+
+    def reset(self) -> None:
+        """Forget the past: the next answer comes from its image alone."""
+        self.session_mean.reset()
+        self.filter.reset()
+        for reranker in self.rerankers:
+            reranker.reset()

@@ -1,0 +1,148 @@
+"""Re-rankers that compare the image with the thumbnails of the first places; by local features here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.config import from_dict, option
+from vpr_ros.base.errors import ConfigError, ImageError, MapError
+from vpr_ros.base.image_messages import decode_compressed
+from vpr_ros.localize.rerank import RerankContext
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.matching.extractors import open_extractor
+from vpr_ros.matching.local_features import Extractor, LocalFeatures
+from vpr_ros.matching.verify import mutual
+
+_REMEMBERED = 500  # places whose features are kept, of 0.05 to 0.3 MB each
+_SIDE_PX, _COUNT = 320, 500  # thumbnails hold no more
+_LEAST_COSINE = 0.82  # of XFeat's that are alike, as in the authors' code
+_LEAST = 8  # matches that a fundamental matrix can be found from
+_LONGER_PX, _ERROR_PX = 640.0, 4.0  # an inlier is off by less; OpenCV's search fails in units much larger than pixels
+
+
+class Look(Protocol):
+    """A way of comparing two images."""
+
+    name: str  # of its time in ``Estimate.timings_ms``
+    weight: float  # of the search's standard scores beside the agreement; 0 does not ask the search
+
+    def encode(self, image_rgb: np.ndarray) -> Any:
+        """What is compared, of an image (H, W, 3) uint8."""
+        ...
+
+    def agreement(self, query: Any, places: Sequence[Any]) -> np.ndarray:
+        """(N,): how well each of N places agrees with the query; larger is better."""
+        ...
+
+
+class ThumbnailReranker:
+    """The first places, ranked by how well their thumbnails agree with the image. See ``rerank.Reranker``."""
+
+    def __init__(self, place_map: PlaceMap, look: Look, candidates: int = 20) -> None:
+        """Raises MapError for a map without thumbnails."""
+        self._ids = place_map.whereabouts.ids
+        if all(place_map.thumbnail(place_id) is None for place_id in self._ids):
+            raise MapError(
+                f"{place_map.path} has no thumbnails, which {look.name} compares: build it again, or do without"
+            )
+        self.name = look.name
+        self._place_map, self._look, self._candidates = place_map, look, candidates
+        self._encoded = lru_cache(_REMEMBERED)(self._encode)
+
+    def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """See Reranker. A place without a thumbnail stays where it is."""
+        places = [self._encoded(int(row)) for row in rows[: self._candidates]]
+        seen = np.array([number for number, place in enumerate(places) if place is not None], int)
+        if len(seen) < 2:
+            return rows
+        agreement = self._look.agreement(self._look.encode(image_rgb), [places[number] for number in seen])
+        agreement = agreement + self._look.weight * scores[seen]
+        order = rows.copy()
+        order[seen] = rows[seen[np.argsort(-agreement, kind="stable")]]
+        return order
+
+    def reset(self) -> None:
+        """It remembers no image."""
+
+    def _encode(self, row: int) -> Any:
+        """What is compared of a place, or None where it has no thumbnail that can be read."""
+        jpeg = self._place_map.thumbnail(self._ids[row])
+        try:
+            return None if jpeg is None else self._look.encode(decode_compressed(jpeg))
+        except ImageError:
+            return None
+
+
+@dataclass(frozen=True)
+class LocalFeatureOptions:
+    """``local_features features=xfeat``."""
+
+    features: str = option("xfeat", "xfeat, or the path of an .onnx file of it; SIFT and ORB find too little")
+
+
+def open_local_features(context: RerankContext, options: Mapping[str, Any]) -> ThumbnailReranker:
+    """Raises ConfigError for other features, ModelError if the file is not XFeat, MapError without thumbnails."""
+    features = from_dict(LocalFeatureOptions, dict(options), "re-ranker local_features").features
+    if features != "xfeat" and not features.endswith(".onnx"):
+        raise ConfigError(
+            f"re-ranker local_features: features is '{features}'; choose xfeat, or the path of an .onnx file of XFeat"
+        )
+    look = LocalFeatureLook(open_extractor(features, _COUNT, context.threads, _SIDE_PX))
+    return ThumbnailReranker(context.place_map, look, context.config.rerank.candidates)
+
+
+class LocalFeatureLook:
+    """Counts local features that are alike and lie as one pair of cameras sees one scene (a fundamental matrix)."""
+
+    name = "local_features"
+    weight = 4.0
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+
+    def encode(self, image_rgb: np.ndarray) -> LocalFeatures:
+        """See Look. No camera need be known: rays are pixels over the image's longer side here."""
+        height, width = image_rgb.shape[:2]
+        return self._extractor.extract(image_rgb, None, Intrinsics.pinhole(width, height, max(width, height)))
+
+    def agreement(self, query: LocalFeatures, places: Sequence[LocalFeatures]) -> np.ndarray:
+        """See Look."""
+        return np.array([inliers(place, query) for place in places])
+
+
+def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
+    """Features that are alike in two images and agree on a fundamental matrix (MAGSAC++, Barath et al. 2020).
+
+    Or on a homography where no fundamental matrix is found: images without parallax, such as equal ones, have none.
+    """
+    rows_place, rows_query = _alike(place, query)
+    if len(rows_place) < _LEAST:
+        return 0
+    here, there = (_LONGER_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
+    searches = (
+        partial(cv2.findFundamentalMat, here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500),
+        partial(cv2.findHomography, here, there, cv2.USAC_MAGSAC, _ERROR_PX, maxIters=500, confidence=0.99),
+    )
+    most = 0
+    for search in searches:
+        with contextlib.suppress(cv2.error):  # a search gives up so on a few sets of repeated points
+            _, agree = search()
+            most = max(most, 0 if agree is None else int(agree.sum()))
+        if most >= _LEAST:
+            break
+    return most
+
+
+def _alike(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both, (M,) each: features that are each other's nearest, and alike."""
+    rows_place, rows_query, cosines = mutual(place, query)
+    alike = cosines[rows_query, rows_place] > _LEAST_COSINE
+    return rows_place[alike], rows_query[alike]

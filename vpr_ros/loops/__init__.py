@@ -1,0 +1,1 @@
+"""Loop closures: the growing keyframe store, candidates, agreement."""

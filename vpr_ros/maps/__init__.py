@@ -1,0 +1,1 @@
+"""The stored map: places, index and scores; building, editing and reading it."""

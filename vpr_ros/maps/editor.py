@@ -1,0 +1,148 @@
+"""Maps made of maps: merged, or with the poses that a SLAM back end found for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError, MapError
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.track import Track
+from vpr_ros.maps import map_file
+from vpr_ros.maps.features import check_kind
+from vpr_ros.maps.map_drives import names_in_merged
+from vpr_ros.maps.map_file import Link
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import Places, origin_near
+
+_SLACK_NS = 1_000_000  # trajectories are often written with microseconds or less
+_LEAST_COSINE = 0.5  # between what was up for the camera and what is
+
+
+def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> PlaceMap:
+    """A new map with the places of all sources, which must share model, world and kind of local features.
+
+    Places that two maps made of one image of one drive are kept once, and counted in tally; two drives of one name get
+    two names (``names_in_merged``). The first map's origin and calibration are kept. Written whole or not at all.
+    """
+    opened = [PlaceMap.open(source) for source in sources]
+    try:
+        first, kind = opened[0], ""
+        for other in opened:
+            other.check_model(first.model.name, first.model.fingerprint)
+            if other.model.views != first.model.views:
+                raise MapError(
+                    f"{other.path} holds {other.model.views} view(s) of each image, {first.path} holds "
+                    f"{first.model.views}: build one of them again with the other's --views"
+                )
+            if other.world != first.world:
+                raise MapError(
+                    f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
+                    "they cannot be merged"
+                )
+            check_kind(other.path, other.feature_kind(), kind)
+            kind = kind or other.feature_kind()
+        given = first.model, first.world, first.origin, first.calibration, first.frame_id
+        with map_file.new_file(Path(path)) as part, PlaceMap.create(part, *given) as merged:
+            for place_map in opened:
+                _copy(place_map, merged, Tally() if tally is None else tally)
+        return PlaceMap.open(path, writable=True)
+    finally:
+        for place_map in opened:
+            place_map.close()
+
+
+def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
+    """Every place of a map, and every loop closed in it, into another of the same model and world."""
+    names = names_in_merged(target, source)
+    there = {name: target.stamps_of(name) for name in names.values()}
+    copies: dict[int, int] = {}
+    for places in source.pieces():
+        T_world_camera = np.array(places.T_map_camera)
+        T_world_camera[:, :3, 3] += source.origin
+        with target.together():
+            for row, T_map_camera in enumerate(target.map_pose(T_world_camera)):
+                drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
+                place_id = int(places.ids[row])
+                if stamp_ns in there[drive]:
+                    tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
+                else:
+                    kept = source.thumbnail(place_id), source.features(place_id)
+                    there[drive][stamp_ns] = target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)
+                copies[place_id] = there[drive][stamp_ns]
+    links = [Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in source.links()]
+    if links:
+        target.add_links(links)
+
+
+def set_poses(
+    path: Path, trajectory: Track, T_body_camera: np.ndarray, world: str = "map", output: Path | None = None
+) -> tuple[int, int]:
+    """Give the places of a map the poses of a trajectory at their stamps: after SLAM has optimised a session.
+
+    trajectory: T_world_body over time. T_body_camera: (4, 4), the camera's optical frame on that body. world: name of
+    the trajectory's frame, which becomes the map's. Returns how many places have poses and how many have none there.
+    With output, a new map without the latter is written, whole or not at all; else the map is changed, in one
+    transaction, and all its places need a pose. Raises MapError, and DriveError where the trajectory is of another time
+    or turns the camera over.
+    """
+    with PlaceMap.open(path) as place_map:
+        stored = place_map.whereabouts
+    found = [_at(trajectory, int(stamp_ns)) for stamp_ns in stored.stamps_ns]
+    places = stored.subset(np.array([T is not None for T in found], dtype=bool))
+    if not len(places):
+        raise DriveError(_times(path, stored, trajectory))
+    T_world_camera = np.stack([T for T in found if T is not None]) @ T_body_camera
+    _check_upright(path, places.T_map_camera, T_world_camera)
+    missing = len(stored) - len(places)
+    if output is not None:
+        with map_file.new_file(output) as part:
+            with PlaceMap.open(path) as source:
+                source.save(part)
+            _set(part, places.ids, T_world_camera, world)
+    elif missing:
+        raise MapError(
+            f"{missing} of the {len(stored)} places of {path} have no pose in the trajectory: give -o to write a new "
+            "map without them, or --max-gap to bridge wider gaps"
+        )
+    else:
+        _set(path, places.ids, T_world_camera, world)
+    return len(places), missing
+
+
+def _set(path: Path, ids: np.ndarray, T_world_camera: np.ndarray, world: str) -> None:
+    """Change a map, in one transaction."""
+    with PlaceMap.open(path, writable=True) as place_map:
+        place_map.check_intact()
+        place_map.set_poses(ids, T_world_camera, world, origin_near(T_world_camera[0, :3, 3]))
+
+
+def _at(trajectory: Track, stamp_ns: int) -> np.ndarray | None:
+    """Pose at a stamp; of the first or last where the stamp was only rounded away from it."""
+    nearest = int(np.clip(stamp_ns, trajectory.stamps_ns[0], trajectory.stamps_ns[-1]))
+    return trajectory.at(nearest) if abs(nearest - stamp_ns) <= _SLACK_NS else None
+
+
+def _times(path: Path, places: Places, trajectory: Track) -> str:
+    """What to say where no place has a pose."""
+    if not len(places):
+        return f"{path} holds no places yet: give it poses once it was driven"
+    ours, theirs = (f"{t.min() / 1e9:.3f} to {t.max() / 1e9:.3f} s" for t in (places.stamps_ns, trajectory.stamps_ns))
+    return (
+        f"no place of {path} has a pose in the trajectory: the places are of {ours}, the trajectory of {theirs}; give "
+        "that of this drive, in seconds, or --max-gap to bridge wider gaps"
+    )
+
+
+def _check_upright(path: Path, T_old: np.ndarray, T_new: np.ndarray) -> None:
+    """Whether what is up for the camera stays so: a forgotten mounting, or axes that are not REP-103's, turn it.
+
+    T_old, T_new: (N, 4, 4). Raises DriveError where it does not.
+    """
+    cosines = np.sum(T_old[:, 2, :3] * T_new[:, 2, :3], axis=1)
+    if np.median(cosines) < _LEAST_COSINE:
+        raise DriveError(
+            f"these poses turn the camera of {path} over: give --camera-pose where they are of the robot's base, and "
+            "none where they are of the camera's optical frame; their z axis has to point up"
+        )

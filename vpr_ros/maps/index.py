@@ -1,0 +1,160 @@
+"""Nearest descriptors through FAISS: a cache beside the map, rebuilt whenever it is missing or stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.files import written_whole
+from vpr_ros.maps.centring import SHARE, centred
+from vpr_ros.maps.place_map import PlaceMap
+
+logger = logging.getLogger(__name__)
+
+_METRIC = faiss.METRIC_INNER_PRODUCT
+_MOST = 1e6  # similarities of a damaged cache may be anything
+_BLOCK = 4096  # descriptors after which a growing index begins another block
+
+
+class Index:
+    """The descriptors of a map, ready to be searched by cosine. A place is as similar as the best of its views."""
+
+    def __init__(self, index: faiss.Index, views: int) -> None:
+        self._index = index
+        self._views = views
+
+    @classmethod
+    def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
+        """descriptors: (N, V, D) float32, unit length. factory: FAISS index factory string.
+
+        Raises ConfigError for a bad one.
+        """
+        count, views, dimension = descriptors.shape
+        rows = descriptors.reshape(-1, dimension)
+        try:
+            index = faiss.index_factory(dimension, factory, _METRIC)
+            if count:
+                index.train(rows)
+                index.add(rows)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(
+                f"FAISS cannot build an index '{factory}' of {count} places ({reason}); try Flat"
+            ) from error
+        return cls(index, views)
+
+    @classmethod
+    def growing(cls, dimension: int, views: int, factory: str = "Flat") -> Index:
+        """An empty one for a map that grows. Raises ConfigError for a bad factory and for one that needs training."""
+        index = cls.build(np.zeros((0, views, dimension), np.float32), factory)
+        if not index._index.is_trained:
+            raise ConfigError(
+                f"a map cannot grow with the FAISS index '{factory}', which has to be trained on all its places: "
+                "choose Flat or SQfp16"
+            )
+        return cls(_Blocks(index._index), views)
+
+    @classmethod
+    def of_map(cls, place_map: PlaceMap, factory: str = "Flat", mean: np.ndarray | None = None) -> Index:
+        """The map's index from the cache beside it, or built and cached.
+
+        mean: (D,) to take from every descriptor, or None. A cache that cannot be written is done without.
+        """
+        path = cache_path(place_map.path)
+        key = {
+            "revision": place_map.revision,
+            "places": len(place_map),
+            "factory": factory,
+            "model": place_map.model.fingerprint,
+            "views": place_map.model.views,
+            "mean": None if mean is None else [SHARE, zlib.crc32(mean.tobytes())],
+        }
+        cached = _read(path, key, place_map.model.dimension)
+        if cached is not None:
+            return cls(cached, place_map.model.views)
+        index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
+        if index._index.is_trained:  # one descriptor after the other will do
+            for piece in place_map.pieces():
+                index.add(centred(piece.descriptors, mean))
+                logger.debug("building the index: %d of %d places", len(index), key["places"])
+        else:
+            logger.info("training the index '%s' on %d places, which can take minutes", factory, key["places"])
+            index = cls.build(centred(place_map.places.descriptors, mean), factory)
+        _write(path, key, index._index)
+        return index
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal) // self._views
+
+    def add(self, descriptors: np.ndarray) -> None:
+        """Further places at the end: (N, V, D) float32, unit length. Raises ConfigError where FAISS cannot."""
+        try:
+            self._index.add(np.ascontiguousarray(descriptors.reshape(-1, descriptors.shape[-1])))
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"this FAISS index cannot grow ({reason}): choose Flat or SQfp16") from error
+
+    def search(self, descriptor: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
+        wanted = min(count, len(self)) * self._views
+        similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
+        found = (rows >= 0) & (rows < len(self) * self._views)  # approximate indexes pad with -1, at the end
+        similarities = np.nan_to_num(similarities[found], nan=-1.0).clip(-_MOST, _MOST)
+        places = rows[found] // self._views
+        first = np.sort(np.unique(places, return_index=True)[1])[:count]
+        return similarities[first], places[first]
+
+
+class _Blocks(faiss.IndexShards):
+    """An index in blocks: a single one is copied whole whenever it outgrows its memory, seconds for a large map."""
+
+    _empty: faiss.Index = None  # type: ignore[assignment]  # FAISS lets no object have what its class has not
+    _last: faiss.Index | None = None
+
+    def __init__(self, empty: faiss.Index) -> None:
+        super().__init__(empty.d)
+        self.successive_ids = True
+        self._empty = empty
+
+    def add(self, x: np.ndarray) -> None:  # type: ignore[override]
+        """(N, D) float32, all of them into the last block."""
+        if self._last is None or self._last.ntotal >= _BLOCK:
+            self._last = faiss.clone_index(self._empty)
+            self.add_shard(self._last)
+        self._last.add(x)
+        self.ntotal += len(x)
+
+
+def cache_path(map_path: Path) -> Path:
+    """Where the index of a map is cached."""
+    return map_path.with_name(map_path.name + ".faiss")
+
+
+def _read(path: Path, key: dict[str, Any], dimension: int) -> faiss.Index | None:
+    """The cached index, or None where it is missing, stale or damaged: FAISS may crash on a damaged one."""
+    try:
+        header, _, body = path.read_bytes().partition(b"\n")
+        if json.loads(header) == {**key, "sha256": hashlib.sha256(body).hexdigest()}:
+            index = faiss.deserialize_index(np.frombuffer(body, np.uint8))
+            if (index.d, index.ntotal) == (dimension, key["places"] * key["views"]):
+                return index
+    except (OSError, ValueError, RuntimeError, RecursionError, MemoryError):
+        pass
+    return None
+
+
+def _write(path: Path, key: dict[str, Any], index: faiss.Index) -> None:
+    """Write the cache, or do without where its folder cannot be written to."""
+    body = faiss.serialize_index(index).tobytes()
+    header = {**key, "sha256": hashlib.sha256(body).hexdigest()}
+    with suppress(OSError), written_whole(path) as part:
+        part.write_bytes(json.dumps(header).encode() + b"\n" + body)

@@ -1,0 +1,31 @@
+"""What a map holds, in a few words; a large one is not read whole for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.maps.place_map import PlaceMap
+
+
+def map_info(place_map: PlaceMap) -> dict[str, Any]:
+    """What ``vpr map info`` prints, by name."""
+    places, kind = place_map.whereabouts, place_map.feature_kind()
+    names, counts = np.unique(places.drives, return_counts=True)
+    extent = np.ptp(places.positions, axis=0) if len(places) else np.zeros(3)
+    return {
+        "places": len(places),
+        "drives": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        "spacing_m": round(places.spacing, 2),
+        "extent_m": [round(float(value), 1) for value in extent],
+        "world": place_map.world,
+        "origin": place_map.origin.tolist(),
+        "model": place_map.model.name,
+        "fingerprint": place_map.model.fingerprint,
+        "dimension": place_map.model.dimension,
+        "views": place_map.model.views,
+        "local_features": f"{kind}, of {place_map.feature_count()} places" if kind else "none",
+        "calibrated_on": place_map.calibration.source,
+        "size_MB": round(place_map.path.stat().st_size / 1e6, 2),
+    }

@@ -1,0 +1,130 @@
+"""Which drive of a map a recording is: the same one again, or another of the same name.
+
+The images tell. A place of a map was made of an image at a stamp; a recording that has the same images at the same
+stamps is the same one, wherever it lies, whatever it is called and whatever was added to it since. So a killed build
+goes on, and two folders called "images" are two drives, also in maps that were built before this was looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Container, Iterable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.image import preprocess
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.drives.drive import Drive, path_of
+from vpr_ros.drives.names import names_of
+from vpr_ros.inference.describer import Describer
+from vpr_ros.maps.place_map import PlaceMap
+
+logger = logging.getLogger(__name__)
+
+_LOOKS = 16  # images compared, from the first shared stamp to the last: drives may begin or end at the same place
+_LEAST_SHARE = 0.9  # of them that are the same in one recording; not all, since two backends differ a little
+_SAME_COSINE = 0.99  # of one image's descriptors on two backends or machines; neighbouring images are below
+
+
+def same_image(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two descriptors (D,) of one model are of one image."""
+    return float(np.dot(a, b)) >= _SAME_COSINE
+
+
+def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
+    """The name under which a drive's places go into a map.
+
+    That of the drive of the map that was made of the same images; else the drive's own, longer if it is taken, which
+    the user is told.
+    """
+    where = str(path_of(drive) or drive.name)
+    there = {name: place_map.stamps_of(name) for name in place_map.drive_names()}
+    ours = {frame.stamp_ns for frame in drive} if there else set()
+    wanted = {name: _spread(ours, theirs) for name, theirs in there.items()}
+    looks: dict[str, list[bool]] = {name: [] for name in there}
+    missing = set().union(*wanted.values())
+    for frame in drive if missing else ():
+        if frame.stamp_ns in missing:
+            missing.remove(frame.stamp_ns)
+            descriptor = _described(frame, describer)
+            for name in there:
+                if descriptor is not None and frame.stamp_ns in wanted[name]:
+                    stored = place_map.descriptors(there[name][frame.stamp_ns])[0]
+                    looks[name].append(same_image(descriptor, stored))
+        if not missing:
+            break
+    found = _same(looks, drive.name, where)
+    if found is None:
+        return _new_name(drive.name, path_of(drive), there)
+    if found != drive.name:
+        logger.warning("%s is in %s already, as drive %s: it is added to there", where, place_map.path, found)
+    return found
+
+
+def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
+    """The names that the drives of one map have in another, into which it is merged; see ``name_in_map``."""
+    there = {name: target.stamps_of(name) for name in target.drive_names()}
+    names: dict[str, str] = {}
+    for name in source.drive_names():
+        ours, looks = source.stamps_of(name), {}
+        for other, theirs in there.items():
+            looks[other] = [
+                same_image(source.descriptors(ours[stamp])[0], target.descriptors(theirs[stamp])[0])
+                for stamp in _spread(ours, theirs)
+            ]
+        found = _same(looks, name, f"drive {name} of {source.path}")
+        others = [other for other in source.drive_names() if other != name]
+        names[name] = _new_name(name, None, [*there, *names.values(), *others]) if found is None else found
+    return names
+
+
+def _spread(ours: Collection[int], theirs: Container[int]) -> list[int]:
+    """Stamps that two drives share, the first, the last and some evenly between them."""
+    shared = sorted(stamp for stamp in ours if stamp in theirs)
+    rows = np.unique(np.linspace(0, len(shared) - 1, min(_LOOKS, len(shared))).round().astype(int))
+    return [shared[row] for row in rows]
+
+
+def _described(frame: DriveFrame, describer: Describer) -> np.ndarray | None:
+    """A frame's descriptor (D,), None if its image cannot be read."""
+    try:
+        image = preprocess(frame.read(), describer.manifest.preprocessing)
+    except (ImageError, DriveError):
+        return None
+    return np.asarray(describer.describe(image[None]).descriptors[0])
+
+
+def _same(looks: dict[str, list[bool]], name: str, where: str) -> str | None:
+    """The drive of which nearly all images that were compared are the same, of several rather the one of this name.
+
+    looks: whether each was, by the map's drives. The user is told if only some are.
+    """
+    alike = [other for other, same in looks.items() if any(same)]
+    if not alike:
+        return None
+    best = max(alike, key=lambda other: (np.mean(looks[other]) >= _LEAST_SHARE, sum(looks[other]), other == name))
+    same = looks[best]
+    found = float(np.mean(same)) >= _LEAST_SHARE
+    if not all(same):
+        logger.warning(
+            "%d of %d images of %s that were compared are those of drive %s of the map, so it is taken for %s: if it "
+            "is that recording, and images were changed, inserted or removed since, build the map again",
+            *(sum(same), len(same), where, best, "the same drive" if found else "another drive"),
+        )
+    return best if found else None
+
+
+def _new_name(name: str, path: Path | None, taken: Collection[str]) -> str:
+    """The name itself if it is free, else a longer one, which the user is told."""
+    if name not in taken:
+        return name
+    stem = re.sub(r" \(\d+\)$", "", name)
+    numbered: Iterable[str] = (f"{stem} ({number})" for number in count(2))
+    longer = names_of(path) if path is not None else ()
+    new = next(other for names in (longer, numbered) for other in names if other not in taken)
+    logger.warning("another drive of the map is called %s already: this one is called %s there", name, new)
+    return new

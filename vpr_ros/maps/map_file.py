@@ -1,0 +1,332 @@
+"""The SQLite file under a map: made whole, opened by many, grown by one, copied while it grows."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from vpr_ros.base import geometry
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.files import written_whole
+from vpr_ros.maps.places import Places
+
+logger = logging.getLogger(__name__)
+
+_FORMAT_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE places (
+    id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
+    pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
+    descriptor BLOB NOT NULL,  -- little-endian float32, unit length
+    thumbnail BLOB,            -- JPEG
+    UNIQUE (drive_id, stamp_ns));
+"""
+# Made where the first of them is stored: maps without need no table, and files from before it get one.
+FEATURES_SCHEMA = """
+CREATE TABLE IF NOT EXISTS features (
+    place_id INTEGER PRIMARY KEY REFERENCES places,
+    data BLOB NOT NULL)        -- LocalFeatures.to_bytes
+"""
+LINKS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS links (
+    id INTEGER PRIMARY KEY,    -- in the order they were believed
+    query_id INTEGER NOT NULL UNIQUE REFERENCES places, match_id INTEGER NOT NULL REFERENCES places,
+    pose BLOB NOT NULL)        -- of the query in the match's optical frame, as in places
+"""
+_PIECE = 1024  # places read at a time
+# Files are untrusted: views, triggers and computed columns are programs, which may take all memory or never end.
+_COMMENT = re.compile(r"--[^\n]*")
+_PLAIN = re.compile(
+    r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
+)
+_FURTHEST = 1e9  # metres from the origin
+_LARGEST = 1e6  # of a descriptor's numbers
+_COMPANIONS = ("-journal", "-wal", "-shm")
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """A loop that was closed within a map, by the ids of its two places. T_match_query: (4, 4), metric."""
+
+    query_id: int
+    match_id: int
+    T_match_query: np.ndarray
+
+
+def create(path: Path, meta: dict[str, str]) -> None:
+    """Write a new, empty map, or nothing. Raises MapError where the file exists or cannot be written."""
+    with new_file(path) as part:
+        connection = sqlite3.connect(part, isolation_level=None)
+        try:
+            connection.executescript("BEGIN;" + _SCHEMA)
+            meta = {"format_version": str(_FORMAT_VERSION), **meta}
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+def remove(path: Path) -> None:
+    """Delete a map and what lies beside it: logs, and caches of its index."""
+    for suffix in ("", *_COMPANIONS, ".faiss"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name to write a new map to, which becomes ``path`` when the block ends, or goes when it fails.
+
+    Raises MapError where ``path`` exists or cannot be written.
+    """
+    _check_new(path)
+    try:
+        for companion in _COMPANIONS:  # of a map of that name that is gone: it would be played into this one
+            path.with_name(path.name + companion).unlink(missing_ok=True)
+        with written_whole(path) as part:
+            yield part
+    except (sqlite3.Error, OSError) as error:
+        raise MapError(f"cannot write the map {path}: {error}") from error
+
+
+def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
+    """Open the file of a map. Raises MapError where it is missing, sqlite3.Error where it cannot be opened."""
+    try:
+        there, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name longer than the file system takes
+        raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+    if is_folder:
+        raise MapError(f"{path} is a folder: name a .vprmap file")
+    if not there:
+        raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
+    # A killed writer leaves a journal, which only a writer may roll back; a write-ahead log anyone may read.
+    mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """What is said of the whole map. Raises MapError where it is of another format."""
+    for sql in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall():
+        if not isinstance(sql[0], str) or not _PLAIN.fullmatch(_COMMENT.sub(" ", sql[0])):
+            raise ValueError("it holds more than plain tables")
+    found = dict(connection.execute("SELECT key, value FROM meta"))
+    if int(found["format_version"]) != _FORMAT_VERSION:
+        raise MapError(
+            f"{path} has map format {found['format_version']} and this version reads {_FORMAT_VERSION}: build it again"
+        )
+    return found
+
+
+def set_meta(connection: sqlite3.Connection, **values: str) -> None:
+    """Say other things of the whole map."""
+    connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(value, key) for key, value in values.items()])
+
+
+def begin_growing(connection: sqlite3.Connection) -> None:
+    """Many small transactions from now on, each on the disk when it ends, with readers in nobody's way.
+
+    A write-ahead log needs one wait for the disk per transaction where a rollback journal needs several. Where the
+    file system has none, SQLite keeps the journal.
+    """
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def is_grown(connection: sqlite3.Connection) -> bool:
+    """Whether another connection grows this file now; a log that a killed one left is played in."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        return False
+    end_growing(connection)
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
+def end_growing(connection: sqlite3.Connection) -> None:
+    """One ordinary file again, which a read-only disk can hold; where others read it, it stays as it is."""
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def copy(path: Path, target: Path) -> None:
+    """A whole copy of a map as it is now, though another connection grows it.
+
+    Raises MapError where the target exists or cannot be written, or the map cannot be read.
+    """
+    with new_file(target) as part:
+        source = connect(path)
+        try:
+            made = sqlite3.connect(part, isolation_level=None)
+            try:
+                source.backup(made)  # all in one step: one moment of the map
+                end_growing(made)
+            finally:
+                made.close()
+        finally:
+            source.close()
+
+
+def insert(
+    connection: sqlite3.Connection,
+    drive: str,
+    stamp_ns: int,
+    T_map_camera: np.ndarray,
+    descriptor: np.ndarray,
+    thumbnail: bytes | None,
+    features: bytes | None,
+) -> int:
+    """Write one place and return its id; see ``PlaceMap.add``."""
+    connection.execute("INSERT OR IGNORE INTO drives (name) VALUES (?)", (drive,))
+    place = connection.execute(
+        "INSERT INTO places (drive_id, stamp_ns, pose, descriptor, thumbnail) "
+        "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
+        (int(stamp_ns), _pose(T_map_camera), descriptor.astype("<f4").tobytes(), thumbnail, drive),
+    )
+    if features is not None:
+        connection.execute(FEATURES_SCHEMA)
+        connection.execute("INSERT INTO features VALUES (?, ?)", (place.lastrowid, features))
+    return int(place.lastrowid or 0)
+
+
+def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.ndarray) -> None:
+    """Give places other poses (K, 4, 4), and delete the places that are not among ids (K,).
+
+    The links go: poses of one world say what they did, and better.
+    """
+    connection.execute("DROP TABLE IF EXISTS links")
+    poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
+    connection.executemany("UPDATE places SET pose = ? WHERE id = ?", poses)
+    kept = {place_id for _, place_id in poses}
+    gone = [row for row in connection.execute("SELECT id FROM places").fetchall() if row[0] not in kept]
+    if _has(connection, "features"):
+        connection.executemany("DELETE FROM features WHERE place_id = ?", gone)
+    connection.executemany("DELETE FROM places WHERE id = ?", gone)
+    connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
+
+
+def _pose(T_map_camera: np.ndarray) -> bytes:
+    """(4, 4) as the places table keeps it."""
+    pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
+    return pose.astype("<f8").tobytes()
+
+
+def _matrix(pose: np.ndarray) -> np.ndarray:
+    """(7,) as the places table keeps it -> (4, 4)."""
+    return geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+
+
+def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
+    """What is stored of a place's local features."""
+    if not _has(connection, "features"):
+        return None
+    row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
+    return row[0] if row else None
+
+
+def first_features(connection: sqlite3.Connection) -> bytes | None:
+    """The first local features stored."""
+    if not _has(connection, "features"):
+        return None
+    row = connection.execute("SELECT data FROM features ORDER BY place_id LIMIT 1").fetchone()
+    return row[0] if row else None
+
+
+def feature_count(connection: sqlite3.Connection) -> int:
+    """How many places have local features."""
+    return int(connection.execute("SELECT count(*) FROM features").fetchone()[0]) if _has(connection, "features") else 0
+
+
+def insert_links(connection: sqlite3.Connection, links: Iterable[Link]) -> None:
+    """Write closed loops; a query that has one keeps it."""
+    connection.execute(LINKS_SCHEMA)
+    rows = [(link.query_id, link.match_id, _pose(link.T_match_query)) for link in links]
+    connection.executemany("INSERT OR IGNORE INTO links (query_id, match_id, pose) VALUES (?, ?, ?)", rows)
+
+
+def links(connection: sqlite3.Connection) -> list[Link]:
+    """The closed loops, in the order they were believed."""
+    if not _has(connection, "links"):
+        return []
+    rows = connection.execute("SELECT query_id, match_id, pose FROM links ORDER BY id").fetchall()
+    return [Link(query_id, match_id, _matrix(np.frombuffer(pose, "<f8"))) for query_id, match_id, pose in rows]
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
+
+
+def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
+    """Every place; see ``pieces``."""
+    found, count = [], 0
+    (total,) = connection.execute("SELECT count(*) FROM places").fetchone()
+    for piece in pieces(connection, size, descriptors=descriptors):
+        found.append(piece)
+        count += len(piece)
+        logger.debug("reading places: %d of %d", count, total)
+    found = found or [_places_from_rows([], size if descriptors else (0, size[1]))]
+    return Places(*(np.concatenate([getattr(piece, field.name) for piece in found]) for field in fields(Places)))
+
+
+def pieces(
+    connection: sqlite3.Connection,
+    size: tuple[int, int],
+    after: int = 0,
+    last: int | None = None,
+    descriptors: bool = True,
+) -> Iterator[Places]:
+    """The places with ids above ``after`` and up to ``last``, in their order, some at a time: no reader stays open.
+
+    size: (V, D) of a place's descriptors; descriptors: False reads none, so that V is 0. Raises ValueError where a blob
+    has the wrong size or a number is not finite.
+    """
+    size, looks = (size, "descriptor") if descriptors else ((0, size[1]), "x''")
+    while True:
+        rows = connection.execute(
+            f"SELECT places.id, name, stamp_ns, pose, {looks} FROM places LEFT JOIN drives ON drives.id = drive_id "
+            "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",
+            (after, 2**63 - 1 if last is None else last, _PIECE),
+        ).fetchall()
+        if not rows:
+            return
+        yield _places_from_rows(rows, size)
+        after = rows[-1][0]
+
+
+def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int]) -> Places:
+    """Rows of the places table -> arrays."""
+    poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
+    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), *size)
+    if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < _LARGEST)):
+        raise ValueError("a place is not finite, or too far away")
+    if not all(isinstance(row[1], str) for row in rows):
+        raise ValueError("a place is of no drive")
+    T_map_camera = np.zeros((len(rows), 4, 4))
+    for T, pose in zip(T_map_camera, poses, strict=True):
+        T[:] = _matrix(pose)
+    return Places(
+        ids=np.array([row[0] for row in rows], dtype=np.int64),
+        drives=np.array([row[1] for row in rows], dtype=np.str_),
+        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        T_map_camera=T_map_camera,
+        descriptors=np.ascontiguousarray(descriptors, dtype=np.float32),
+    )
+
+
+def _check_new(path: Path) -> None:
+    """Raises MapError where a map cannot begin here."""
+    if path.is_dir():
+        raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")
+    if path.exists():
+        raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
+    if not path.parent.is_dir():
+        raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")

@@ -1,0 +1,324 @@
+"""The stored map: one SQLite file, one transaction per keyframe, tied to the model that described it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError, MapError, brief
+from vpr_ros.base.image import VIEWS, Preprocessing
+from vpr_ros.base.world import canonical_world, zone_advice
+from vpr_ros.maps import map_file
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.map_file import Link
+from vpr_ros.maps.places import Places
+
+_LARGEST_DIMENSION = 1 << 16
+# What reading other data than was written raises.
+_CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """How a map was described. Another model's fingerprint means other descriptors: the map is refused.
+
+    views: of each image (``image.views``).
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    preprocessing: Preprocessing
+    views: int = 1
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> MapModel:
+        """Read what ``dataclasses.asdict`` made. Raises ValueError, TypeError, KeyError for other data."""
+        model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+        if not all(isinstance(text, str) for text in (model.name, model.fingerprint)) or model.views not in VIEWS:
+            raise ValueError(f"a model called {model.name!r} with {model.views!r} views")
+        if not (isinstance(model.dimension, int) and 0 < model.dimension <= _LARGEST_DIMENSION):
+            raise ValueError(f"descriptors of {model.dimension!r} numbers")
+        return model
+
+
+class PlaceMap:
+    """A map file, open. Use as a context manager.
+
+    Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the
+    world's coordinates are too large for small numbers (UTM).
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._places: Places | None = None
+        self._growing = False
+        with self._reading():
+            meta = map_file.meta(connection, path)
+            self.model = MapModel.from_dict(json.loads(meta["model"]))
+            self.world: str = canonical_world(meta["world"])
+            self.frame_id: str = meta["frame_id"]
+            self.origin = np.array(json.loads(meta["origin"]), dtype=float)
+            if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
+                raise ValueError("its origin is no position")
+            self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        model: MapModel,
+        world: str,
+        origin: np.ndarray | None = None,
+        calibration: Calibration | None = None,
+        frame_id: str = "map",
+    ) -> PlaceMap:
+        """A new, empty map. Raises MapError where the file exists or cannot be written."""
+        meta = {
+            "model": json.dumps(asdict(model)),
+            "world": world,
+            "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
+            "frame_id": frame_id,
+            "calibration": json.dumps((calibration or Calibration()).to_dict()),
+            "revision": "0",
+        }
+        map_file.create(Path(path), meta)
+        return cls.open(path, writable=True)
+
+    @classmethod
+    def open(cls, path: Path, writable: bool = False) -> PlaceMap:
+        """An existing map. Raises MapError where it is missing, not a map, corrupt or of another format."""
+        path = Path(path)
+        connection = None
+        try:
+            connection = map_file.connect(path, writable)
+            return cls(path, connection)
+        except (MapError, sqlite3.Error, *_CORRUPT) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, MapError):
+                raise
+            raise MapError(
+                f"{path} is not a map, or is corrupt ({brief(error)}): build it again with `vpr map build`"
+            ) from error
+
+    def begin_growing(self) -> None:
+        """Many small transactions from now on, until the map is closed: see ``map_file.begin_growing``."""
+        with self._reading():
+            map_file.begin_growing(self._connection)
+        self._growing = True
+
+    def save(self, path: Path) -> None:
+        """A whole, consistent copy elsewhere; this map may be growing, and any thread may ask.
+
+        Raises MapError where the file exists or cannot be written.
+        """
+        map_file.copy(self.path, Path(path))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._growing:
+            map_file.end_growing(self._connection)
+        self._connection.close()
+
+    def __enter__(self) -> PlaceMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        with self._reading():
+            return int(self._connection.execute("SELECT count(*) FROM places").fetchone()[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if str(error).startswith("no such"):
+                raise MapError(f"{self.path} is empty, or no map ({error}): delete it or give another file") from error
+            raise MapError(f"{self.path} cannot be read now ({error}): is another process writing it?") from error
+        except (sqlite3.Error, *_CORRUPT) as error:
+            raise MapError(
+                f"{self.path} is not a map, or is corrupt ({brief(error)}): build it again with `vpr map build`"
+            ) from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is stored inside is one transaction, all or nothing; it makes caches beside the map stale."""
+        if self._connection.in_transaction:  # one within another
+            yield
+            return
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+        except sqlite3.Error as error:
+            raise MapError(f"cannot write the map {self.path}: {error}") from error
+        self._places = None
+
+    def check_model(self, name: str, fingerprint: str) -> None:
+        """Raises MapError where this map's descriptors are not that model's."""
+        if fingerprint != self.model.fingerprint:
+            raise MapError(
+                f"{self.path} was built with model {self.model.name} ({self.model.fingerprint[:12]}), not with {name} "
+                f"({fingerprint[:12]}): use that model, or build the map again with this one"
+            )
+
+    def check_intact(self) -> None:
+        """Raises MapError where the file is damaged, so that nothing is written to it."""
+        with self._reading():
+            verdict = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise ValueError(str(verdict).splitlines()[0])
+        if sum(map(len, self.pieces())) != len(self):  # looks each place through, and keeps none
+            raise MapError(f"{self.path} is corrupt (a place has no valid id): build it again with `vpr map build`")
+
+    def check_world(self, drive: str, world: str) -> None:
+        """Raises DriveError where a drive's poses live in another world than this map's."""
+        if not world or canonical_world(world) == self.world:  # without poses, it lies in none
+            return
+        raise DriveError(
+            f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
+            f"only drives of one world can share a map{zone_advice(world, self.world)}"
+        )
+
+    def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:
+        """Poses (..., 4, 4) in the drives' world -> in this map."""
+        T_map_camera = np.array(T_world_camera, dtype=float)
+        T_map_camera[..., :3, 3] -= self.origin
+        return T_map_camera
+
+    def drive_names(self) -> list[str]:
+        """The drives that places are of."""
+        with self._reading():
+            query = "SELECT name FROM drives WHERE id IN (SELECT drive_id FROM places) ORDER BY id"
+            return [name for (name,) in self._connection.execute(query)]
+
+    def descriptors(self, place_id: int) -> np.ndarray:
+        """(V, D) float32 of one place."""
+        (place,) = (piece for piece in self.pieces(place_id - 1, place_id))
+        return np.asarray(place.descriptors[0])
+
+    def stamps_of(self, drive: str) -> dict[int, int]:
+        """The stamps of the places a drive has here already, nanoseconds, and the places' ids."""
+        with self._reading():
+            query = "SELECT stamp_ns, places.id FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
+            return dict(self._connection.execute(query, (drive,)))
+
+    def add(
+        self,
+        drive: str,
+        stamp_ns: int,
+        T_map_camera: np.ndarray,
+        descriptor: np.ndarray,
+        thumbnail: bytes | None = None,
+        features: bytes | None = None,
+    ) -> int:
+        """Store one place, at once and whole, and return its id.
+
+        T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. features:
+        ``LocalFeatures.to_bytes``. Raises MapError for a pose or descriptor that is not finite or not this model's
+        size, for a place that is there already, and where the file cannot be written.
+        """
+        size = self.model.views, self.model.dimension
+        if np.atleast_2d(descriptor).shape != size or not np.all(np.isfinite(descriptor)):
+            raise MapError(f"descriptors of {self.model.name} are {size} finite numbers here, not {descriptor.shape}")
+        if not np.all(np.isfinite(T_map_camera)):
+            raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
+        with self.together():
+            return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, descriptor, thumbnail, features)
+
+    def set_poses(self, ids: np.ndarray, T_world_camera: np.ndarray, world: str, origin: np.ndarray) -> None:
+        """Move places into another world, all in one transaction; those that are not named are deleted.
+
+        ids: (K,). T_world_camera: (K, 4, 4). origin: (3,) metres, of the map in that world. Raises MapError for a pose
+        that is not finite, where another process grows the map, and where the file cannot be written.
+        """
+        if not np.all(np.isfinite(T_world_camera)):
+            raise MapError(f"a new pose for {self.path} is not finite")
+        if map_file.is_grown(self._connection):
+            raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
+        with self.together():
+            map_file.set_meta(self._connection, world=world, origin=json.dumps([float(value) for value in origin]))
+            self.world, self.origin = canonical_world(world), np.array(origin, dtype=float)
+            map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
+
+    def set_calibration(self, calibration: Calibration) -> None:
+        """Keep a calibration with the map."""
+        self.check_intact()
+        with self.together():
+            map_file.set_meta(self._connection, calibration=json.dumps(calibration.to_dict()))
+        self.calibration = calibration
+
+    @property
+    def revision(self) -> int:
+        """Counts the transactions: a cache made at another revision is stale."""
+        with self._reading():
+            return int(self._connection.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
+
+    @property
+    def places(self) -> Places:
+        """All places, read once."""
+        if self._places is None:
+            with self._reading():
+                self._places = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
+        return self._places
+
+    @property
+    def whereabouts(self) -> Places:
+        """All places without descriptors, (N, 0, D): a small part of a large map."""
+        with self._reading():
+            return map_file.all_places(self._connection, (self.model.views, self.model.dimension), descriptors=False)
+
+    def pieces(self, after: int = 0, last: int | None = None) -> Iterator[Places]:
+        """The places with ids above ``after``, and up to ``last`` where given, in their order, a thousand at a time.
+
+        Raises MapError where one of them is damaged.
+        """
+        with self._reading():
+            yield from map_file.pieces(self._connection, (self.model.views, self.model.dimension), after, last)
+
+    def add_links(self, links: Sequence[Link]) -> None:
+        """Store loops that were closed within this map, at once. Raises MapError where the file cannot be written."""
+        with self.together():
+            map_file.insert_links(self._connection, links)
+
+    def links(self) -> list[Link]:
+        """The loops that were closed within this map, in the order they were believed."""
+        with self._reading():
+            return map_file.links(self._connection)
+
+    def thumbnail(self, place_id: int) -> bytes | None:
+        """JPEG of a place, or None where it has none."""
+        with self._reading():
+            row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
+        return row[0] if row and isinstance(row[0], bytes) else None
+
+    def features(self, place_id: int) -> bytes | None:
+        """Local features of a place (``LocalFeatures.from_bytes``), or None where it has none."""
+        with self._reading():
+            return map_file.features(self._connection, int(place_id))
+
+    def feature_kind(self) -> str:
+        """What made the places' local features (``LocalFeatures.kind``), "" where none has any: that of the first."""
+        from vpr_ros.matching.local_features import LocalFeatures
+
+        with self._reading():
+            first = map_file.first_features(self._connection)
+        return "" if first is None else LocalFeatures.from_bytes(first).kind
+
+    def feature_count(self) -> int:
+        """How many places have local features."""
+        with self._reading():
+            return map_file.feature_count(self._connection)

@@ -1,0 +1,113 @@
+"""The places of a map as arrays, and who lies near whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+
+from vpr_ros.base import geometry
+
+_LARGEST_COORDINATE = 1e5  # metres; beyond it the map gets an origin of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """N places, one row each.
+
+    ids: (N,) int64, the map's own. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64.
+    T_map_camera: (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each (``image.views``);
+    the first is the whole image.
+    """
+
+    ids: np.ndarray
+    drives: np.ndarray
+    stamps_ns: np.ndarray
+    T_map_camera: np.ndarray
+    descriptors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, rows: np.ndarray) -> Places:
+        """The places at these rows (indices or a mask), in that order."""
+        return Places(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(N, 3) metres in the map."""
+        return self.T_map_camera[:, :3, 3]
+
+    @cached_property
+    def headings(self) -> np.ndarray:
+        """(N,) yaw of the optical axis, radians counter-clockwise from east."""
+        return geometry.heading(self.T_map_camera)
+
+    @cached_property
+    def mean_descriptor(self) -> np.ndarray:
+        """(D,) float32 over all places and views, zero where there are none."""
+        count = self.descriptors.shape[0] * self.descriptors.shape[1]
+        total = self.descriptors.sum(axis=(0, 1), dtype=np.float64)
+        return (total / max(count, 1)).astype(np.float32)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Typical distance between one place and the next of its drive, metres; 1 for a map of one place."""
+        follows = self.drives[1:] == self.drives[:-1]
+        steps = np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1)[follows]
+        return max(float(np.median(steps)), 0.1) if len(steps) else 1.0
+
+
+def origin_near(position: np.ndarray) -> np.ndarray:
+    """(3,) metres, in hundreds, that a map round a position (3,) counts from; zero where coordinates are small."""
+    if np.abs(position).max() <= _LARGEST_COORDINATE:
+        return np.zeros(3)
+    return np.asarray(np.round(position * [1, 1, 0], -2))
+
+
+class Neighbours:
+    """Places by cells of a grid, so that looking round a point costs the same in a map of any size.
+
+    Distances are in the plane: heights from GPS jump by tens of metres between drives.
+    """
+
+    def __init__(self, positions: np.ndarray, radius: float) -> None:
+        """positions: (N, 3) metres; radius: the furthest distance that will be asked for, metres."""
+        self._positions = positions
+        self._radius = radius
+        cells = np.floor(positions[:, :2] / radius).astype(np.int64)
+        self._rows: dict[tuple[int, int], np.ndarray] = {}
+        self._joined: dict[tuple[int, int], np.ndarray] = {}
+        order = np.lexsort((cells[:, 1], cells[:, 0]))
+        starts = np.flatnonzero(np.any(np.diff(cells[order], axis=0), axis=1)) + 1
+        for rows in np.split(order, starts) if len(order) else []:
+            self._rows[int(cells[rows[0], 0]), int(cells[rows[0], 1])] = rows
+
+    def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of a point and a place within the radius of it.
+
+        points: (M, 3) metres. Returns rows of points, rows of places and distances, (P,) each.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for row, (x, y) in enumerate(np.floor(points[:, :2] / self._radius).astype(np.int64).tolist()):
+            groups.setdefault((x, y), []).append(row)
+        of_point, of_place = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for cell, members in groups.items():
+            nearby = self._around(cell)
+            of_point.append(np.repeat(members, len(nearby)))
+            of_place.append(np.tile(nearby, len(members)))
+        point_rows, place_rows = np.concatenate(of_point), np.concatenate(of_place)
+        dx, dy = (points[point_rows, :2] - self._positions[place_rows, :2]).T
+        distances = np.sqrt(dx * dx + dy * dy)
+        keep = distances <= self._radius
+        return point_rows[keep], place_rows[keep], distances[keep]
+
+    def _around(self, cell: tuple[int, int]) -> np.ndarray:
+        """Rows of the places in a cell and the eight round it, looked up once."""
+        if cell not in self._joined:
+            x, y = cell
+            found = [self._rows.get((x + i, y + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            there = [rows for rows in found if rows is not None]
+            self._joined[cell] = np.concatenate(there) if there else np.zeros(0, np.int64)
+        return self._joined[cell]

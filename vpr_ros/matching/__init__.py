@@ -1,0 +1,1 @@
+"""Local features, two-view geometry and verification."""

@@ -1,0 +1,132 @@
+"""Local features of an image: where they look, how far away they seem, and what they look like."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import MapError
+
+FEATURE_COUNT = 800  # features kept of each image of a map
+_HEADER = struct.Struct("<8sII3sf")  # kind, number, descriptor's length, dtype of its numbers, pixel
+_LARGEST_PX = 640  # wider images are halved first, and again: finer detail is seldom found again
+_NUMBERS = ("|u1", "|i1", "<f2", "<f4")
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """N features of one image, without the camera that took it: they match those of any other camera.
+
+    kind: what made them; only equal kinds can be matched. rays: (N, 2) float32, x / z and y / z in the optical frame,
+    distortion undone. depths: (N,) float32 metres along the optical axis as hallucinated, 0 where unknown.
+    descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits), int8 or float. pixel: size of a pixel in units of
+    rays, the inverse of the focal length.
+    """
+
+    kind: str
+    rays: np.ndarray
+    depths: np.ndarray
+    descriptors: np.ndarray
+    pixel: float
+
+    def __len__(self) -> int:
+        return len(self.rays)
+
+    def to_bytes(self) -> bytes:
+        """The features as a map stores them; depths with three digits."""
+        numbers = self.descriptors.dtype.str.encode()
+        header = _HEADER.pack(self.kind.encode()[:8], *self.descriptors.shape, numbers, self.pixel)
+        arrays = self.rays.astype("<f4"), self.depths.astype("<f2"), self.descriptors
+        return header + b"".join(array.tobytes() for array in arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LocalFeatures:
+        """What ``to_bytes`` made. Raises MapError for anything else."""
+        try:
+            kind, count, length, numbers, pixel = _HEADER.unpack_from(data)
+            if numbers.decode() not in _NUMBERS:
+                raise ValueError(f"numbers of an unknown kind {numbers!r}")
+            rays, at = _array(data, _HEADER.size, np.dtype("<f4"), (count, 2))
+            depths, at = _array(data, at, np.dtype("<f2"), (count,))
+            descriptors, at = _array(data, at, np.dtype(numbers.decode()), (count, length))
+            if at != len(data) or not np.isfinite(rays).all():
+                raise ValueError("its size is wrong, or a ray is not finite")
+        except (struct.error, ValueError, TypeError) as error:
+            raise MapError(f"the local features of a place cannot be read ({error})") from error
+        name = kind.rstrip(b"\0").decode(errors="replace")
+        return cls(name, rays, depths.astype(np.float32), descriptors, float(pixel))
+
+
+def _array(data: bytes, at: int, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """The array that begins at a byte, and where it ends."""
+    count = math.prod(shape)  # NumPy's would overflow
+    return np.frombuffer(data, dtype, count, at).reshape(shape), at + count * dtype.itemsize
+
+
+class Extractor(Protocol):
+    """Finds local features."""
+
+    kind: str
+
+    def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
+        """image_rgb: (H, W, 3) uint8. depth: (h, w) float32 metres over the whole image, 0 unknown, or None."""
+        ...
+
+
+class ClassicalExtractor:
+    """SIFT (Lowe 2004) or ORB (Rublee 2011) from OpenCV, after local contrast equalisation: nights are flat."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        """kind: "sift" or "orb". count: features kept of each image, the strongest."""
+        self.kind = kind
+        make: dict[str, Callable[[], cv2.Feature2D]] = {
+            "sift": lambda: cv2.SIFT.create(nfeatures=count, contrastThreshold=0.02, sigma=2.0),
+            "orb": lambda: cv2.ORB.create(nfeatures=count, fastThreshold=8),
+        }
+        self._detector = make[kind]()
+        self._contrast = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8))
+
+    def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
+        """See Extractor."""
+        grey = self._contrast.apply(cv2.cvtColor(shrunk(image_rgb), cv2.COLOR_RGB2GRAY))
+        keypoints, descriptors = self._detector.detectAndCompute(grey, None)
+        pixels = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64).reshape(-1, 2)
+        if descriptors is None:
+            descriptors = np.zeros((0, self._detector.descriptorSize()), np.uint8)
+        return features_at(self.kind, pixels, descriptors.astype(np.uint8), grey.shape, depth, intrinsics)
+
+
+def shrunk(image_rgb: np.ndarray) -> np.ndarray:
+    """The image at most _LARGEST_PX wide, by whole factors."""
+    factor = -(-image_rgb.shape[1] // _LARGEST_PX)
+    if factor == 1:
+        return image_rgb
+    size = image_rgb.shape[1] // factor, image_rgb.shape[0] // factor
+    return cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def features_at(
+    kind: str,
+    pixels: np.ndarray,
+    descriptors: np.ndarray,
+    shape: tuple[int, ...],
+    depth: np.ndarray | None,
+    intrinsics: Intrinsics,
+) -> LocalFeatures:
+    """Features found at pixels (N, 2) of an image of this shape (height, width), with the depth seen there."""
+    height, width = shape[:2]
+    camera = intrinsics.resized(width, height)
+    depths = np.zeros(len(pixels), np.float32)
+    if depth is not None and len(pixels):
+        scale = depth.shape[1] / width, depth.shape[0] / height
+        at = ((pixels + 0.5) * scale).astype(int)
+        depths = depth[at[:, 1].clip(0, depth.shape[0] - 1), at[:, 0].clip(0, depth.shape[1] - 1)]
+    pixel = 2 / float(camera.K[0, 0] + camera.K[1, 1])
+    return LocalFeatures(kind, camera.rays(pixels).astype(np.float32), depths.astype(np.float32), descriptors, pixel)

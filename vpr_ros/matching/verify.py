@@ -1,0 +1,102 @@
+"""Do two images show the same place? Local features that agree on one motion, and the metric pose they measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpr_ros.matching.local_features import LocalFeatures
+from vpr_ros.matching.relative_pose import relative_pose
+from vpr_ros.matching.two_view import starts
+
+_RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
+_LEAST_SHARE = 0.35  # of the features that are alike has to agree: fewer may agree on a wrong motion as well
+_LARGEST_ERROR_PX = 3.0  # of an inlier
+_LARGEST_SIGMA_M = 0.76  # a pose that is known worse than this along some direction measures nothing
+_DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Two images of one place.
+
+    T_place_query: (4, 4), covariance (6, 6): see RelativePose. rows_place, rows_query: (M,) of the features that agree.
+    matches: features that were alike, of which M agree. reprojection_px: root mean square of the M, query's pixels.
+    """
+
+    T_place_query: np.ndarray
+    covariance: np.ndarray
+    rows_place: np.ndarray
+    rows_query: np.ndarray
+    matches: int
+    reprojection_px: float
+
+    @property
+    def inliers(self) -> int:
+        """Features that agree."""
+        return len(self.rows_place)
+
+
+def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of place and query (M,), (M,) whose features are each other's nearest, by far nearer than the next.
+
+    Raises ValueError where the two are of different kinds.
+    """
+    to_place, rows, cosines = mutual(place, query)
+    best = cosines[rows, to_place]
+    cosines[rows, to_place] = -1.0
+    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1, initial=-1.0)  # half the squares
+    distinct = distance < _RATIO[place.kind] ** 2 * next_distance
+    return to_place[distinct], rows[distinct]
+
+
+def mutual(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of place and query (M,), (M,) whose features are each other's nearest; cosines of all, query by place.
+
+    Raises ValueError where the two are of different kinds.
+    """
+    if place.kind != query.kind:
+        raise ValueError(f"features of {query.kind} cannot be matched with those of {place.kind}")
+    cosines = _vectors(query) @ _vectors(place).T  # of bits, the share that is equal less the share that is not
+    if min(cosines.shape) < 2:
+        return np.zeros(0, int), np.zeros(0, int), cosines
+    nearest = cosines.argmax(axis=1)
+    rows = np.flatnonzero(cosines.argmax(axis=0)[nearest] == np.arange(len(query)))
+    return nearest[rows], rows, cosines
+
+
+def _vectors(features: LocalFeatures) -> np.ndarray:
+    """(N, D) float32 of unit length: RootSIFT (Arandjelovic and Zisserman 2012), signs of bits, or as they are."""
+    descriptors = features.descriptors
+    if features.kind == "orb":
+        bits = np.unpackbits(descriptors, axis=1)
+        return (2.0 * bits - 1.0).astype(np.float32) / np.float32(np.sqrt(bits.shape[1]))
+    vectors = descriptors.astype(np.float32)
+    if features.kind == "sift":
+        vectors = np.sqrt(vectors)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verification | None:
+    """The pose of the query's camera in the place's, or None where fewer than least features agree on one."""
+    rows_place, rows_query = match(place, query)
+    if len(rows_place) < least:
+        return None
+    pixel = max(place.pixel, query.pixel)
+    rays = place.rays[rows_place], query.rays[rows_query]
+    depths = place.depths[rows_place], query.depths[rows_query]
+    begin = starts(*rays, depths[0], pixel, least)
+    pose = relative_pose(*rays, *depths, pixel, begin) if begin else None
+    if pose is None:
+        return None
+    ratio = np.where(depths[0] > 0, pose.depths / np.maximum(depths[0], 1e-6), 1.0)
+    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > _LARGEST_SIGMA_M**2:
+        return None
+    agree = (pose.errors_px < _LARGEST_ERROR_PX) & (ratio < _DEPTH_RATIO) & (ratio > 1 / _DEPTH_RATIO)
+    if agree.sum() < max(least, _LEAST_SHARE * len(agree)):
+        return None
+    error = float(np.sqrt(np.mean(pose.errors_px[agree] ** 2)))
+    return Verification(
+        pose.T_place_query, pose.covariance, rows_place[agree], rows_query[agree], len(rows_place), error
+    )

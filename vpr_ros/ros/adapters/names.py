@@ -1,0 +1,49 @@
+"""The adapters that a user may name, and who may register further ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vpr_ros.base.errors import ConfigError, nearest_name
+from vpr_ros.base.registry import registered
+
+GROUP = "vpr.adapters"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An adapter that a user may name.
+
+    module, name: of its class, ``Class(node, params)``. modes: of the node that it serves. package: whose messages it
+    sends.
+    """
+
+    module: str
+    name: str
+    modes: tuple[str, ...]
+    package: str
+
+
+CHOICES = {
+    "loop_closures": Choice("loop_closures", "LoopClosures", ("map",), "vpr_msgs"),
+    "lio_sam": Choice("lio_sam", "LioSam", ("map",), "std_msgs"),
+    "rtabmap_link": Choice("rtabmap_link", "RtabmapLink", ("map",), "rtabmap_msgs"),
+    "rtabmap_pose": Choice("rtabmap_pose", "RtabmapPose", ("localize", "map"), "geometry_msgs"),
+    "hydra": Choice("hydra", "Hydra", ("map",), "pose_graph_tools_msgs"),
+    "swarm_slam": Choice("swarm_slam", "SwarmSlam", ("map",), "cslam_common_interfaces"),
+    "initial_pose": Choice("initial_pose", "InitialPose", ("localize", "map"), "geometry_msgs"),
+}
+
+
+def known_names() -> list[str]:
+    """Names of this package's adapters, then of those that other packages register (entry points ``vpr.adapters``)."""
+    return [*CHOICES, *sorted(set(registered(GROUP)) - set(CHOICES))]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises ConfigError for the name of no adapter, with the nearest one."""
+    known = known_names()
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"adapters: unknown adapter '{name}'; {nearest_name(name, known)}")

@@ -1,0 +1,66 @@
+"""Opens the adapters that the parameter ``adapters`` names; each is imported only then."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+
+from vpr_ros.base.errors import ConfigError, MissingDependencyError
+from vpr_ros.base.registry import load
+from vpr_ros.ros.adapters.names import CHOICES, GROUP, check_names
+from vpr_ros.ros.params import NodeParams
+
+
+def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: NodeParams) -> list[Any]:
+    """The adapters of these names, each once, in their order.
+
+    mode: "localize" gives instances of ``Adapter``, "map" of ``ClosureAdapter``. Raises ConfigError for an unknown
+    name (with the nearest one) or one that does not serve the mode, MissingDependencyError if its messages are not
+    installed. A registered class may have ``modes``, a tuple; without it, it serves both.
+    """
+    names = list(dict.fromkeys(names))
+    check_adapters(names, mode)
+    opened: list[Any] = []
+    try:
+        for name in names:
+            opened.append(_adapter_class(name)(node, params))
+    except Exception:
+        for adapter in opened:
+            adapter.close()
+        raise
+    return opened
+
+
+def check_adapters(names: Iterable[str], mode: str) -> None:
+    """Raises as ``open_adapters`` where one of these names cannot be opened; opens nothing."""
+    names = list(names)
+    check_names(names)
+    for name in names:
+        if name in CHOICES:  # before its messages are imported
+            _check_mode(name, CHOICES[name].modes, mode)
+    for name in names:
+        _check_mode(name, getattr(_adapter_class(name), "modes", (mode,)), mode)
+
+
+def _check_mode(name: str, modes: tuple[str, ...], mode: str) -> None:
+    if mode not in modes:
+        raise ConfigError(f"adapters: '{name}' does not work in mode '{mode}'; set mode:={modes[0]}")
+
+
+def _adapter_class(name: str) -> Any:
+    choice = CHOICES.get(name)
+    if choice is None:
+        return load(GROUP, name, {}, "adapter")
+    try:
+        module = importlib.import_module(f"vpr_ros.ros.adapters.{choice.module}")
+    except ImportError as error:
+        if (error.name or "").split(".")[0] != choice.package:
+            raise
+        raise MissingDependencyError(
+            f"adapter '{name}' needs the ROS package {choice.package}, which is not installed or too old:"
+            f" install or build it, or take '{name}' out of adapters"
+        ) from error
+    return getattr(module, choice.name)
