@@ -20,7 +20,7 @@ from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
 from vpr_ros.evaluation.scenes import Plan
-from vpr_ros.evaluation.study import Gallery, write_study
+from vpr_ros.evaluation.study import QUERY_PX, Gallery, write_study
 from vpr_ros.evaluation.summary import Assessment, assess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
@@ -132,7 +132,7 @@ def _replay(
             joined.append(unanswered(frame, number, "dropped"))
             continue
         joined.append(dataclasses.replace(answer, frame_index=number, T_map_camera_true=frame.T_map_camera))
-        gallery.jpegs[number] = thumbnail(frame.read(), 280)
+        gallery.jpegs[number] = thumbnail(frame.read(), QUERY_PX)
         if frame.stamp_ns in player.depths:
             gallery.depths[number] = player.depths[frame.stamp_ns]
     return Run(drive.name, drive.name, tuple(joined), place_map.places.T_map_camera), gallery

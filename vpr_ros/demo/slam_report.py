@@ -14,24 +14,14 @@ from vpr_ros.demo import slam_pictures as pictures
 from vpr_ros.demo.slam_session import Judgement, Session
 from vpr_ros.evaluation import style
 from vpr_ros.evaluation.output import write_tum
-from vpr_ros.evaluation.pictures import Drawn
 from vpr_ros.evaluation.report import write_page
 from vpr_ros.evaluation.scenes import Plan
-
-_CAPTIONS = {
-    "town": ("Tracks", "The robot's track as odometry tells it and as the pose graph corrects it, each laid onto the "
-             "true one as well as a rigid motion can."),
-    "error": ("Error along the way", "Distance from the truth after that alignment."),
-    "closures": ("Measured closures", "Each closure's pose against the truth, and against its own covariance."),
-    "gallery": ("What they were made of", "The image now, the earlier one beside it, and features that agree; from the "
-                "best to the worst measured closure."),
-}  # fmt: skip
 
 
 def figures(sessions: Sequence[Session], judgements: Sequence[Judgement]) -> list[list[str]]:
     """A table, header first: one row a session."""
-    header = ["session", "images", "closures", "on earlier", "false", "m", "deg", "NEES"]
-    header += ["ATE before", "after", "ratio"]
+    header = ["session", "images", "closures", "on earlier map", "false", "error m", "error deg", "NEES"]
+    header += ["ATE before m", "after m", "ratio"]
     rows = []
     for numbers in (_numbers(s, j) for s, j in zip(sessions, judgements, strict=True)):
         shown = [
@@ -43,7 +33,7 @@ def figures(sessions: Sequence[Session], judgements: Sequence[Judgement]) -> lis
 
 
 def _numbers(session: Session, judgement: Judgement) -> dict[str, Any]:
-    """Of results.json; medians of the closures, NaN without any."""
+    """Of results.json; medians over the closures, NaN without closures."""
     nothing = np.array([np.nan])
     medians = {
         name: float(np.median(values if len(values) else nothing))
@@ -71,7 +61,8 @@ def write_slam_report(folder: Path, sessions: Sequence[Session], judgements: Seq
     folder.mkdir(parents=True, exist_ok=True)
     results = [_numbers(session, judgement) for session, judgement in zip(sessions, judgements, strict=True)]
     (folder / "results.json").write_text(json.dumps(results, indent=2).replace("NaN", "null") + "\n")
-    shown = []
+    shown: list[dict[str, Any]] = []
+    charts: dict[str, dict[str, Any]] = {}
     for session, judgement in zip(sessions, judgements, strict=True):
         for name, track in (("true", session.truth), ("odometry", session.odometry), ("optimised", session.optimised)):
             poses = zip(track.stamps_ns.tolist(), track.T, strict=True)
@@ -79,11 +70,21 @@ def write_slam_report(folder: Path, sessions: Sequence[Session], judgements: Seq
         (folder / f"{session.name}_closures.json").write_text(
             json.dumps(_closures(session, judgement), indent=1) + "\n"
         )
+        charts[f"{session.name}-error"] = pictures.error_along(session, judgement)
+        if closures := pictures.error_of_closures(session, judgement):
+            charts[f"{session.name}-closures"] = closures
         drawn = _draw(folder / "report_pictures", session, judgement, sessions, plan)
-        shown.append({"name": session.name, "pictures": drawn})
-    facts = {"machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"}
-    page = {"title": "Loops closed", "facts": facts, "table_rows": figures(sessions, judgements), "sessions": shown}
-    return write_page(folder / "report.html", "slam.html", **page)
+        shown.append({"name": session.name, "closures": len(session.closures), **drawn})
+    return write_page(
+        folder / "report.html",
+        "slam.html",
+        title="Loop closure report",
+        facts={"machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"},
+        table_rows=figures(sessions, judgements),
+        sessions=shown,
+        pictures="report_pictures",
+        data={"charts": charts},
+    )
 
 
 def _closures(session: Session, judgement: Judgement) -> list[dict[str, Any]]:
@@ -101,20 +102,20 @@ def _closures(session: Session, judgement: Judgement) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(folder: Path, session: Session, judgement: Judgement, sessions: Sequence[Session], plan: Plan) -> list[Drawn]:
-    """A session's pictures on disk."""
+def _draw(
+    folder: Path, session: Session, judgement: Judgement, sessions: Sequence[Session], plan: Plan
+) -> dict[str, Path | None]:
+    """A session's pictures as PNG: name -> path, or None if there is nothing to show."""
     folder.mkdir(exist_ok=True)
     by_map = {other.map_path.name: other for other in sessions} | {"": session}
-    drawn = []
+    written: dict[str, Path | None] = {}
     with style.styled():
-        for name, figure in (
+        for name, picture in (
             ("town", pictures.town(session, judgement, plan)),
-            ("error", pictures.error_along(session, judgement)),
-            ("closures", pictures.error_of_closures(session, judgement)),
             ("gallery", pictures.gallery(session, judgement, by_map)),
         ):
-            if figure is not None:
-                path = folder / f"{session.name}_{name}.png"
-                figure.savefig(path, dpi=110)
-                drawn.append(Drawn(path, *_CAPTIONS[name]))
-    return drawn
+            path = folder / f"{session.name}_{name}.png"
+            if picture is not None:
+                picture.savefig(path, dpi=110)
+            written[name] = None if picture is None else path
+    return written

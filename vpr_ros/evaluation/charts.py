@@ -73,13 +73,13 @@ def calibration(runs: Sequence[Assessment]) -> Figure:
     everything = pool([run.judged for run in runs])
     if len(runs) > 1:
         groups.append(("all", everything, style.QUIET))
-    traces: list[Figure] = [_line([0, 100], [0, 100], style.QUIET, "as stated", dash="dot", hoverinfo="skip")]
+    traces: list[Figure] = [line([0, 100], [0, 100], style.QUIET, "as stated", dash="dot", hoverinfo="skip")]
     for name, judged, colour in groups:
         bins = metrics.reliability(judged.confidence[judged.known], judged.correct[judged.known])
         filled = bins.count > 0
         x, y = 100 * bins.confidence[filled], 100 * bins.accuracy[filled]
         label = f"{name}: error {bins.expected_calibration_error:.3f}" if filled.any() else name
-        trace = _line(x, y, colour, label, mode="lines+markers", text=[f"{n} answers" for n in bins.count[filled]])
+        trace = line(x, y, colour, label, mode="lines+markers", text=[f"{n} answers" for n in bins.count[filled]])
         trace["line"]["width"] = 1
         trace["marker"] = {"size": np.sqrt(bins.count[filled]).clip(4, 14).round(1).tolist()}
         traces.append(trace)
@@ -96,11 +96,11 @@ def calibration(runs: Sequence[Assessment]) -> Figure:
             "yaxis": "y2",
         }
     )
-    layout = _layout("stated probability (%)", "share right (%)")
-    layout["xaxis"] |= {"range": [0, 101], "anchor": "y2"}
-    layout["yaxis"] |= {"domain": [0.3, 1]}
-    layout["yaxis2"] = {"domain": [0, 0.22], "title": {"text": "answers"}, "nticks": 3}
-    return {"data": traces, "layout": layout}
+    axes = layout("stated probability (%)", "share right (%)")
+    axes["xaxis"] |= {"range": [0, 101], "anchor": "y2"}
+    axes["yaxis"] |= {"domain": [0.3, 1]}
+    axes["yaxis2"] = {"domain": [0, 0.22], "title": {"text": "answers"}, "nticks": 3}
+    return {"data": traces, "layout": axes}
 
 
 CHARTS = (
@@ -143,13 +143,13 @@ def _two_lines_a_run(
     traces = []
     for run, colour, (single, filtered) in zip(runs, _colours(runs), curves, strict=True):
         name = run.run.condition
-        traces.append(_line(filtered[0], 100 * filtered[1], colour, f"{name}, filtered"))
-        traces.append(_line(single[0], 100 * single[1], colour, f"{name}, single image", dash="dash"))
-    return {"data": traces, "layout": _layout(x_title, y_title)}
+        traces.append(line(filtered[0], 100 * filtered[1], colour, f"{name}, filtered"))
+        traces.append(line(single[0], 100 * single[1], colour, f"{name}, single image", dash="dash"))
+    return {"data": traces, "layout": layout(x_title, y_title)}
 
 
-def _line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str = "lines", **more: Any) -> Figure:
-    """A Plotly line; NaN becomes a gap."""
+def line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str = "lines", **more: Any) -> Figure:
+    """A line through (N,) x and y; NaN becomes a gap. more: other properties of a Plotly scatter trace."""
     return {
         "type": "scatter",
         "mode": mode,
@@ -161,8 +161,12 @@ def _line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str
     }
 
 
-def _layout(x_title: str, y_title: str) -> Figure:
-    return {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}, "range": [0, 103]}}
+def layout(x_title: str, y_title: str, y_range: tuple[float, float] | None = (0, 103)) -> Figure:
+    """A layout with two axes; y_range: percent by default, None to fit the data."""
+    yaxis: Figure = {"title": {"text": y_title}, "rangemode": "tozero"}
+    if y_range:
+        yaxis["range"] = list(y_range)
+    return {"xaxis": {"title": {"text": x_title}}, "yaxis": yaxis}
 
 
 def _colours(runs: Sequence[Assessment]) -> list[str]:

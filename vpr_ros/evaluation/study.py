@@ -22,7 +22,7 @@ from vpr_ros.evaluation.summary import Assessment, summarise_all
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.place_map import PlaceMap
 
-_QUERY_PX = 280
+QUERY_PX = 240  # width of the queries' thumbnails in the report
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +42,7 @@ class Gallery:
         """Take what the report may show of a frame."""
         if estimate is None:
             return
-        self.jpegs[answer.frame_index] = thumbnail(frame.read(), _QUERY_PX)
+        self.jpegs[answer.frame_index] = thumbnail(frame.read(), QUERY_PX)
         if estimate.depth is not None:
             self.depths[answer.frame_index] = estimate.depth.astype(np.float16)
 
