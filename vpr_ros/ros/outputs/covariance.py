@@ -53,6 +53,11 @@ def chained(
     return T_outer @ T @ T_inner, turned(jacobian @ covariance @ jacobian.T, T_outer[:3, :3])
 
 
+def moved(T: np.ndarray, covariance: np.ndarray, T_inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T @ T_inner, its covariance about the same axes), such as a camera's pose and covariance as the base's."""
+    return chained(np.eye(4), T, covariance, T_inner)
+
+
 def about_end(T: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """A relative pose's covariance about the axes of the frame it leads to, as pose graph optimisers take it.
 

@@ -12,8 +12,8 @@ from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import Trigger
 
 from vpr_ros.base.errors import VprError
-from vpr_ros.ros.aside import Aside
-from vpr_ros.ros.serving import create_service
+from vpr_ros.ros.runtime.background import BackgroundTask
+from vpr_ros.ros.services.serving import create_service
 
 _ANSWER_S = 0.5  # for the answer to be sent, once the copy is whole
 
@@ -30,7 +30,7 @@ class SaveMapService:
         self._save = save
         self._session = session
         self._folder = folder
-        self._copying: Aside[None] | None = None
+        self._copying: BackgroundTask[None] | None = None
         self._answered = threading.Event()
         self._answered.set()
         group = ReentrantCallbackGroup()  # its own: the node's goes on meanwhile
@@ -55,7 +55,7 @@ class SaveMapService:
         path = self._folder / f"{self._session.stem}-{moment}{self._session.suffix}"
         self._answered.clear()
         try:
-            self._copying = Aside(self._node, lambda: self._save(path), "save_map")
+            self._copying = BackgroundTask(self._node, lambda: self._save(path), "save_map")
             await self._copying
             response.success, response.message = True, str(path)
             self._node.get_logger().info(f"saved {path}")

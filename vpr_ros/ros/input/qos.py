@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.ros.topics import resolved
+from vpr_ros.ros.input.topics import resolved
 
 PREFIX = "qos_overrides."
 _WORDS = ("KEEP_LAST", "KEEP_ALL", "RELIABLE", "BEST_EFFORT", "VOLATILE", "TRANSIENT_LOCAL")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from nav_msgs.msg import Odometry
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from vpr_ros.base import geometry
 from vpr_ros.base.image_order import LATE_NS
-from vpr_ros.ros import convert, qos
-from vpr_ros.ros.health import Health
-from vpr_ros.ros.track import PoseTrack
+from vpr_ros.base.messages import matrix_from_pose
+from vpr_ros.base.messages import stamp_ns as to_ns
+from vpr_ros.base.track import PoseTrack
+from vpr_ros.ros.health.condition import Log
+from vpr_ros.ros.health.counters import Health
 
 # From one message to the next, no robot moves or turns further than this: its odometry began anew.
 _STEP_M, _SPEED_M_S = 1.0, 60.0
@@ -36,46 +36,37 @@ class OdometryPose:
 
 
 class OdometryTrack:
-    """Listens to an odometry topic; what is not finite, or came late, is dropped and counted."""
+    """The latest odometry. A message that is not finite, or comes late, is dropped and counted."""
 
-    def __init__(self, node: Node, topic: str, gap_s: float, health: Health) -> None:
-        """gap_s: how far in time odometry may be from an image and still be used, seconds."""
-        self._node = node
+    def __init__(self, topic: str, gap_s: float, health: Health, log: Log) -> None:
+        """topic: for the log. gap_s: maximum distance in time between odometry and an image, seconds."""
+        self.topic = topic
         self._health = health
+        self._log = log
         self._gap_ns = int(gap_s * 1e9)
         self._lock = threading.Lock()  # a pose and the start it belongs to
-        self._track = PoseTrack(keep=1000)
+        self._track = PoseTrack(self._gap_ns)
         self._start = 0
         self._last: tuple[int, np.ndarray] | None = None
         self._frames = ("", "")
-        profile = qos.overridden(node, topic, QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
-        self._subscription = node.create_subscription(Odometry, topic, self._store, profile)
-
-    @property
-    def topic(self) -> str:
-        """Resolved: namespace and remapping applied."""
-        return self._subscription.topic_name
 
     def at(self, stamp_ns: int) -> OdometryPose | None:
         """The odometry at a stamp, or None where there is none near enough."""
         with self._lock:
-            T_odom_child = self._track.at(stamp_ns, self._gap_ns)
+            T_odom_child = self._track.at(stamp_ns)
             return None if T_odom_child is None else OdometryPose(T_odom_child, *self._frames, self._start)
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._node.destroy_subscription(self._subscription)
-
-    def _store(self, message: Odometry) -> None:
-        T_odom_child = convert.matrix_from_pose(message.pose.pose)
+    def store(self, message: Any) -> None:
+        """Take a nav_msgs/Odometry message."""
+        T_odom_child = matrix_from_pose(message.pose.pose)
         if T_odom_child is None:
             self._health.count("odometry rejected")
-            self._node.get_logger().warning(
+            self._log.warning(
                 f"odometry on {self.topic} is not a finite pose with a unit quaternion; rejected",
                 throttle_duration_sec=5.0,
             )
             return
-        stamp_ns = convert.stamp_ns(message.header.stamp)
+        stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             if self._last is not None and 0 < self._last[0] - stamp_ns < LATE_NS:
                 self._health.count("odometry out of order")
@@ -85,7 +76,7 @@ class OdometryTrack:
                 self._start += 1
                 self._health.count("odometry restarts")
                 sentence = f"odometry on {self.topic} {why}: it began anew"
-                self._node.get_logger().warning(sentence, throttle_duration_sec=5.0)
+                self._log.warning(sentence, throttle_duration_sec=5.0)
             self._frames = (message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"))
             self._track.add(stamp_ns, T_odom_child)
             self._last = stamp_ns, T_odom_child

@@ -1,4 +1,4 @@
-"""Records to messages and back. Pure functions: no node, no state."""
+"""Records to ROS messages. Pure functions: no node, no state. The way back is ``base.messages``."""
 
 from __future__ import annotations
 
@@ -24,37 +24,12 @@ from std_msgs.msg import Header
 from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.records import Hypothesis
-
-
-def stamp_ns(stamp: Time) -> int:
-    """A message's stamp as integer nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+from vpr_ros.ros.outputs.covariance import moved
 
 
 def time_message(stamp_ns: int) -> Time:
     """Integer nanoseconds as a message's stamp."""
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-
-
-def matrix_from_pose(pose: Pose) -> np.ndarray | None:
-    """A pose message as (4, 4); None where it is not finite or its quaternion is not one."""
-    return _matrix(pose.position, pose.orientation)
-
-
-def matrix_from_transform(transform: TransformMessage) -> np.ndarray | None:
-    """A transform message as (4, 4); None where it is not finite or its quaternion is not one."""
-    return _matrix(transform.translation, transform.rotation)
-
-
-def _matrix(position: Point | Vector3, orientation: Quaternion) -> np.ndarray | None:
-    translation = np.array([position.x, position.y, position.z])
-    quat_xyzw = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    if not np.isfinite(translation).all():
-        return None
-    try:
-        return geometry.transform(geometry.matrix_from_quat_xyzw(quat_xyzw), translation)
-    except ValueError:
-        return None
 
 
 def pose_message(T: np.ndarray) -> Pose:
@@ -77,23 +52,14 @@ def transform_message(T: np.ndarray, parent: str, child: str, stamp: Time) -> Tr
     return TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child, transform=transform)
 
 
-def move_to_base(
-    T_map_camera: np.ndarray, covariance: np.ndarray, T_camera_base: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The camera's pose and covariance as the base's.
-
-    covariance: (6, 6), order x y z roll pitch yaw about the map's axes. A turn of the camera swings the base round it,
-    by the lever arm from camera to base, so that doubt about the turn becomes doubt about the base's place.
-    """
-    x, y, z = T_map_camera[:3, :3] @ T_camera_base[:3, 3]
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = -np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return T_map_camera @ T_camera_base, jacobian @ covariance @ jacobian.T
+def header(stamp_ns: int, frame_id: str) -> Header:
+    """std_msgs/Header of integer nanoseconds."""
+    return Header(stamp=time_message(stamp_ns), frame_id=frame_id)
 
 
 def pose_of(hypothesis: Hypothesis, header: Header, T_camera_base: np.ndarray) -> PoseWithCovarianceStamped:
     """A hypothesis as the base's pose with covariance. header: the image's stamp, the map's frame."""
-    T_map_base, covariance = move_to_base(hypothesis.T_map_camera, hypothesis.covariance, T_camera_base)
+    T_map_base, covariance = moved(hypothesis.T_map_camera, hypothesis.covariance, T_camera_base)
     return PoseWithCovarianceStamped(header=header, pose=pose_with_covariance(T_map_base, covariance))
 
 

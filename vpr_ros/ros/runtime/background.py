@@ -12,7 +12,7 @@ from rclpy.node import Node
 T = TypeVar("T")
 
 
-class Aside(Generic[T]):
+class BackgroundTask(Generic[T]):
     """One piece of work in a thread. Await it in a coroutine of the node's executor, ``join`` it from elsewhere."""
 
     def __init__(self, node: Node, work: Callable[[], T], name: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -12,8 +10,9 @@ from sensor_msgs.msg import CameraInfo
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.camera_messages import intrinsics_of, is_rectified
 from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.messages import camera_info_topic
+from vpr_ros.ros.input.topics import resolved
 from vpr_ros.ros.params import NodeParams, pinhole
-from vpr_ros.ros.topics import resolved
 
 _ASPECT = 0.02  # by which an image's shape may differ from the calibration's
 
@@ -33,13 +32,13 @@ class CameraCalibration:
         self._outcome = "loop closures stay unverified" if params.loops.unverified else "no loops are closed"
         self._subscriptions: list[Subscription] = []
         image_topic = resolved(node, params.image)
-        topic = beside(image_topic) if params.camera_info == "auto" else params.camera_info
+        topic = camera_info_topic(image_topic) if params.camera_info == "auto" else params.camera_info
         self._topic = resolved(node, topic) if topic else ""
         self._rectified = is_rectified(image_topic)
-        self.tend(wanted)
+        self.on_timer(wanted)
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why nothing can be measured in the images, as one sentence; empty where all is known."""
         if self._misfit or self._refused:
             return f"{self._misfit or self._refused}; {self._outcome}"
@@ -67,7 +66,7 @@ class CameraCalibration:
         self._misfit = ""
         return camera.resized(width, height)
 
-    def tend(self, wanted: bool = True) -> None:
+    def on_timer(self, wanted: bool = True) -> None:
         """Stop listening once all is known or nothing is wanted, else listen. Call in the executor's thread."""
         if self._fits or not wanted or self._given is not None or not self._topic:
             self.close()
@@ -97,9 +96,3 @@ class CameraCalibration:
             self._refused = ""
         except ConfigError as error:
             self._refused = f"{self._topic}: {error} (or set intrinsics)"
-
-
-def beside(image_topic: str) -> str:
-    """Where ROS drivers publish the CameraInfo of an image topic: beside it, beside the raw one of a compressed one."""
-    base = image_topic.removesuffix("/compressed")
-    return posixpath.join(posixpath.dirname(base), "camera_info")

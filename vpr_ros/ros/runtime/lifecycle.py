@@ -18,7 +18,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from vpr_ros.base.errors import VprError
-from vpr_ros.ros.aside import Aside
+from vpr_ros.ros.runtime.background import BackgroundTask
 
 T = TypeVar("T")
 _DESTROY_S = 2.0  # until an executor that is stopping is not waited for any more
@@ -48,7 +48,7 @@ class ResponsiveNode(LifecycleNode):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self._aside: Aside[Any] | None = None
+        self._aside: BackgroundTask[Any] | None = None
         self._slow_group = ReentrantCallbackGroup()  # a coroutine in the default group would block that group
         service: Any = self._service_change_state  # of rclpy, which has no public way to it
         self._rclpy_change_state = service.callback
@@ -78,7 +78,7 @@ class ResponsiveNode(LifecycleNode):
         """
         if under_way := self.doing[0]:
             raise BusyError(f"{doing} is refused: {under_way} is still under way; try again when it has ended")
-        self._aside = aside = Aside(self, work, doing)
+        self._aside = aside = BackgroundTask(self, work, doing)
         return await aside
 
     async def _change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:

@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Estimate, LoopClosure
-from vpr_ros.ros import covariance
+from vpr_ros.ros.outputs import covariance
 
 RAW_WORLD = "odometry of "  # what the world of a session's map begins with until its poses are optimised
 SURE = 0.9  # an answer this probable is handed to those who cannot weigh it themselves

@@ -11,34 +11,34 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rclpy.lifecycle import LifecycleNode
-from std_msgs.msg import Header
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.base.records import Frame, LoopClosure, Observation
+from vpr_ros.base.records import LoopClosure, Observation
 from vpr_ros.loops.loop_closer import LoopCloser
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.ros import convert, typed_messages
+from vpr_ros.ros import typed_messages
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
 from vpr_ros.ros.adapters.open import check_adapters, open_adapters
-from vpr_ros.ros.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
-from vpr_ros.ros.camera_calibration import CameraCalibration
+from vpr_ros.ros.health.condition import Condition
+from vpr_ros.ros.input.camera_calibration import CameraCalibration
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.modes.mode import ImageSample, Reply
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.role import Reply, Sighting
-from vpr_ros.ros.saving import SaveMapService
-from vpr_ros.ros.tf import CameraMount
-from vpr_ros.ros.trouble import Trouble
+from vpr_ros.ros.services.saving import SaveMapService
 
 _BETWEEN = "between keyframes"
 _COUNTED = ("closures", "closures on earlier maps", "closures unverified")
 _POSE_ADAPTERS = {"rtabmap_pose", "initial_pose"}  # they send poses on earlier maps
 
 
-class Mapping:
-    """See Role. Service: ~/save_map."""
+class MapMode:
+    """See Mode. Service: ~/save_map."""
 
     needs_odometry = True
-    room = 10  # images between keyframes cost next to nothing, so a keyframe's time is soon caught up with
+    queue_size = 10  # images between keyframes cost next to nothing, so a keyframe's time is soon caught up with
 
     def __init__(
         self, node: LifecycleNode, params: NodeParams, closer: LoopCloser, calibration: CameraCalibration
@@ -51,8 +51,8 @@ class Mapping:
         self._counts: Counter[str] = Counter()
         self._odometry_start: int | None = None
         self._last_words = _BETWEEN
-        self._storing = Trouble(node, "keyframes are stored again")
-        self._calibrating = Trouble(node, "the camera's lens is known now")
+        self._storing = Condition(node.get_logger(), "keyframes are stored again")
+        self._calibrating = Condition(node.get_logger(), "the camera's lens is known now")
         self._calibration = calibration
         self._outputs = KeyframeOutputs(node)
         self._depth = DepthOutput(node, calibration)
@@ -68,51 +68,51 @@ class Mapping:
         self._warn_of_raw_maps()
 
     @classmethod
-    def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> Mapping:
+    def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> MapMode:
         """On the files that the parameters name. Raises a VprError, one sentence, where that cannot be."""
         session, earlier = Path(params.session), [Path(path) for path in params.earlier]
-        how = params.model, params.backend, params.loops, params.network_threads
         check_adapters(params.adapters, params.mode)  # what costs nothing first
         with ExitStack() as undo:
             calibration = CameraCalibration(node, params)
             undo.callback(calibration.close)
             if not os.path.exists(session):
                 undo.callback(_remove_empty, session)
-            closer = LoopCloser.open(session, earlier, *how)
+            closer = LoopCloser.open(
+                session, earlier, params.model, params.backend, params.loops, params.network_threads
+            )
             undo.callback(closer.close)
             mapping = cls(node, params, closer, calibration)
             undo.pop_all()  # nothing failed
             return mapping
 
     @property
-    def doing(self) -> str:
+    def description(self) -> str:
         """For the log."""
         earlier = f", closing loops on {', '.join(self._params.earlier)} too," if self._params.earlier else ""
         return f"mapping into {self.closer.session.place_map.path}{earlier}"
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """A map that cannot be written comes before a lens that is not known."""
         return self._storing.lasting or self._calibrating.lasting
 
-    def answer(self, sighting: Sighting) -> Reply:
+    def answer(self, sample: ImageSample) -> Reply:
         """Remember one image, look whether the robot was there before, and publish."""
-        height, width = sighting.image_rgb.shape[:2]
+        height, width = sample.image_rgb.shape[:2]
         intrinsics = self._calibration.of_image(width, height)
-        self._calibrating.report(self._calibration.trouble)
-        frame = Frame(sighting.stamp_ns, sighting.image_rgb, sighting.T_odom_camera, intrinsics)
+        self._calibrating.report(self._calibration.problem)
         with self._using:
-            if sighting.odometry_start != self._odometry_start:
-                self._begin(sighting.odometry_start)
+            if sample.odometry_start != self._odometry_start:
+                self._begin(sample.odometry_start)
             try:
-                observation = self.closer.observe(frame)
+                observation = self.closer.observe(sample.frame(intrinsics))
             except MapError as error:
                 self._storing.report(str(error))
                 return Reply(f"not stored: {error}", time.monotonic_ns())
         if observation.keyframe_id is None:
             return Reply(self._last_words, time.monotonic_ns())
         self._storing.report("")
-        self._publish(observation, sighting)
+        self._publish(observation, sample)
         self._last_words = in_words(observation)
         return Reply(self._last_words, time.monotonic_ns(), observation.timings_ms)
 
@@ -121,10 +121,10 @@ class Mapping:
         with self._using:
             self._begin(None)
 
-    def tend(self) -> None:
+    def on_timer(self) -> None:
         """Once a second."""
-        self._calibration.tend()
-        self._outputs.tend()
+        self._calibration.on_timer()
+        self._outputs.on_timer()
 
     def values(self) -> dict[str, str]:
         """For diagnostics."""
@@ -169,32 +169,37 @@ class Mapping:
                 adapter.forget()
         self._odometry_start = odometry_start
 
-    def _publish(self, observation: Observation, sighting: Sighting) -> None:
+    def _publish(self, observation: Observation, sample: ImageSample) -> None:
         """A keyframe first, then the loops it closes."""
         assert observation.keyframe_id is not None and observation.descriptor is not None
-        moment = sighting.T_odom_base, sighting.odom_frame
-        keyframe = KeyframeRecord(sighting.stamp_ns, observation.keyframe_id, observation.descriptor, *moment)
+        keyframe = KeyframeRecord(
+            stamp_ns=sample.stamp_ns,
+            keyframe_id=observation.keyframe_id,
+            descriptor=observation.descriptor,
+            T_odom_base=sample.T_odom_base,
+            odom_frame=sample.odom_frame,
+        )
         for adapter in self._adapters:
             adapter.keyframe(keyframe)
         for closure in observation.closures:
             kind = "closures" if not closure.match_map else "closures on earlier maps"
             self._counts[kind if closure.verified else "closures unverified"] += 1
-            answer = self._answer(closure, sighting)
+            answer = self._answer(closure, sample)
             for adapter in self._adapters:
                 adapter.closed(answer)
-        self._depth.publish(observation.depth, sighting)
+        self._depth.publish(observation.depth, sample)
 
-    def _answer(self, closure: LoopClosure, sighting: Sighting) -> ClosureAnswer:
+    def _answer(self, closure: LoopClosure, sample: ImageSample) -> ClosureAnswer:
         """A closure as adapters take it; it may be of a keyframe before this image."""
-        frame_id = self._params.base_frame or sighting.header.frame_id
-        header = Header(stamp=convert.time_message(closure.stamp_ns), frame_id=frame_id)
+        frame_id = self._params.base_frame or sample.frame_id
+        header = convert.header(closure.stamp_ns, frame_id)
         drive = self.closer.drive
         if not closure.match_map:
-            return ClosureAnswer(closure, header, sighting.odom_frame, sighting.T_camera_base, drive)
+            return ClosureAnswer(closure, header, sample.odom_frame, sample.T_camera_base, drive)
         maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
         earlier = maps[closure.match_map]
         map_frame = self._params.map_frame or earlier.frame_id
-        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, drive, earlier.world)
+        return ClosureAnswer(closure, header, map_frame, sample.T_camera_base, drive, earlier.world)
 
 
 def _remove_empty(session: Path) -> None:

@@ -13,7 +13,7 @@ _WINDOW = 512  # frames that percentiles are taken over
 
 
 @dataclass(frozen=True)
-class Sample:
+class FrameTiming:
     """One answered image, milliseconds.
 
     latency: from the image callback to the pose published. age: from the image's stamp to the same moment, None if the
@@ -34,7 +34,7 @@ class Health:
     last_answer: str = "none yet"
     bad_in_a_row: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    _samples: deque[FrameTiming] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
     def image_arrived(self) -> None:
@@ -54,7 +54,7 @@ class Health:
         with self._lock:
             self.counts[what] += 1
 
-    def answered(self, sample: Sample | None, text: str) -> None:
+    def answered(self, sample: FrameTiming | None, text: str) -> None:
         """An image was answered, and how; None where there was nothing to compute."""
         with self._lock:
             self.counts["images answered"] += 1

@@ -12,14 +12,14 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 @dataclass(frozen=True)
-class Condition:
+class Status:
     """level: OK, WARN or ERROR. message: one sentence."""
 
     level: bytes
     message: str
 
 
-def diagnostic_array(stamp: Time, node_name: str, condition: Condition, values: dict[str, str]) -> DiagnosticArray:
+def diagnostic_array(stamp: Time, node_name: str, condition: Status, values: dict[str, str]) -> DiagnosticArray:
     """One message for /diagnostics. node_name: fully qualified, so that two robots' nodes do not collide."""
     status = DiagnosticStatus(
         level=condition.level,

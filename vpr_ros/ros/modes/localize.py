@@ -16,28 +16,30 @@ from std_srvs.srv import Trigger
 from vpr_ros.base.errors import MapError, VprError
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.localize.localizer import Localizer
-from vpr_ros.ros import map_url, typed_messages
+from vpr_ros.ros import typed_messages
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
 from vpr_ros.ros.adapters.open import check_adapters, open_adapters
 from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
-from vpr_ros.ros.answer import Adapter, Answer
-from vpr_ros.ros.camera_calibration import CameraCalibration
-from vpr_ros.ros.lifecycle import ResponsiveNode
+from vpr_ros.ros.input.camera_calibration import CameraCalibration
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.modes.mode import ImageSample, Reply
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Adapter, Answer
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.role import Reply, Sighting
-from vpr_ros.ros.serving import create_service
-from vpr_ros.ros.tf import CameraMount
+from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
+from vpr_ros.ros.services import map_url
+from vpr_ros.ros.services.serving import create_service
 
 
-class Localizing:
-    """See Role. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
+class LocalizeMode:
+    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
 
     needs_odometry = False
-    room = 1  # where the robot is now, not where it was
-    trouble = ""
+    queue_size = 1  # where the robot is now, not where it was
+    problem = ""
 
     def __init__(self, node: ResponsiveNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
@@ -61,13 +63,13 @@ class Localizing:
         aside = {"callback_group": node.slow_group}
         self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map, **aside))
         if typed_messages.available():
-            from vpr_ros.ros.query import QueryService
+            from vpr_ros.ros.services.query import QueryService
 
             self._services.append(QueryService(node, self, mount).service)
         self._show_map()
 
     @classmethod
-    def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> Localizing:
+    def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> LocalizeMode:
         """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
         check_adapters(params.adapters, params.mode)  # what costs nothing first
         localizer = _open_localizer(params, Path(params.map))
@@ -78,7 +80,7 @@ class Localizing:
             raise
 
     @property
-    def doing(self) -> str:
+    def description(self) -> str:
         """For the log."""
         return f"localising on {self.localizer.place_map.path}"
 
@@ -87,24 +89,24 @@ class Localizing:
         """frame_id of the poses published."""
         return self._params.map_frame or self.localizer.place_map.frame_id
 
-    def answer(self, sighting: Sighting) -> Reply:
+    def answer(self, sample: ImageSample) -> Reply:
         """Localise one image and publish."""
         with self._using:
-            estimate = self.localizer.localize(Frame(sighting.stamp_ns, sighting.image_rgb, sighting.T_odom_camera))
-            answer = self._answer(estimate, sighting)
+            estimate = self.localizer.localize(sample.frame())
+            answer = self._answer(estimate, sample)
         self._pose.publish(answer)  # what most users want goes first
         sent_ns = time.monotonic_ns()
         for adapter in self._adapters[1:]:
             adapter.publish(answer)
-        self._depth.publish(estimate.depth, sighting)
+        self._depth.publish(estimate.depth, sample)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
-    def lookup(self, sighting: Sighting) -> Answer:
+    def lookup(self, sample: ImageSample) -> Answer:
         """Which places one image looks like, by itself: what was seen before says nothing, and forgets nothing."""
         with self._using:
             if self._alone is None:
                 self._alone = self.localizer.alone()
-            return self._answer(self._alone.localize(Frame(sighting.stamp_ns, sighting.image_rgb)), sighting)
+            return self._answer(self._alone.localize(Frame(sample.stamp_ns, sample.image_rgb)), sample)
 
     def forget(self, localizer: Localizer | None = None) -> None:
         """Forget the past, and where one is given go on with another localiser."""
@@ -116,9 +118,9 @@ class Localizing:
             for adapter in self._adapters:
                 adapter.forget()
 
-    def tend(self) -> None:
+    def on_timer(self) -> None:
         """Listen to CameraInfo while somebody listens to depth."""
-        self._calibration.tend(self._depth.wanted)
+        self._calibration.on_timer(self._depth.wanted)
 
     def values(self) -> dict[str, str]:
         """For diagnostics."""
@@ -136,11 +138,17 @@ class Localizing:
         self._close_adapters()
         self.localizer.close()
 
-    def _answer(self, estimate: Estimate, sighting: Sighting) -> Answer:
+    def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
         """An estimate for an image as adapters take it."""
-        map_header = Header(stamp=sighting.header.stamp, frame_id=self.map_frame)
-        moment = sighting.T_camera_base, sighting.T_odom_base, sighting.odom_frame
-        return Answer(sighting.arrived_ns, estimate, sighting.header, map_header, *moment)
+        return Answer(
+            arrived_ns=sample.arrived_ns,
+            estimate=estimate,
+            image_header=convert.header(sample.stamp_ns, sample.frame_id),
+            map_header=convert.header(sample.stamp_ns, self.map_frame),
+            T_camera_base=sample.T_camera_base,
+            T_odom_base=sample.T_odom_base,
+            odom_frame=sample.odom_frame,
+        )
 
     def _close_adapters(self) -> None:
         self._calibration.close()
@@ -177,7 +185,7 @@ class Localizing:
     def _go_on_with(self, localizer: Localizer) -> None:
         self.forget(localizer)
         self._show_map()
-        self._node.get_logger().info(self.doing)
+        self._node.get_logger().info(self.description)
 
 
 def in_words(estimate: Estimate) -> str:

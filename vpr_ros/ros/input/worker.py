@@ -11,18 +11,22 @@ T = TypeVar("T")
 
 
 class Worker(Generic[T]):
-    """Runs ``work`` on the items offered, in their order; where more than ``room`` wait, the oldest is dropped.
+    """Runs ``work`` on the items offered, in their order; if more than ``queue_size`` wait, the oldest is dropped.
 
     work is called in the worker's own thread, never twice at once. on_error gets what it raises; the thread lives on.
     dropped: how many were.
     """
 
     def __init__(
-        self, work: Callable[[T], None], on_error: Callable[[Exception], None], room: int = 1, name: str = "worker"
+        self,
+        work: Callable[[T], None],
+        on_error: Callable[[Exception], None],
+        queue_size: int = 1,
+        name: str = "worker",
     ) -> None:
         self._work = work
         self._on_error = on_error
-        self._waiting: deque[T] = deque(maxlen=room)
+        self._waiting: deque[T] = deque(maxlen=queue_size)
         self._stopping = False
         self._changed = threading.Condition()
         self.dropped = 0
@@ -36,10 +40,12 @@ class Worker(Generic[T]):
             self._waiting.append(item)
             self._changed.notify()
 
-    def stop(self) -> None:
-        """Finish the item in hand, drop those that wait, end the thread."""
+    def stop(self, finish: bool = False) -> None:
+        """End the thread after the item in hand. finish: after those that wait too; else they are dropped."""
         with self._changed:
             self._stopping = True
+            if not finish:
+                self._waiting.clear()
             self._changed.notify()
         self._thread.join()
 
@@ -47,7 +53,7 @@ class Worker(Generic[T]):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
-                if self._stopping:
+                if not self._waiting:
                     return
                 item = self._waiting.popleft()
             try:
