@@ -18,6 +18,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import apart
 from vpr_ros.base.track import Track
 from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
 _TIME = "timestamp [ns]"
@@ -136,3 +137,6 @@ def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
         raise DriveError(f"{path} has intrinsics or a resolution that are no numbers: {error}") from error
     K = np.array([[fu, 0, cu], [0, fv, cv], [0, 0, 1]])
     return Intrinsics(width, height, K, distortion, sensor.get("distortion_model") == "equidistant")
+
+
+FORMAT = Format("a EuRoC sequence", is_euroc, EurocDrive)

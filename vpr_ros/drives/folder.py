@@ -16,6 +16,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, apart, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_image, read_table
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 
@@ -24,6 +25,13 @@ _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
 _POSES = ("x", "y", "z", "lat", "lon", "alt", "qx", "qy", "qz", "qw", "yaw")
 _EUROC = {"timestamp [ns]": "stamp_ns", "filename": "file"}
 _EUROC |= {f"p_rs_r_{axis} [m]": axis for axis in "xyz"} | {f"q_rs_{axis} []": f"q{axis}" for axis in "xyzw"}
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a CSV file, or a folder that holds images or a CSV file."""
+    if path.is_file():
+        return path.suffix == ".csv"
+    return bool(list_images(path)) or any(path.glob("*.csv"))
 
 
 class FolderDrive:
@@ -221,3 +229,6 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
     stamped.sort()
     times = [stamp for stamp, _ in stamped]
     return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]
+
+
+FORMAT = Format("a folder of images (with poses in poses.csv or without)", is_folder, FolderDrive)

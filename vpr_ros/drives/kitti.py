@@ -16,6 +16,7 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import nanoseconds
 from vpr_ros.drives.files import beside, detached, list_images, number, read_bytes, read_image
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
@@ -177,3 +178,6 @@ class KittiDrive:
         disparity = matcher.compute(*greys).astype(np.float32) / 16
         depth = np.where(disparity > 0, focal_baseline / np.maximum(disparity, 1e-3), 0)
         return np.where(depth <= _MAX_DEPTH_M, depth, 0).astype(np.float32)
+
+
+FORMAT = Format("a KITTI sequence", is_kitti, KittiDrive)

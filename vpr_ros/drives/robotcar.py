@@ -17,6 +17,7 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.drives.files import detached, list_images, list_stamped, read_unchanged
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
@@ -153,3 +154,6 @@ def _read_stored_depth(path: Path) -> np.ndarray:
     if depth.dtype != np.uint16 or depth.ndim != 2:
         raise DriveError(f"{path} is no depth map: it should have one channel of 16 bits in 1/256 m")
     return depth.astype(np.float32) / _DEPTH_UNITS
+
+
+FORMAT = Format("an Oxford RobotCar run", is_robotcar, RobotCarDrive)

@@ -16,7 +16,13 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import camera_on_body
 from vpr_ros.base.world import canonical_world, utm_of, utm_world
 from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, number, read_image
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
+
+
+def is_utm_folder(path: Path) -> bool:
+    """Whether a folder, or one within, holds an image whose name begins with @."""
+    return path.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.rglob("@*"))
 
 
 class UtmFolderDrive:
@@ -91,3 +97,6 @@ def _world(path: Path) -> str:
     if zone.isdecimal() and re.fullmatch(r"[+-]?\d+(\.\d*)?", latitude):
         return utm_world(int(zone), float(latitude) >= 0)
     return canonical_world(f"utm {zone}{letter}".strip())
+
+
+FORMAT = Format("a folder of images with @utm names", is_utm_folder, UtmFolderDrive)

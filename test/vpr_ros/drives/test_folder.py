@@ -120,10 +120,10 @@ def test_what_is_no_drive(tmp_path: Path) -> None:
     """Nothing there, an empty folder, another file; wrong options; a broken image when it is read."""
     with pytest.raises(DriveError, match="does not exist"):
         open_drive(tmp_path / "none")
-    with pytest.raises(DriveError, match="holds nothing a drive is made of"):
+    with pytest.raises(DriveError, match="is not a drive of a known format: give a ROS bag, "):
         open_drive(tmp_path)
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(DriveError, match="holds nothing"):
+    with pytest.raises(DriveError, match="not a drive of a known format"):
         open_drive(tmp_path / "a.txt")
     with pytest.raises(DriveError, match="pose source 'gps' is not known"):
         DriveOptions(pose_source="gps")
