@@ -6,13 +6,11 @@ import logging
 from pathlib import Path
 
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.files import list_images
+from vpr_ros.drives.files import BAG_SUFFIXES, list_images
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
 logger = logging.getLogger(__name__)
-
-BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
 
 def is_bag(path: Path) -> bool:

@@ -95,9 +95,9 @@ def _options_of(format: Format, options: DriveOptions | Mapping[str, object]) ->
 
 
 def _in_world(drive: Drive, wanted: str) -> Drive:
-    """The drive in the world that is asked for: another UTM zone, or a name of one's own for the frame it has."""
+    """The drive in the wanted world: converted to another UTM zone, or with a new name for its own frame."""
     drive.world = world = canonical_world(drive.world)
-    if not wanted or not world or wanted == world:  # without poses, it lies in no world
+    if not wanted or not world or wanted == world:  # without poses there is no world
         return drive
     if utm_of(world) and utm_of(wanted):
         from vpr_ros.drives.geodesy import zone_change
@@ -134,10 +134,10 @@ def open_drives(
 
 
 def _check_one_zone(drives: Sequence[Drive], name: str) -> None:
-    """Raises DriveError if drives that are to share a world of this name have coordinates of several UTM zones."""
+    """Raises DriveError if drives that shall share a world of this name are in several UTM zones."""
     zones = sorted({drive.world for drive in drives if utm_of(drive.world)})
     if len(zones) > 1:
         raise DriveError(
-            f"the drives lie in {' and '.join(zones)}, so their coordinates are not of one frame called '{name}': give "
-            f"world as one of these zones, and all are read in it"
+            f"the drives lie in {' and '.join(zones)}, so they cannot share a world '{name}': set world to "
+            "one of these zones to convert all of them to it"
         )
