@@ -16,7 +16,7 @@ from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import checked, from_dict, merged, nested, option, read_yaml
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.inference.open import BACKENDS
+from vpr_ros.inference.open import backend_names
 from vpr_ros.localize.config import FilterConfig, HypothesesConfig, LocalizerConfig, RerankConfig, SearchConfig
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.ros.adapters.names import CHOICES, check_names
@@ -48,7 +48,7 @@ class NodeParams:
     earlier: tuple[str, ...] = option((), "mode map: other maps to close loops on, a list of .vprmap files")
     save_folder: str = option("", "mode map: where ~/save_map puts its copies; empty: beside the session")
     model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
-    backend: str = option("auto", "what runs the network", choices=BACKENDS)
+    backend: str = option("auto", "what runs the network", choices=backend_names())
     threads: int = option(0, "CPU threads the network may use; 0: all cores but one", low=0, high=256)
     autostart: bool = option(True, "configure and activate at start; false leaves that to a lifecycle manager")
 
