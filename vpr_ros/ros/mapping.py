@@ -21,7 +21,7 @@ from vpr_ros.ros import convert, typed_messages
 from vpr_ros.ros.adapters.depth import DepthOutput
 from vpr_ros.ros.adapters.keyframes import KeyframeOutputs
 from vpr_ros.ros.adapters.open import check_adapters, open_adapters
-from vpr_ros.ros.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.answer import ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.camera_calibration import CameraCalibration
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.role import Reply, Sighting
@@ -154,7 +154,7 @@ class Mapping:
 
     def _warn_of_raw_maps(self) -> None:
         """Say which earlier maps give no poses to those who were promised some."""
-        raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.world.startswith(RAW_WORLD)]
+        raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.is_odometry]
         if raw and not _POSE_ADAPTERS.isdisjoint(self._params.adapters):
             self._node.get_logger().warning(
                 f"the poses of {', '.join(raw)} are raw odometry, so no pose on it is sent:"
@@ -194,7 +194,7 @@ class Mapping:
         maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
         earlier = maps[closure.match_map]
         map_frame = self._params.map_frame or earlier.frame_id
-        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, drive, earlier.world)
+        return ClosureAnswer(closure, header, map_frame, sighting.T_camera_base, drive, earlier.is_odometry)
 
 
 def _remove_empty(session: Path) -> None:
