@@ -303,7 +303,7 @@ def test_a_configure_that_fails_keeps_what_was_there(describer: Any, node: Lifec
     session = tmp_path / "day.vprmap"
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
-    PlaceMap.create(session, model, "odometry of day").close()
+    PlaceMap.create(session, model, "odometry of day", is_odometry=True).close()
     params = NodeParams(mode="map", session=str(session), loops=LoopCloserConfig(features="superpoint"))
     with pytest.raises(ConfigError, match="superpoint"):
         MapMode.open(node, params, None)  # type: ignore[arg-type]

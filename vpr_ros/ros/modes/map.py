@@ -25,7 +25,7 @@ from vpr_ros.ros.input.camera_calibration import CameraCalibration
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.outputs import convert
-from vpr_ros.ros.outputs.answer import RAW_WORLD, ClosureAdapter, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs.answer import ClosureAdapter, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.services.saving import SaveMapService
 
@@ -154,7 +154,7 @@ class MapMode:
 
     def _warn_of_raw_maps(self) -> None:
         """Say which earlier maps give no poses to those who were promised some."""
-        raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.world.startswith(RAW_WORLD)]
+        raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.is_odometry]
         if raw and not _POSE_ADAPTERS.isdisjoint(self._params.adapters):
             self._node.get_logger().warning(
                 f"the poses of {', '.join(raw)} are raw odometry, so no pose on it is sent:"
@@ -199,7 +199,7 @@ class MapMode:
         maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
         earlier = maps[closure.match_map]
         map_frame = self._params.map_frame or earlier.frame_id
-        return ClosureAnswer(closure, header, map_frame, sample.T_camera_base, drive, earlier.world)
+        return ClosureAnswer(closure, header, map_frame, sample.T_camera_base, drive, earlier.is_odometry)
 
 
 def _remove_empty(session: Path) -> None:

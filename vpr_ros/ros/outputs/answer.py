@@ -12,7 +12,6 @@ from vpr_ros.base import geometry
 from vpr_ros.base.records import Estimate, LoopClosure
 from vpr_ros.ros.outputs import covariance
 
-RAW_WORLD = "odometry of "  # what the world of a session's map begins with until its poses are optimised
 SURE = 0.9  # an answer this probable is handed to those who cannot weigh it themselves
 
 
@@ -72,7 +71,7 @@ class ClosureAnswer:
     header: stamp of the keyframe now, frame of the robot's base. map_frame: what closure.T_map_match is given in: the
     earlier map's frame, or odometry's for the session's own past. T_camera_base: (4, 4), or None where nothing tells
     how the camera sits on the robot; taken to have been the same on the drive of the earlier keyframe. drive: of the
-    session, that the keyframe now is of. map_world: the earlier map's.
+    session, that the keyframe now is of. map_is_odometry: whether the earlier map's poses are raw odometry.
     """
 
     closure: LoopClosure
@@ -80,7 +79,7 @@ class ClosureAnswer:
     map_frame: str
     T_camera_base: np.ndarray | None
     drive: str
-    map_world: str = ""
+    map_is_odometry: bool = False
 
     @property
     def own_past(self) -> bool:
@@ -114,7 +113,7 @@ class ClosureAnswer:
         frames. The covariance is that of the measurement: how well the map itself is known is not in it.
         """
         measured, T_camera_base = self._measured(), self.T_camera_base
-        raw = not self.closure.match_map or self.map_world.startswith(RAW_WORLD)
+        raw = not self.closure.match_map or self.map_is_odometry
         if measured is None or T_camera_base is None or raw:
             return None
         T, moved = covariance.chained(self.closure.T_map_match, *measured, T_camera_base)
