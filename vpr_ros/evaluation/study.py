@@ -17,7 +17,7 @@ from vpr_ros.evaluation.output import write_csv, write_results, write_trajectori
 from vpr_ros.evaluation.record import Answer, Run, Tolerance
 from vpr_ros.evaluation.replay import Replayed, collect, replay
 from vpr_ros.evaluation.report import write_report
-from vpr_ros.evaluation.scenes import Images, Plan, decode
+from vpr_ros.evaluation.scenes import Images, Plan
 from vpr_ros.evaluation.summary import Assessment, summarise_all
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.place_map import PlaceMap
@@ -36,7 +36,7 @@ class Gallery:
 
     def images(self, place_map: PlaceMap) -> Images:
         """As the report asks for them."""
-        return Images(query=self._query, place=place_map.thumbnail, depth=self.depths.get)
+        return Images(query=self.jpegs.get, place=place_map.thumbnail, depth=self.depths.get)
 
     def keep(self, frame: DriveFrame, answer: Answer, estimate: Estimate | None) -> None:
         """Take what the report may show of a frame."""
@@ -45,9 +45,6 @@ class Gallery:
         self.jpegs[answer.frame_index] = thumbnail(frame.read(), _QUERY_PX)
         if estimate.depth is not None:
             self.depths[answer.frame_index] = estimate.depth.astype(np.float16)
-
-    def _query(self, frame_index: int) -> np.ndarray | None:
-        return decode(self.jpegs.get(frame_index))
 
 
 def run_drive(
@@ -78,7 +75,7 @@ def write_study(
     galleries: Mapping[str, Gallery],
     place_map: PlaceMap,
     plan: Plan | None = None,
-    title: str = "Where am I?",
+    title: str = "Localisation report",
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """results.json, one CSV and two TUM trajectories a run, its answers, and the report, whose path is returned."""
