@@ -90,7 +90,7 @@ def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
         (
             (judgement.position_m, "position error (m)", 1.0),
             (judgement.rotation_deg, "rotation error (deg)", 2.0),
-            (judgement.nees, "NEES (6 if the covariance is right)", 30.0),
+            (judgement.nees, "NEES (expected 6)", 30.0),
         ),
         start=1,
     ):
