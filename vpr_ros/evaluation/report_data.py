@@ -54,11 +54,11 @@ class _Album:
         self.size = 0
 
     def added_size(self, jpegs: Sequence[bytes]) -> int:
-        """By how many bytes these would make the album larger."""
+        """Bytes that these would add."""
         return sum(len(jpeg) for jpeg in set(jpegs) - self._numbers.keys())
 
     def add(self, jpeg: bytes | None) -> int | None:
-        """The number of an image, which is kept; None for no image."""
+        """Keep an image and return its number; None for no image."""
         if not jpeg:
             return None
         if jpeg not in self._numbers:
@@ -206,7 +206,7 @@ def _depth_jpeg(depth_m: np.ndarray | None, farthest_m: float) -> bytes | None:
 
 
 def _plan(plan: Plan) -> dict[str, Any] | None:
-    """What lies under the tracks, as one SVG image at its place in the map."""
+    """The ground plan as one SVG image at its position in the map."""
     if not len(plan.polygons):
         return None
     points = np.concatenate([np.asarray(polygon, float) for polygon in plan.polygons])
