@@ -25,7 +25,7 @@ class Tolerance:
 
     metres: a place or pose is right if strictly nearer than this to the true position, in the map's plane. 25 m is the
     usual value on RobotCar.
-    frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k), and right is at most this many frames away.
+    frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k), right is at most this many frames away.
     off_map_metres: a frame without a right place is off the map if no place is nearer than this.
     """
 
