@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.demo.slam_session import FALSE_M, Judgement, RecordedClosure, Session
+from vpr_ros.demo.slam_session import FALSE_M, RecordedClosure, Session, SessionScores
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation import charts, style
 from vpr_ros.evaluation.charts import Figure
@@ -26,13 +26,13 @@ _SHOWN = 6
 _LINES = 40  # of the inliers of one closure
 
 
-def town(session: Session, judgement: Judgement, plan: Plan) -> Picture:
+def town(session: Session, score: SessionScores, plan: Plan) -> Picture:
     """Both tracks over the town, aligned as for the error, and the places of loop closures."""
     true = session.truth.T[:, :2, 3]
     fig, axes = style.figure(1, 2, (11.5, 6.9), sharex=True, sharey=True)
     for ax, track, error, colour, title in (
-        (axes[0, 0], session.odometry, judgement.before, ODOMETRY, "odometry"),
-        (axes[0, 1], session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+        (axes[0, 0], session.odometry, score.before, ODOMETRY, "odometry"),
+        (axes[0, 1], session.optimised, score.after, OPTIMISED, "with loop closures"),
     ):
         draw_plan(ax, plan)
         found = (error.T_truth_estimate @ track.T)[:, :2, 3]
@@ -41,7 +41,7 @@ def town(session: Session, judgement: Judgement, plan: Plan) -> Picture:
         ax.set(aspect="equal", title=f"{title}: error {error.rmse:.2f} m", xlabel="east (m)")
         ax.grid(not plan.polygons)
     axes[0, 0].set_ylabel("north (m)")
-    _mark_closures(axes[0, 1], session, judgement)
+    _mark_closures(axes[0, 1], session, score)
     low, high = true.min(0) - 30, true.max(0) + 30
     axes[0, 0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     shown = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -49,7 +49,7 @@ def town(session: Session, judgement: Judgement, plan: Plan) -> Picture:
     return fig
 
 
-def _mark_closures(ax: Axes, session: Session, judgement: Judgement) -> None:
+def _mark_closures(ax: Axes, session: Session, score: SessionScores) -> None:
     """A dot at the robot's position for each closure, coloured by the map of the match; a cross if it is false."""
     for own, colour, label in (
         (True, style.RIGHT, "closures on its own past"),
@@ -59,26 +59,26 @@ def _mark_closures(ax: Axes, session: Session, judgement: Judgement) -> None:
         if at:
             points = np.array(at)[:, :2, 3]
             ax.plot(*points.T, "o", color=colour, markersize=2.6, label=f"{label} ({len(at)})", zorder=6)
-    wrong = [session.truth.at(session.closures[i].stamp_ns) for i in np.flatnonzero(judgement.position_m > FALSE_M)]
+    wrong = [session.truth.at(session.closures[i].stamp_ns) for i in np.flatnonzero(score.position_m > FALSE_M)]
     if wrong:
         ax.plot(*np.array(wrong)[:, :2, 3].T, "X", color=style.WRONG, markersize=7, label="false", zorder=7)
 
 
-def error_along(session: Session, judgement: Judgement) -> Figure:
+def error_along(session: Session, score: SessionScores) -> Figure:
     """Chart of the distance from the truth over the distance driven, before and after."""
     steps = np.linalg.norm(np.diff(session.truth.T[:, :3, 3], axis=0), axis=1)
     driven = np.concatenate([[0.0], np.cumsum(steps)])
     lines = []
     for track, error, colour, name in (
-        (session.odometry, judgement.before, ODOMETRY, "odometry"),
-        (session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+        (session.odometry, score.before, ODOMETRY, "odometry"),
+        (session.optimised, score.after, OPTIMISED, "with loop closures"),
     ):
         x = np.interp(track.stamps_ns, session.truth.stamps_ns, driven)
         lines.append(charts.line(x, error.errors, colour, name))
     return {"data": lines, "layout": charts.layout("distance driven (m)", "error (m)", y_range=None)}
 
 
-def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
+def error_of_closures(session: Session, score: SessionScores) -> Figure | None:
     """Chart of the errors of the measured poses, and of these errors relative to the stated covariance."""
     if not session.closures:
         return None
@@ -88,9 +88,9 @@ def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
     layout: Figure = {"barmode": "overlay", "grid": {"rows": 1, "columns": 3, "pattern": "independent"}}
     for number, (values, label, top) in enumerate(
         (
-            (judgement.position_m, "position error (m)", 1.0),
-            (judgement.rotation_deg, "rotation error (deg)", 2.0),
-            (judgement.nees, "NEES (expected 6)", 30.0),
+            (score.position_m, "position error (m)", 1.0),
+            (score.rotation_deg, "rotation error (deg)", 2.0),
+            (score.nees, "NEES (expected 6)", 30.0),
         ),
         start=1,
     ):
@@ -117,7 +117,7 @@ def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
     return {"data": bars, "layout": layout}
 
 
-def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Session]) -> Picture | None:
+def gallery(session: Session, score: SessionScores, sessions: Mapping[str, Session]) -> Picture | None:
     """Closures from the smallest error to the largest: the image, the earlier one, and lines between matching features.
 
     Closures on earlier maps are preferred, because they cross seasons. sessions: by the file names of their maps; "" is
@@ -127,7 +127,7 @@ def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Sessi
         return None
     across = [i for i, closure in enumerate(session.closures) if closure.match_map]
     order = np.array(across or range(len(session.closures)))
-    order = order[np.argsort(judgement.position_m[order])]
+    order = order[np.argsort(score.position_m[order])]
     chosen = [int(order[k]) for k in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).astype(int)]
     rows = -(-len(chosen) // 2)
     fig, axes = style.figure(rows, 2, (11.5, 2.45 * rows))
@@ -135,9 +135,9 @@ def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Sessi
         ax.set_axis_off()
     for ax, number in zip(axes.ravel(), chosen, strict=False):
         closure = session.closures[number]
-        note = f"{closure.inliers} matching features; error {judgement.position_m[number]:.2f} m"
-        note += f", {judgement.rotation_deg[number]:.1f} deg"
-        frame = style.RIGHT if judgement.position_m[number] <= FALSE_M else style.WRONG
+        note = f"{closure.inliers} matching features; error {score.position_m[number]:.2f} m"
+        note += f", {score.rotation_deg[number]:.1f} deg"
+        frame = style.RIGHT if score.position_m[number] <= FALSE_M else style.WRONG
         _draw_match(ax, closure, session, sessions[closure.match_map], note, frame)
     return fig
 

@@ -48,7 +48,7 @@ class Session:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class SessionScores:
     """A session against the truth.
 
     before, after: trajectories of odometry and of the pose graph. position_m, rotation_deg, nees: (N,) of each closure
@@ -76,12 +76,12 @@ def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
     return Track.of(stamps, truth, NO_GAP), Track.of(stamps, odometry, NO_GAP)
 
 
-def judge(session: Session, truths: Mapping[str, Track]) -> Judgement:
+def score_session(session: Session, truths: Mapping[str, Track]) -> SessionScores:
     """truths: true tracks by the file names of the maps their sessions made; "" is this session's own."""
     errors = [_closure_error(closure, session.truth, truths[closure.match_map]) for closure in session.closures]
     table = np.array(errors).reshape(-1, 3)
     before = trajectory_error(session.odometry, session.truth)
-    return Judgement(before, trajectory_error(session.optimised, session.truth), *table.T)
+    return SessionScores(before, trajectory_error(session.optimised, session.truth), *table.T)
 
 
 def _closure_error(closure: RecordedClosure, truth: Track, truth_match: Track) -> tuple[float, float, float]:

@@ -53,7 +53,7 @@ def write_results(path: Path, summaries: Sequence[Summary], everything: Summary)
 def write_csv(path: Path, assessment: Assessment) -> None:
     """One line per frame, dropped ones too; cells without a value are empty. Map frame, metres, degrees, ms."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    judged = assessment.judged
+    scores = assessment.scores
     position = 0  # among the answered frames
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
@@ -61,10 +61,10 @@ def write_csv(path: Path, assessment: Assessment) -> None:
         for answer in assessment.run.answers:
             row = _row(assessment.run, answer)
             if answer.answered:
-                row |= {name: _cell(getattr(judged, name)[position]) for name in ("on_map", "off_map", "correct")}
-                row["position_error_m"] = _cell(judged.position_error[position])
-                row["heading_error_deg"] = _cell(np.degrees(judged.heading_error_rad[position]))
-                row["top_place_error_m"] = _cell(judged.match_error[position, 0])
+                row |= {name: _cell(getattr(scores, name)[position]) for name in ("on_map", "off_map", "correct")}
+                row["position_error_m"] = _cell(scores.position_error[position])
+                row["heading_error_deg"] = _cell(np.degrees(scores.heading_error_rad[position]))
+                row["top_place_error_m"] = _cell(scores.match_error[position, 0])
                 position += 1
             writer.writerow(row)
 

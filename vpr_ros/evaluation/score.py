@@ -17,7 +17,7 @@ _BOOLEAN = {"known", "on_map", "off_map", "match_right", "answer_right", "correc
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Scores:
     """Arrays over the F answered frames of a run, in its order.
 
     Errors are metres in the map's plane (frames for a tolerance in frames), NaN if unknown.
@@ -54,15 +54,15 @@ class Judged:
     search_ms: np.ndarray
 
 
-def judge(run: Run) -> Judged:
+def score(run: Run) -> Scores:
     """Compare the answered frames of a run with the truth."""
-    rows = [_judge_one(answer, run) for answer in run.answers if answer.answered]
-    return Judged(**{f.name: _column(f.name, [row[f.name] for row in rows]) for f in fields(Judged)})
+    rows = [_score_one(answer, run) for answer in run.answers if answer.answered]
+    return Scores(**{f.name: _column(f.name, [row[f.name] for row in rows]) for f in fields(Scores)})
 
 
-def pool(parts: Sequence[Judged]) -> Judged:
+def pool(parts: Sequence[Scores]) -> Scores:
     """The frames of several runs, concatenated."""
-    return Judged(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Judged)})
+    return Scores(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Scores)})
 
 
 def _column(name: str, values: list[object]) -> np.ndarray:
@@ -71,7 +71,7 @@ def _column(name: str, values: list[object]) -> np.ndarray:
     return np.array(values, bool if name in _BOOLEAN else float).reshape(shape)
 
 
-def _judge_one(answer: Answer, run: Run) -> dict[str, object]:
+def _score_one(answer: Answer, run: Run) -> dict[str, object]:
     known, on_map, off_map = _situation(answer, run)
     match_error = np.array([_error(answer, T) for T in answer.T_map_places])
     answer_error = np.array([_error(answer, h.T_map_camera) for h in answer.hypotheses])

@@ -69,7 +69,7 @@ def run_drive(
     return collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep), gallery
 
 
-def write_study(
+def write_run_report(
     folder: Path,
     assessments: Sequence[Assessment],
     galleries: Mapping[str, Gallery],
