@@ -1,10 +1,10 @@
-# Seven verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
+# Eight verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo slam test test-oldest lint bags clean
+.PHONY: help demo slam test test-oldest lint docs bags clean
 
 help:
 	@echo "make demo   localise three drives through a small town on real ROS 2 topics; report in demo/report.html"
@@ -12,6 +12,7 @@ help:
 	@echo "make test   the whole test suite"
 	@echo "make test-oldest   command line, localiser, loop closer and node with the oldest versions (Python 3.10 and 3.12)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation site in site/; fails on a broken link"
 	@echo "make bags   render the demo's drives again (needs EGL: apt install libegl1 libgl1-mesa-dri)"
 	@echo "make clean  remove the virtual environments and what the demo wrote"
 
@@ -31,6 +32,11 @@ test-oldest:
 lint: $(VENV)/.test
 	@echo "== ruff and mypy"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: $(VENV)-docs/.installed
+	@echo "== building the documentation"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+	@echo "site/index.html"
 
 bags: $(VENV)/.test
 	@$(BIN)/python tools/make_demo_bags.py
@@ -54,5 +60,12 @@ $(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
 	@$(PIP) install -e ".[gpu]" || echo "tests that build TensorRT engines will be skipped"
 	@touch $@
 
+# Neither ROS nor the package itself is needed: the pages are made of its source.
+$(VENV)-docs/.installed: setup.cfg
+	@echo "== installing MkDocs (once)"
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet $$($(PYTHON) tools/extra.py docs)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-* demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log
+	rm -rf $(VENV) $(VENV)-oldest-* $(VENV)-docs site demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log

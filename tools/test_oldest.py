@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WANTED = ("3.10", "3.12")
 NEWEST = (3, 12)  # later ones have no wheels of such old versions
 TESTS = (
-    "test/cli",
+    "test/vpr_ros/cli",
     "test/test_readme.py",
     "test/test_packaging.py",
     "test/vpr_ros/maps/test_features.py",

@@ -1,4 +1,4 @@
-"""One dataclass is the node's declarations, its checks and the README's table."""
+"""One dataclass is the node's declarations, its checks and the table of the documentation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def test_table_lists_every_parameter() -> None:
     table = params.table()
     assert all(f"| `{name}` |" in table for name in names)
     assert len(table.splitlines()) == len(names) + 2
-    assert table in (ROOT / "README.md").read_text()  # print(params.table()) makes it
+    page = (ROOT / "docs" / "reference" / "parameters.md").read_text()
+    assert table in page, "run tools/make_reference.py"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
@@ -37,6 +38,12 @@ def test_configuration_files_fit(path: Path) -> None:
     for name, node in yaml.safe_load(path.read_text()).items():
         if name in ("/**", "localizer"):  # others are of other packages' nodes
             from_dict(params.NodeParams, node["ros__parameters"], str(path))
+
+
+def test_the_default_file_changes_nothing() -> None:
+    """Every launch reads config/localizer.yaml: its values are shown, and must be those of the node itself."""
+    (node,) = yaml.safe_load((ROOT / "config" / "localizer.yaml").read_text()).values()
+    assert from_dict(params.NodeParams, node["ros__parameters"], "localizer.yaml") == params.NodeParams()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What docs/slam.md and the recipe for robot_localization tell a user to type: what is wrong there fails in silence."""
+"""What the guides for SLAM and Nav2, and the configuration of robot_localization, tell a user to type.
+
+What is wrong there fails in silence.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import yaml
 from vpr_ros.ros.adapters.names import CHOICES
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCS = (ROOT / "docs" / "slam.md").read_text()
+GUIDES = ROOT / "docs" / "guides"
+DOCS = "".join((GUIDES / name).read_text() for name in ("slam.md", "nav2.md"))
 FILTER = yaml.safe_load((ROOT / "config" / "robot_localization.yaml").read_text())["ekf_map"]["ros__parameters"]
 
 

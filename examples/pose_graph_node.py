@@ -1,0 +1,59 @@
+"""Loop closures correct a track: odometry and ~/loop_closures go into a GTSAM pose graph, its last pose comes out.
+
+Needs vpr_msgs, `pip install gtsam`, and a localiser in mode map (launch/map.launch.py):
+
+    python examples/pose_graph_node.py --ros-args -p odom:=/odom
+
+`ros2 run vpr_ros pose_graph` is the complete node, with a path, earlier maps and bags that are played twice.
+"""
+
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+
+from vpr_msgs.msg import LoopClosure
+from vpr_ros.demo.pose_graph import Closure, PoseGraph
+from vpr_ros.ros import convert
+
+
+class PoseGraphNode(Node):
+    """Publishes ~/pose once a second: the newest pose of the robot, T_map_base, corrected by all closures."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("pose_graph_example", **options)
+        self._graph = PoseGraph(every_m=1.0)
+        self._publisher = self.create_publisher(PoseStamped, "~/pose", 1)
+        odom = self.declare_parameter("odom", "/odom").value
+        self.create_subscription(Odometry, odom, self._on_odometry, 100)
+        self.create_subscription(LoopClosure, "localizer/loop_closures", self._on_closure, 100)
+        self.create_timer(1.0, self._on_timer)
+
+    def _on_odometry(self, message: Odometry) -> None:
+        T_odom_base = convert.matrix_from_pose(message.pose.pose)
+        if T_odom_base is not None:  # None: not finite, or no rotation
+            self._graph.add_odometry(convert.stamp_ns(message.header.stamp), T_odom_base)
+
+    def _on_closure(self, message: LoopClosure) -> None:
+        if not message.verified or message.match_map or message.match_drive != message.drive:
+            return  # no transform was measured, or the earlier keyframe is not of this drive
+        (measured,) = message.t_match_query
+        T_match_query, covariance = convert.matrix_from_pose(measured.pose), np.reshape(measured.covariance, (6, 6))
+        stamps_ns = convert.stamp_ns(message.header.stamp), convert.stamp_ns(message.match_stamp)
+        self._graph.add_closure(Closure(*stamps_ns, T_match_query, covariance))
+
+    def _on_timer(self) -> None:
+        self._graph.optimise()
+        track = self._graph.trajectory()
+        if len(track.T):
+            pose = PoseStamped(pose=convert.pose_message(track.T[-1]))
+            pose.header.frame_id, pose.header.stamp = "map", convert.time_message(int(track.stamps_ns[-1]))
+            self._publisher.publish(pose)
+
+
+if __name__ == "__main__":
+    rclpy.init()
+    rclpy.spin(PoseGraphNode())

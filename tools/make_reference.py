@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Writes docs/reference/parameters.md and command_line.md from the code, which a test compares with it.
+
+    python tools/make_reference.py
+
+The parameters come from vpr_ros.ros.params.table(), which needs ROS 2; the command line comes from the Typer app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+_NOTE = "<!-- Written by tools/make_reference.py: change the code, then run it again. -->"
+
+
+def parameters() -> str:
+    """The page of the node's parameters."""
+    from vpr_ros.ros.params import table
+
+    return f"""# Parameters
+
+{_NOTE}
+
+Set them as launch arguments, in a YAML file (`params_file:=`), or with `--ros-args -p`.
+A launch argument beats the file. An unknown name is an error that names the nearest known one.
+`vpr evaluate` and `vpr replay` take those of the stages `search.` to `hypotheses.` with `--set`.
+
+{table()}
+"""
+
+
+def command_line() -> str:
+    """The page of the ``vpr`` command."""
+    import typer
+
+    from vpr_ros.cli.main import app
+
+    sections = "\n".join(_sections(typer.main.get_command(app), "vpr"))
+    return f"""# Command line
+
+{_NOTE}
+
+`vpr --help` and `vpr COMMAND --help` show the same. In a ROS 2 workspace the command is `ros2 run vpr_ros vpr`.
+
+{sections}"""
+
+
+def _sections(command: Any, name: str) -> Iterator[str]:
+    """A heading with usage and options for every command, depth first, in alphabetical order."""
+    commands = getattr(command, "commands", {})
+    if not commands or getattr(command, "invoke_without_command", False):
+        yield from _section(command, name)
+    for child in sorted(commands):
+        yield from _sections(commands[child], f"{name} {child}")
+
+
+def _section(command: Any, name: str) -> Iterator[str]:
+    shown = [parameter for parameter in command.params if parameter.name != "help"]
+    arguments = [_argument(parameter) for parameter in shown if parameter.param_type_name == "argument"]
+    yield f"## {name}\n"
+    yield " ".join((command.help or "").split()) + "\n"
+    yield f"```bash\n{' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
+    rows = []
+    for parameter in shown:
+        is_argument = parameter.param_type_name == "argument"
+        flags = _argument(parameter) if is_argument else ", ".join(parameter.opts)
+        text = " ".join((parameter.help or "").split()).replace("|", "\\|")
+        rows.append(f"| `{flags}` | {_default(parameter)} | {text} |")
+    if rows:
+        yield "\n".join(["| option | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _argument(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name.upper()).strip("[].")
+    return f"{name}..." if parameter.nargs == -1 else name
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    if isinstance(getattr(parameter, "show_default", None), str):
+        return str(parameter.show_default)
+    value = parameter.default
+    if getattr(parameter, "is_flag", False) or value in (None, "", [], ()) or callable(value):
+        return ""
+    return f"`{' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}`"
+
+
+PAGES = {"parameters.md": parameters, "command_line.md": command_line}
+
+
+def main() -> None:
+    """Write both pages."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make())
+        print(f"wrote {FOLDER / name}")
+
+
+if __name__ == "__main__":
+    main()
