@@ -1,4 +1,4 @@
-"""One drive of `vpr demo slam`: what it recorded, and how good that was."""
+"""One drive of `vpr demo slam`: its results and their errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.slam_trajectory import TrajectoryError, trajectory_error
 from vpr_ros.drives.drive import Drive
 
-FALSE_M = 5.0  # a closure that is further off is no measurement of the place at all
+FALSE_M = 5.0  # a closure with a larger position error is false
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedClosure:
-    """A verified closure as it came over the topic.
+    """A verified closure as received.
 
-    match_map: file name of the earlier session's map, empty for the session's own past. T_match_query: (4, 4), base in
-    base. covariance: (6, 6) of it about the earlier base's axes.
+    match_map: file name of the earlier session's map; empty for the session's own past.
+    T_match_query: (4, 4), current base in the earlier base.
+    covariance: (6, 6), about the earlier base's axes.
     """
 
     stamp_ns: int
@@ -36,7 +37,11 @@ class RecordedClosure:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A drive with what was made of it. truth, odometry, optimised: T_..._base. map_path: of its keyframes."""
+    """A drive and its results.
+
+    map_path: the session's map.
+    truth, odometry, optimised: tracks of the base.
+    """
 
     name: str
     bag: Path
@@ -49,10 +54,11 @@ class Session:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """A session against the truth.
+    """Errors of a session.
 
-    before, after: trajectories of odometry and of the pose graph. position_m, rotation_deg, nees: (N,) of each closure
-    (nees against 6 degrees of freedom). false: closures further off than FALSE_M.
+    before, after: trajectory errors of odometry and of the pose graph.
+    position_m, rotation_deg: (N,) errors of each closure.
+    nees: (N,) of each closure, with 6 degrees of freedom.
     """
 
     before: TrajectoryError
@@ -63,12 +69,12 @@ class Judgement:
 
     @property
     def false(self) -> int:
-        """Closures of places that are not the same."""
+        """Number of closures with a position error above FALSE_M."""
         return int((self.position_m > FALSE_M).sum())
 
 
 def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
-    """Truth and odometry of the robot's base on a drive that has both at every image."""
+    """True track and odometry of the robot's base, of a drive that has both at every image."""
     frames, T_camera_base = list(drive), inverse(T_base_camera)
     stamps = [frame.stamp_ns for frame in frames]
     truth = [frame.T_map_camera @ T_camera_base for frame in frames if frame.T_map_camera is not None]
@@ -76,18 +82,23 @@ def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
     return Track.of(stamps, truth, NO_GAP), Track.of(stamps, odometry, NO_GAP)
 
 
-def judge(session: Session, truths: Mapping[str, Track]) -> Judgement:
-    """truths: true tracks by the file names of the maps their sessions made; "" is this session's own."""
+def score(session: Session, truths: Mapping[str, Track]) -> Judgement:
+    """Compare a session with the truth. truths: true tracks by file name of the map; "" is the session's own."""
     errors = [_closure_error(closure, session.truth, truths[closure.match_map]) for closure in session.closures]
-    table = np.array(errors).reshape(-1, 3)
-    before = trajectory_error(session.odometry, session.truth)
-    return Judgement(before, trajectory_error(session.optimised, session.truth), *table.T)
+    position_m, rotation_deg, nees = np.array(errors).reshape(-1, 3).T
+    return Judgement(
+        before=trajectory_error(session.odometry, session.truth),
+        after=trajectory_error(session.optimised, session.truth),
+        position_m=position_m,
+        rotation_deg=rotation_deg,
+        nees=nees,
+    )
 
 
 def _closure_error(closure: RecordedClosure, truth: Track, truth_match: Track) -> tuple[float, float, float]:
-    """Metres, degrees and NEES of one closure."""
+    """Position error in metres, rotation error in degrees, and NEES of one closure."""
     T_map_query, T_map_match = truth.at(closure.stamp_ns), truth_match.at(closure.match_stamp_ns)
-    assert T_map_query is not None and T_map_match is not None  # stamps are those of the bags' images
+    assert T_map_query is not None and T_map_match is not None  # the stamps are of the bags' images
     true, found = inverse(T_map_match) @ T_map_query, closure.T_match_query
     shift = found[:3, 3] - true[:3, 3]
     turn = vector_from_rotation(found[:3, :3] @ true[:3, :3].T)
