@@ -43,7 +43,7 @@ class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
     mode: str = option(
-        "localize", "localize: poses on a map; map: build a map and close loops", choices=tuple(_OF_MODE)
+        "localize", "task: localize finds poses on a map, map builds a map and closes loops", choices=tuple(_OF_MODE)
     )
     map: str = option("", "map to localise on, a .vprmap file")
     session: str = option("", "mode map: map to build, a .vprmap file; extended if it exists")
@@ -52,7 +52,7 @@ class NodeParams:
     model: str = option("", "network, by name or path of its .onnx file; empty: the map's own")
     backend: str = option("auto", "inference backend of the network", choices=backend_names())
     threads: int = option(0, "CPU threads of the network; 0: all cores but one", low=0, high=256)
-    autostart: bool = option(True, "configure and activate at start; false: a lifecycle manager does it")
+    autostart: bool = option(True, "automatic configure and activate at start; false: a lifecycle manager does it")
 
     image: str = option("image", "topic of the camera's images")
     image_type: str = option(
@@ -86,8 +86,8 @@ class NodeParams:
     )
     camera_pose: Pose6 | None = option(  # noqa: RUF009
         None,
-        "pose of the camera in base_frame, x y z roll pitch yaw, with x forward, y left, z up (camera_link of a URDF,"
-        " not the optical frame); []: from TF",
+        "pose of the URDF's camera_link (x forward, y left, z up; not optical) in base_frame, x y z roll pitch yaw;"
+        " []: from TF",
         "m, rad",
     )
     publish_tf: bool = option(False, "broadcast of map -> odom (needs odom)")
