@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What depth, NetVLAD and the descriptor's size give: the same head, budget and data, several seeds.
+"""Ablation of depth, NetVLAD and descriptor size: the same head, budget and data, several seeds.
 
     python benchmarks/ablations.py CACHE CHECKPOINT --held-out town_8000 --held-out town_8001 [--seeds 3] [--steps 60]
 
-CACHE: what `vpr train towns` wrote; CHECKPOINT: of `vpr train run`, for its backbone and depth decoder. The features of
-all images are computed once. Prints recall@1 (single image, 25 m) by condition, mean and spread over the seeds, and
-writes every figure with --json.
+CACHE is the output of `vpr train towns`. CHECKPOINT of `vpr train run` gives backbone and depth decoder. The features
+of all images are computed once. Prints recall@1 (single image, 25 m) by condition, mean and standard deviation over the
+seeds. --json writes every figure.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ VARIANTS: dict[str, tuple[bool, dict[str, Any]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, help="cached drives")
-    parser.add_argument("checkpoint", type=Path, help="where backbone and depth decoder come from")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint with backbone and depth decoder")
     parser.add_argument("--recipe", type=Path, default=Path("config/recipes/demixvpr_mobilenet_head.yaml"))
-    parser.add_argument("--held-out", action="append", required=True, help="world kept aside; repeatable")
-    parser.add_argument("--towns", type=int, default=0, help="train on so many towns only, 0 for all")
+    parser.add_argument("--held-out", action="append", required=True, help="test world, not trained on; repeatable")
+    parser.add_argument("--towns", type=int, default=0, help="number of towns to train on, 0 for all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60, help="batches each variant learns from")
-    parser.add_argument("--json", type=Path, help="write every figure here")
+    parser.add_argument("--steps", type=int, default=60, help="training batches of each variant")
+    parser.add_argument("--json", type=Path, help="file for every figure")
     arguments = parser.parse_args()
     recipe = replace(load_yaml(Recipe, arguments.recipe), epochs=1, batches_per_epoch=arguments.steps)
     found = study(arguments, recipe)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def study(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
-    """Every variant with every seed: recall by condition of each, and what it cost. Written after each."""
+    """Train every variant with every seed. Recall by condition, loss and seconds of each are written after each run."""
     shards = load_shards(arguments.cache)
     kept = [shard for shard in shards if shard.world in arguments.held_out]
     worlds = sorted({shard.world for shard in shards} - set(arguments.held_out))[: arguments.towns or None]

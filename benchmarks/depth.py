@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How right the depth is that a model hallucinates, in towns it never saw and on real recordings.
+"""Accuracy of a model's depth, in towns it was not trained on and on real recordings.
 
     python benchmarks/depth.py [--seeds 9001 9003] [--frames 25] [--fov 66] [--data FOLDER] [--json FILE]
 
-Towns: every condition, frames spread over a lap, exact depth from the renderer; needs the simulator. --data: a folder
-with kitti/sequences/* (grey or colour stereo pairs; the reference is semi-global matching, so it knows nothing of sky
-and little of bare walls) and dgp_test_scene (lidar projected into every camera; TRI-ML's dgp format). What is not there
-is left out. Truth counts up to 80 m; means are over images.
+Towns: every condition, frames spread over a lap, exact depth from the renderer. Needs the simulator.
+--data: a folder with kitti/sequences/* and dgp_test_scene; either may be missing. For KITTI's stereo pairs the
+reference is semi-global matching, which has no depth in the sky and little on bare walls. For dgp (TRI-ML's format) it
+is lidar projected into every camera. The reference is used up to 80 m; means are over images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from vpr_ros.inference.open import open_describer
 
 
 class DgpDrive:
-    """One camera of a dgp scene; its depth is the lidar scan of the same sample, moved by the poses of both."""
+    """One camera of a dgp scene. Its depth is the lidar scan of the same sample, moved by the poses of both."""
 
     world = "dgp"
 
@@ -56,10 +56,10 @@ class DgpDrive:
     @cached_property
     def _samples(self) -> list[tuple[np.ndarray, dict[str, Any], dict[str, Any]]]:
         """(3, 3) intrinsics, the image's datum and the point cloud's, of every sample."""
-        told = json.loads(next(self._scene.glob("scene_*.json")).read_text())
-        data = {datum["key"]: datum for datum in told["data"]}
+        scene = json.loads(next(self._scene.glob("scene_*.json")).read_text())
+        data = {datum["key"]: datum for datum in scene["data"]}
         found = []
-        for sample in told["samples"]:
+        for sample in scene["samples"]:
             by_name = {data[key]["id"]["name"]: data[key]["datum"] for key in sample["datum_keys"]}
             calibration = json.loads((self._scene / "calibration" / f"{sample['calibration_key']}.json").read_text())
             of = calibration["intrinsics"][calibration["names"].index(self._camera)]
@@ -93,7 +93,7 @@ def _pose(datum: dict[str, Any]) -> np.ndarray:
 def towns(
     describer: Describer, seeds: list[int], conditions: list[str], frames: int, camera: Camera
 ) -> list[DepthScore]:
-    """A score for every condition over all towns, then one over everything."""
+    """A score for each condition over all towns, then one over all conditions."""
     by_condition: dict[str, list[ImageDepth]] = {name: [] for name in conditions}
     for seed in seeds:
         town = Town(seed)
@@ -110,7 +110,7 @@ def towns(
 
 
 def recordings(data: Path) -> Iterator[tuple[str, list[Drive]]]:
-    """The real drives there are, those that belong together under one name."""
+    """Names and drives of the recordings in the folder. All scenes of one dgp camera share a name."""
     for sequence in sorted((data / "kitti/sequences").glob("*")):
         if is_kitti(sequence):
             yield f"kitti {sequence.name}", [open_drive(sequence)]
@@ -121,13 +121,13 @@ def recordings(data: Path) -> Iterator[tuple[str, list[Drive]]]:
 
 
 def main() -> None:
-    """Print the tables, and write the figures where asked to."""
+    """Print the tables; write the figures with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[9001, 9003], help="towns; none leaves them out")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[9001, 9003], help="towns; may be empty")
     parser.add_argument("--conditions", nargs="+", default=list(PRESETS), choices=PRESETS)
-    parser.add_argument("--frames", type=int, default=25, help="of each town and condition")
-    parser.add_argument("--fov", type=float, default=66.0, help="of the towns' camera, degrees across")
+    parser.add_argument("--frames", type=int, default=25, help="frames of each town and condition")
+    parser.add_argument("--fov", type=float, default=66.0, help="horizontal field of view in the towns, degrees")
     parser.add_argument("--data", type=Path, help="folder of real recordings")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Work in a process of its own that may die: what it said, or what killed it."""
+"""Runs work in a forked process that may crash, and returns its output or the cause of death."""
 
 from __future__ import annotations
 
@@ -17,40 +17,44 @@ from vpr_ros.base.errors import VprError
 
 @dataclass(frozen=True)
 class Outcome:
-    """kind: "read", "sentence", or a fault: "exception", "died", "hung". text: what was said."""
+    """Result of a job.
+
+    kind: "read", "sentence", or a fault: "exception", "died", "hung".
+    text: output, error message or cause of death.
+    """
 
     kind: str
     text: str = ""
 
     @property
     def fault(self) -> bool:
-        """Whether it is one that no input may cause."""
+        """Whether no input may cause this outcome."""
         return self.kind not in ("read", "sentence")
 
 
 def run(job: Callable[[], str | None], limit_s: float = 60.0, memory_bytes: int = 0) -> Outcome:
-    """A job in a fork. The parent must have no threads. memory_bytes: what it may allocate, 0 any."""
+    """Run a job in a fork. The parent must have no threads. memory_bytes: limit of its allocations, 0 for none."""
     reader, writer = os.pipe()
-    child = start(lambda: os.write(writer, "\t".join(_said(job)).encode()[:60000]), memory_bytes)
+    child = start(lambda: os.write(writer, "\t".join(_result(job)).encode()[:60000]), memory_bytes)
     os.close(writer)
     ready, _, _ = select.select([reader], [], [], limit_s)
     if not ready:
         os.kill(child, signal.SIGKILL)
-    said = b""
+    output = b""
     while block := os.read(reader, 65536):
-        said += block
+        output += block
     os.close(reader)
     status = os.waitpid(child, 0)[1]
     if not ready:
         return Outcome("hung", f"after {limit_s:g} s")
     if os.WIFSIGNALED(status):
         return Outcome("died", signal.Signals(os.WTERMSIG(status)).name)
-    kind, _, text = said.decode(errors="replace").partition("\t")
+    kind, _, text = output.decode(errors="replace").partition("\t")
     return Outcome(kind or "died", text or f"exit status {os.waitstatus_to_exitcode(status)}")
 
 
 def start(work: Callable[[], object], memory_bytes: int = 0) -> int:
-    """Begin work in a fork and return its process. The fork ends with the work, exit code 1 for an exception."""
+    """Start work in a fork and return its process id. The fork exits after the work, with 1 after an exception."""
     child = os.fork()
     if child:
         return child
@@ -68,7 +72,7 @@ def start(work: Callable[[], object], memory_bytes: int = 0) -> int:
 
 
 def wait(child: int, limit_s: float) -> bool:
-    """Kill a fork when its time is up. Returns whether it had ended before. Raises RuntimeError where it failed."""
+    """Kill a fork after limit_s. Returns whether it had ended before. Raises RuntimeError if it failed."""
     end = time.monotonic() + limit_s
     while (left := end - time.monotonic()) > 0:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -82,7 +86,7 @@ def wait(child: int, limit_s: float) -> bool:
     return False
 
 
-def _said(job: Callable[[], str | None]) -> tuple[str, str]:
+def _result(job: Callable[[], str | None]) -> tuple[str, str]:
     try:
         return "read", job() or ""
     except VprError as error:

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""How long a GPU takes from an image in the host's memory to its descriptor, how much of that is the network, and what
-the card's own limits would allow.
+"""Latency on a GPU from an image in host memory to its descriptor, the network's share, and the card's limits.
 
     python benchmarks/gpu_latency.py [MODEL.onnx] [--checkpoint FILE.pt] [--runs 300] [--json FILE]
 
-Measured for each backend that runs here (TensorRT and ONNX Runtime through CUDA, both of each precision there is a file
-for, torch on --checkpoint) with 1 and 64 images of 1280 x 720: shrinking them to the network's size on one core of the
-CPU, then everything from there to descriptors in the host's memory, then the network alone on images that are on the
-card already. The limits: the network's multiplications at the speed of this card's largest half-precision matrix
-product, and its weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
+Backends: TensorRT and ONNX Runtime with CUDA, each with every precision that has a file, and torch with --checkpoint.
+Images: 1 and 64 of 1280 x 720. Measured are resizing on one CPU core, then everything from there to descriptors in host
+memory, then the network alone on images in GPU memory.
+Limits: the network's multiplications at the speed of this card's largest half-precision matrix product, and its
+weights, inputs and outputs at the speed of a copy within the card, once through and layer by layer.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ CAMERA = (720, 1280, 3)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="name or path of an .onnx file")
-    parser.add_argument("--checkpoint", type=Path, help="the same network as vpr train wrote it, for torch")
-    parser.add_argument("--runs", type=int, default=300, help="of one image; a quarter as many of 64")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of the same network, for torch")
+    parser.add_argument("--runs", type=int, default=300, help="runs with one image; a quarter as many with 64")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("no GPU here: this benchmark measures one")
+        sys.exit("no GPU found: this benchmark needs one")
     model = find_model(options.model)
     found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "model": model.name, "limits": limits(model)}
     opened = describers(model, options.checkpoint)
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def describers(model: Path, checkpoint: Path | None) -> list[tuple[str, Describer]]:
-    """Every backend that opens on the GPU, with its file's name; why another does not is printed."""
+    """Every backend that opens on the GPU, with the name of its file. Prints why another one does not."""
     precisions = [path for path in (variant_path(model, "fp16"), model) if path.is_file()]
     files = [(path, backend) for backend in ("tensorrt", "onnx") for path in precisions]
     files += [(checkpoint, "torch")] if checkpoint else []
@@ -81,7 +80,7 @@ def describers(model: Path, checkpoint: Path | None) -> list[tuple[str, Describe
 
 
 def measure(describer: Describer, runs: int) -> dict[str, Any]:
-    """Milliseconds by batch size: preprocessing, to descriptors, network alone."""
+    """Milliseconds by batch size: preprocessing, preprocessed image to descriptor, network alone."""
     counts = {1: runs, 64: max(1, runs // 4)}
     figures = {f"batch {batch}": _measure_batch(describer, batch, counts[batch]) for batch in BATCHES}
     return {"backend": describer.backend, **figures}
@@ -121,8 +120,9 @@ def _ms(times: np.ndarray, percentile: float) -> float:
 
 
 def _network_ms(describer: Describer, images: np.ndarray, runs: int) -> float | None:
-    """The network alone on what lies on the card: the mean of runs back to back, of ONNX Runtime the median of runs
-    that are waited for; None for a backend that cannot be split so.
+    """Milliseconds of the network alone on images in GPU memory; None if the backend cannot be measured so.
+
+    Mean of runs back to back; for ONNX Runtime, median of runs that each wait for their result.
     """
     inside: Any = describer
     if hasattr(inside, "_network"):
@@ -141,7 +141,7 @@ def _network_ms(describer: Describer, images: np.ndarray, runs: int) -> float | 
 
 
 def _bound(session: Any, images: np.ndarray) -> Callable[[], object]:
-    """A run of ONNX Runtime on images that lie on the card, whose outputs stay there; it returns when they are done."""
+    """A blocking run of ONNX Runtime with inputs and outputs in GPU memory."""
     binding = session.io_binding()
     binding.bind_ortvalue_input(
         session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(images, "cuda", 0)
@@ -163,7 +163,7 @@ def _on_card(work: Callable[[], object], stream: Any, runs: int) -> float:
 
 
 def limits(model: Path) -> dict[str, float]:
-    """What arithmetic and memory of this card allow at best, for one image and for 64, in half precision."""
+    """Lower bounds from the card's arithmetic and memory, for 1 and 64 images, in half precision."""
     multiplications, weights, passed = _work(model)
     side = 8192
     a, b = (torch.randn(side, side, device="cuda", dtype=torch.float16) for _ in range(2))
@@ -185,7 +185,7 @@ def limits(model: Path) -> dict[str, float]:
 
 
 def _work(model: Path) -> tuple[int, int, int]:
-    """Of one image: multiplications, numbers of weights, and numbers that convolutions and products read and write."""
+    """Per image: multiplications, count of weights, and values that convolutions and products read and write."""
     proto = onnx.load(str(model))
     nodes = [node for node in proto.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
     sizes = _shapes(proto, sorted({name for node in nodes for name in (*node.input[:2], node.output[0])}))
@@ -199,7 +199,7 @@ def _work(model: Path) -> tuple[int, int, int]:
 
 
 def _shapes(proto: Any, names: list[str]) -> dict[str, tuple[int, ...]]:
-    """Of tensors inside a model, from a run with one black image."""
+    """Shapes of the tensors inside a model, from a run with one black image."""
     graph = onnx.ModelProto.FromString(proto.SerializeToString())
     own = {value.name for value in graph.graph.output}
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in own)
@@ -210,7 +210,7 @@ def _shapes(proto: Any, names: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def table(found: dict[str, Any]) -> Table:
-    """Milliseconds; one row a backend and batch."""
+    """Milliseconds, one row per backend and batch size."""
     columns = ("preprocess_p50", "describe_p50", "describe_p99", "network")
     shares = ("share_not_network_of_describe", "share_not_network_of_all", "images_per_s")
     out = Table("backend", "file", "images", *columns, *shares, title=f"{found['model']} on {found['card']}, ms")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Hostile input: damaged files, killed processes, a node under hostile messages, a day without a pause.
+"""Robustness: damaged files, killed processes, hostile messages, and hours of continuous driving.
 
     python benchmarks/hostile.py [--files 2000] [--kills 1000] [--messages 10000] [--hours 24] [--seed 1] [--json FILE]
 
---files: none may cause anything but one sentence, see ``hostile_files.py``. --kills: nothing but what was in flight may
-be lost, see ``hostile_kills.py``. Both need onnx, for a small model. --messages: the node lives and answers, see
-``hostile_messages.py``. --hours: its memory stays flat, see ``hostile_hours.py``. Both need ROS. What is not asked for
-is left out; what is wrong is printed at the end, and makes the exit status 1.
+--files: a damaged file causes at most one sentence, see ``hostile_files.py``. Needs onnx, for a small model.
+--kills: a kill loses only what was in flight, see ``hostile_kills.py``. Needs onnx too.
+--messages: the node keeps running and answering, see ``hostile_messages.py``. Needs ROS.
+--hours: the node's memory stays flat, see ``hostile_hours.py``. Needs ROS.
+Each part runs only if its option is given. Faults are printed at the end; with faults the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,39 +26,39 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-Found = tuple[dict[str, Any], list[str]]  # figures, and what is wrong
+Found = tuple[dict[str, Any], list[str]]  # figures, and faults
 
 
 def files(count: int, seed: int, folder: Path) -> Found:
-    """Damage files count times."""
+    """Open count damaged files."""
     from hostile_files import hostile_files
 
     return _counted("files", hostile_files, count, seed, folder)
 
 
 def kills(count: int, seed: int, folder: Path) -> Found:
-    """Kill processes count times."""
+    """Kill count processes."""
     from hostile_kills import hostile_kills
 
     return _counted("kills", hostile_kills, count, seed, folder)
 
 
 def messages(count: int, seed: int, folder: Path) -> Found:
-    """Send messages, parameters, calls and transitions count times."""
+    """Send count messages, parameters, calls and transitions."""
     from hostile_messages import run
 
     return run(count, seed, _town(folder))
 
 
 def hours(count: float, _: int, folder: Path) -> Found:
-    """Drive for so many hours."""
+    """Drive for a number of hours."""
     from hostile_hours import run
 
     return run(count, _town(folder))
 
 
 def _counted(name: str, trials: Callable[..., dict[str, Any]], count: int, seed: int, folder: Path) -> Found:
-    """Trials in forks, with a bar that has no thread of its own."""
+    """Run trials in forks, with a progress bar that uses no thread."""
     with Progress(auto_refresh=False, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=count)
 
@@ -88,14 +89,14 @@ def _town(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Run what was asked for; print and write its figures."""
+    """Run the chosen parts; print and write their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=0, help="damaged files to open")
     parser.add_argument("--kills", type=int, default=0, help="processes to kill")
     parser.add_argument("--messages", type=int, default=0, help="messages, calls and transitions to send to a node")
     parser.add_argument("--hours", type=float, default=0.0, help="drive time at one image a second")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
     wrong: list[str] = []

@@ -1,7 +1,7 @@
-"""Damaged maps, caches, models, engines, bags, tables and images: each is one sentence, or is read.
+"""Opens damaged maps, caches, models, engines, bags, tables and images: each must be read, or fail with one sentence.
 
-Every trial damages one file, by flipped bits, a cut, a splice, a claim of a huge size, or through SQL, and opens it as
-users do, in a fork that may allocate 2 GB. A fault is any other exception, a crash, a hang, or more memory than that.
+Every trial damages one file (flipped bits, a cut, a splice, a huge size, SQL) and opens it as users do, in a fork that
+may allocate 2 GB. A fault is any other exception, a crash, a hang, or more memory.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ LIMIT_S = 60.0
 _TABLES = ("kitti", "robotcar", "fixes")
 IMAGES = (".jpg", ".png", ".tiff", ".bmp", ".webp", ".ppm")
 
-# -- whole inputs
+# -- valid inputs
 
 
 def make_inputs(folder: Path) -> None:
-    """One whole file of each kind."""
+    """Write one valid file of each kind."""
     from rosbags.convert import convert
     from rosbags.rosbag2 import StoragePlugin
     from rosbags.typesys import Stores, get_typestore
@@ -93,7 +93,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def _make_tables(folder: Path) -> None:
-    """Drives whose poses are text: a KITTI sequence, a RobotCar run, a folder with fixes."""
+    """Write drives with poses as text: a KITTI sequence, a RobotCar run, a folder with fixes."""
     kitti, robotcar, fixes = folder / "kitti" / "sequences" / "00", folder / "robotcar", folder / "fixes"
     left = robotcar / "stereo" / "left"
     for place in (kitti / "image_2", left, fixes, folder / "kitti" / "poses", robotcar / "gps", robotcar / "vo"):
@@ -119,18 +119,18 @@ def _make_tables(folder: Path) -> None:
 
 
 def flip(data: bytearray, rng: np.random.Generator) -> None:
-    """One to eight bits."""
+    """Flip one to eight bits."""
     for at in rng.integers(0, len(data), int(rng.integers(1, 9))):
         data[at] ^= 1 << int(rng.integers(8))
 
 
 def cut(data: bytearray, rng: np.random.Generator) -> None:
-    """The end is missing."""
+    """Cut off the end."""
     del data[int(rng.integers(0, len(data))) :]
 
 
 def splice(data: bytearray, rng: np.random.Generator) -> None:
-    """A part lies elsewhere too, in place of what was there or between."""
+    """Copy a part to another position, over the old bytes or between them."""
     size = int(rng.integers(1, max(2, min(len(data), 4096))))
     source, target = (int(at) for at in rng.integers(0, len(data), 2))
     part = bytes(data[source : source + size])
@@ -138,7 +138,7 @@ def splice(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def huge(data: bytearray, rng: np.random.Generator) -> None:
-    """A number becomes the largest there is, or nearly."""
+    """Set a number to its maximum, or nearly."""
     form, value = [
         ("<I", 2**32 - 1),
         ("<I", 2**31 - 1),
@@ -152,14 +152,14 @@ def huge(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def noise(data: bytearray, rng: np.random.Generator) -> None:
-    """A stretch of random bytes, or of zeros."""
+    """Overwrite a range with random bytes or zeros."""
     size = int(rng.integers(1, 2048))
     at = int(rng.integers(0, len(data)))
     data[at : at + size] = rng.bytes(size) if rng.integers(2) else bytes(size)
 
 
 def digits(data: bytearray, rng: np.random.Generator) -> None:
-    """In text, a word becomes another kind of word."""
+    """Replace a word of text by a word of another kind."""
     between = b"," if b"," in data else b" "
     words = bytes(data).split(between)
     other = [
@@ -233,7 +233,7 @@ _STATEMENTS = [
 
 
 def through_sql(path: Path, rng: np.random.Generator) -> str:
-    """A map that SQLite likes and whose content is no map's. Returns what was done."""
+    """Change a map through SQL, so that SQLite accepts it but its content is invalid. Returns the change."""
     tables = {
         "meta": ["value"],
         "drives": ["name", "id"],
@@ -269,7 +269,7 @@ def _model(folder: Path) -> str:
 
 
 def map_looked_into(folder: Path) -> None:
-    """vpr map info, and every part of it."""
+    """vpr map info, reading every part of the map."""
     with PlaceMap.open(folder / "map.vprmap") as opened:
         map_info(opened)
         opened.check_intact()
@@ -280,7 +280,7 @@ def map_looked_into(folder: Path) -> None:
 
 
 def map_localised(folder: Path) -> None:
-    """A query, with thumbnails looked at again."""
+    """Localise three images."""
     localizer = Localizer.open(folder / "map.vprmap", _model(folder), "onnx", threads=1)
     for i in range(3):
         estimate = localizer.localize(Frame(i * 1_000_000_000 + 1, picture(i)))
@@ -291,7 +291,7 @@ def map_localised(folder: Path) -> None:
 
 
 def map_merged(folder: Path) -> None:
-    """vpr map merge, with a whole one."""
+    """vpr map merge, with a valid map."""
     merge_maps(folder / "merged.vprmap", [folder / "map.vprmap", folder / "other.vprmap"]).close()
 
 
@@ -307,7 +307,7 @@ def map_given_poses(folder: Path) -> None:
 
 
 def map_driven_on(folder: Path) -> None:
-    """An earlier map of mapping mode."""
+    """Mode map, with an earlier map."""
     config = LoopCloserConfig(features="orb", keyframe_distance=0.5, agreement=1)
     closer = LoopCloser.open(folder / "session.vprmap", [folder / "map.vprmap"], _model(folder), "onnx", config, 1)
     for frame in Street("now", count=4):
@@ -316,26 +316,26 @@ def map_driven_on(folder: Path) -> None:
 
 
 def map_gone_on_with(folder: Path) -> None:
-    """A session of mapping mode that goes on."""
+    """Mode map, extending a session."""
     config = LoopCloserConfig(features="orb", keyframe_distance=0.5, agreement=1)
     closer = LoopCloser.open(folder / "map.vprmap", (), _model(folder), "onnx", config, 1)
     closer.close()
 
 
 def model_run(folder: Path) -> None:
-    """One image through a model."""
+    """Describe one image with a model."""
     describer = open_describer(_model(folder), "onnx", 1)
     found = describer.describe(np.zeros((1, SIDE, SIDE, 3), np.uint8))
     assert found.descriptors.shape == (1, DIMENSION) and np.isfinite(found.descriptors).all()
 
 
 def engine_loaded(folder: Path) -> None:
-    """An engine file."""
+    """Load an engine file."""
     assert load_engine(folder / "small.engine")[1] == bytes(5000)
 
 
 def drive_read(path: Path) -> None:
-    """Every frame of a drive; images that cannot be read are left out, as map build does."""
+    """Read every frame of a drive. Images that cannot be read are skipped, as in map build."""
     for frame in open_drive(path, DriveOptions()):
         with suppress(ImageError):
             frame.read()
@@ -344,7 +344,7 @@ def drive_read(path: Path) -> None:
 
 
 def image_read(path: Path) -> None:
-    """One image file."""
+    """Read one image file."""
     decode_compressed(path.read_bytes())
 
 
@@ -364,7 +364,7 @@ KINDS = (
 
 
 def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tuple[str, Callable[[], None]]:
-    """Damage one input of a folder: what was done, and what a user does with it."""
+    """Damage one input of a folder. Returns the damage, and what a user does with the file."""
 
     def damage(path: Path, ways: list[Callable[[bytearray, np.random.Generator], None]] = BYTES) -> str:
         data, done = bytearray(path.read_bytes()), []
@@ -381,7 +381,7 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
 
     if kind in ("map", "map, SQL"):
         path, work = folder / "map.vprmap", job()
-        if not rng.integers(8):  # as if a writer had been killed
+        if not rng.integers(8):  # as after a killed writer
             companion = path.with_name(path.name + ("-journal" if rng.integers(2) else "-wal"))
             companion.write_bytes(rng.bytes(int(rng.integers(1, 20000))))
         return (
@@ -391,15 +391,15 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
     if kind == "index cache":
         path = cache_path(folder / "map.vprmap")
         done = damage(path)
-        if rng.integers(2):  # by somebody who knows about the checksum
+        if rng.integers(2):  # with a valid checksum
             body = path.read_bytes().partition(b"\n")[2]
-            told = json.loads((whole / path.name).read_bytes().partition(b"\n")[0])
-            told["sha256"] = hashlib.sha256(body).hexdigest()
-            path.write_bytes(json.dumps(told).encode() + b"\n" + body)
+            header = json.loads((whole / path.name).read_bytes().partition(b"\n")[0])
+            header["sha256"] = hashlib.sha256(body).hexdigest()
+            path.write_bytes(json.dumps(header).encode() + b"\n" + body)
         return done, lambda: map_localised(folder)
     if kind == "model":
         done = damage(folder / "small.onnx")
-        if rng.integers(4):  # whoever sends a model sends its manifest
+        if rng.integers(4):  # with a manifest that matches
             manifest = json.loads((folder / "small.json").read_text())
             manifest["fingerprint"] = fingerprint_file(folder / "small.onnx")
             (folder / "small.json").write_text(json.dumps(manifest))
@@ -431,7 +431,7 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
 def hostile_files(
     count: int, seed: int, folder: Path, on_done: Callable[[], None] = lambda: None, kinds: Sequence[str] = KINDS
 ) -> dict[str, Any]:
-    """Damage files count times. Returns counts by kind and outcome, and the first faults of each sort."""
+    """Open count damaged files. Returns counts by kind and outcome, and the first faults of each kind."""
     whole, faults = folder / "whole", {}
     outcome = run(lambda: make_inputs(whole), 300.0)
     if outcome.fault:

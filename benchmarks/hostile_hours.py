@@ -1,4 +1,4 @@
-"""Hours of drive time at one image a second, as fast as the node answers: does its memory stay flat?"""
+"""Tests that the node's memory stays flat over hours of drive time: one image per second, played without pauses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from std_msgs.msg import Header
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.options import DriveOptions
 
-GROWTH = 1.05  # resident memory of the last hour over the second's, at most
+GROWTH = 1.05  # maximum ratio of resident memory, last hour over second hour
 _START_S = 1_700_000_000
 _SPEED_M_S = 2.5
 
 
 class Driver:
-    """Publishes the next image when the last one is answered."""
+    """Publishes an image when the last one is answered."""
 
     def __init__(self) -> None:
         self._node = rclpy.create_node("driver")
@@ -43,7 +43,7 @@ class Driver:
         self._answered += 1
 
     def drive(self, second: int) -> None:
-        """One second: odometry, an image, and its answer; sent again if there is none (the start, a lost message)."""
+        """One second: send odometry and an image, wait for the answer. Sent again if a message was lost."""
         stamp = Time(sec=_START_S + second, nanosec=0)
         odometry = Odometry(header=Header(stamp=stamp, frame_id="odom"), child_frame_id="base_link")
         odometry.pose.pose.orientation.w = 1.0
@@ -64,18 +64,18 @@ class Driver:
                 raise TimeoutError(f"no answer at second {second}")
 
     def close(self) -> None:
-        """Leave."""
+        """Destroy the node."""
         self._node.destroy_node()
 
 
 def resident_mb(pid: int) -> float:
-    """Of a process, now."""
+    """Resident memory of a process."""
     line = next(row for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
 
 def run(hours: float, town: Path) -> tuple[dict[str, Any], list[str]]:
-    """Resident memory of the localizing node, MB at the end of each hour -> figures, and what is wrong."""
+    """Figures (resident memory in MB at the end of each hour), and faults."""
     rclpy.init()
     with tempfile.TemporaryDirectory() as folder:
         parameters = {"map": town, "image": "/cam/compressed", "odom": "/odom", "base_frame": "''", "backend": "onnx"}

@@ -1,4 +1,4 @@
-"""Small whole inputs that the hostile benchmarks damage: a model of 100 kB, drives of a few images, maps of them."""
+"""Small valid inputs that the hostile benchmarks damage: a model of 100 kB, drives of a few images, and their maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 96, 72
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """A straight drive past noise, a metre and a second an image, with true poses and odometry. look: another noise."""
+    """A straight drive past noise, one metre and one second per image, with true poses and odometry. look: seed."""
 
     name: str = "street"
     world: str = "local"
@@ -42,13 +42,13 @@ class Street:
 
 
 def picture(number: int) -> np.ndarray:
-    """(HEIGHT, WIDTH, 3) uint8, another for each number."""
+    """(HEIGHT, WIDTH, 3) uint8, different for each number."""
     tiles = np.random.default_rng(number).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     return cv2.resize(tiles, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
 def small_model(folder: Path, name: str = "small") -> Path:
-    """A network that projects the image's pixels, with a depth of 4 x 4: its ONNX file, manifest beside it."""
+    """A network that projects the image's pixels, with a depth of 4 x 4. Writes its ONNX file and manifest."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,8 +1,8 @@
-"""kill -9 at random moments of what writes maps: nothing confirmed is lost, every map opens, and work goes on.
+"""Kills (kill -9) work that writes maps at random moments: nothing confirmed is lost, every map opens, work continues.
 
-Each trial begins work in a fork, kills it at a moment drawn from how long that work takes, and looks at what is left:
-a build or an addition may lack the last groups of images, mapping the keyframe in flight; merging, calibrating, giving
-poses and saving happened or did not. Then the same work is done again and has to give the whole map.
+Each trial starts work in a fork, kills it at a random moment of its duration, and checks what is left. A build or an
+addition may lack the last groups of images, mapping the keyframe in flight. Merging, calibrating, setting poses and
+saving are complete or have not happened. Then the same work is done again and must give the complete map.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 def make_inputs(folder: Path) -> None:
-    """A model, maps, and what each kind of work gives when nobody kills it."""
+    """Write a model, maps, and the results of each kind of work without a kill."""
     folder.mkdir(parents=True)
     small_model(folder)
     describer, extractor = _describer(folder), _extractor()
@@ -53,7 +53,7 @@ def make_inputs(folder: Path) -> None:
 
 
 _A, _B = Street("a", count=SHORT), Street("b", count=SHORT, first=12, look=1000)
-_NEW = Street("new", count=LONG, look=2000)  # images of its own: those of another drive would be that drive
+_NEW = Street("new", count=LONG, look=2000)  # other images: a drive with the same images would count as the same drive
 
 
 def _describer(folder: Path) -> Describer:
@@ -64,7 +64,7 @@ def _extractor() -> Extractor:
     return open_extractor("orb", 50)
 
 
-# -- work, and what has to be left of it. said: what was confirmed before the kill.
+# -- work, and what must be left of it. lines: what the work printed before the kill.
 
 
 def build(folder: Path, say: Say) -> None:
@@ -81,14 +81,14 @@ def build(folder: Path, say: Say) -> None:
     ).close()
 
 
-def built(folder: Path, said: list[str]) -> None:
-    """The drive's first images, all but those in flight."""
+def built(folder: Path, lines: list[str]) -> None:
+    """The map has the drive's first images, all but those in flight."""
     path = folder / "new.vprmap"
     if path.exists():
-        _check_begun(path, folder / "built.vprmap", "a", int(said[-1]) if said else 0)
+        _check_begun(path, folder / "built.vprmap", "a", int(lines[-1]) if lines else 0)
         _add(path, Street("a", count=LONG), folder)
     else:
-        assert not said or int(said[-1]) <= IN_FLIGHT, f"{said[-1]} images were passed, and there is no map"
+        assert not lines or int(lines[-1]) <= IN_FLIGHT, f"{lines[-1]} images were passed, and there is no map"
         build(folder, lambda _: None)
     _check_same(path, folder / "built.vprmap")
 
@@ -98,10 +98,10 @@ def add(folder: Path, say: Say) -> None:
     _add(folder / "a.vprmap", _NEW, folder, say)
 
 
-def added(folder: Path, said: list[str]) -> None:
-    """What was there is there, and the new drive's first images, all but those in flight."""
+def added(folder: Path, lines: list[str]) -> None:
+    """The map has its old places, and the new drive's first images, all but those in flight."""
     path = folder / "a.vprmap"
-    _check_begun(path, folder / "long.vprmap", "new", int(said[-1]) if said else 0)
+    _check_begun(path, folder / "long.vprmap", "new", int(lines[-1]) if lines else 0)
     _check_same(path, folder / "whole" / "a.vprmap", "a")
     _add(path, _NEW, folder)
     with PlaceMap.open(path) as opened:
@@ -114,12 +114,12 @@ def merge(folder: Path, say: Say) -> None:
     say("done")
 
 
-def merged(folder: Path, said: list[str]) -> None:
-    """Both sources as they were; the new map whole, or none."""
+def merged(folder: Path, lines: list[str]) -> None:
+    """Both sources are unchanged; the new map is complete or missing."""
     path = folder / "new.vprmap"
     for name in ("a.vprmap", "b.vprmap"):
         assert (folder / name).read_bytes() == (folder / "whole" / name).read_bytes(), f"{name} was changed"
-    assert path.exists() or not said, "the merged map is gone"
+    assert path.exists() or not lines, "the merged map is gone"
     if not path.exists():
         merge(folder, lambda _: None)
     _check_same(path, folder / "a.vprmap", "a")
@@ -136,12 +136,12 @@ def calibrate(folder: Path, say: Say) -> None:
     say("done")
 
 
-def calibrated(folder: Path, said: list[str]) -> None:
-    """The old constants or the new ones, and every place."""
+def calibrated(folder: Path, lines: list[str]) -> None:
+    """The map has the old constants or the new ones, and every place."""
     path = folder / "a.vprmap"
     with PlaceMap.open(path) as opened:
         source = opened.calibration.source
-    assert source in (("c",) if "done" in said else ("default", "c")), f"calibrated on {source!r}"
+    assert source in (("c",) if "done" in lines else ("default", "c")), f"calibrated on {source!r}"
     _check_same(path, folder / "whole" / "a.vprmap")
     calibrate(folder, lambda _: None)
 
@@ -154,17 +154,17 @@ def give_poses(folder: Path, say: Say) -> None:
     say("done")
 
 
-def posed(folder: Path, said: list[str]) -> None:
-    """All old poses or all new ones; the new map whole, or none."""
+def posed(folder: Path, lines: list[str]) -> None:
+    """The map has all old poses or all new ones; the new map is complete or missing."""
     with PlaceMap.open(folder / "a.vprmap") as opened:
         _check_whole(opened)
         new = opened.world == "slam"
-        assert len(opened) == SHORT and (new or not said), f"{len(opened)} places in {opened.world}"
+        assert len(opened) == SHORT and (new or not lines), f"{len(opened)} places in {opened.world}"
         x = opened.places.positions[:, 0]
         np.testing.assert_allclose(x, (2.0 if new else 1.0) * np.arange(SHORT), atol=1e-9)
     path = folder / "new.vprmap"
     assert (folder / "b.vprmap").read_bytes() == (folder / "whole" / "b.vprmap").read_bytes(), "the source was changed"
-    assert path.exists() or "done" not in said, "the new map is gone"
+    assert path.exists() or "done" not in lines, "the new map is gone"
     if path.exists():
         with PlaceMap.open(path) as opened:
             _check_whole(opened)
@@ -174,7 +174,7 @@ def posed(folder: Path, said: list[str]) -> None:
 
 
 def drive_on(folder: Path, say: Say) -> None:
-    """MapMode mode: a session of its own past and an earlier map, saved now and then."""
+    """Mode map: a session with an earlier map, saved now and then."""
     closer = LoopCloser.open(
         folder / "new.vprmap", [folder / "b.vprmap"], str(folder / "small.onnx"), "onnx", _LOOPS, 1
     )
@@ -189,17 +189,17 @@ def drive_on(folder: Path, say: Say) -> None:
     say("closed")
 
 
-def driven(folder: Path, said: list[str]) -> None:
-    """Every keyframe that was confirmed and at most one more; what was saved is whole; the session goes on."""
+def driven(folder: Path, lines: list[str]) -> None:
+    """The session has every confirmed keyframe and at most one more, saved copies are complete, mapping continues."""
     path = folder / "new.vprmap"
-    confirmed = [int(line.split()[1]) for line in said if line.startswith("keyframe")]
+    confirmed = [int(line.split()[1]) for line in lines if line.startswith("keyframe")]
     there: list[int] = []
     if confirmed or path.exists():
         with PlaceMap.open(path) as opened:
             _check_whole(opened)
             there = opened.places.stamps_ns.tolist()
         assert there[: len(confirmed)] == confirmed and len(there) <= len(confirmed) + 1, f"{confirmed} became {there}"
-    saved = {line.split()[1]: int(line.split()[2]) for line in said if line.startswith("saved")}
+    saved = {line.split()[1]: int(line.split()[2]) for line in lines if line.startswith("saved")}
     assert set(saved) <= {file.name for file in folder.glob("saved_*.vprmap")}, "a saved map is gone"
     for file in folder.glob("saved_*.vprmap"):
         with PlaceMap.open(file) as opened:
@@ -214,7 +214,11 @@ def driven(folder: Path, said: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Work:
-    """work: done in a fork, told to say what it confirmed. check: of what a kill left; it goes on with it."""
+    """One kind of work.
+
+    work: runs in a fork and reports what it confirmed.
+    check: of the files after a kill; it continues the work.
+    """
 
     work: Callable[[Path, Say], None]
     check: Callable[[Path, list[str]], None]
@@ -230,7 +234,7 @@ WORKS = {
 }
 
 
-# -- what is true of every map
+# -- true of every map
 
 
 def _stamps(count: int) -> list[int]:
@@ -243,14 +247,14 @@ def _add(path: Path, drive: Street, folder: Path, say: Say = lambda _: None) -> 
 
 
 def _check_whole(opened: PlaceMap) -> None:
-    """Each place has all that belongs to it."""
+    """Each place is complete."""
     opened.check_intact()
     for place_id in opened.places.ids:
         assert opened.thumbnail(place_id) and opened.features(place_id), f"place {place_id} is not whole"
 
 
 def _check_begun(path: Path, whole: Path, drive: str, passed: int) -> None:
-    """A drive's places are its first ones, without a hole, and few enough are missing."""
+    """A drive's places are its first ones, without a gap, and few enough are missing."""
     with PlaceMap.open(path) as opened, PlaceMap.open(whole) as reference:
         _check_whole(opened)
         found = _of(opened.places, drive)
@@ -260,7 +264,7 @@ def _check_begun(path: Path, whole: Path, drive: str, passed: int) -> None:
 
 
 def _check_same(path: Path, whole: Path, drive: str = "") -> None:
-    """A map's places, or those of a drive, are those of another map."""
+    """A map's places, or those of one drive, equal those of another map."""
     with PlaceMap.open(path) as opened, PlaceMap.open(whole) as reference:
         _check_whole(opened)
         found, expected = opened.places, reference.places
@@ -283,7 +287,7 @@ def _check_equal(found: Places, expected: Places) -> None:
 
 
 def hostile_kills(count: int, seed: int, folder: Path, on_done: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Kill work count times, each kind as often. Returns counts by kind and outcome, and the first faults."""
+    """Kill work count times, each kind equally often. Returns counts by kind and outcome, and the first faults."""
     whole = folder / "whole"
     outcome = run(lambda: make_inputs(whole), 300.0)
     if outcome.fault:
@@ -296,9 +300,9 @@ def hostile_kills(count: int, seed: int, folder: Path, on_done: Callable[[], Non
         rng = np.random.default_rng([seed, trial])
         name = list(WORKS)[trial % len(WORKS)]
         after = float(rng.uniform(0, 1.05 * seconds[name]))
-        ended, said = _killed(_fresh(folder), WORKS[name].work, after)
+        ended, lines = _killed(_fresh(folder), WORKS[name].work, after)
         journals += any((folder / "trial").glob("*.vprmap*-journal")) or any((folder / "trial").glob("*-wal"))
-        outcome = run(lambda name=name, said=said: WORKS[name].check(folder / "trial", said), LIMIT_S)  # type: ignore[misc]
+        outcome = run(lambda name=name, lines=lines: WORKS[name].check(folder / "trial", lines), LIMIT_S)  # type: ignore[misc]
         kind = "fault" if outcome.kind != "read" else "had ended" if ended else "killed"
         counts[name][kind] += 1
         if kind == "fault":
@@ -316,7 +320,7 @@ def hostile_kills(count: int, seed: int, folder: Path, on_done: Callable[[], Non
 
 
 def _fresh(folder: Path) -> Path:
-    """A folder with the inputs, and them once more as they were."""
+    """A folder with copies of the inputs, and a link to the originals."""
     place = folder / "trial"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder / "whole", place)
@@ -325,25 +329,25 @@ def _fresh(folder: Path) -> Path:
 
 
 def _seconds(folder: Path, work: Work) -> float:
-    """How long work takes when nobody kills it; it has to pass its own check."""
+    """Duration of work without a kill. It must pass its own check."""
     place = _fresh(folder)
     begin = time.monotonic()
-    _, said = _killed(place, work.work, LIMIT_S)
+    _, lines = _killed(place, work.work, LIMIT_S)
     taken = time.monotonic() - begin
-    outcome = run(lambda: work.check(place, said), LIMIT_S)  # type: ignore[arg-type]
+    outcome = run(lambda: work.check(place, lines), LIMIT_S)  # type: ignore[arg-type]
     if outcome.kind != "read":
         raise RuntimeError(f"{work.work.__doc__} fails without a kill: {outcome}")
     return taken
 
 
 def _killed(place: Path, work: Callable[[Path, Say], None], after_s: float) -> tuple[bool, list[str]]:
-    """Begin work in a fork and kill it. Returns whether it had ended, and what it had said."""
+    """Start work in a fork and kill it. Returns whether it had ended, and the lines that it confirmed."""
     reader, writer = os.pipe()
     child = start(lambda: work(place, lambda line: os.write(writer, f"{line}\n".encode()) and None))
     os.close(writer)
     ended = wait(child, after_s)
-    said = b""
+    output = b""
     while block := os.read(reader, 65536):
-        said += block
+        output += block
     os.close(reader)
-    return ended, said.decode().split("\n")[:-1]
+    return ended, output.decode().split("\n")[:-1]

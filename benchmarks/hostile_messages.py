@@ -1,4 +1,4 @@
-"""A running node under hostile messages, parameters, calls, transitions and clocks: does it live and answer?"""
+"""Tests that the node keeps running and answering under hostile messages, parameters, calls, transitions and clocks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FRAMES = ("camera_optical", "", "/camera_optical", "base_link", "nowhere", "ü"
 
 @contextmanager
 def running(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The node as a user starts it, in a namespace of its own."""
+    """The node as a user starts it, in its own namespace."""
     command = [sys.executable, "-m", "vpr_ros.ros.node", "--ros-args", "-r", "__ns:=/hostile"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
@@ -67,7 +67,7 @@ def running(parameters: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[
 
 
 class Attacker:
-    """Sends one hostile thing after the other, and now and then what a robot would send."""
+    """Sends hostile messages and calls, with some normal ones in between."""
 
     def __init__(self, seed: int, folder: Path, mode: str) -> None:
         self.chance = random.Random(seed)
@@ -83,7 +83,7 @@ class Attacker:
         self._now_s = 1.7e9
         self._place = 0
         self.status: dict[str, str] = {}
-        self.wanted: dict[str, Any] = {}  # the parameters of a node that works
+        self.wanted: dict[str, Any] = {}  # the parameters of a working node
         self._publishers: dict[tuple[str, str], Any] = {}
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._take_status, 10)
         self._services = {
@@ -104,7 +104,7 @@ class Attacker:
         self._image_topic, self._image_type = (
             ("/cam/compressed", CompressedImage) if compressed else ("/cam/raw", Image)
         )
-        # Weight, and what is done.
+        # Weights and actions.
         self._acts: list[tuple[int, Callable[[], None]]] = [
             (30, self._image),
             (20, self._odometry),
@@ -117,7 +117,7 @@ class Attacker:
         ]
 
     def act(self) -> None:
-        """One thing, and whatever came back."""
+        """Send one message or call, and process what comes back."""
         weights, acts = zip(*self._acts, strict=True)
         act = self.chance.choices(acts, weights)[0]
         self.sent[act.__name__.strip("_")] += 1
@@ -125,7 +125,7 @@ class Attacker:
         rclpy.spin_once(self._node, timeout_sec=0.0)
 
     def close(self) -> None:
-        """Leave."""
+        """Destroy the nodes."""
         self._node.destroy_node()
         self._stranger.destroy_node()
         rclpy.try_shutdown(context=self._context)
@@ -137,7 +137,7 @@ class Attacker:
             rclpy.spin_once(self._node, timeout_sec=0.05)
 
     def recover(self, seconds: float = 90.0) -> bool:
-        """As a robot's own software would: back to active, and sane images until one is answered. Whether it was."""
+        """Activate the node again and send valid images until one is answered. Returns whether one was."""
         end = time.monotonic() + seconds
         self._ask(SetParameters.Request(parameters=[_parameter("use_sim_time", False)]), "set_parameters")
         while time.monotonic() < end:
@@ -160,7 +160,7 @@ class Attacker:
         return False
 
     def restore(self) -> None:
-        """The parameters as they were before the attack."""
+        """Restore the parameters of before the attack."""
         parameters = [_parameter(name, value) for name, value in self.wanted.items()]
         self._ask(SetParameters.Request(parameters=parameters), "set_parameters")
 
@@ -185,7 +185,7 @@ class Attacker:
         self._publishers[key].publish(message)
 
     def _header(self) -> Header:
-        """Mostly a stamp that goes on; now and then anything."""
+        """A header, usually with an advancing stamp, sometimes with any."""
         self._now_s += 0.1
         what = self.chance.random()
         if what < 0.02:
@@ -197,7 +197,7 @@ class Attacker:
         return Header(stamp=stamp, frame_id=frame)
 
     def _sane(self) -> None:
-        """What a robot sends."""
+        """Send what a robot sends."""
         self._now_s = max(self._now_s, time.time()) + 0.1
         self._place = (self._place + 1) % len(self._images)
         header = Header(stamp=Time(sec=int(self._now_s), nanosec=0), frame_id="camera_optical")
@@ -254,7 +254,7 @@ class Attacker:
         self._publish("/odom", message)
 
     def _transform(self) -> None:
-        """Cycles, orphans, frames that change their parents, numbers that are none."""
+        """Send cycles, orphans, frames that change parents, and numbers that are not finite."""
         names = ("base_link", "camera_link", "camera_optical", "odom", "map", "", "mast")
         stamped = TransformStamped(header=self._header(), child_frame_id=self.chance.choice(names))
         stamped.header.frame_id = self.chance.choice(names)
@@ -276,7 +276,7 @@ class Attacker:
         self._publish("/cam/camera_info", message, qos=_LATCHED)
 
     def _garbage(self) -> None:
-        """Bytes that are no message of their type."""
+        """Send bytes that are not a message of their type."""
         chosen: tuple[str, Any] = self.chance.choice(
             [
                 (self._image_topic, self._image_type()),
@@ -332,7 +332,7 @@ class Attacker:
         )
 
     def _wrong_qos(self) -> None:
-        """Publishers whose QoS does not fit, and those of a participant that takes the topics for another type."""
+        """Create publishers with incompatible QoS, and of another type on the same topics."""
         topic, kind = self.chance.choice([(self._image_topic, self._image_type), ("/odom", Odometry)])
         node = self._node
         if self.chance.random() < 0.5:
@@ -365,7 +365,7 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 
 def _parameter(name: str, value: Any) -> Parameter:
-    """A parameter message of any value."""
+    """A parameter message with any value."""
     kinds = {bool: (1, "bool_value"), int: (2, "integer_value"), float: (3, "double_value"), str: (4, "string_value")}
     if isinstance(value, list):
         kind, field = (8, "double_array_value") if value and isinstance(value[0], float) else (9, "string_array_value")
@@ -385,7 +385,7 @@ def _query(attacker: Attacker) -> dict[str, Any]:
 
 
 def attack(mode: str, messages: int, seed: int, town: Path) -> dict[str, Any]:
-    """One node in a mode, so many messages. Returns figures; the limits are ``faults`` of them."""
+    """Send count messages to one node in a mode. Returns figures, with ``faults`` among them."""
     with tempfile.TemporaryDirectory() as folder:
         log, session = Path(folder, "node.log"), Path(folder, "day.vprmap")
         wanted: dict[str, Any] = {"odom": "/odom", "threads": 1, "backend": "onnx"}
@@ -442,7 +442,7 @@ def attack(mode: str, messages: int, seed: int, town: Path) -> dict[str, Any]:
 
 
 def run(messages: int, seed: int, town: Path) -> tuple[dict[str, Any], list[str]]:
-    """Both modes, half of the messages each -> figures, and what is wrong."""
+    """Attack both modes, with half of the messages each. Returns figures, and faults."""
     rclpy.init()
     try:
         found = [attack(mode, messages // 2, seed, town) for mode in ("localize", "map")]

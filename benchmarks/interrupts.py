@@ -1,10 +1,10 @@
-"""Start the node and end it at random moments, by SIGINT or SIGTERM, once or twice: does it always end cleanly?
+"""Tests that the node always ends cleanly if SIGINT or SIGTERM comes at a random moment, once or twice.
 
     python benchmarks/interrupts.py MAP [--count 50] [--seconds 5] [--launch FILE] [--json FILE]
 
-Clean is: exit status 0, nothing like a traceback in what it printed, no child left, all within two seconds of the first
-signal. With --launch (in a ROS workspace) `ros2 launch` is started and interrupted as Ctrl-C does, and what becomes of
-the nodes counts: what launch itself says and returns, which a second signal can upset, is only printed.
+Clean means: exit status 0, no traceback in the output, no child process left, all within two seconds of the first
+signal. With --launch (in a ROS workspace) `ros2 launch` is started and interrupted as by Ctrl-C. Then only the nodes
+count: output and status of launch itself, which a second signal can disturb, are only printed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import time
 from pathlib import Path
 
 _LIMIT_S = 2.0
-_NODE = re.compile(r"^\[(localize|pose_graph)-\d+\]|process has died")  # how launch shows what a node says
+_NODE = re.compile(r"^\[(localize|pose_graph)-\d+\]|process has died")  # how launch prints a node's output
 _BAD_WORDS = ("Traceback", "Error:", "Fatal", "Segmentation", "process has died", "terminate called")
 
 
 def command(options: argparse.Namespace) -> list[str]:
-    """What is started."""
+    """The command to start."""
     if options.launch:
         given = f"map:={options.map}" if options.launch == "localize" else f"session:={options.session}"
         return ["ros2", "launch", "vpr_ros", f"{options.launch}.launch.py", given, "odom:=/odom", "base_frame:=''"]
@@ -36,7 +36,7 @@ def command(options: argparse.Namespace) -> list[str]:
 
 
 def once(options: argparse.Namespace, chance: random.Random) -> dict[str, object]:
-    """One start and its end."""
+    """Start and interrupt once."""
     after_s, number, twice = (
         chance.uniform(options.least, options.seconds),
         chance.choice((2, 15)),
@@ -68,13 +68,13 @@ def once(options: argparse.Namespace, chance: random.Random) -> dict[str, object
 
 
 def main() -> int:
-    """Print what became of each, and exit with 1 if one was not clean."""
+    """Print the result of each trial; exit 1 if one was not clean."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("map", type=Path)
     parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--least", type=float, default=0.0, help="seconds after the start, at least")
-    parser.add_argument("--seconds", type=float, default=5.0, help="seconds after the start, at most")
-    parser.add_argument("--launch", choices=("localize", "map", "slam_demo"), help="through ros2 launch")
+    parser.add_argument("--least", type=float, default=0.0, help="minimum seconds after the start")
+    parser.add_argument("--seconds", type=float, default=5.0, help="maximum seconds after the start")
+    parser.add_argument("--launch", choices=("localize", "map", "slam_demo"), help="launch file for ros2 launch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""How many loops are closed in towns kept aside, whether any is false, and how well the poses are measured.
+"""Recall, false positives and pose errors of loop closures in towns that were not trained on.
 
     python benchmarks/loop_closures.py [--seeds 9101 9102] [--identical 9201] [--json FILE]
 
-Each town: a drive with three laps that share streets, overcast, in the sun and at night. Each closes loops on its own
-past, and those in the sun and at night on the overcast session's map. A town of --identical has streets
-that are alike down to the last house. Images of 320 x 240, a keyframe every 2 m of drifting odometry.
+Each town has a drive of three laps that share streets: overcast, sun and night. Each drive closes loops on its own
+past; sun and night also on the overcast session's map. A town of --identical has streets of identical houses. Images
+of 320 x 240, a keyframe every 2 m of drifting odometry. Needs the simulator.
 
-An opportunity is a keyframe that has one of the map within 5 m that looks the same way (45 degrees); recall is the
-share of them with a verified closure. A closure is false where its pose is more than 3 m or 10 degrees off. NEES is
-the normalised squared error of the pose over its dimension, 6: 1 where covariances are true. Needs the simulator.
+An opportunity is a keyframe with a keyframe of the map within 5 m and 45 degrees. Recall is the fraction of
+opportunities with a verified closure. A closure is false if its pose error is above 3 m or 10 degrees. NEES is the
+normalised squared pose error over its dimension, 6; it is 1 if covariances are right.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FALSE_M, FALSE_RAD = 3.0, np.radians(10.0)
 
 @dataclass
 class Session:
-    """What one drive gave: true poses (4, 4) of its keyframes by stamp, closures, milliseconds of each step."""
+    """Results of one drive: true poses (4, 4) of its keyframes by stamp, closures, milliseconds of each step."""
 
     truth: dict[int, np.ndarray] = field(default_factory=dict)
     closures: list[LoopClosure] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Session:
 
 
 def drive_session(drive: SimulatedDrive, path: Path, earlier: list[Path], config: LoopCloserConfig) -> Session:
-    """The whole drive through a loop closer on files."""
+    """Run a drive through a loop closer with maps on disk."""
     session = Session()
     closer = LoopCloser.open(path, earlier, config=config)
     for frame in track(drive, f"{drive.world}: {drive.name}"):
@@ -61,17 +61,17 @@ def drive_session(drive: SimulatedDrive, path: Path, earlier: list[Path], config
 
 
 def opportunities(query: Session, places: Session, recent_m: float) -> set[int]:
-    """Stamps of the keyframes that could close a loop. recent_m: way back that is no loop, for a session's own past."""
+    """Stamps of the keyframes that could close a loop. recent_m: distance within which own keyframes do not count."""
     stamps = np.array(list(places.truth))
     T_places = np.array(list(places.truth.values()))
     own = query is places
-    ways = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(T_places[:, :3, 3], axis=0), axis=1))])
+    distances = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(T_places[:, :3, 3], axis=0), axis=1))])
     found = set()
     for number, (stamp_ns, T) in enumerate(query.truth.items()):
         near = np.linalg.norm(T_places[:, :3, 3] - T[:3, 3], axis=1) < REACH_M
         near &= np.abs(geometry.wrap_angle(geometry.heading(T_places) - geometry.heading(T))) < SAME_WAY
         if own:
-            near &= (stamps < stamp_ns) & (ways[number] - ways > recent_m)
+            near &= (stamps < stamp_ns) & (distances[number] - distances > recent_m)
         if near.any():
             found.add(stamp_ns)
     return found
@@ -113,7 +113,7 @@ def judged(query: Session, places: Session, recent_m: float) -> dict[str, float]
 
 
 def town_figures(town: Town, folder: Path, config: LoopCloserConfig) -> dict[str, dict[str, float]]:
-    """All of one town's sessions."""
+    """Figures of all sessions of one town."""
     renderer = Renderer(town)
     figures: dict[str, dict[str, float]] = {}
     overcast: Session | None = None
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[9101, 9102], help="towns")
     parser.add_argument("--identical", type=int, nargs="*", default=[9201], help="towns of identical streets")
     parser.add_argument("--features", default=LoopCloserConfig().features, help="xfeat, sift or orb")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     config = LoopCloserConfig(features=arguments.features)
     figures = {}

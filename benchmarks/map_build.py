@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How busy `vpr map build` keeps the network: images a second of building a map, and of the network alone.
+"""Throughput of `vpr map build` compared with the network alone, in images per second.
 
     python benchmarks/map_build.py [DRIVE] [--frames 200] [--views 3] [--rounds 5] [--json FILE]
 
-Both take the same images in the same run, turn by turn, so that what else the machine does weighs on both, and both
-describe as many views of each image. The network alone is fed inputs that are ready in memory, at several batch sizes;
-the best of them counts. Building reads, decodes, resizes, describes and writes every image (--every 0), thumbnails and
-fsync included. Then each step alone, in milliseconds of one core.
+Both take turns on the same images in one run, so that other load on the machine affects both. Both describe the same
+number of views of each image. The network alone gets inputs that are ready in memory, at several batch sizes, of which
+the best counts. Building reads, decodes, resizes, describes and writes every image (--every 0), with thumbnails and
+fsync. Then each step is measured alone, in milliseconds of one core.
 """
 
 from __future__ import annotations
@@ -60,28 +60,28 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def build(drive: Drive, describer: Describer, folder: Path, views_each: int) -> None:
-    """A map of every image, written and thrown away."""
+    """Build a map of every image, then delete it."""
     path = folder / "benchmark.vprmap"
     build_map(path, [drive], describer, every_m=0.0, views_each=views_each).close()
     path.unlink()
 
 
 def resize(image_rgb: np.ndarray, size: Preprocessing, views_each: int) -> list[np.ndarray]:
-    """What the network is given of an image."""
+    """The network's inputs of an image."""
     return [preprocess(view, size) for view in views(image_rgb, views_each)]
 
 
 def describe_all(describer: Describer, inputs: np.ndarray, batch: int) -> None:
-    """The network alone."""
+    """Describe inputs with the network alone."""
     for start in range(0, len(inputs), batch):
         describer.describe(inputs[start : start + batch])
 
 
 def throughput(drive: Drive, describer: Describer, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Images a second (median over the rounds) of the network alone by batch size and of building, and their ratio
-    (median of that of each round); an image is as many passes of the network as it has views. cpu_share_of_network:
-    what the ratio would be where the network alone keeps every core busy all the time; unlike the ratio it does not
-    depend on what else the machine does.
+    """Images per second of building and of the network alone by batch size, and their ratio.
+
+    Rates and ratio are medians over the rounds. An image is one pass of the network for each view.
+    cpu_share_of_network: the ratio if the network alone kept every core busy. It does not depend on other load.
     """
     count, size = len(drive), describer.manifest.preprocessing
     inputs = np.stack([view for frame in drive for view in resize(frame.read(), size, given.views)])
@@ -111,7 +111,7 @@ def throughput(drive: Drive, describer: Describer, given: argparse.Namespace, fo
 
 
 def steps(drive: Drive, describer: Describer, folder: Path, views_each: int) -> dict[str, dict[str, float]]:
-    """Wall and CPU milliseconds an image of every step, alone and one after the other."""
+    """Wall and CPU milliseconds per image of every step, one after the other."""
     count, size = len(drive), describer.manifest.preprocessing
     images = [frame.read() for frame in drive]
     jpegs = [thumbnail(image) for image in images]
@@ -141,17 +141,17 @@ def steps(drive: Drive, describer: Describer, folder: Path, views_each: int) -> 
 
 
 def main() -> None:
-    """Print the figures and write them where asked to."""
+    """Print the figures; write them with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("drive", nargs="?", default=str(Path(__file__).parents[1] / "demo/bags/overcast"))
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--backend", default="auto", choices=backend_names())
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network, 0 for all")
-    parser.add_argument("--frames", type=int, default=200, help="of the drive")
-    parser.add_argument("--views", type=int, default=VIEWS_EACH, choices=VIEWS, help="of each image (as the map's)")
+    parser.add_argument("--frames", type=int, default=200, help="frames of the drive")
+    parser.add_argument("--views", type=int, default=VIEWS_EACH, choices=VIEWS, help="views of each image")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="tried by the network alone")
-    parser.add_argument("--folder", type=Path, help="where the map is written: its disk counts (default: temporary)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="batch sizes of the network alone")
+    parser.add_argument("--folder", type=Path, help="folder of the map, on the disk to measure (default: temporary)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     opened = open_drive(given.drive)

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""What one keyframe costs a map that grows, in time, RAM and disk, while it is small and when it is large.
+"""Cost of one keyframe in time, RAM and disk, by the size of the session's map.
 
     python benchmarks/mapping_cost.py [--sizes 1000 10000 100000] [--dimension 1024] [--index Flat] [--json FILE]
 
-Descriptors are random. There is a map of each size, and they take turns keyframe by keyframe, so that all meet the same
-machine and disk. A keyframe that is measured is stored, admitted and searched for as in mapping mode, each in its own
-transaction, with 600 SIFT features and a thumbnail; the candidates' features are read. Of the keyframes that fill the
-maps, stored many at once, only every --features-every-th has features, so that the files stay small. The search in
-FAISS itself, which looks at every place, is told apart. RAM is what the process holds more once a map is filled. At
-last the largest map is opened again.
+Descriptors are random. Maps of all sizes take turns keyframe by keyframe, so that other load affects all of them.
+A measured keyframe is stored, admitted and searched for as in mode map, in its own transaction, with 600 SIFT features
+and a thumbnail; the candidates' features are read. The keyframes that fill the maps are stored in bulk, and only every
+--features-every-th has features, to keep the files small. The search in FAISS, which is linear, is listed separately.
+RAM is the increase while a map is filled. Finally the largest map is opened again.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Keyframes:
 
 
 def resident_bytes() -> int:
-    """RAM of this process, after what is free was given back."""
+    """RAM of this process, after freed memory was returned to the system."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
@@ -86,7 +85,7 @@ def resident_bytes() -> int:
 
 
 def grow_to(memory: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
-    """Store keyframes many at once until there are that many."""
+    """Store keyframes in bulk up to a number."""
     while len(memory) < size:
         with memory.place_map.together():
             for row in range(len(memory), min(len(memory) + 500, size)):
@@ -117,7 +116,7 @@ def measure(
 
 
 def step(memory: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
-    """One keyframe; seconds of each of STEPS."""
+    """Add one keyframe; seconds of each of STEPS."""
     row, descriptor = len(memory), keyframes.descriptor()
     features, thumbnail = keyframes.features(), keyframes.thumbnail()
     timed = memory._index._index = Timed(memory._index._index)  # type: ignore[assignment]
@@ -138,17 +137,17 @@ def step(memory: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[f
 
 
 def main() -> None:
-    """Print the figures and write them where asked to; exit 1 above --limit."""
+    """Print the figures, write them with --json; exit 1 above --limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="keyframes")
-    parser.add_argument("--dimension", type=int, default=1024, help="of a descriptor (default 1024)")
+    parser.add_argument("--dimension", type=int, default=1024, help="descriptor dimension (default 1024)")
     parser.add_argument("--index", default="Flat", help="FAISS index factory string (default Flat)")
     parser.add_argument("--frames", type=int, default=300, help="keyframes measured at each size (default 300)")
     parser.add_argument("--candidates", type=int, default=3, help="places fetched for each keyframe (default 3)")
     parser.add_argument("--features", type=int, default=600, help="local features of a keyframe (default 600)")
-    parser.add_argument("--features-every", type=int, default=10, help="of those not measured (default 10)")
-    parser.add_argument("--folder", type=Path, help="where the map is written: its disk counts (default: temporary)")
-    parser.add_argument("--limit", type=float, help="exit 1 where the largest size takes more than this much longer")
+    parser.add_argument("--features-every", type=int, default=10, help="interval for the others (default 10)")
+    parser.add_argument("--folder", type=Path, help="folder of the maps, on the disk to measure (default: temporary)")
+    parser.add_argument("--limit", type=float, help="exit 1 if the largest size is slower by more than this")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     model = MapModel("random", "0" * 64, given.dimension, Preprocessing(224, 224))
@@ -185,14 +184,14 @@ def main() -> None:
 
 
 def print_size(size: int, found: dict[str, Any]) -> None:
-    """One size's figures."""
+    """Print the figures of one size."""
     print(f"{size} keyframes, {found['disk_MB']:.0f} MB, {found['ram_bytes_per_keyframe']} bytes of RAM each")
     for name, ms in found["ms"].items():
         print(f"  {name:14} {ms['median']:7.2f} ms median, {ms['p95']:7.2f} 95 %, {ms['max']:7.2f} largest")
 
 
 def conclude(report: dict[str, Any]) -> None:
-    """Largest size against smallest, into the report and on the screen."""
+    """Compare the largest size with the smallest; add it to the report and print it."""
     smallest, largest = min(report["sizes"]), max(report["sizes"])
     few, many = (report["sizes"][size]["ms"]["without_faiss"]["median"] for size in (smallest, largest))
     report["ratio"] = round(many / few, 3)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Whether the node in mapping mode keeps up with a camera while the robot drives at speed.
+"""Tests whether the node in mode map keeps up with the camera of a moving robot.
 
     python benchmarks/mapping_rate.py [--rate 10] [--speed 8] [--features xfeat] [--metres 1400] [--frames FILE.npz]
 
-A drive over loops that share streets is rendered beforehand (or read from a recording: --images), then sent to the
-node over real topics in real time: images of 320 x 240, odometry at 50 Hz, a calibration. The node is the real one, in
-a process of its own that also notes how long each image took, from its callback to the end of its answer, and whether
-it became a keyframe. Dropped are images that a newer one overtook while the node was busy; lost are those that never
-arrived. The share of the CPU is the node's alone, 1 being one core. --frames keeps the rendered drive for the next run.
+A drive with loops is rendered first (or read from a recording: --images), then sent to the node over ROS topics in real
+time: images of 320 x 240, odometry at 50 Hz, a calibration. The node runs in its own process, which also records the
+time of each image from its callback to the end of its answer, and whether it became a keyframe. Dropped images were
+replaced by newer ones while the node was busy; lost images never arrived. The CPU share is the node's alone; 1 is one
+core. --frames keeps the rendered drive for the next run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ sys.path.insert(0, str(ROOT))
 from vpr_ros.base import geometry  # noqa: E402
 from vpr_ros.ros import node  # noqa: E402
 from vpr_ros.ros.outputs import convert  # noqa: E402
-from vpr_ros.ros.pipeline import Arrival, Pipeline  # noqa: E402
+from vpr_ros.ros.pipeline import Arrival, Outcome, Pipeline  # noqa: E402
 
 ODOMETRY_HZ = 50.0
 PERCENT = (50, 95, 99)
@@ -50,15 +50,15 @@ T_BASE_CAMERA = geometry.transform(geometry.R_BODY_OPTICAL, np.array(CAMERA_POSE
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=10.0, help="images a second (default 10)")
-    parser.add_argument("--speed", type=float, default=8.0, help="of the robot, m/s (default 8)")
+    parser.add_argument("--speed", type=float, default=8.0, help="speed of the robot, m/s (default 8)")
     parser.add_argument("--features", default="xfeat", help="local features: xfeat, sift, orb (default xfeat)")
-    parser.add_argument("--metres", type=float, default=1400.0, help="driven (default 1400, 500 of them twice)")
-    parser.add_argument("--seed", type=int, default=9101, help="of the town (default 9101)")
-    parser.add_argument("--images", type=Path, metavar="BAG", help="a recording to take images from, instead of a town")
-    parser.add_argument("--frames", type=Path, metavar="NPZ", help="where the drive is kept; used again if it is there")
+    parser.add_argument("--metres", type=float, default=1400.0, help="distance (default 1400, 500 of them twice)")
+    parser.add_argument("--seed", type=int, default=9101, help="seed of the town (default 9101)")
+    parser.add_argument("--images", type=Path, metavar="BAG", help="recording with images, instead of a town")
+    parser.add_argument("--frames", type=Path, metavar="NPZ", help="file for the rendered drive, reused if it exists")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the networks (default: the node's)")
-    parser.add_argument("--limit", type=float, help="exit 1 where a larger share of the images was dropped")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--limit", type=float, help="exit 1 if a larger fraction of images was dropped")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
     return parser.parse_args()
 
 
@@ -100,24 +100,24 @@ def rendered(options: argparse.Namespace, every_m: float) -> tuple[list[np.ndarr
 
 
 def recorded(options: argparse.Namespace, every_m: float) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """A recording's images, each again and again until the way to the next one is driven; poses in between."""
+    """A recording's images, each repeated until the robot reaches the next one, with interpolated poses."""
     from vpr_ros.drives.open import open_drive
 
     frames = list(open_drive(options.images))
     if not frames or frames[0].intrinsics is None:
         sys.exit(f"{options.images} has no images or no CameraInfo: give a recording with both")
     T = np.array([frame.T_odom_camera if frame.T_odom_camera is not None else frame.T_map_camera for frame in frames])
-    ways = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1))])
-    wanted = np.arange(0.0, min(options.metres, ways[-1]), every_m)
-    before = np.clip(np.searchsorted(ways, wanted, side="right") - 1, 0, len(T) - 2)
+    distances = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1))])
+    wanted = np.arange(0.0, min(options.metres, distances[-1]), every_m)
+    before = np.clip(np.searchsorted(distances, wanted, side="right") - 1, 0, len(T) - 2)
     loaded = {int(k): frames[k].read() for k in np.unique(before)}
-    shares = (wanted - ways[before]) / np.diff(ways)[before]
+    shares = (wanted - distances[before]) / np.diff(distances)[before]
     poses = [geometry.interpolate(T[k], T[k + 1], share) for k, share in zip(before, shares, strict=True)]
     return [loaded[int(k)] for k in before], np.array(poses), frames[0].intrinsics.K
 
 
 class Robot:
-    """The node in mapping mode and the robot that it rides on."""
+    """The node in mode map and its robot."""
 
     def __init__(self, options: argparse.Namespace, frames: Frames, folder: Path) -> None:
         os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 200 + 1)
@@ -153,7 +153,7 @@ class Robot:
         self._spin_until(time.monotonic() + 1.0)
 
     def drive(self) -> dict[str, Any]:
-        """Everything in real time: the node's own counts, and its share of the CPU."""
+        """Drive in real time. Returns the node's own counts and its CPU share."""
         frames, count = self._frames, len(self._frames.images)
         messages = [self._image(image) for image in frames.images]
         poses = [self._pose(tick / ODOMETRY_HZ) for tick in range(int(count / self._rate * ODOMETRY_HZ))]
@@ -176,7 +176,7 @@ class Robot:
         return {"images sent": count, **self._counts(count), **timeliness}
 
     def _counts(self, sent: int) -> dict[str, Any]:
-        """What the node says of itself."""
+        """The node's counters from diagnostics."""
         figures: dict[str, Any] = {name: int(self._values.get(name, 0)) for name in COUNTS}
         figures |= {name: int(self._values[name]) for name in TROUBLES if name in self._values}
         figures["lost"] = sent - figures["images received"]
@@ -185,7 +185,7 @@ class Robot:
         return figures | {"of a keyframe": {key: value for key, value in steps.items() if "latency" not in key}}
 
     def stop(self) -> dict[str, Any]:
-        """End the node; the milliseconds that it noted, of keyframes and of other images."""
+        """End the node. Returns the recorded milliseconds of keyframes and of other images."""
         self.process.send_signal(2)
         try:
             self.process.wait(20)
@@ -202,7 +202,7 @@ class Robot:
             self._spin_once(self._node, timeout_sec=left)
 
     def _cpu_s(self) -> float:
-        """Seconds that the node's threads have run."""
+        """CPU seconds of the node's threads."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -224,7 +224,7 @@ class Robot:
         return CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5, k=K)
 
     def _pose(self, seconds: float) -> Any:
-        """Odometry at a moment of the drive."""
+        """Odometry at a time of the drive."""
         T = self._frames.T_odom_base
         number = min(int(seconds * self._rate), len(T) - 2)
         message = Odometry(child_frame_id="base_link")
@@ -241,7 +241,7 @@ class Robot:
 
 
 def distribution(values: list[float]) -> dict[str, float]:
-    """How many, percentiles, and the largest."""
+    """Count, percentiles and maximum."""
     if not values:
         return {"count": 0}
     percentiles = {f"p{percent}": round(float(np.percentile(values, percent)), 1) for percent in PERCENT}
@@ -249,20 +249,21 @@ def distribution(values: list[float]) -> dict[str, float]:
 
 
 def run_node(noted: Path) -> None:
-    """The node as users run it, its pipeline timed from outside; what was noted is written at the end."""
+    """Run the node as users do, with its pipeline timed. The times are written at the end."""
     process = Pipeline.process
     times_ms: dict[str, list[float]] = {"keyframes": [], "others": []}
 
-    def timed(self: Pipeline, arrival: Arrival) -> None:
-        session = self.role.closer.session  # type: ignore[attr-defined]
+    def timed(self: Pipeline, arrival: Arrival) -> Outcome:
+        session = self.mode.closer.session  # type: ignore[attr-defined]
         before = len(session)
-        process(self, arrival)
+        outcome = process(self, arrival)
         kind = "keyframes" if len(session) > before else "others"
         times_ms[kind].append((time.monotonic_ns() - arrival.time_ns) / 1e6)
+        return outcome
 
     Pipeline.process = timed  # type: ignore[method-assign]
     try:
-        node.main(sys.argv[3:])
+        node.main()
     finally:
         noted.write_text(json.dumps(times_ms))
 

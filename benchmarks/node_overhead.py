@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What the node costs beyond its network: image callback to published pose, over bare network + search.
+"""Overhead of the node: time from image callback to published pose, over network and search alone.
 
     python benchmarks/node_overhead.py MAP [--images 200] [--rate 5] [--size 640x480] [--compressed] [--threads N]
 
-The node runs as a process of its own and is sent drawn images over DDS; between blocks of them, while the node idles,
-this process runs the same network and the same search bare. Blocks alternate, so that both meet the same machine. The
-node reports its own latency on /diagnostics: from the image callback to the moment the pose is published.
+The node runs in its own process and gets synthetic images over DDS. Between blocks of images, while the node is idle,
+this process runs the same network and search alone. Blocks alternate, so that other load affects both. The node reports
+its latency on /diagnostics, from the image callback until the pose is published.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("map", type=Path, help="map to localise on (.vprmap)")
-    parser.add_argument("--images", type=int, default=200, help="images in all (default 200)")
+    parser.add_argument("--images", type=int, default=200, help="number of images (default 200)")
     parser.add_argument("--rate", type=float, default=5.0, help="images a second (default 5)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT (default 640x480)")
     parser.add_argument("--compressed", action="store_true", help="send JPEG instead of rgb8")
@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="CPU threads (default: the node's)"
     )
-    parser.add_argument("--limit", type=float, default=0.0, help="exit 1 where the ratio is above this")
+    parser.add_argument("--limit", type=float, default=0.0, help="exit 1 if the ratio is above this")
     return parser.parse_args()
 
 
@@ -62,7 +62,7 @@ class Bare:
 
 
 class Node:
-    """The localizer node and a camera in front of it."""
+    """The localizer node and a camera."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         import rclpy
@@ -98,7 +98,7 @@ class Node:
         for _ in range(count):
             message.header.stamp = self.node.get_clock().now().to_msg()
             self.publisher.publish(message)
-            time.sleep(0.5 / rate)  # a camera takes no part in the work
+            time.sleep(0.5 / rate)  # a camera adds no load
             self.spin(0.5 / rate)
 
     def spin(self, seconds: float) -> None:

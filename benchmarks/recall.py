@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Recall@1 of single images in towns kept aside: sun, snow, night and the other side of the road, on an overcast drive.
+"""Recall@1 of single images in test towns: sun, snow, night and the opposite lane, on an overcast drive.
 
     python benchmarks/recall.py [MODEL] [--seeds 9101 9102 9103] [--json FILE]
 
-The network alone, without filter or calibration: is the most similar reference image within 25 m of the query? All
-drives take the whole reference route, an image every 5 m; a query with no reference image within 25 m is left out.
-Needs the simulator. Seeds from 9000 on were never trained or validated on.
+The network alone, without filter or calibration: a query counts if the most similar reference image is within 25 m.
+All drives take the whole reference route, with an image every 5 m. Queries with no reference image within 25 m are
+skipped. Needs the simulator. Seeds from 9000 on were not used for training or validation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
 
-OTHER_SIDE_M = 3.4  # from the lane's middle to that of the oncoming one
+OTHER_SIDE_M = 3.4  # between the centres of both lanes
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--seeds", type=int, nargs="+", default=[9101, 9102, 9103], help="towns")
     parser.add_argument("--views", type=int, default=3, help="views of each reference image (default 3)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     describer = open_describer(arguments.model)
     right: dict[str, list[bool]] = {}
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def drives_of(town: Town) -> Iterator[SimulatedDrive]:
-    """The reference, then the queries; every one starts elsewhere between two reference images."""
+    """The reference, then the queries. Each query starts at another offset between two reference images."""
     renderer = Renderer(town)
     left = -1.0 if town.style.left_hand_traffic else 1.0
     kinds = [("overcast", "overcast", 0.0), ("sun", "sun", 0.0), ("snow", "snow", 0.0), ("night", "night", 0.0)]
@@ -72,7 +72,7 @@ def drives_of(town: Town) -> Iterator[SimulatedDrive]:
 
 
 def describe(describer: Describer, drive: SimulatedDrive, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptors (N, count, D) of so many views and positions (N, 3) of all images of a drive."""
+    """Descriptors (N, count, D) of count views, and positions (N, 3), of all images of a drive."""
     descriptors, positions = [], []
     for frame in drive:
         assert frame.T_map_camera is not None

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Latency of a model on this machine's CPU beside MixVPR on ResNet-50, and what its smaller variants lose and gain.
+"""CPU latency of a model compared with MixVPR on ResNet-50, and speed and recall of its smaller variants.
 
     python benchmarks/speed.py [MODEL] [--variants] [--threads 2] [--runs 100] [--json FILE] [--limit 0.30]
 
-MixVPR (Ali-bey et al. 2023): ResNet-50 to layer3, 320 x 320 pixels, four mixers, 1024 x 4 numbers. Its weights here
-are random, which costs the same time; it is built with torch and runs on ONNX Runtime like the model. All models take
-turns image by image, so that all meet the same machine. --variants writes fp16 and INT8 into a temporary folder,
+MixVPR (Ali-bey et al. 2023): ResNet-50 to layer3, 320 x 320 pixels, four mixers, 1024 x 4 dimensions. Its weights here
+are random, which takes the same time. It is built with torch and runs on ONNX Runtime like the model. All models take
+turns image by image, so that other load affects all. --variants writes fp16 and INT8 into a temporary folder,
 calibrated on one of the demo's drives, and compares them on the others.
 """
 
@@ -95,7 +95,7 @@ def write_mixvpr(path: Path) -> Path:
 
 
 def write_variants(model: Path, folder: Path) -> list[Path]:
-    """fp16 and INT8 of a model, INT8 calibrated on a drive that nothing is measured on."""
+    """Write fp16 and INT8 of a model. INT8 is calibrated on a drive that is not measured on."""
     paths = [variant_path(model, precision, folder) for precision in VARIANTS]
     write_float16(model, paths[0])
     drive = open_drive(BAGS / CALIBRATION_DRIVE)
@@ -104,7 +104,7 @@ def write_variants(model: Path, folder: Path) -> list[Path]:
 
 
 def preprocessing_ms(size: Preprocessing, runs: int) -> float:
-    """Median time of making the network's input of a 1280 x 720 image."""
+    """Median milliseconds of preprocessing a 1280 x 720 image."""
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), dtype=np.uint8)
     times = []
     for _ in range(runs):
@@ -120,9 +120,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, help="name or path of an .onnx file")
     parser.add_argument("--variants", action="store_true", help="fp16 and INT8 too, compared on the demo's drives")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2), 0 for all")
-    parser.add_argument("--runs", type=int, default=100, help="images a model (default 100)")
+    parser.add_argument("--runs", type=int, default=100, help="images per model (default 100)")
     parser.add_argument("--json", type=Path, help="file to write")
-    parser.add_argument("--limit", type=float, default=0.0, help="exit 1 where the ratio is above this")
+    parser.add_argument("--limit", type=float, default=0.0, help="exit 1 if the ratio is above this")
     options = parser.parse_args()
     model = find_model(options.model)
     with tempfile.TemporaryDirectory() as name:
@@ -140,7 +140,7 @@ def main() -> None:
 
 
 def summarise(figures: list[Figures], preprocess_p50_ms: float) -> dict[str, object]:
-    """What goes into the JSON file; ratios are to MixVPR on ResNet-50, the last of the figures."""
+    """The content of the JSON file. Ratios are to MixVPR on ResNet-50, the last of the figures."""
     *own, rival = figures
     return {
         "ratio_p50": round(own[0].latency_p50_ms / rival.latency_p50_ms, 3),

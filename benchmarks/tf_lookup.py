@@ -1,9 +1,10 @@
-"""Live images at 3 Hz: how often is map -> base_link there at "now", with a tolerance of 0.1 s, as Nav2 asks for it?
+"""Success rate of looking up map -> base_link at the current time with live images at 3 Hz, as Nav2 does.
 
     python benchmarks/tf_lookup.py MAP [--tries 1000] [--rate 3] [--json FILE]    # in a ROS workspace: needs tf2_ros
 
-The node localises on MAP (made of demo/bags/overcast), odometry and odom -> base_link come at 50 Hz. Exits with 1 if
-less than 0.99 of the lookups succeed. Nav2's costmaps and controllers have a transform_tolerance of 0.1 to 0.3 s.
+The node localises on MAP (built from demo/bags/overcast). Odometry and odom -> base_link are published at 50 Hz. A
+lookup may wait 0.1 s; Nav2's costmaps and controllers have a transform_tolerance of 0.1 to 0.3 s. The exit status is 1
+if less than 0.99 of the lookups succeed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _LEAST = 0.99
 
 
 class Robot:
-    """A camera, wheels and their transform, all stamped now."""
+    """Publishes images, odometry and its transform, stamped with the current time."""
 
     def __init__(self, rate_hz: float) -> None:
         self.node = rclpy.create_node("robot")
@@ -64,7 +65,7 @@ class Robot:
         self._tf.publish(TFMessage(transforms=[transform]))
 
     def _look(self) -> None:
-        """There and back again, so that the drive never jumps."""
+        """Play the images forwards and backwards, so that the drive never jumps."""
         data = array("B", self._jpegs[self._place])
         self._images.publish(CompressedImage(header=self._header("camera_optical"), format="jpeg", data=data))
         count = len(self._jpegs)
@@ -73,7 +74,7 @@ class Robot:
 
 
 def _spinning(node: Node) -> tuple[SingleThreadedExecutor, threading.Thread]:
-    """A node that spins in a thread of its own."""
+    """Spin a node in its own thread."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
@@ -87,7 +88,7 @@ def _spinning(node: Node) -> tuple[SingleThreadedExecutor, threading.Thread]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Share of lookups that succeed, and how long they waited."""
+    """Fraction of lookups that succeed, and their waiting times."""
     from tf2_ros import Buffer, TransformException, TransformListener
 
     rclpy.init()
@@ -123,7 +124,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the share, and exit with 1 if it is too small."""
+    """Print the figures; exit 1 if too few lookups succeed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("map", type=Path)
     parser.add_argument("--tries", type=int, default=1000)

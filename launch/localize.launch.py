@@ -1,4 +1,4 @@
-"""Poses on a map, and on request RViz: ros2 launch vpr_ros localize.launch.py map:=town.vprmap image:=/camera/image_raw"""
+"""Poses on a map, with RViz if rviz:=true: ros2 launch vpr_ros localize.launch.py map:=town.vprmap image:=/camera/image_raw"""
 
 from launch import LaunchDescription
 

@@ -1,4 +1,4 @@
-"""A map that grows and the loops it closes: ros2 launch vpr_ros map.launch.py session:=today.vprmap image:=... odom:=/odom"""
+"""Mapping with loop closures: ros2 launch vpr_ros map.launch.py session:=today.vprmap image:=... odom:=/odom"""
 
 from launch import LaunchDescription
 

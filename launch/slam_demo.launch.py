@@ -1,4 +1,4 @@
-"""Mapping, and a pose graph that its loop closures correct: ros2 launch vpr_ros slam_demo.launch.py bag:=drive.mcap
+"""Mapping, with a pose graph corrected by its loop closures: ros2 launch vpr_ros slam_demo.launch.py bag:=drive.mcap
 
 The pose graph is an example back end (pip install gtsam); it publishes the corrected path on pose_graph/path. By
 default the topics are those of the demo's bags.
@@ -16,7 +16,7 @@ DEFAULTS = {"session": "slam_demo.vprmap", "image": "/camera/image_raw/compresse
 
 
 def player(context):
-    """ros2 bag play, where a recording is given; Humble's launch has no condition that says so."""
+    """ros2 bag play, if a recording is given. Humble's launch has no condition for this."""
     bag = LaunchConfiguration("bag").perform(context)
     command = ExecuteProcess(cmd=["ros2", "bag", "play", bag], output="log")
     return [launching.if_installed("ros2bag", command)] if bag else []

@@ -1,1 +1,1 @@
-"""The demonstration: drives through a small town, the real node, real topics, a report."""
+"""The demo: drives through a small town played to the real node over ROS topics, and a report."""

@@ -1,4 +1,4 @@
-"""The executable ``pose_graph``: the example back end in a process that a signal ends cleanly at any moment."""
+"""The executable ``pose_graph``: the example back end in a process that ends cleanly on a signal at any moment."""
 
 from __future__ import annotations
 

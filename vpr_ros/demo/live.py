@@ -1,4 +1,4 @@
-"""A bag over real topics to a real node in a process of its own, and what the node answered."""
+"""Plays a bag over ROS topics to a node in its own process, and collects the answers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from vpr_ros.drives.bag import read_messages
 
 IMAGE_TOPIC, ODOM_TOPIC = "/camera/image_raw/compressed", "/odom"
 _TYPES = {IMAGE_TOPIC: CompressedImage, ODOM_TOPIC: Odometry}
-_START_S = 60.0  # until the node takes images
-_QUIET_S = 2.0  # without an answer, after which the last one has come
+_START_S = 60.0  # maximum wait until the node subscribes to images
+_QUIET_S = 2.0  # time without an answer after which no more are expected
 
 
 @contextmanager
 def running_node(
     parameters: dict[str, Any], log: Path, module: str = "vpr_ros.ros.node"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The localizer node, or another, as a user starts it, stopped at the end. log: file its output goes to."""
+    """The localizer node (or another module) as a user starts it, stopped at the end. log: file for its output."""
     command = [sys.executable, "-m", module, "--ros-args", "-r", "__ns:=/demo"]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
@@ -50,12 +50,12 @@ def running_node(
 
 
 class Player:
-    """Publishes bags on the node's topics and listens to what it publishes. Use as a context manager."""
+    """Publishes bags on the node's topics and receives its depth images. Use as a context manager."""
 
     def __init__(
         self, node: subprocess.Popen[bytes], log: Path, types: Mapping[str, type] = _TYPES, listeners: int = 1
     ) -> None:
-        """types: topics to play, with their types. listeners: nodes that must hear odometry before it begins."""
+        """types: topics to play, with their types. listeners: number of nodes that must subscribe to odometry first."""
         self._process, self._log = node, log
         self._listeners = {topic: listeners if topic == ODOM_TOPIC else 1 for topic in types}
         self.depths: dict[int, np.ndarray] = {}  # stamp -> (h, w) float32 metres, as published
@@ -85,11 +85,11 @@ class Player:
         self.depths[stamp_ns] = np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
 
     def log(self) -> str:
-        """The end of what the node said."""
+        """The end of the node's output."""
         return self._log.read_text(errors="replace")[-2000:]
 
     def wait_until_ready(self) -> None:
-        """Until the node subscribes to images. Raises VprError with the end of its log where it does not."""
+        """Wait until the node subscribes. Raises VprError with the end of its log if it does not."""
         deadline = time.monotonic() + _START_S
         while any(self._publishers[topic].get_subscription_count() < n for topic, n in self._listeners.items()):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -97,32 +97,32 @@ class Player:
             time.sleep(0.1)
 
     def forget(self) -> None:
-        """Clear the node's memory of where it was."""
+        """Reset the node's temporal filter."""
         self._relocalize.call(Trigger.Request())
 
     def play(self, bag: Path, rate_hz: float, on_image: Callable[[int], None]) -> None:
-        """Publish a bag's images and odometry in order, images rate_hz a second.
+        """Publish a bag's messages in order, with rate_hz images per second.
 
-        on_image: called with the number of images published. Stamps are the bag's: the filter sees the recorded speed.
+        on_image: called with the number of images published. Stamps are those of the bag, so speeds are as recorded.
         """
         due, images = 0.0, 0
         for message in read_messages(bag, list(self._publishers)):
             if message.topic == IMAGE_TOPIC:
                 time.sleep(max(0.0, due - time.monotonic()))
-                due = time.monotonic() + 1 / rate_hz  # a camera that was late is not faster afterwards
+                due = time.monotonic() + 1 / rate_hz  # a delay is not caught up later
                 images += 1
                 on_image(images)
             self._publishers[message.topic].publish(message.data)
         if self._process.poll() is not None:
-            raise VprError(f"the node stopped while {bag.name} was played; the end of its log:\n{self.log()}")
+            raise VprError(f"the node stopped during {bag.name}; the end of its log:\n{self.log()}")
 
 
 def wait_for_answers(answers: Path, images: int) -> list[str]:
-    """The lines of an answers file once all images are answered, or none has been for a while."""
+    """The lines of an answers file, once all images are answered or no answer has come for a while."""
     seen, since = -1, time.monotonic()
     while True:
         text = answers.read_text() if answers.exists() else ""
-        lines = text[: text.rfind("\n") + 1].splitlines()  # without one that is being written
+        lines = text[: text.rfind("\n") + 1].splitlines()  # without an incomplete last line
         if len(lines) >= images or time.monotonic() - since > _QUIET_S:
             return lines
         if len(lines) != seen:

@@ -1,6 +1,6 @@
-"""A pose graph as SLAM back ends have one: odometry between neighbours, loop closures between the rest. GTSAM's iSAM2.
+"""A pose graph of odometry and loop closures, optimised by GTSAM's iSAM2.
 
-Source: Kaess et al., iSAM2, IJRR 2012; for robust kernels Agarwal et al., ICRA 2013, and Lee et al., IROS 2013.
+iSAM2: Kaess et al., IJRR 2012. Robust kernels: Agarwal et al., ICRA 2013, and Lee et al., IROS 2013.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import numpy as np
 from vpr_ros.base.geometry import inverse
 from vpr_ros.base.track import NO_GAP, Track
 
-_FIRST = 3  # closures on an earlier session's map before its place is taken for known
-_CAUCHY = 2.0  # standard deviations at which a closure begins to count less
-_ROUNDS = 4  # of Gauss-Newton when closures are new
+_FIRST = 3  # closures on an earlier session's map before the map is placed in the graph
+_CAUCHY = 2.0  # scale of the robust kernel, standard deviations
+_ROUNDS = 4  # Gauss-Newton iterations after new closures
 _MAP = gtsam.symbol("m", 0)
 
 
 @dataclass(frozen=True)
 class OdometryNoise:
-    """What odometry is off after one metre, standard deviations that grow with the root of the way.
+    """Standard deviations of odometry after one metre. They grow with the square root of the distance.
 
-    translation: metres ahead and to the side. rotation_deg: of the heading. level: how much less of both a robot on
-    the ground is off in height, roll and pitch.
+    translation: metres, forward and sideways.
+    rotation_deg: degrees, of the heading.
+    level: factor on both for height, roll and pitch of a ground robot.
     """
 
     translation: float = 0.05
@@ -34,10 +35,11 @@ class OdometryNoise:
 
 @dataclass(frozen=True, eq=False)
 class Closure:
-    """The robot at stamp_ns saw what it had seen at match_stamp_ns.
+    """A loop closure: the places at stamp_ns and match_stamp_ns are the same.
 
-    T_match_query: (4, 4) pose of its base then in its base earlier. covariance: (6, 6) of it, x y z roll pitch yaw
-    about the earlier base's axes, metres and radians. earlier: it was in an earlier session.
+    T_match_query: (4, 4) pose of the base at stamp_ns in the base at match_stamp_ns.
+    covariance: (6, 6), x y z roll pitch yaw about the axes of the base at match_stamp_ns, metres and radians.
+    earlier: whether match_stamp_ns is of an earlier session.
     """
 
     stamp_ns: int
@@ -50,9 +52,10 @@ class Closure:
 class PoseGraph:
     """Poses of one session, corrected by its loop closures and those on an earlier session's map.
 
-    every_m: metres between the graph's poses; those of odometry in between move with the last one. earlier: the
-    earlier session's track, T_map_base, taken as it is. Where its map lies seen from here is one more pose of the
-    graph.
+    every_m: metres between the graph's nodes; odometry in between moves with the last node.
+    noise: of odometry.
+    earlier: the earlier session's track, T_map_base, kept fixed. The pose of its map in this session is a variable of
+    the graph.
     """
 
     def __init__(self, every_m: float = 1.0, noise: OdometryNoise | None = None, earlier: Track | None = None) -> None:
@@ -74,11 +77,11 @@ class PoseGraph:
 
     @property
     def anchored(self) -> bool:
-        """Whether poses are in the earlier session's map, not in a frame of their own."""
+        """Whether poses are in the earlier session's map instead of this session's own frame."""
         return self._T_session_map is not None
 
     def add_odometry(self, stamp_ns: int, T_odom_base: np.ndarray) -> None:
-        """The next pose (4, 4) of the robot's base in odometry's frame; one that is not newer is left out."""
+        """Add a pose (4, 4) of the robot's base in odometry's frame. It is ignored if it is not newer than the last."""
         if self._stamps and stamp_ns <= self._stamps[-1]:
             return
         self._stamps.append(stamp_ns)
@@ -89,19 +92,19 @@ class PoseGraph:
             self._insert(row, np.eye(4))
             return
         T_step = inverse(self._T_odom_base[self._nodes[-1]]) @ T_odom_base
-        way = float(np.linalg.norm(T_step[:3, 3]))
-        if way >= self._every_m:
+        distance_m = float(np.linalg.norm(T_step[:3, 3]))
+        if distance_m >= self._every_m:
             number = len(self._nodes)
-            noise = _gaussian(self._sigmas(way) ** 2)
+            noise = _gaussian(self._sigmas(distance_m) ** 2)
             self._factors.add(gtsam.BetweenFactorPose3(number - 1, number, gtsam.Pose3(T_step), noise))
             self._insert(row, self._estimate[-1] @ T_step)
 
     def add_closure(self, closure: Closure) -> None:
-        """A measured loop, which counts from the next ``optimise`` on for which odometry has reached it."""
+        """Add a measured closure. ``optimise`` uses it once odometry has reached its stamps."""
         self._waiting.append(closure)
 
     def optimise(self) -> None:
-        """Take in what is new and correct all poses."""
+        """Add new measurements to the solver and correct all poses."""
         waiting, self._waiting = self._waiting, []
         for closure in waiting:
             if not self._close(closure):
@@ -117,9 +120,7 @@ class PoseGraph:
             self._T_session_map = found.atPose3(_MAP).matrix()
 
     def trajectory(self) -> Track:
-        """T_map_base at every stamp of odometry: in the earlier session's map where anchored, else in a frame at the
-        first pose.
-        """
+        """T_map_base at every stamp of odometry, in the earlier session's map if anchored, else from the first pose."""
         T_out_session = np.eye(4) if self._T_session_map is None else inverse(self._T_session_map)
         after = np.searchsorted(self._nodes, np.arange(len(self._stamps)), side="right") - 1
         T = [
@@ -133,13 +134,13 @@ class PoseGraph:
         self._nodes.append(row)
         self._estimate.append(T)
 
-    def _sigmas(self, way_m: float) -> np.ndarray:
+    def _sigmas(self, distance_m: float) -> np.ndarray:
         """(6,) standard deviations in GTSAM's order: rotation, translation."""
         turn, shift, level = np.radians(self._noise.rotation_deg), self._noise.translation, self._noise.level
-        return np.sqrt(max(way_m, 0.1)) * np.array([level * turn, level * turn, turn, shift, shift, level * shift])
+        return np.sqrt(max(distance_m, 0.1)) * np.array([level * turn, level * turn, turn, shift, shift, level * shift])
 
     def _attach(self, stamp_ns: int) -> tuple[int, np.ndarray] | None:
-        """The node before a stamp and T_node_base then; None where odometry does not reach there."""
+        """The node before a stamp, and T_node_base at the stamp; None if odometry does not cover it."""
         T_odom_base = Track(np.array(self._stamps), np.array(self._T_odom_base), NO_GAP).at(stamp_ns)
         if T_odom_base is None:
             return None
@@ -148,7 +149,7 @@ class PoseGraph:
         return node, inverse(self._T_odom_base[self._nodes[node]]) @ T_odom_base
 
     def _close(self, closure: Closure) -> bool:
-        """Make a factor of a closure; False where odometry has not come that far."""
+        """Add a closure as a factor; False if odometry has not reached it yet."""
         query = self._attach(closure.stamp_ns)
         if query is None:
             return False
@@ -157,7 +158,7 @@ class PoseGraph:
         if closure.earlier:
             T_map_match = None if self._earlier is None else self._earlier.at(closure.match_stamp_ns)
             if T_map_match is None:
-                return True  # of a session that is not here
+                return True  # of a session that was not given
             self._close_on_map(node, T_map_match @ closure.T_match_query @ inverse(T_node_query), covariance)
             return True
         match = self._attach(closure.match_stamp_ns)
@@ -170,8 +171,10 @@ class PoseGraph:
         return True
 
     def _close_on_map(self, node: int, T_map_node: np.ndarray, covariance: np.ndarray) -> None:
-        """Join a node with the earlier map, which is placed by the one of the first few closures most like the others:
-        from where a false one would put it no optimiser finds back.
+        """Connect a node with the earlier map.
+
+        The first closures each give a pose of the map; the most central one becomes its initial value. From the value
+        of a false closure, the optimiser would not converge.
         """
         self._unplaced.append((node, T_map_node, covariance))
         if not self._values.exists(_MAP) and self._T_session_map is None:
@@ -200,6 +203,6 @@ def _gaussian(variances: np.ndarray) -> gtsam.noiseModel.Base:
 
 
 def _robust(covariance: np.ndarray) -> gtsam.noiseModel.Base:
-    """Cauchy's kernel: a loop far from where drift put it still pulls, a false one among true ones hardly does."""
+    """Cauchy's kernel: a closure after large drift still counts, a false one among true ones has little weight."""
     kernel = gtsam.noiseModel.mEstimator.Cauchy.Create(_CAUCHY)
     return gtsam.noiseModel.Robust.Create(kernel, gtsam.noiseModel.Gaussian.Covariance(covariance))

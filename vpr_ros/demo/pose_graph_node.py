@@ -2,8 +2,8 @@
 
     python -m vpr_ros.demo.correct --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
 
-Its frame, "map", begins at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path, and
-earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and begins anew where the clock jumps back.
+Its frame, "map", starts at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path, and
+earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and restarts if the clock jumps back.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ from vpr_ros.ros.runtime.interrupts import Interrupts
 
 
 class PoseGraphNode(Node):
-    """Parameters: odom, closures (topics), earlier (TUM file), earlier_map (file name; empty: whichever closures name),
-    every (metres between poses), period (s of a path), odometry_translation, odometry_rotation (metres and degrees it
-    is off after one metre).
+    """Publishes the corrected path. Its parameters:
+
+    odom, closures: topics.
+    earlier: the earlier session's path, a TUM file.
+    earlier_map: file name of its map; empty: the map that closures name.
+    every: metres between the graph's nodes.
+    period: seconds between paths.
+    odometry_translation, odometry_rotation: standard deviations after one metre, metres and degrees.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -59,28 +64,34 @@ class PoseGraphNode(Node):
         if T_odom_base is None or 0 < self._last_ns - now_ns < LATE_NS:
             return
         if now_ns < self._last_ns:
-            self.get_logger().warning("the clock jumped back: the path begins anew")
+            self.get_logger().warning("the clock jumped back: the path restarts")
             self._graph = self._new_graph()
         self._last_ns = now_ns
         self._graph.add_odometry(now_ns, T_odom_base)
 
     def _take_closure(self, message: LoopClosure) -> None:
-        """Only what was measured makes a factor, on this drive or on the earlier map. The stamps of the session's other
-        drives, or of other maps, are of moments that are not in this graph, and may be the same as some that are.
+        """Add a verified closure on this drive or on the earlier map.
+
+        Closures on other drives or maps are skipped: their stamps are not in this graph, even if equal ones are.
         """
         own = not message.match_map and message.match_drive == message.drive
         earlier = bool(message.match_map) and message.match_map == (self._earlier_map or message.match_map)
         if not message.verified or not (own or earlier):
             return
         (measured,) = message.t_match_query
-        match_ns = stamp_ns(message.match_stamp)
         T = matrix_from_pose(measured.pose)
         if T is not None:
-            covariance = np.reshape(measured.covariance, (6, 6))
-            self._graph.add_closure(Closure(stamp_ns(message.header.stamp), match_ns, T, covariance, earlier))
+            closure = Closure(
+                stamp_ns=stamp_ns(message.header.stamp),
+                match_stamp_ns=stamp_ns(message.match_stamp),
+                T_match_query=T,
+                covariance=np.reshape(measured.covariance, (6, 6)),
+                earlier=earlier,
+            )
+            self._graph.add_closure(closure)
 
     def _publish(self) -> None:
-        """Correct the path with all that came, and send it whole."""
+        """Optimise, and publish the whole path."""
         self._graph.optimise()
         track = self._graph.trajectory()
         path = Path()

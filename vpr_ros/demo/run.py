@@ -1,4 +1,4 @@
-"""The demonstration, start to finish: map, calibration, node, replay, report."""
+"""`vpr demo`: builds and calibrates a map, replays drives to the node, writes a report."""
 
 from __future__ import annotations
 
@@ -41,15 +41,18 @@ ProgressBar = Callable[[str], AbstractContextManager[Progress]]
 
 
 def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: ProgressBar) -> tuple[list[Assessment], Path]:
-    """Run everything and return what was found and the report's path.
+    """Run the demo. Returns the assessments and the path of the report.
 
-    folder: where results go. bags: folder with the town's drives. bar: label -> context manager of a progress
-    callback. Raises DriveError where the drives are not there, ImportError where ROS 2 is not installed.
+    folder: for the results.
+    bags: folder with the town's drives.
+    say: called with one line at each stage.
+    bar: label -> context manager of a progress callback.
+    Raises DriveError if the drives are missing, ImportError if ROS 2 is not installed.
     """
     plan, camera_pose = read_town(bags)
     from vpr_ros.demo.live import Player, running_node
 
-    keep_to_oneself()
+    isolate_ros()
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(MODEL)
     map_path = folder / "town.vprmap"
@@ -87,8 +90,8 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     return assessments, report
 
 
-def keep_to_oneself() -> None:
-    """A demonstration neither hears the robots around nor speaks to them."""
+def isolate_ros() -> None:
+    """Limit ROS discovery to this machine and a domain of its own, away from robots on the network."""
     if os.environ.get("ROS_DISTRO") == "humble":
         os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
     else:
@@ -99,7 +102,7 @@ def keep_to_oneself() -> None:
 def _make_map(
     map_path: Path, bags: Path, describer: Describer, say: Callable[[str], None], bar: ProgressBar
 ) -> PlaceMap:
-    """The reference drive as a map, calibrated on the held-out one."""
+    """A map of the reference drive, calibrated on the held-out drive."""
     with bar("building the map") as progress:
         place_map = build_map(map_path, [open_drive(bags / REFERENCE)], describer, on_progress=progress)
     with bar("calibrating") as progress:
@@ -112,7 +115,7 @@ def _make_map(
 def _replay(
     player: Player, drive: Drive, bag: Path, answers: Path, place_map: PlaceMap, bar: ProgressBar
 ) -> tuple[Run, Gallery]:
-    """One query drive through the node, joined with its truth by stamp."""
+    """Replay one query drive to the node, and join the answers with the true poses by stamp."""
     from vpr_ros.demo.live import wait_for_answers
 
     with bar(f"replaying {drive.name}") as progress:
@@ -139,15 +142,15 @@ def _replay(
 
 
 def read_town(bags: Path) -> tuple[Plan, list[float]]:
-    """The town from above and the camera's pose on the robot, as the simulator wrote them beside the bags.
+    """The town's plan and the camera's pose on the robot, from the file that the simulator wrote next to the bags.
 
-    Raises DriveError where they are not there.
+    Raises DriveError if the file is missing.
     """
     described = bags / "town.json"
     if not described.is_file():
         raise DriveError(
-            f"no drives of the demo in {bags}: run it in a clone of the repository, which has them, or name"
-            " a folder of them with --bags"
+            f"no drives of the demo in {bags}: run it in a clone of the repository, which has them, or give"
+            " their folder with --bags"
         )
     data = json.loads(described.read_text())
     return Plan([np.array(polygon) for polygon in data["polygons"]], data["colours"]), data["camera_pose"]

@@ -1,4 +1,4 @@
-"""A session over real topics: the node in mapping mode, the example pose graph, and what both said."""
+"""A session over ROS topics: the node in mode map, the example pose graph, and their outputs."""
 
 from __future__ import annotations
 
@@ -22,42 +22,40 @@ from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
 from vpr_ros.demo.slam_session import RecordedClosure
 
 _TYPES = {IMAGE_TOPIC: CompressedImage, camera_info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
-_QUIET_S = 4.0  # after the last closure nothing more is to come
-_PATIENCE_S = 30.0
+_QUIET_S = 4.0  # time without a closure after which no more are expected
+_PATIENCE_S = 30.0  # maximum wait for the last path
 
 
 class Listener(Player):
-    """A player that keeps the closures and the newest path."""
+    """A player that stores the closures and the newest path."""
 
     def __init__(self, node: subprocess.Popen[bytes], log: Path) -> None:
         super().__init__(node, log, _TYPES, listeners=2)
         self.closures: list[RecordedClosure] = []
         self.path: Track | None = None
         self.paths = 0
-        self.heard = time.monotonic()
+        self.last_closure_s = time.monotonic()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node.create_subscription(LoopClosure, "localizer/loop_closures", self._take_closure, 100)
         self._node.create_subscription(PathMessage, "pose_graph/path", self._take_path, latched)
 
     def _take_closure(self, message: LoopClosure) -> None:
-        self.heard = time.monotonic()
+        self.last_closure_s = time.monotonic()
         if not message.verified:
             return
         (measured,) = message.t_match_query
         T = matrix_from_pose(measured.pose)
-        assert T is not None  # what is verified has a finite pose
-        match_ns = stamp_ns(message.match_stamp)
-        covariance = np.reshape(measured.covariance, (6, 6))
+        assert T is not None  # a verified closure has a finite pose
         self.closures.append(
             RecordedClosure(
-                stamp_ns(message.header.stamp),
-                message.keyframe_id,
-                match_ns,
-                message.match_id,
-                message.match_map,
-                message.inliers,
-                T,
-                covariance,
+                stamp_ns=stamp_ns(message.header.stamp),
+                keyframe_id=message.keyframe_id,
+                match_stamp_ns=stamp_ns(message.match_stamp),
+                match_id=message.match_id,
+                match_map=message.match_map,
+                inliers=message.inliers,
+                T_match_query=T,
+                covariance=np.reshape(measured.covariance, (6, 6)),
             )
         )
 
@@ -68,9 +66,9 @@ class Listener(Player):
         self.paths += 1
 
     def wait_until_quiet(self) -> Track:
-        """The path once no closure has come for a while and the pose graph has had time for two more updates."""
+        """The path, once no closure has come for a while and the pose graph has updated twice since."""
         deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() - self.heard < _QUIET_S:
+        while time.monotonic() - self.last_closure_s < _QUIET_S:
             time.sleep(0.1)
         wanted = self.paths + 2
         while self.paths < wanted and time.monotonic() < deadline:
@@ -88,10 +86,10 @@ def drive_session(
     rate_hz: float,
     on_image: Callable[[int], None],
 ) -> tuple[list[RecordedClosure], Track]:
-    """Play a bag to the node in mapping mode and to the pose graph; the verified closures and the path.
+    """Play a bag to the node in mode map and to the pose graph. Returns the verified closures and the path.
 
-    earlier: (map, path as a TUM file) of earlier sessions; the pose graph keeps to the first one's. Logs lie beside
-    the map.
+    earlier: (map, path as a TUM file) of earlier sessions; the pose graph uses the first. Logs are written next to the
+    map.
     """
     maps = ", ".join(f'"{path.resolve()}"' for path, _ in earlier)
     parameters = {

@@ -1,4 +1,4 @@
-"""How far off a trajectory is: evo's absolute trajectory error."""
+"""Absolute trajectory error, by evo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from vpr_ros.base.track import Track
 class TrajectoryError:
     """Absolute trajectory error after rigid alignment, metres.
 
-    rmse, largest: over the stamps of both. T_truth_estimate: (4, 4), the alignment. errors: (N,) at the stamps.
+    rmse, largest: over the common stamps.
+    T_truth_estimate: (4, 4), the alignment.
+    errors: (N,) at the common stamps.
     """
 
     rmse: float
@@ -26,7 +28,7 @@ class TrajectoryError:
 
 
 def trajectory_error(estimate: Track, truth: Track) -> TrajectoryError:
-    """evo's APE of translation with SE(3) alignment (Umeyama without scale), over the stamps both have."""
+    """evo's APE of translation with SE(3) alignment (Umeyama without scale), over the common stamps."""
     first = int(truth.stamps_ns[0])
     true, found = sync.associate_trajectories(_evo(truth, first), _evo(estimate, first), max_diff=1e-4)
     R, t, _ = found.align(true)
@@ -39,5 +41,5 @@ def trajectory_error(estimate: Track, truth: Track) -> TrajectoryError:
 
 
 def _evo(track: Track, first_ns: int) -> PoseTrajectory3D:
-    """With seconds since a stamp: today's in seconds have no room for microseconds in a float."""
+    """A track for evo, with seconds since first_ns: seconds since 1970 as a float lose microseconds."""
     return PoseTrajectory3D(timestamps=(track.stamps_ns - first_ns) / 1e9, poses_se3=list(track.T))

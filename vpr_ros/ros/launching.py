@@ -1,4 +1,4 @@
-"""What the launch files share: the node's parameters as launch arguments, and the node. Needs ROS 2's launch."""
+"""Shared by the launch files: the node, and its parameters as launch arguments. Needs ROS 2's launch."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _OTHERS = {
         PathJoinSubstitution([_SHARE, "config", "localizer.yaml"]),
         "YAML file of parameters; arguments beat it",
     ),
-    "use_sim_time": (_UNSET, "true takes the time from /clock"),
+    "use_sim_time": (_UNSET, "true: take the time from /clock"),
     "namespace": ("", "namespace of the node and its topics"),
-    "name": ("localizer", "name of the node; its topics begin with it"),
+    "name": ("localizer", "name of the node and prefix of its topics"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
-    "rviz": ("false", "true opens a prepared view"),
+    "rviz": ("false", "true: start RViz with a prepared view"),
 }
 
 
 def arguments(names: Iterable[str], **defaults: str) -> list[DeclareLaunchArgument]:
-    """Launch arguments for the node's parameters of these names, with what the node itself says of them.
+    """Launch arguments for the node's parameters of these names, with the node's descriptions.
 
-    defaults: for those the launch file knows better than the node.
+    defaults: values of this launch file that replace the node's defaults.
     """
     fields = {name: field for name, field, _ in params.leaves()}
     ours = {name: (defaults.get(name, _UNSET), _description(fields[name])) for name in names}
@@ -53,9 +53,9 @@ def arguments(names: Iterable[str], **defaults: str) -> list[DeclareLaunchArgume
 
 
 def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
-    """The node, with those launch arguments as parameters that were given, and with what is fixed."""
+    """The node. Its parameters are the launch arguments that are set, and ``fixed``."""
 
-    def made(context: LaunchContext) -> list[LifecycleNode]:
+    def create(context: LaunchContext) -> list[LifecycleNode]:
         hints = {name: hint for name, _, hint in params.leaves()} | {"use_sim_time": bool}
         given = {name: LaunchConfiguration(name).perform(context) for name in (*names, "use_sim_time")}
         parameters = {name: _value(hints[name], text) for name, text in given.items() if text != _UNSET}
@@ -73,13 +73,13 @@ def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
             )
         ]
 
-    return OpaqueFunction(function=made)
+    return OpaqueFunction(function=create)
 
 
 def signals_wait() -> str:
-    """A prefix for our executables: a signal waits until they handle it, for the fifth of a second that Python starts.
+    """A prefix for our executables that blocks signals until Python has started and handles them (0.2 s).
 
-    Empty if this system's env cannot do that (GNU's can, from coreutils 8.31 on).
+    Empty if the system's env does not support it (GNU coreutils does from 8.31 on).
     """
     prefix = ["env", "--block-signal=INT", "--block-signal=TERM"]
     try:
@@ -90,9 +90,9 @@ def signals_wait() -> str:
 
 
 def rviz(view: str) -> OpaqueFunction:
-    """RViz with a prepared view of config/, where rviz:=true, on the topics of this namespace and name."""
+    """RViz with a view of config/, if rviz:=true, on the topics of this namespace and node name."""
 
-    def made(context: LaunchContext) -> list[Node]:
+    def create(context: LaunchContext) -> list[Node]:
         path = PathJoinSubstitution([_SHARE, "config", view]).perform(context)
         namespace, name = (LaunchConfiguration(key).perform(context) for key in ("namespace", "name"))
         sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() == "true"
@@ -102,25 +102,25 @@ def rviz(view: str) -> OpaqueFunction:
                 executable="rviz2",
                 arguments=["-d", path],
                 parameters=[{"use_sim_time": sim_time}],
-                remappings=_moved(Path(path).read_text(), namespace, name),
+                remappings=_remappings(Path(path).read_text(), namespace, name),
                 output="log",
             )
         ]
 
-    return OpaqueFunction(function=made, condition=IfCondition(LaunchConfiguration("rviz")))
+    return OpaqueFunction(function=create, condition=IfCondition(LaunchConfiguration("rviz")))
 
 
-def _moved(view: str, namespace: str, name: str) -> list[tuple[str, str]]:
-    """What a view's topics are called in a namespace, with the node under another name than localizer."""
+def _remappings(view: str, namespace: str, name: str) -> list[tuple[str, str]]:
+    """Remappings of a view's topics to a namespace and to a node of another name than localizer."""
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
     topics = sorted(set(re.findall(r"Value: (/[\w/]+)", view)))
     return [(topic, prefix + re.sub("^/localizer/", f"/{name}/", topic)) for topic in topics]
 
 
 def if_installed(package: str, action: Action) -> OpaqueFunction:
-    """An action that needs a ROS package which a robot may do without; where it is missing, a sentence instead."""
+    """An action that needs an optional ROS package. If it is missing, a sentence is logged instead."""
 
-    def made(context: LaunchContext) -> list[Action]:
+    def create(context: LaunchContext) -> list[Action]:
         if action.condition is not None and not action.condition.evaluate(context):
             return []
         try:
@@ -130,18 +130,18 @@ def if_installed(package: str, action: Action) -> OpaqueFunction:
             return [LogInfo(msg=f"{package} is not installed, and not started: apt install {name}")]
         return [action]
 
-    return OpaqueFunction(function=made)
+    return OpaqueFunction(function=create)
 
 
 def _description(field: dataclasses.Field[Any]) -> str:
-    """What the node says of a parameter, its choices and its default."""
+    """A parameter's description, choices and default."""
     choices = ", ".join(field.metadata["choices"])
     default = params.shown_default(field)
     return field.metadata["description"] + (f" ({choices})" if choices else "") + f"; default {default}"
 
 
 def _value(hint: Any, text: str) -> Any:
-    """What somebody typed, as a parameter of this type; what is none the node refuses with a sentence."""
+    """The text of a launch argument as a parameter of this type. The node reports a value that does not fit."""
     if hint is str:
         return ParameterValue("" if text in ("''", '""') else text, value_type=str)
     value = yaml.safe_load(text) if text else ""

@@ -1,4 +1,4 @@
-"""The node: a lifecycle node that takes images and hands them to a pipeline, and says how it is."""
+"""The lifecycle node: passes images to a pipeline and publishes diagnostics."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from vpr_ros.ros.runtime.interrupts import Interrupts
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 from vpr_ros.ros.wiring import WiredPipeline
 
-_SWITCH_S = 1e-4  # an image waits no longer than this for Python while the executor tidies up after its callback
+_SWITCH_S = 1e-4  # Python's thread switch interval: how long the worker waits for the executor's thread
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 class LocalizerNode(ResponsiveNode):
-    """Images in; poses on a map, or a map that grows and the loops it closes, out. The parameter mode says which.
+    """Mode localize: images in, poses on a map out. Mode map: images in, a map and its loop closures out.
 
-    unconfigured -> (configure: maps and network are loaded) -> inactive -> (activate: images are taken) -> active.
-    If configure fails the node stays unconfigured, with the reason in the log and on /diagnostics. Transitions run in
-    a thread of their own (see ResponsiveNode): what the executor's callbacks share with them is read once and kept.
+    Configure loads maps and network, activate subscribes to images. If configure fails, the node stays unconfigured,
+    with the reason in the log and on /diagnostics.
+    Transitions run in their own thread (see ResponsiveNode), so a callback reads each shared attribute once.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -65,13 +65,13 @@ class LocalizerNode(ResponsiveNode):
     def declare_parameters(
         self, namespace: str, parameters: list[Any], ignore_override: bool = False
     ) -> list[Parameter]:
-        """As rclpy's, which throws for an override of [] in the constructor: it has no type there."""
-        free = ParameterDescriptor(dynamic_typing=True)
-        parameters = [(*item[:2], free) if item[1:2] == (None,) else item for item in parameters]
+        """As rclpy's, which raises for an override of [] in the constructor, as an empty list has no type."""
+        untyped = ParameterDescriptor(dynamic_typing=True)
+        parameters = [(*item[:2], untyped) if item[1:2] == (None,) else item for item in parameters]
         return super().declare_parameters(namespace, parameters, ignore_override)
 
     async def start(self) -> None:
-        """Configure and activate, if the parameter autostart says so. A task for the executor."""
+        """Configure and activate if the parameter autostart is true. A task for the executor."""
         if self.get_parameter("autostart").value is not False:
             await self.exclusively("configure", self._configure_and_activate)
 
@@ -80,11 +80,11 @@ class LocalizerNode(ResponsiveNode):
             if self.trigger_configure() == SUCCESS:
                 self.trigger_activate()
         except Exception:
-            if self.context.ok():  # else the process was asked to end meanwhile
+            if self.context.ok():  # else the process is shutting down
                 raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, open maps and network, create what is published and served."""
+        """Read the parameters, open maps and network, create publishers and services."""
         self._core_log.last = ""
         try:
             self._params = param_server.read(self)
@@ -96,7 +96,7 @@ class LocalizerNode(ResponsiveNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take images."""
+        """Subscribe to images."""
         assert self._pipeline is not None
         try:
             self._take_images(self._pipeline)
@@ -106,14 +106,14 @@ class LocalizerNode(ResponsiveNode):
         return super().on_activate(state)
 
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
-        """A transition that cannot be made: why, in the log and on /diagnostics."""
+        """A transition failed: keep the reason for /diagnostics, and log it."""
         if isinstance(error, VprError):
             self._failure = str(error)
         elif isinstance(error, (InvalidTopicNameException, InvalidNamespaceException)):
             self._failure = f"invalid topic name: {' '.join(str(error).split())}"
         else:
             self._failure = traceback.format_exc()
-        if self.context.ok():  # else the process was asked to end meanwhile
+        if self.context.ok():  # else the process is shutting down
             self.get_logger().error(f"{transition} failed: {self._failure}")
         return FAILURE
 
@@ -122,28 +122,28 @@ class LocalizerNode(ResponsiveNode):
         self._worker = Worker(pipeline.process, pipeline.failed, pipeline.mode.queue_size, name="localizer")
         topic, reliability = self._params.image, ReliabilityPolicy[self._params.reliability.upper()]
         profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
-        # raw: an image that is dropped is never taken apart, and the others are in the worker's thread.
+        # raw: the worker's thread deserialises images, and only those that are not dropped.
         self._active_since = time.monotonic()
         self._images = self.create_subscription(pipeline.message_type, topic, self._take_image, profile, raw=True)
         self.get_logger().info(f"{pipeline.mode.description} with images from {self._images.topic_name}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take no more images; maps and network stay loaded."""
+        """Unsubscribe from images. Maps and network stay loaded."""
         self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of maps and network."""
+        """Release maps and network."""
         self._release()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop from whatever state."""
+        """Stop from any state."""
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition threw: back to unconfigured."""
+        """A transition raised: return to unconfigured."""
         self._release()
         return super().on_error(state)
 
@@ -173,22 +173,22 @@ class LocalizerNode(ResponsiveNode):
             pipeline, self._pipeline = self._pipeline, None
             pipeline.close()
             del pipeline
-            gc.collect()  # map and network hang in cycles with callbacks, and are hundreds of megabytes
+            gc.collect()  # reference cycles with callbacks keep hundreds of megabytes of map and network alive
 
     def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        """Values that do not fit are refused, and so are changes that would do nothing: configure reads parameters."""
+        """Refuse values that do not fit, and changes after configure, which would have no effect."""
         ours = [name for name, _, _ in params.leaves()]
         reason = param_server.refusal(changes)
-        if not reason and (self._pipeline is not None or self.doing[0]) and any(c.name in ours for c in changes):
-            reason = "parameters are read by configure: clean up first"
+        if not reason and (self._pipeline is not None or self.operation) and any(c.name in ours for c in changes):
+            reason = "configure reads the parameters: clean up first"
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _report(self) -> None:
-        """Once a second: look whether images come, and publish /diagnostics."""
+        """Once a second: check that images arrive, and publish /diagnostics."""
         condition, pipeline, worker = self._condition(), self._pipeline, self._worker
         values = {"state": self.state}
         if pipeline is not None:
-            if not self.doing[0]:
+            if not self.operation:
                 pipeline.on_timer()
             values |= {
                 **pipeline.mode.values(),
@@ -201,11 +201,10 @@ class LocalizerNode(ResponsiveNode):
         self._diagnostics.publish(message)
 
     def _condition(self) -> Status:
-        """How the node is, in one sentence."""
-        doing, seconds = self.doing
-        if doing:
+        """The node's state in one sentence."""
+        if operation := self.operation:
             step = f": {self._core_log.last}" if self._core_log.last else ""
-            return Status(diagnostics.OK, f"{doing} under way for {seconds:.0f} s{step}")
+            return Status(diagnostics.OK, f"{operation} in progress for {self.operation_s:.0f} s{step}")
         if self._failure:
             return Status(diagnostics.ERROR, self._failure)
         pipeline, images = self._pipeline, self._images
@@ -222,7 +221,9 @@ class LocalizerNode(ResponsiveNode):
         if pipeline.problem:
             return Status(diagnostics.WARN, pipeline.problem)
         if self._health.bad_in_a_row >= _BAD_IN_A_ROW:
-            return Status(diagnostics.WARN, f"the last {self._health.bad_in_a_row} images were bad and dropped")
+            return Status(
+                diagnostics.WARN, f"the last {self._health.bad_in_a_row} images could not be used: the log says why"
+            )
         if pipeline.clock_problem:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
         return Status(diagnostics.OK, self._health.last_answer)
@@ -240,18 +241,18 @@ def run(interrupts: Interrupts) -> None:
     except Exception:
         if not interrupts.asked:
             raise
-    if node is not None and not node.doing[0]:
+    if node is not None and not node.operation:
         node.destroy_node()
         rclpy.try_shutdown()
         interrupts.end()
-    else:  # a thread is inside a library and would not end: no file is half written at any moment
+    else:  # a thread is inside a library and cannot be stopped; map files are safe at any moment
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
 def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
-    """Start the node and spin until shutdown; an answer that cannot be sent any more stops nothing."""
+    """Start the node and spin until shutdown. A response that cannot be sent does not end the loop."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.create_task(node.start)
@@ -261,7 +262,7 @@ def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
         except ExternalShutdownException:
             return
         except rclpy_implementation.InvalidHandle:
-            pass  # something was destroyed just before its turn
+            pass  # an entity was destroyed just before its callback
         except rclpy_implementation.RCLError as error:
             if rclpy.ok():
                 node.get_logger().error(f"refused: {' '.join(str(error).split())}")

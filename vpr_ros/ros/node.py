@@ -1,4 +1,4 @@
-"""The executable ``localize``: the node in a process that a signal ends cleanly at any moment."""
+"""The executable ``localize``: the node in a process that ends cleanly on a signal at any moment."""
 
 from __future__ import annotations
 

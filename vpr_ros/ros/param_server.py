@@ -1,4 +1,4 @@
-"""Declares ``NodeParams`` on the node, refuses values that do not fit, and reads the parameters back."""
+"""Declares ``NodeParams`` as ROS parameters, checks changes, and reads the values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vpr_ros.base.errors import ConfigError
 from vpr_ros.ros.input import qos
 from vpr_ros.ros.params import RENAMED, WHERE, NodeParams, fitting, leaves, node_params, plain
 
-# What rclpy itself declares on a node; everything else has to be a field of NodeParams.
+# rclpy declares these itself; every other parameter must be a field of NodeParams.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
 _TYPES = {
     bool: Parameter.Type.BOOL,
@@ -29,10 +29,10 @@ _ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter with its description, range and a value, so that one request can read them all.
+    """Declare every parameter with its description, range and value, so that one request can read them all.
 
-    The node must have been made with ``automatically_declare_parameters_from_overrides``: so overrides of an unknown
-    name or of a value that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
+    The node must be created with ``automatically_declare_parameters_from_overrides``. Then ``read`` reports an override
+    with an unknown name or a bad value, and the constructor does not raise.
     """
     for name, field, hint in leaves():
         value = plain(field.default)
@@ -45,7 +45,7 @@ def declare(node: Node) -> None:
                 continue
             node.undeclare_parameter(name)
         node.declare_parameter(name, None, _descriptor(field, hint), ignore_override=True)
-        node.set_parameters([Parameter(name, _type(hint), value)])  # rclpy takes a default of [] for one of bytes
+        node.set_parameters([Parameter(name, _type(hint), value)])  # rclpy takes a default of [] for a list of bytes
 
 
 def refusal(changes: list[Parameter]) -> str:
@@ -53,7 +53,7 @@ def refusal(changes: list[Parameter]) -> str:
     ours = {name for name, _, _ in leaves()}
     for change in changes:
         try:
-            if not change.name:  # rclpy would take it, and nothing could take it away again
+            if not change.name:  # rclpy would accept it, and it could not be removed again
                 raise ConfigError(f"{WHERE}: a parameter without a name cannot be set")
             if change.name in RENAMED:
                 raise renamed_key(change.name, RENAMED, WHERE)
@@ -67,7 +67,7 @@ def refusal(changes: list[Parameter]) -> str:
 
 
 def read(node: Node) -> NodeParams:
-    """The node's parameters as they are now.
+    """The node's current parameters.
 
     Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
     """
@@ -93,14 +93,14 @@ def read(node: Node) -> NodeParams:
 
 
 def _type(hint: Any) -> Parameter.Type:
-    """A field's type, or the one that it may have besides None, as a ROS parameter's."""
+    """The ROS parameter type of a field, ignoring None."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(inner for inner in typing.get_args(hint) if inner is not type(None))
     return _ARRAYS[typing.get_args(hint)[0]] if typing.get_origin(hint) is tuple else _TYPES[hint]
 
 
 def _descriptor(field: dataclasses.Field[Any], hint: Any, ranged: bool = True) -> ParameterDescriptor:
-    """A field's description, unit and range as ROS tools show them. What fits is decided by ``refusal``."""
+    """A field's description, unit and range for ROS tools. ``refusal`` does the actual check."""
     meta = field.metadata
     text = meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else "")
     descriptor = ParameterDescriptor(description=text, dynamic_typing=True)

@@ -1,4 +1,4 @@
-"""The node's parameters: one frozen dataclass. ROS declarations, checks and the documented table come from it."""
+"""The node's parameters as one frozen dataclass. ROS declarations, checks and the reference table come from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vpr_ros.ros.services import map_url
 
 Pose6 = tuple[float, float, float, float, float, float]
 Pinhole = tuple[float, float, float, float]
-# What means something in one mode only. Set in the other, it is a mistake.
+# Parameters of one mode only. Setting them in the other mode is an error.
 _OF_MODE = {
     "localize": ("map", "publish_tf", "answers_file"),
     "map": ("session", "earlier", "save_folder"),
@@ -42,57 +42,59 @@ _ROS = "ros__parameters"
 class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
-    mode: str = option("localize", "tell poses on a map, or grow a map and close loops", choices=tuple(_OF_MODE))
+    mode: str = option(
+        "localize", "task: localize finds poses on a map, map builds a map and closes loops", choices=tuple(_OF_MODE)
+    )
     map: str = option("", "map to localise on, a .vprmap file")
-    session: str = option("", "mode map: the .vprmap file that grows; made where missing, else gone on with")
+    session: str = option("", "mode map: map to build, a .vprmap file; extended if it exists")
     earlier: tuple[str, ...] = option((), "mode map: other maps to close loops on, a list of .vprmap files")
-    save_folder: str = option("", "mode map: where ~/save_map puts its copies; empty: beside the session")
-    model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
-    backend: str = option("auto", "what runs the network", choices=backend_names())
-    threads: int = option(0, "CPU threads the network may use; 0: all cores but one", low=0, high=256)
-    autostart: bool = option(True, "configure and activate at start; false leaves that to a lifecycle manager")
+    save_folder: str = option("", "mode map: folder for the copies of ~/save_map; empty: the session's folder")
+    model: str = option("", "network, by name or path of its .onnx file; empty: the map's own")
+    backend: str = option("auto", "inference backend of the network", choices=backend_names())
+    threads: int = option(0, "CPU threads of the network; 0: all cores but one", low=0, high=256)
+    autostart: bool = option(True, "automatic configure and activate at start; false: a lifecycle manager does it")
 
     image: str = option("image", "topic of the camera's images")
     image_type: str = option(
         "auto",
-        "message type of the image topic; auto: CompressedImage if the topic's name, remapped, ends in 'compressed'",
+        "message type of the image topic; auto: CompressedImage if the remapped name ends in 'compressed'",
         choices=("auto", "Image", "CompressedImage"),
     )
     reliability: str = option(
         "best_effort",
-        "QoS asked of the image's publisher; best_effort fits every one, reliable loses none of large raw images",
+        "QoS reliability of the image subscription; best_effort fits every publisher, reliable suits large raw images",
         choices=("best_effort", "reliable"),
     )
     queue_size: int = option(5, "QoS history depth of the image subscription", "messages", low=1, high=1000)
     image_timeout: float = option(
-        5.0, "silence on the image topic before the node says why, and map -> odom ends", "s", low=0.1, high=3600.0
+        5.0, "silence on the image topic until the node warns and map -> odom stops", "s", low=0.1, high=3600.0
     )
 
     camera_info: str = option(
-        "auto", "topic of the camera's CameraInfo; auto: camera_info beside the image topic; empty: none"
+        "auto", "topic of the camera's CameraInfo; auto: camera_info next to the image topic; empty: none"
     )
     intrinsics: Pinhole | None = option(  # noqa: RUF009
-        None, "fx fy cx cy of images without distortion, instead of CameraInfo; []: not known", "pixels"
+        None, "intrinsics fx fy cx cy of undistorted images, instead of CameraInfo; []: unset", "pixels"
     )
 
-    odom: str = option("", "topic of nav_msgs/Odometry; empty: motion is judged from time alone (mode map needs it)")
-    odom_gap: float = option(0.5, "odometry further from the image's stamp is not used", "s", low=0.0, high=10.0)
+    odom: str = option("", "topic of nav_msgs/Odometry, required in mode map; empty: filter.speed is used instead")
+    odom_gap: float = option(0.5, "maximum time between odometry and image", "s", low=0.0, high=10.0)
 
-    map_frame: str = option("", "frame_id of the poses published; empty: the frame kept in the map")
+    map_frame: str = option("", "frame_id of published poses; empty: the frame stored in the map")
     base_frame: str = option(
-        "base_link", "frame whose pose is published; empty: the camera's own (optical) frame, as named in the image"
+        "base_link", "frame whose pose is published; empty: the camera's optical frame, from the image's header"
     )
     camera_pose: Pose6 | None = option(  # noqa: RUF009
         None,
-        "camera in base_frame as x y z roll pitch yaw: the URDF's camera_link (x forward, y left, z up), not the"
-        " optical frame; []: taken from TF",
+        "pose of the URDF's camera_link (x forward, y left, z up; not optical) in base_frame, x y z roll pitch yaw;"
+        " []: from TF",
         "m, rad",
     )
-    publish_tf: bool = option(False, "broadcast map -> odom (needs odom)")
-    transform_tolerance: float = option(0.1, "how far map -> odom is dated ahead of now", "s", low=0.0, high=10.0)
+    publish_tf: bool = option(False, "broadcast of map -> odom (needs odom)")
+    transform_tolerance: float = option(0.1, "post-dating of map -> odom", "s", low=0.0, high=10.0)
 
-    answers_file: str = option("", "file that every answer is appended to as a line of JSON; empty: none")
-    adapters: tuple[str, ...] = option((), f"what else is published, for whom: a list of {', '.join(CHOICES)}")
+    answers_file: str = option("", "file to append each answer to, as a line of JSON; empty: none")
+    adapters: tuple[str, ...] = option((), f"outputs for other packages: a list of {', '.join(CHOICES)}")
 
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
@@ -115,7 +117,7 @@ class NodeParams:
 
     @property
     def network_threads(self) -> int:
-        """Threads for the network: a core is left to the node's own."""
+        """CPU threads for the network. By default one core is left to the node's own threads."""
         return self.threads or max(1, (os.cpu_count() or 2) - 1)
 
     def image_is_compressed(self, topic: str) -> bool:
@@ -137,9 +139,9 @@ def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, datac
 
 
 def read_params_file(path: Path, node: str = "localizer") -> dict[str, Any]:
-    """Parameters of a node in a file as ROS takes it (``NODE: ros__parameters:``), or of a plain one, nested.
+    """Parameters of a node in a YAML file, nested. The file is as ROS takes it (``NODE: ros__parameters:``) or plain.
 
-    Raises ConfigError if it cannot be read.
+    Raises ConfigError if the file cannot be read.
     """
     data = read_yaml(path)
     sections = [value[_ROS] for value in data.values() if isinstance(value, dict) and _ROS in value]
@@ -153,7 +155,7 @@ def read_params_file(path: Path, node: str = "localizer") -> dict[str, Any]:
 
 
 def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
-    """Parameters of names with values, nested ones as nested dicts.
+    """NodeParams from names and values; data is nested like NodeParams.
 
     Raises ConfigError for an unknown name, a wrong type, a value out of range, or parameters that contradict each
     other.
@@ -166,60 +168,60 @@ def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
 
 
 def fitting(name: str, value: Any) -> Any:
-    """A ROS parameter's value as the field of this name wants it. Raises ConfigError if it does not fit."""
+    """A ROS parameter's value converted for the field of this name. Raises ConfigError if it does not fit."""
     field, hint = next((field, hint) for known, field, hint in leaves() if known == name)
     if not isinstance(value, (bool, int, float, str)) and value is not None:
         value = list(value)
     if typing.get_origin(hint) is tuple and (value is None or isinstance(value, str)):  # [] in a file has no type
         value = [value] if value else []
     if value in ([], "") and hint in (Pose6 | None, Pinhole | None):
-        value = None  # ROS has no parameter without a value that tools can read
+        value = None  # ROS tools cannot read a parameter without a value, so [] stands for None
     value = checked(hint, field, value, f"{WHERE}: {name}")
     if name == "adapters":
         check_names(value)
     if name == "intrinsics" and value is not None:
         pinhole(value)
     if name == "image" and not value:
-        raise ConfigError(f"{WHERE}: image is empty; name the topic of the camera's images")
+        raise ConfigError(f"{WHERE}: image is empty; set image:=TOPIC of the camera's images")
     return value
 
 
 def pinhole(values: Pinhole, width: int = 1, height: int = 1) -> Intrinsics:
-    """fx fy cx cy as a camera of images of this size. Raises ConfigError if they are none's."""
+    """fx fy cx cy as intrinsics of images of this size. Raises ConfigError if they are invalid."""
     fx, fy, cx, cy = values
     return Intrinsics(width, height, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
 
 
 def plain(value: Any) -> Any:
-    """A field's value as a ROS parameter's."""
+    """A field's value as a ROS parameter value."""
     return list(value or ()) if value is None or isinstance(value, tuple) else value
 
 
 def _expanded(value: Any) -> Any:
-    """A path, or several, with ~, file:// and package:// understood."""
+    """A path or several, with ~, file:// and package:// resolved."""
     if isinstance(value, (list, tuple)):
         return tuple(_expanded(item) for item in value)
     return str(map_url.path_of(value)) if value else value
 
 
 def _check(params: NodeParams) -> None:
-    """Raises ConfigError for what is missing, or belongs to the other mode."""
+    """Raises ConfigError if a parameter is missing or belongs to the other mode."""
     if params.mode == "localize" and not (params.map or params.session):
         raise ConfigError(f"{WHERE}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
     for mode, names in _OF_MODE.items():
         for name in names if mode != params.mode else ():
             if getattr(params, name) != NodeParams.__dataclass_fields__[name].default:
-                raise ConfigError(f"{WHERE}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
+                raise ConfigError(f"{WHERE}: {name} needs mode:={mode}, but mode is {params.mode}; change one")
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     if params.mode == "map" and not params.session:
-        raise ConfigError(f"{WHERE}: no session given; set session:=FILE.vprmap, the file that the map grows in")
+        raise ConfigError(f"{WHERE}: no session given; set session:=FILE.vprmap, the map to build")
     if params.mode == "map" and not params.odom:
-        raise ConfigError(f"{WHERE}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
+        raise ConfigError(f"{WHERE}: mode map needs odometry; set odom:=TOPIC of nav_msgs/Odometry")
 
 
 def table() -> str:
-    """The parameters as a Markdown table, for the README."""
+    """The parameters as a Markdown table."""
     rows = ["| parameter | default | unit | range | meaning |", "| --- | --- | --- | --- | --- |"]
     for name, field, _ in leaves():
         meta = field.metadata
@@ -231,7 +233,7 @@ def table() -> str:
 
 
 def shown_default(field: dataclasses.Field[Any]) -> str:
-    """A default as people write it on the command line."""
+    """A default as written on the command line."""
     written: dict[Any, str] = {None: "[]", "": '""', (): "[]"}
     default = written.get(field.default, str(field.default))
     return default.lower() if isinstance(field.default, bool) else default

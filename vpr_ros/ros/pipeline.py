@@ -1,6 +1,6 @@
-"""One image message in, one answer out: order, decode, locate the camera on the robot and in odometry, hand on.
+"""One image message in, one answer out: decode, check the order, look up mounting and odometry, pass to the mode.
 
-No ROS in here: the live node feeds it from subscriptions (``wiring``), ``vpr replay`` from a bag (``replay``).
+No ROS here: the live node feeds it from subscriptions (``wiring``), ``vpr replay`` from a bag (``replay``).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from vpr_ros.ros.modes.mode import ImageSample, Mode, Reply
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """An image message that came in.
+    """An image message on arrival.
 
-    read: gives the message; raises ImageError if its bytes are damaged.
-    time_ns: when its callback ran, monotonic clock.
-    clock_ns: the same on the ROS clock; 0 if that does not run.
+    read: returns the message; raises ImageError if its bytes are damaged.
+    time_ns: time of its callback, monotonic clock.
+    clock_ns: the same on the ROS clock; 0 if that clock is not running.
     """
 
     read: Callable[[], Any]
@@ -40,12 +40,12 @@ class Arrival:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of an image.
+    """Result of one image.
 
-    stamp_ns: its time; the arrival time if its own could not be read.
-    problem: why it was not answered, else empty.
-    in_order: false for one that came late or twice.
-    reply: what the mode replied, or None.
+    stamp_ns: its stamp, or the arrival time if the stamp could not be read.
+    problem: why it was not answered, or empty.
+    in_order: false if it was late or a duplicate.
+    reply: of the mode, or None.
     """
 
     stamp_ns: int
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class Pipeline:
-    """The stages that every image passes. ``process`` is called from one thread."""
+    """The stages that every image passes. Call ``process`` from one thread."""
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class Pipeline:
 
     @property
     def clock_problem(self) -> str:
-        """How far the images' stamps are from the node's clock, if that is no delay; else empty."""
+        """One sentence if the images' stamps are of another clock than the node's; else empty."""
         return self._clock_problem
 
     def process(self, arrival: Arrival) -> Outcome:
-        """Answer one image. One that cannot be used is dropped, counted and reported."""
+        """Answer one image. An image that cannot be used is dropped, counted and reported."""
         placed: Ordered | None = None
         try:
             message = arrival.read()
@@ -117,22 +117,22 @@ class Pipeline:
         return Outcome(placed.stamp_ns, reply=reply)
 
     def failed(self, error: Exception) -> None:
-        """An image met a fault of the program: log the traceback once, count it, go on."""
+        """Handle an internal error: count it, log the first traceback, continue."""
         self._health.count("internal errors")
         text = "".join(traceback.format_exception(error)) if not self._traceback_shown else repr(error)
         self._traceback_shown = True
-        self._log.error(f"an image could not be answered: {text}", throttle_duration_sec=5.0)
+        self._log.error(f"internal error while processing an image: {text}", throttle_duration_sec=5.0)
 
     def _place(self, header_ns: int, clock_ns: int) -> Ordered:
-        """The time of an image and whether it comes in order; if the clock jumped back, the past is forgotten."""
+        """The stamp to use and whether the image is in order. If the clock jumped back, the mode forgets."""
         placed = self._order.place(header_ns, clock_ns or time.time_ns())
         if placed.taken:
-            what = f"images come {placed.problem}, so the time of their arrival is used: have the driver stamp them"
-            self._stamp_condition.report(what if placed.problem else "")
+            sentence = f"images come {placed.problem}, so the arrival time is used: set the stamps in the driver"
+            self._stamp_condition.report(sentence if placed.problem else "")
         self._clock_problem = _clock_problem(header_ns, clock_ns)
         if placed.back_ns:
             back_s = placed.back_ns / 1e9
-            self._log.warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")
+            self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
             self._health.count("clock jumps")
             self.mode.forget()
         return placed
@@ -159,7 +159,7 @@ class Pipeline:
         T_odom_camera, why = None, f"no odometry on {self._odometry.topic} near the images' stamps (odom_gap)"
         if odometry is not None:
             T_child_camera = self._mount.camera_in(odometry.child_frame, camera_frame, stamp_ns)
-            why = f"odometry is of frame '{odometry.child_frame}', and the camera's pose in it is unknown"
+            why = f"odometry is of frame '{odometry.child_frame}', but the camera's pose in it is unknown"
             if T_child_camera is not None:
                 T_odom_camera, why = odometry.T_odom_child @ T_child_camera, ""
             else:
@@ -173,5 +173,5 @@ class Pipeline:
 
 def _clock_problem(header_ns: int, clock_ns: int) -> str:
     if not clock_ns:
-        return "use_sim_time is set and nothing publishes /clock: play the bag with --clock, or unset it"
+        return "use_sim_time is set but /clock is not published: play the bag with --clock, or unset it"
     return clock_problem(header_ns, clock_ns) if header_ns > 0 else ""

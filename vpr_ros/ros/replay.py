@@ -1,8 +1,8 @@
-"""A bag through the node's own pipeline, without ROS: what goes wrong here goes wrong on the robot.
+"""Plays a bag through the node's own pipeline, without ROS, so that results match the live node.
 
-Messages come in the order of the bag. Images are ordered, decoded and located, and odometry and transforms are used, by
-the code of the live node. Unpaced, no image is dropped and the same bag always gives the same answers; at a pace, the
-node's own queue drops what the localiser is too slow for.
+Messages are processed in the order of the bag, by the code of the live node.
+Unpaced, no image is dropped and a bag always gives the same answers. At a pace, the node's queue drops images if the
+localiser is too slow.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ DROPPED = "dropped: the localiser was busy"
 
 
 class _Offline:
-    """The mode localize without outputs: it keeps the latest estimate."""
+    """Mode localize without outputs. It keeps the latest estimate."""
 
     needs_odometry = False
-    queue_size = 1  # as of the live mode
+    queue_size = 1  # as in the live mode
 
     def __init__(self, localizer: Localizer) -> None:
         self._localizer = localizer
@@ -60,39 +60,39 @@ class _Offline:
 
 
 class _Log:
-    """The node's log offline: each sentence once."""
+    """The node's log offline: each message once."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def info(self, message: str) -> None:
         """See Log."""
-        self._say(logging.INFO, message)
+        self._log_once(logging.INFO, message)
 
     def warning(self, message: str, *, throttle_duration_sec: float = 0.0) -> None:
         """See Log."""
-        self._say(logging.WARNING, message)
+        self._log_once(logging.WARNING, message)
 
     def error(self, message: str, *, throttle_duration_sec: float = 0.0) -> None:
         """See Log."""
-        self._say(logging.ERROR, message)
+        self._log_once(logging.ERROR, message)
 
-    def _say(self, level: int, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _log_once(self, level: int, message: str) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
             logger.log(level, "%s", message)
 
 
 class BagReplay:
-    """Plays one bag. Iterate once; then ``tally`` has what the node counted."""
+    """Plays one bag. Iterate once; then ``tally`` has the node's counters."""
 
     def __init__(self, localizer: Localizer, drive: BagDrive, params: NodeParams, pace: float = 0.0) -> None:
-        """params: of the node; its topics are those of the drive. pace: times real time; 0 is unpaced.
+        """params: of the node; topics are taken from the drive. pace: factor of real time; 0 is unpaced.
 
         Raises DriveError if the pace is negative.
         """
         if not 0 <= pace < float("inf"):
-            raise DriveError(f"the pace is {pace}; give 0 for every image, 1 for real time, 2 for twice as fast")
+            raise DriveError(f"the pace is {pace}; set 0 for every image, 1 for real time, 2 for twice as fast")
         self._localizer = localizer
         self._drive = drive
         self._pace = pace
@@ -111,7 +111,7 @@ class BagReplay:
 
     @property
     def tally(self) -> Tally:
-        """What the pipeline counted that is not an answer."""
+        """The pipeline's counters, except for answered and unreadable images, which have answers of their own."""
         tally = Tally()
         for kind, count in self._health.counts.items():
             if kind not in ("images answered", "dropped (bad image)"):
@@ -119,7 +119,7 @@ class BagReplay:
         return tally
 
     def __iter__(self) -> Iterator[Replayed]:
-        """(frame, answer, estimate) of each image but those that come late or twice; true poses in the map's frame."""
+        """(frame, answer, estimate) of each image but late ones and duplicates. True poses are in the map's frame."""
         self._localizer.reset()
         return self._paced() if self._pace else self._unpaced()
 
@@ -133,7 +133,7 @@ class BagReplay:
                 yield replayed
 
     def _paced(self) -> Iterator[Replayed]:
-        """Through the node's own worker, in its own thread."""
+        """Through the node's worker, in its thread."""
         done: SimpleQueue[tuple[int, Replayed | None] | Exception] = SimpleQueue()
 
         def work(item: tuple[int, Any, Arrival]) -> None:
@@ -143,7 +143,7 @@ class BagReplay:
             done.put((index, self._replayed(index, message, arrival, outcome, self._mode.estimate)))
 
         worker = Worker(work, done.put, self._mode.queue_size)
-        waiting: dict[int, int] = {}  # images that are neither answered nor dropped yet: index -> stamp
+        waiting: dict[int, int] = {}  # images neither answered nor dropped yet: index -> stamp
         first_ns, started_ns = 0, time.monotonic_ns()
         try:
             for index, (log_ns, message) in enumerate(self._images()):
@@ -159,7 +159,7 @@ class BagReplay:
         yield from (self._dropped(index, stamp) for index, stamp in waiting.items())
 
     def _finished(self, done: SimpleQueue[Any], waiting: dict[int, int]) -> Iterator[Replayed]:
-        """What the worker has done since, and before each what it dropped, in the order of the bag."""
+        """Images answered since the last call, and those dropped between them, in the order of the bag."""
         while not done.empty():
             item = done.get()
             if isinstance(item, Exception):
@@ -172,11 +172,11 @@ class BagReplay:
                 yield replayed
 
     def _dropped(self, index: int, stamp_ns: int) -> Replayed:
-        frame = replace(self._frame(stamp_ns, None), read=_gone)
+        frame = replace(self._frame(stamp_ns, None), read=_dropped_image)
         return frame, unanswered(frame, index, DROPPED), None
 
     def _images(self) -> Iterator[tuple[int, Any]]:
-        """(log time, message) of each image; what comes between is stored."""
+        """(log time, message) of each image; odometry and transforms in between are stored."""
         for topic, log_ns, message in self._drive.messages():
             self._clock_ns = log_ns
             if topic == self._drive.image_topic:
@@ -190,7 +190,7 @@ class BagReplay:
     def _replayed(
         self, index: int, message: Any, arrival: Arrival, outcome: Outcome, estimate: Estimate | None
     ) -> Replayed | None:
-        """None for an image out of order, which ``tally`` counts."""
+        """The result of an image; None if it was out of order, which ``tally`` counts."""
         frame = self._frame(outcome.stamp_ns, message)
         if outcome.reply is None or estimate is None:
             return (frame, unanswered(frame, index, outcome.problem), None) if outcome.in_order else None
@@ -198,7 +198,7 @@ class BagReplay:
         return frame, answer_from_estimate(estimate, index, frame.T_map_camera, latency_ms), estimate
 
     def _frame(self, stamp_ns: int, message: Any) -> DriveFrame:
-        """For the report: the image, and the truth in the map's frame."""
+        """The image for the report, with its true pose in the map's frame."""
         truth = self._drive.true_pose(stamp_ns)
         T_map_camera = None if truth is None else self._localizer.place_map.map_pose(truth)
         return DriveFrame(stamp_ns, partial(decode_message, message), T_map_camera)
@@ -208,5 +208,5 @@ def _itself(message: Any) -> Any:
     return message
 
 
-def _gone() -> np.ndarray:
-    raise DriveError("an image that was dropped is not kept")
+def _dropped_image() -> np.ndarray:
+    raise DriveError("the image was dropped and is not kept")

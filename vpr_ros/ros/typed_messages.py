@@ -1,10 +1,10 @@
-"""Whether vpr_msgs is built: the messages that standard ones cannot say."""
+"""Whether vpr_msgs, the package's own messages, is built."""
 
 from __future__ import annotations
 
 
 def available() -> bool:
-    """Whether its classes can be imported. A module of that name is not enough: any folder called vpr_msgs is one."""
+    """Whether its classes can be imported. The module alone proves nothing: any folder called vpr_msgs is one."""
     try:
         from vpr_msgs.msg import Match  # type: ignore[attr-defined]  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""The pipeline of the live node, with what feeds it and what it publishes."""
+"""The pipeline of the live node, with its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class WiredPipeline:
         return self._pipeline.clock_problem
 
     def arrival(self, serialized: bytes) -> Arrival:
-        """An image message as it came over the wire, now. It is deserialised in the worker's thread."""
+        """A serialised image message that arrives now. The worker's thread deserialises it."""
         read = partial(_deserialized, serialized, self.message_type)
         return Arrival(read, time.monotonic_ns(), self._node.get_clock().now().nanoseconds)
 
@@ -69,7 +69,7 @@ class WiredPipeline:
         self._pipeline.process(arrival)
 
     def failed(self, error: Exception) -> None:
-        """See Pipeline. Nothing is wrong while the process shuts down."""
+        """See Pipeline. Errors during shutdown are ignored."""
         if self._node.context.ok():
             self._pipeline.failed(error)
 
@@ -80,7 +80,7 @@ class WiredPipeline:
         self.mode.on_timer()
 
     def close(self) -> None:
-        """Destroy subscriptions and publishers, close the maps. Stop the worker first."""
+        """Destroy subscriptions, publishers and services, close the maps. Stop the worker first."""
         self._stop_listening()
         self.mode.close()
 
@@ -93,5 +93,5 @@ class WiredPipeline:
 def _deserialized(serialized: bytes, message_type: Any) -> Any:
     try:
         return deserialize_message(serialized, message_type)
-    except Exception as error:  # rclpy's own, of several kinds
-        raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # rclpy raises several types
+        raise ImageError(f"the message is damaged ({str(error).splitlines()[0]})") from error

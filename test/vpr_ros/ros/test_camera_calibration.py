@@ -65,7 +65,7 @@ def test_listens_until_it_fits(robot: Any) -> None:
         calibration.on_timer()
         assert calibration.of_image(320, 240) is None
         assert calibration._subscriptions
-    assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.problem
+    assert "is for 640 x 360 pixels, but the images are 320 x 240" in calibration.problem
     calibration._store(info())
     assert calibration.of_image(320, 240) is not None
     calibration.on_timer()

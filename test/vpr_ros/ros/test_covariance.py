@@ -42,17 +42,17 @@ def disturbance(T: np.ndarray, T_true: np.ndarray) -> np.ndarray:
 )
 def test_sane_is_positive_definite_or_nothing(given: np.ndarray) -> None:
     """An all-zero or singular covariance makes back ends abort; one that is no covariance must not be passed on."""
-    mended = covariance.sane(given)
+    valid = covariance.sane(given)
     if np.linalg.eigvalsh((given + given.T) / 2)[0] < -1e-3:
-        assert mended is None
+        assert valid is None
         return
-    np.testing.assert_array_equal(mended, mended.T)
-    variances = np.linalg.eigvalsh(mended)
+    np.testing.assert_array_equal(valid, valid.T)
+    variances = np.linalg.eigvalsh(valid)
     assert variances[0] > 0.9e-6 and variances[-1] < 1.1e6
-    inverse = covariance.information(mended)
+    inverse = covariance.information(valid)
     np.testing.assert_array_equal(inverse, inverse.T)
     assert np.linalg.eigvalsh(inverse)[0] > 0
-    np.testing.assert_allclose(inverse @ mended, np.eye(6), atol=1e-3)
+    np.testing.assert_allclose(inverse @ valid, np.eye(6), atol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

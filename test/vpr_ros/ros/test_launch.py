@@ -92,10 +92,10 @@ def test_the_node_comes_up_and_goes_down(name: str, street: Any, ros: None, tmp_
 @pytest.mark.parametrize("view", ["localize.rviz", "map.rviz"])
 def test_rviz_looks_at_the_node_that_was_started(view: str) -> None:
     """In a namespace or under another name a prepared view would show nothing, and say nothing."""
-    from vpr_ros.ros.launching import _moved
+    from vpr_ros.ros.launching import _remappings
 
     text = (FOLDER.parent / "config" / view).read_text()
-    moved = dict(_moved(text, "left", "where"))
+    moved = dict(_remappings(text, "left", "where"))
     assert moved["/localizer/depth/image_rect"] == "/left/where/depth/image_rect"
     assert len(moved) >= 3 and all(topic.startswith("/left/") for topic in moved.values())
-    assert all(before == after for before, after in _moved(text, "", "localizer"))
+    assert all(before == after for before, after in _remappings(text, "", "localizer"))

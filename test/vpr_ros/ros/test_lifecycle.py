@@ -53,8 +53,10 @@ def test_it_answers_while_a_map_is_opened(large_map: Path, street: Any, robot: A
             assert not robot.change_state(Transition.TRANSITION_CONFIGURE)  # one at a time, and said at once
     assert opening.result().success
     assert "configuring" in states
-    assert any("configure under way for" in sentence and f"of {COUNT}" in sentence for sentence in sentences), sentences
-    assert "configure is refused: configure is still under way" in node.log
+    assert any("configure in progress for" in sentence and f"of {COUNT}" in sentence for sentence in sentences), (
+        sentences
+    )
+    assert "configure is refused: configure is still in progress" in node.log
 
     # The same while it runs: ~/load_map opens another map beside everything else.
     assert robot.change_state(Transition.TRANSITION_ACTIVATE)

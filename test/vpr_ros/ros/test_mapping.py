@@ -200,7 +200,7 @@ def check_closure(closure: Any, stretch: Stretch, now_start_s: float, earlier_st
     assert np.linalg.eigvalsh(np.array(measured.covariance).reshape(6, 6)).min() > 0
 
 
-def test_what_is_missing_is_said_and_what_begins_anew_is_a_new_drive(
+def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     stretch: Stretch, robot: Any, start_mapping: Any
 ) -> None:
     """No odometry, no calibration, odometry that restarts, a clock that jumps: none may spoil a map in silence."""
@@ -235,10 +235,10 @@ def test_lifecycle_of_a_mapping_node(stretch: Stretch, robot: Any, start_mapping
     node = start_mapping(autostart=False, odom="''", earlier=session, adapters="hydrant")
     for wrong, words in (
         ({}, "unknown adapter 'hydrant'; did you mean 'hydra'?"),
-        ({"adapters": ""}, "a map grows by odometry; set odom:=TOPIC"),
+        ({"adapters": ""}, "mode map needs odometry; set odom:=TOPIC"),
         ({"odom": "/odom"}, "is the session's own map"),
         ({"earlier": str(tmp_path / "nowhere.vprmap")}, "nowhere.vprmap"),
-        ({"earlier": "", "map": "town.vprmap"}, "map is for mode:=localize, and this is mode:=map"),
+        ({"earlier": "", "map": "town.vprmap"}, "map needs mode:=localize, but mode is map"),
         ({"map": "", "intrinsics": [246.4, 246.4, 159.5, 119.5], "session": ""}, "set session:=FILE.vprmap"),
         ({"session": str(tmp_path / "no" / "day.vprmap")}, "the folder"),
     ):

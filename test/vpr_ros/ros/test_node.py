@@ -149,7 +149,7 @@ def test_wrong_parameters_fail_configure_with_a_sentence(
 
 def test_lifecycle_manager_leads(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
     """Without autostart every transition is somebody else's. What does not fit fails configure with a sentence, and
-    configure can be tried again once that is mended.
+    configure can be tried again once that is fixed.
     """
     corrupt = tmp_path / "corrupt.vprmap"
     corrupt.write_bytes(b"not a map" * 1000)
@@ -201,7 +201,7 @@ def test_silence_is_explained(street: Any, robot: Any, start_node: Any) -> None:
     start_node(map=street.map, image="/camera/image_raw", image_timeout=0.5, reliability="reliable")
     sentence = robot.wait_for_diagnosis("no image for", level=WARN)
     assert (
-        "/camera/image_raw (sensor_msgs/msg/Image, reliable, depth 5)" in sentence and "nobody publishes it" in sentence
+        "/camera/image_raw (sensor_msgs/msg/Image, reliable, depth 5)" in sentence and "it has no publisher" in sentence
     )
 
     elsewhere = robot.node.create_publisher(Image, "/other/image", 10)

@@ -1,4 +1,4 @@
-"""Odometry that begins anew: a pose of another origin taken for this one's bends the whole map."""
+"""Odometry that restarts: mixing poses of two origins bends the whole map."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_restarts_are_noticed(
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
 
 
-def test_a_late_message_begins_nothing_anew(robot: Any) -> None:
+def test_a_late_message_is_no_restart(robot: Any) -> None:
     """Two messages of a network that swap places must not cost the drive, its keyframes and all that waits for them."""
     health = Health()
     track = OdometryTrack("/odom", 0.5, health, robot.node.get_logger())

@@ -1,4 +1,4 @@
-"""Services that answer whatever happens, and the copy of a map that is under way when the node lets go of it."""
+"""Services that always respond, and the copy of a map that is in progress when the node closes it."""
 
 from __future__ import annotations
 

@@ -30,10 +30,15 @@ def start(folder: Path, *arguments: str, **variables: str | None) -> subprocess.
 @pytest.mark.parametrize(
     ("variables", "arguments", "said", "advice"),
     [
-        ({"HOME": None, "ROS_LOG_DIR": None, "ROS_HOME": None}, [], "logging directory", "set HOME, or ROS_LOG_DIR"),
-        ({"ROS_LOG_DIR": "/proc/nowhere"}, [], "'/proc/nowhere'", "ROS_LOG_DIR to a folder that can be written"),
-        ({}, ["-p", "camera_pose:=[1, 2.5]"], "camera_pose", "a list is all 1.0 or all 1"),
-        ({}, ["--params-file", "none.yaml"], "none.yaml", "give --params-file a YAML file"),
+        (
+            {"HOME": None, "ROS_LOG_DIR": None, "ROS_HOME": None},
+            [],
+            "logging directory",
+            "set HOME, or set ROS_LOG",
+        ),
+        ({"ROS_LOG_DIR": "/proc/nowhere"}, [], "'/proc/nowhere'", "ROS_LOG_DIR to a writable folder"),
+        ({}, ["-p", "camera_pose:=[1, 2.5]"], "camera_pose", "write a list of all floats or all integers"),
+        ({}, ["--params-file", "none.yaml"], "none.yaml", "give --params-file a readable YAML file"),
         ({}, ["--log-level", "loud"], "loud", "debug, info, warn, error or fatal"),
         ({"ROS_DOMAIN_ID": "mine"}, [], "ROS_DOMAIN_ID", "to a number"),
         ({}, ["-r", "__ns:=9"], "__ns:=9", "check the --ros-args"),

@@ -42,14 +42,14 @@ def test_qos_overrides_work_or_are_refused(street: Any, robot: Any, start_node: 
     ("name", "value", "words"),
     [
         ("/image.subscription.reliability", "sure", "is 'sure'; it must be one of"),
-        ("/image.subscription.depth", 0, "is 0; it must be a whole number"),
+        ("/image.subscription.depth", 0, "is 0; it must be an integer"),
         ("/image.subscription.history", "unknown", "is 'unknown'; it must be one of keep_last, keep_all"),
         (
             "/imagee.subscription.depth",
             3,
-            "overrides nothing here; did you mean qos_overrides./image.subscription.depth",
+            "matches no subscription; did you mean qos_overrides./image.subscription.depth",
         ),
-        ("/image.publisher.depth", 3, "overrides nothing here"),
+        ("/image.publisher.depth", 3, "matches no subscription"),
     ],
 )
 def test_a_wrong_override_is_one_sentence(

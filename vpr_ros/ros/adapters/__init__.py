@@ -1,1 +1,1 @@
-"""Outputs of the node, one file per consumer: each turns an Answer or a ClosureAnswer into messages of its own."""
+"""Outputs of the node, one file per consumer. Each converts an Answer or a ClosureAnswer to the consumer's messages."""

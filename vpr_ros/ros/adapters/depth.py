@@ -1,4 +1,4 @@
-"""~/depth/image_rect and ~/depth/camera_info: the depth that the network sees, as depth_image_proc takes it."""
+"""~/depth/image_rect and ~/depth/camera_info: the network's depth, as depth_image_proc takes it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from vpr_ros.ros.outputs import convert
 
 
 class DepthOutput:
-    """Depth in metres (32FC1), with the lens' distortion taken out and a CameraInfo if the camera is calibrated.
+    """Publishes depth in metres (32FC1), rectified and with a CameraInfo if the camera is calibrated.
 
-    Without a calibration the depth is published as it was seen, and no CameraInfo. Nothing is made if nobody listens.
+    Without a calibration the depth is not rectified, and no CameraInfo is published. Without subscribers nothing is
+    computed.
     """
 
     def __init__(self, node: LifecycleNode, calibration: CameraCalibration) -> None:
@@ -25,11 +26,11 @@ class DepthOutput:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody listens."""
+        """Whether there is a subscriber."""
         return bool(self._image.get_subscription_count() or self._info.get_subscription_count())
 
     def publish(self, depth: np.ndarray | None, sample: ImageSample) -> None:
-        """depth: (h, w) float32 metres, 0 where unknown, of the whole image that was sighted."""
+        """Publish depth: (h, w) float32 metres, 0 where unknown, of the whole image."""
         if depth is None or not self.wanted:
             return
         height, width = sample.image_rgb.shape[:2]

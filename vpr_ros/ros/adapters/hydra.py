@@ -1,4 +1,4 @@
-"""Verified loop closures for Hydra, Kimera and whatever else takes pose_graph_tools_msgs/PoseGraph keyed by stamps."""
+"""Verified loop closures for Hydra, Kimera and others that take pose_graph_tools_msgs/PoseGraph keyed by stamps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TOPIC = "external_loop_closures"
 class Hydra:
     """Publishes each verified closure on this drive's own past as a pose graph of one edge.
 
-    key_from is the stamp now, key_to the earlier one, both in nanoseconds; the pose is to_T_from: that of the base now
-    in the earlier base. The covariance is about the axes of the base now, as GTSAM's BetweenFactor takes it.
+    key_from is the current stamp, key_to the earlier one, in nanoseconds. The pose is to_T_from: the current base in
+    the earlier base. The covariance is about the axes of the current base, as GTSAM's BetweenFactor takes it.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -25,10 +25,10 @@ class Hydra:
         self._publisher = node.create_lifecycle_publisher(PoseGraph, TOPIC, 100)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Nothing is kept."""
+        """Not used: Hydra takes closures alone."""
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send one edge. Hydra knows no stamps of other drives."""
+        """Publish one edge. Closures on other drives are skipped: Hydra does not have their stamps."""
         record, relative = closure.closure, closure.relative_base()
         if relative is None or not closure.own_past:
             return
@@ -47,7 +47,7 @@ class Hydra:
         self._publisher.publish(PoseGraph(header=header, edges=[edge]))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""

@@ -1,4 +1,4 @@
-"""The pose on `initialpose`, for Nav2's AMCL, slam_toolbox and RTAB-Map: once, and again when asked."""
+"""The pose on `initialpose` for Nav2's AMCL, slam_toolbox and RTAB-Map: once, and again on request."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.services.serving import create_service
 
 TOPIC = "initialpose"
-_HEARD_FOR_S = 0.5  # a subscriber that DDS has found finds us a little later, and nothing is repeated
+_MATCHED_S = 0.5  # a new subscriber discovers us a little after we discover it, and the message is not repeated
 
 
 class InitialPose:
-    """Publishes the first sure pose that somebody listens to, and one more after each call of ~/send_initial_pose.
+    """Publishes the first sure pose once there is a subscriber, and one more after each call of ~/send_initial_pose.
 
-    AMCL throws its filter away at every such message, so nothing but that call makes it send again: not a jump of the
-    clock, not another map. While mapping, the pose comes from verified closures on earlier maps.
+    AMCL resets its filter at every such message. So only that service causes another one, not a jump of the clock or
+    another map. In mode map, the pose comes from verified closures on earlier maps.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -33,28 +33,29 @@ class InitialPose:
         self._service = create_service(node, Trigger, "~/send_initial_pose", self._ask)
         self._wanted = threading.Event()
         self._wanted.set()
-        self._heard_since_s: float | None = None
+        self._subscribed_s: float | None = None
 
     def publish(self, answer: Answer) -> None:
-        """Send a sure pose, where one is wanted."""
-        heard, best = self._is_heard(), answer.estimate.best
-        if not heard or best is None or best.probability < SURE or answer.T_camera_base is None:
+        """Send a sure pose, if one is wanted."""
+        ready, best = self._has_subscriber(), answer.estimate.best
+        if not ready or best is None or best.probability < SURE or answer.T_camera_base is None:
             return
-        moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
-        self._send(*moved, answer.map_header)
+        T_map_base, moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
+        self._send(T_map_base, moved, answer.map_header)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Look who listens, so that the first closure already is heard."""
-        self._is_heard()
+        """Check for a subscriber, so that it is ready for the first closure."""
+        self._has_subscriber()
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send the pose on an earlier map, where one is wanted."""
-        heard, in_map = self._is_heard(), closure.base_in_map()
-        if heard and in_map is not None:
-            self._send(*in_map, Header(stamp=closure.header.stamp, frame_id=closure.map_frame))
+        """Send the pose on an earlier map, if one is wanted."""
+        ready, in_map = self._has_subscriber(), closure.base_in_map()
+        if ready and in_map is not None:
+            T_map_base, given = in_map
+            self._send(T_map_base, given, Header(stamp=closure.header.stamp, frame_id=closure.map_frame))
 
     def forget(self) -> None:
-        """Nothing is kept, and nothing sent again unasked."""
+        """Does not send the pose again."""
 
     def close(self) -> None:
         """Destroy the publisher and the service."""
@@ -64,25 +65,25 @@ class InitialPose:
     def _ask(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._wanted.set()
         response.success = True
-        response.message = f"the next sure pose goes out on {self._publisher.topic_name}"
+        response.message = f"the next sure pose will be published on {self._publisher.topic_name}"
         return response
 
-    def _is_heard(self) -> bool:
-        """Whether somebody has listened for long enough that a message would arrive."""
+    def _has_subscriber(self) -> bool:
+        """Whether there has been a subscriber for long enough that a message would arrive."""
         if not self._publisher.get_subscription_count():
-            self._heard_since_s = None
+            self._subscribed_s = None
             return False
         now_s = time.monotonic()
-        if self._heard_since_s is None:
-            self._heard_since_s = now_s
-        return now_s - self._heard_since_s >= _HEARD_FOR_S
+        if self._subscribed_s is None:
+            self._subscribed_s = now_s
+        return now_s - self._subscribed_s >= _MATCHED_S
 
     def _send(self, T_map_base: np.ndarray, given: np.ndarray, header: Header) -> None:
-        mended = covariance.sane(given)
-        if not self._wanted.is_set() or mended is None or not np.isfinite(T_map_base).all():
+        valid = covariance.sane(given)
+        if not self._wanted.is_set() or valid is None or not np.isfinite(T_map_base).all():
             return
-        # AMCL refuses a message with any element below 0, and correlations may be: only the variances go out.
-        pose = convert.pose_with_covariance(T_map_base, np.diag(np.diag(mended)))
+        # AMCL refuses a message with a negative element, and correlations may be negative: send the variances alone.
+        pose = convert.pose_with_covariance(T_map_base, np.diag(np.diag(valid)))
         self._wanted.clear()
         self._publisher.publish(PoseWithCovarianceStamped(header=header, pose=pose))
-        self._node.get_logger().info(f"sent the pose once on {self._publisher.topic_name}")
+        self._node.get_logger().info(f"published the initial pose on {self._publisher.topic_name}")

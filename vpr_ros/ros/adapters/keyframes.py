@@ -1,4 +1,4 @@
-"""~/keyframes: what a growing map remembers, for whoever looks."""
+"""~/keyframes: the latest keyframes of the session's map, for RViz."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 
-_SHOWN = 500  # keyframes of a path: about 1 km, 40 kB
+_SHOWN = 500  # keyframes in the path: about 1 km, 40 kB
 
 
 class KeyframeOutputs:
@@ -28,25 +28,25 @@ class KeyframeOutputs:
         self._published = (0, 0)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """One more; none where the camera's place on the robot is unknown."""
+        """Add a keyframe, if the camera's mounting is known."""
         if keyframe.T_odom_base is not None:
             header = Header(stamp=convert.time_message(keyframe.stamp_ns), frame_id=keyframe.odom_frame)
             self._shown.append(PoseStamped(header=header, pose=convert.pose_message(keyframe.T_odom_base)))
             self._count += 1
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Nothing is shown of it."""
+        """Not used: the path shows keyframes alone."""
 
     def on_timer(self) -> None:
-        """Publish the path where it has changed or somebody new listens: once a second, however fast it grows."""
-        listeners = self._path.get_subscription_count()
-        poses = list(self._shown)  # first: the worker may forget them at any time
-        if listeners and poses and self._published != (self._count, listeners):
-            self._published = self._count, listeners
+        """Once a second: publish the path if it has changed or there is a new subscriber."""
+        subscribers = self._path.get_subscription_count()
+        poses = list(self._shown)  # a copy first: the worker may clear them at any time
+        if subscribers and poses and self._published != (self._count, subscribers):
+            self._published = self._count, subscribers
             self._path.publish(Path(header=poses[-1].header, poses=poses))
 
     def forget(self) -> None:
-        """Odometry has another origin from now on."""
+        """Clear the path: odometry has a new origin."""
         self._shown.clear()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Loop closures for LIO-SAM (its branch ros2), which takes two stamps and measures the transform by ICP itself."""
+"""Loop closures for LIO-SAM (branch ros2), which takes two stamps and measures the transform by ICP."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 
 TOPIC = "lio_loop/loop_closure_detection"
-_LEAST_APART_NS = 30_000_000_000  # LIO-SAM's historyKeyframeSearchTimeDiff: it ignores what is nearer
-_EVERY_S = 1.0  # LIO-SAM takes one in each round of its loop thread and queues five at most
+_LEAST_APART_NS = 30_000_000_000  # LIO-SAM's historyKeyframeSearchTimeDiff: it ignores closer pairs
+_EVERY_S = 1.0  # LIO-SAM takes one closure per round of its loop thread and queues at most five
 
 
 class LioSam:
-    """Publishes [stamp now, stamp earlier] in seconds, at most once a second of real time.
+    """Publishes [current stamp, earlier stamp] in seconds, at most once a second of real time.
 
-    A closure without geometry is sent too where it is probable enough: ICP has the last word. LIO-SAM takes a stamp
-    from before its start for its first keyframe, so only this drive's own past is sent.
+    A probable closure is sent even if it is not verified, as ICP verifies it. LIO-SAM maps a stamp from before its
+    start to its first keyframe, so only closures on this drive's own past are sent.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -28,10 +28,10 @@ class LioSam:
         self._sent_s: float | None = None
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Nothing is kept."""
+        """Not used: LIO-SAM takes closures alone."""
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send both stamps, newer first."""
+        """Publish both stamps, newer first."""
         now_ns, earlier_ns = closure.closure.stamp_ns, closure.closure.match_stamp_ns
         if not (closure.own_past and closure.sure) or now_ns - earlier_ns < _LEAST_APART_NS:
             return
@@ -42,7 +42,7 @@ class LioSam:
         self._publisher.publish(Float64MultiArray(data=[now_ns / 1e9, earlier_ns / 1e9]))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""

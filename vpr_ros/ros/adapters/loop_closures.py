@@ -1,4 +1,4 @@
-"""~/loop_closures as vpr_msgs/LoopClosure: everything known of a closure, for whoever wants to weigh it."""
+"""~/loop_closures as vpr_msgs/LoopClosure: all data of a closure, for consumers that weigh it themselves."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from vpr_ros.ros.params import NodeParams
 
 
 class LoopClosures:
-    """Publishes every closure; one whose transform cannot be told goes out as not verified, without one."""
+    """Publishes every closure. One without a valid transform is published as not verified."""
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(LoopClosureMessage, "~/loop_closures", 10)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Nothing is kept."""
+        """Not used: the topic carries closures alone."""
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send it."""
+        """Publish a closure."""
         self._publisher.publish(loop_closure_message(closure))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""
@@ -33,7 +33,7 @@ class LoopClosures:
 
 
 def loop_closure_message(answer: ClosureAnswer) -> LoopClosureMessage:
-    """A closure as one message, its transform as that of the robot's base."""
+    """A closure as one message. Its transform is between poses of the robot's base."""
     closure, relative = answer.closure, answer.relative_base()
     return LoopClosureMessage(
         header=answer.header,

@@ -1,4 +1,4 @@
-"""The answer as the transform map -> odom, so that the rest of the robot sees its odometry on the map (REP-105)."""
+"""The answer as the transform map -> odom (REP-105)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Answer
 
-_PERIOD_S = 0.05  # 20 Hz, as AMCL's and RTAB-Map's users are used to
-_SAME_CLOCK_NS = 10_000_000_000  # images stamped nearer to now than this are of the node's clock, only delayed
+_PERIOD_S = 0.05  # 20 Hz, as AMCL and RTAB-Map publish it
+_SAME_CLOCK_NS = 10_000_000_000  # images with stamps closer to now are of the node's clock, only delayed
 
 
 @dataclass(frozen=True, eq=False)
 class _Alignment:
-    """T_map_odom (4, 4) with its frames, and when the image came that it was last confirmed by.
+    """T_map_odom, and the time of the latest answered image.
 
-    stamp_ns: the image's. clock_ns, monotonic_ns: the node's clock and the monotonic one when it was answered.
+    T_map_odom: (4, 4).
+    map_frame, odom_frame: names of its frames.
+    stamp_ns: stamp of the image.
+    clock_ns: the node's clock when the image was answered.
+    monotonic_ns: the monotonic clock at the same moment.
     """
 
     T_map_odom: np.ndarray
@@ -35,16 +39,16 @@ class _Alignment:
 
 
 class MapToOdom:
-    """Broadcasts T_map_odom on /tf: what the last sure answer said, 20 times a second as long as images are answered.
+    """Broadcasts T_map_odom of the last sure answer on /tf, 20 times a second while images are answered.
 
-    It is dated ``tolerance`` ahead of now, so that a lookup at the present time finds it between two images. For images
-    of another clock (a bag without sim time), "now" is the newest image's stamp and the time since it came.
+    It is post-dated by ``tolerance_s``, so that a lookup at the present time succeeds between two images. For images of
+    another clock (a bag without sim time), "now" is the newest image's stamp plus the time since its arrival.
     """
 
     def __init__(self, node: LifecycleNode, tolerance_s: float, timeout_s: float) -> None:
-        """timeout_s: without an answered image, after which nothing is broadcast any more.
+        """tolerance_s: post-dating. timeout_s: time without an answered image after which the broadcast stops.
 
-        Raises MissingDependencyError without tf2_msgs.
+        Raises MissingDependencyError if tf2_msgs is not installed.
         """
         try:
             from tf2_msgs.msg import TFMessage
@@ -57,12 +61,12 @@ class MapToOdom:
         self._tolerance_ns, self._timeout_ns = int(tolerance_s * 1e9), int(timeout_s * 1e9)
         self._alignment: _Alignment | None = None
         self._sent_ns = 0  # the stamp of the last transform
-        self._sending = threading.Lock()  # the worker's thread and the timer's
+        self._sending = threading.Lock()  # the worker's thread and the timer both send
         self._publisher = node.create_lifecycle_publisher(TFMessage, "/tf", 100)
         self._timer = node.create_timer(_PERIOD_S, self._broadcast)
 
     def publish(self, answer: Answer) -> None:
-        """Broadcast at once what an answer says; nothing before the first one with odometry."""
+        """Broadcast an answer at once; nothing before the first answer with odometry."""
         last, best = self._alignment, answer.estimate.best
         T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
         if best is not None and answer.T_camera_base is not None and answer.T_odom_base is not None:
@@ -70,13 +74,18 @@ class MapToOdom:
             T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
         if T_map_odom is None or not odom_frame:
             return
-        header = answer.map_header
-        moments = messages.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds, time.monotonic_ns()
-        self._alignment = _Alignment(T_map_odom, header.frame_id, odom_frame, *moments)
+        self._alignment = _Alignment(
+            T_map_odom=T_map_odom,
+            map_frame=answer.map_header.frame_id,
+            odom_frame=odom_frame,
+            stamp_ns=messages.stamp_ns(answer.map_header.stamp),
+            clock_ns=self._node.get_clock().now().nanoseconds,
+            monotonic_ns=time.monotonic_ns(),
+        )
         self._broadcast()
 
     def _broadcast(self) -> None:
-        """Nothing twice with one stamp: tf2 keeps the first, and complains of the second in every process."""
+        """Broadcast, but never twice with one stamp: tf2 ignores the second and warns in every process."""
         last, now_ns = self._alignment, self._node.get_clock().now().nanoseconds
         if last is None or (elapsed_ns := time.monotonic_ns() - last.monotonic_ns) > self._timeout_ns:
             return

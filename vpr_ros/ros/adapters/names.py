@@ -1,4 +1,4 @@
-"""The adapters that a user may name, and who may register further ones."""
+"""Names of the adapters, built-in and registered."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ GROUP = "vpr.adapters"
 
 @dataclass(frozen=True)
 class Choice:
-    """An adapter that a user may name.
+    """A built-in adapter.
 
-    module, name: of its class, ``Class(node, params)``. modes: of the node that it serves. package: whose messages it
-    sends.
+    module: of its class, in this folder.
+    name: of its class, called as ``Class(node, params)``.
+    modes: of the node that it supports.
+    package: ROS package of its messages.
     """
 
     module: str
@@ -42,7 +44,7 @@ def known_names() -> list[str]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises ConfigError for the name of no adapter, with the nearest one."""
+    """Raises ConfigError for an unknown name, with the nearest one."""
     known = known_names()
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Opens the adapters that the parameter ``adapters`` names; each is imported only then."""
+"""Opens the adapters of the parameter ``adapters``. Only these are imported."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vpr_ros.ros.params import NodeParams
 
 
 def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: NodeParams) -> list[Any]:
-    """The adapters of these names, each once, in their order.
+    """The adapters of these names in order, without duplicates.
 
-    mode: "localize" gives instances of ``Adapter``, "map" of ``ClosureAdapter``. Raises ConfigError for an unknown
-    name (with the nearest one) or one that does not serve the mode, MissingDependencyError if its messages are not
-    installed. A registered class may have ``modes``, a tuple; without it, it serves both.
+    mode: "localize" gives instances of ``Adapter``, "map" of ``ClosureAdapter``. A registered class may have ``modes``,
+    a tuple; without it, it supports both. Raises ConfigError for an unknown name (with the nearest one) or a mode that
+    is not supported, MissingDependencyError if its messages are not installed.
     """
     names = list(dict.fromkeys(names))
     check_adapters(names, mode)
@@ -35,11 +35,11 @@ def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: 
 
 
 def check_adapters(names: Iterable[str], mode: str) -> None:
-    """Raises as ``open_adapters`` where one of these names cannot be opened; opens nothing."""
+    """Raises like ``open_adapters`` if one of these names cannot be opened; opens nothing."""
     names = list(names)
     check_names(names)
     for name in names:
-        if name in CHOICES:  # before its messages are imported
+        if name in CHOICES:  # the mode first, as its messages may not be installed
             _check_mode(name, CHOICES[name].modes, mode)
     for name in names:
         _check_mode(name, getattr(_adapter_class(name), "modes", (mode,)), mode)
@@ -61,6 +61,6 @@ def _adapter_class(name: str) -> Any:
             raise
         raise MissingDependencyError(
             f"adapter '{name}' needs the ROS package {choice.package}, which is not installed or too old:"
-            f" install or build it, or take '{name}' out of adapters"
+            f" install or build it, or remove '{name}' from adapters"
         ) from error
     return getattr(module, choice.name)

@@ -1,4 +1,4 @@
-"""~/pose: the answer most users want, before everything else is made of it."""
+"""~/pose: the best pose, published before all other outputs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from vpr_ros.ros.outputs.answer import Answer
 
 
 class PoseOutput:
-    """Publishes the best pose of the robot's base. None where "not on this map" is likelier or the mount is unknown."""
+    """Publishes the best pose of the robot's base.
+
+    Nothing is published if "not on this map" is more probable or the camera's mounting is unknown.
+    """
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "~/pose", 10)
 
     def publish(self, answer: Answer) -> None:
-        """The pose at the image's stamp."""
+        """Publish the pose at the image's stamp."""
         best = answer.estimate.best
         if best is not None and answer.T_camera_base is not None:
             self._pose.publish(convert.pose_of(best, answer.map_header, answer.T_camera_base))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""

@@ -1,7 +1,7 @@
-"""Verified loop closures for RTAB-Map, through its service `add_link`: between its own nodes, which it numbers itself.
+"""Verified loop closures for RTAB-Map, as links between its own nodes, through its service `add_link`.
 
-`mapData` tells which node was taken when. RTAB-Map's nodes (one a second) and our keyframes are not of the same images:
-odometry carries the transform from one to the other.
+`mapData` gives the stamps of RTAB-Map's nodes. They (one a second) and our keyframes are of different images, so
+odometry transforms a closure between keyframes to one between nodes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from vpr_ros.ros.params import NodeParams
 
 TOPIC, SERVICE = "mapData", "rtabmap/add_link"
 GLOBAL_CLOSURE = 1  # rtabmap::Link::kGlobalClosure
-_SAME_IMAGE_NS = 20_000_000  # a node no further from a keyframe is taken for it where odometry cannot tell
-_NEAR_NS = 1_000_000_000  # the furthest that odometry carries a transform
-_WAITING, _ASKED = 100, 20  # closures whose nodes are not known yet, and calls without an answer, at most
+_SAME_IMAGE_NS = 20_000_000  # maximum time between node and keyframe without odometry
+_NEAR_NS = 1_000_000_000  # maximum time between node and keyframe with odometry
+_WAITING, _PENDING = 100, 20  # maximum number of closures that wait for their nodes, and of calls without a response
 
 
 class RtabmapLink:
-    """Asks for one link for each of RTAB-Map's nodes, once both its ends are known. Whether it was taken is not told.
+    """Requests at most one link for each of RTAB-Map's nodes. RTAB-Map does not report whether it accepted a link.
 
-    The link leads from the earlier node to the later; its information is the inverse of the covariance about the later
-    one's axes, as the optimisers behind RTAB-Map take it.
+    The link leads from the earlier node to the later one. Its information is the inverse of the covariance about the
+    later node's axes, as RTAB-Map's optimisers take it.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -43,7 +43,7 @@ class RtabmapLink:
         self._lock = threading.Lock()  # the worker's thread brings closures, the executor's RTAB-Map's nodes
         self._table = StampTable()
         self._waiting: deque[ClosureAnswer] = deque(maxlen=_WAITING)
-        self._asked: deque[Any] = deque()
+        self._pending: deque[Any] = deque()
         self._linked_ns: set[int] = set()
         self._T_odom_base: dict[int, np.ndarray] = {}  # of our keyframes, by stamp: 0.3 kB each
         self._T_odom_child: dict[int, np.ndarray] = {}  # of RTAB-Map's nodes, by stamp
@@ -57,7 +57,7 @@ class RtabmapLink:
         self._client = node.create_client(AddLink, SERVICE)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Remember where the base was."""
+        """Store the base's pose in odometry."""
         if keyframe.T_odom_base is None:
             return
         odometry = None if self._odometry is None else self._odometry.at(keyframe.stamp_ns)
@@ -67,8 +67,9 @@ class RtabmapLink:
                 self._T_child_base = geometry.inverse(odometry.T_odom_child) @ keyframe.T_odom_base
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Ask for the link, now or when RTAB-Map has numbered the keyframe. Its nodes are found by this drive's stamps:
-        of another drive's, they would name other places.
+        """Request the link, now or when RTAB-Map has published both nodes.
+
+        Only closures on this drive's own past: nodes are found by stamps, and those of other drives name other places.
         """
         if not closure.own_past or closure.relative_base() is None:
             return
@@ -77,7 +78,7 @@ class RtabmapLink:
             self._ask()
 
     def forget(self) -> None:
-        """Every stamp is void, RTAB-Map's too."""
+        """Clear all stamps, RTAB-Map's too."""
         with self._lock:
             self._table.clear()
             self._waiting.clear()
@@ -93,7 +94,7 @@ class RtabmapLink:
         self._node.destroy_client(self._client)
 
     def _learn(self, message: MapData) -> None:
-        """Which nodes RTAB-Map has."""
+        """Store the numbers and stamps of RTAB-Map's nodes."""
         with self._lock:
             for item in message.nodes:
                 stamp_ns = round(item.stamp * 1e9)
@@ -104,7 +105,7 @@ class RtabmapLink:
             self._ask()
 
     def _ask(self) -> None:
-        """Ask for every link whose ends are known; the lock is held."""
+        """Request every link whose nodes are known. The caller holds the lock."""
         if self._waiting and not self._client.service_is_ready():
             self._warn(f"loop closures wait for RTAB-Map's service {self._client.srv_name}; remap {SERVICE} to it")
             return
@@ -116,34 +117,35 @@ class RtabmapLink:
                 self._call(AddLink.Request(link=link))
 
     def _link(self, closure: ClosureAnswer) -> Link | None:
-        """The link between the nodes nearest to both keyframes; None where there are none, or it was asked for."""
+        """The link between the nodes nearest to both keyframes; None if there are none, or it was already requested."""
         record, relative = closure.closure, closure.relative_base()
         earlier, later = self._node_at(record.match_stamp_ns), self._node_at(record.stamp_ns)
         if earlier is None or later is None:
             which = record.match_stamp_ns if earlier is None else record.stamp_ns
             self._warn(
-                f"RTAB-Map has told of no node near {which / 1e9:.3f} s, so a loop closure is lost; call its service"
-                " publish_map where it started before this node"
+                f"RTAB-Map has published no node near {which / 1e9:.3f} s, so a loop closure is dropped; if RTAB-Map"
+                " started before this node, call its service publish_map"
             )
             return None
         (from_id, _, T_from_match), (to_id, to_ns, T_to_query) = earlier, later
         if from_id == to_id or to_ns in self._linked_ns or relative is None:
             return None
         self._linked_ns.add(to_ns)
-        T, about_from = covariance.chained(T_from_match, *relative, geometry.inverse(T_to_query))
-        mended = covariance.sane(covariance.about_end(T, about_from))
-        if mended is None:
+        T_match_query, about_match = relative
+        T, about_from = covariance.chained(T_from_match, T_match_query, about_match, geometry.inverse(T_to_query))
+        valid = covariance.sane(covariance.about_end(T, about_from))
+        if valid is None:
             return None
         return Link(
             from_id=from_id,
             to_id=to_id,
             type=GLOBAL_CLOSURE,
             transform=convert.transform_message(T, "", "", closure.header.stamp).transform,
-            information=covariance.information(mended).reshape(-1),
+            information=covariance.information(valid).reshape(-1),
         )
 
     def _node_at(self, stamp_ns: int) -> tuple[int, int, np.ndarray] | None:
-        """(number, stamp, T_node_base) of the node nearest to a keyframe of ours; None where it is not near enough."""
+        """(number, stamp, T_node_base) of the node nearest to our keyframe; None if it is too far away in time."""
         nearest = self._table.nearest(stamp_ns)
         if nearest is None:
             return None
@@ -156,11 +158,11 @@ class RtabmapLink:
         return (number, node_ns, np.eye(4)) if apart_ns <= _SAME_IMAGE_NS else None
 
     def _call(self, request: AddLink.Request) -> None:
-        """Ask, and forget the oldest question that RTAB-Map never answered."""
-        self._asked = deque(future for future in self._asked if not future.done())
-        while len(self._asked) >= _ASKED:
-            self._client.remove_pending_request(self._asked.popleft())
-        self._asked.append(self._client.call_async(request))
+        """Call the service. Drop the oldest call that RTAB-Map never answered."""
+        self._pending = deque(future for future in self._pending if not future.done())
+        while len(self._pending) >= _PENDING:
+            self._client.remove_pending_request(self._pending.popleft())
+        self._pending.append(self._client.call_async(request))
 
     def _warn(self, text: str) -> None:
         self._node.get_logger().warning(text, throttle_duration_sec=30.0)

@@ -1,4 +1,4 @@
-"""Poses for RTAB-Map's `global_pose`: priors that hold its graph on an earlier map."""
+"""Poses for RTAB-Map's `global_pose`: priors that align its graph with an earlier map."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TOPIC = "global_pose"
 
 
 class RtabmapPose:
-    """Publishes sure poses of the base on the map; frame_id is the base's frame: RTAB-Map reads it as a sensor's.
+    """Publishes sure poses of the base on the map. frame_id is the base's frame, as RTAB-Map expects a sensor's frame.
 
-    While mapping, they come from verified closures on earlier maps.
+    In mode map, they come from verified closures on earlier maps.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -26,31 +26,33 @@ class RtabmapPose:
         self._publisher = node.create_lifecycle_publisher(PoseWithCovarianceStamped, TOPIC, 5)
 
     def publish(self, answer: Answer) -> None:
-        """Send a sure pose."""
+        """Publish a sure pose."""
         best = answer.estimate.best
         if best is None or best.probability < SURE or answer.T_camera_base is None:
             return
         header = Header(stamp=answer.image_header.stamp, frame_id=self._base_frame or answer.image_header.frame_id)
-        self._send(*covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base), header)
+        T_map_base, moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
+        self._send(T_map_base, moved, header)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Nothing is kept."""
+        """Not used: RTAB-Map takes poses alone."""
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send the pose on an earlier map."""
+        """Publish the pose on an earlier map."""
         in_map = closure.base_in_map()
         if in_map is not None:
-            self._send(*in_map, closure.header)
+            T_map_base, given = in_map
+            self._send(T_map_base, given, closure.header)
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""
         self._node.destroy_lifecycle_publisher(self._publisher)
 
     def _send(self, T_map_base: np.ndarray, given: np.ndarray, header: Header) -> None:
-        mended = covariance.sane(given)  # RTAB-Map inverts it
-        if mended is not None and np.isfinite(T_map_base).all():
-            pose = convert.pose_with_covariance(T_map_base, mended)
+        valid = covariance.sane(given)  # RTAB-Map inverts it
+        if valid is not None and np.isfinite(T_map_base).all():
+            pose = convert.pose_with_covariance(T_map_base, valid)
             self._publisher.publish(PoseWithCovarianceStamped(header=header, pose=pose))

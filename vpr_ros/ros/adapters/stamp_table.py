@@ -1,4 +1,4 @@
-"""Which of another program's keyframes was taken when. Knows no ROS."""
+"""Stamps of another program's keyframes. No ROS here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bisect
 
 
 class StampTable:
-    """Numbers that somebody else gave to moments, found again by the moment. Not for several threads at once."""
+    """Looks up another program's keyframe numbers by stamp. Not thread-safe."""
 
     def __init__(self) -> None:
         self._stamps_ns: list[int] = []
@@ -14,10 +14,10 @@ class StampTable:
         self._stamp_of: dict[int, int] = {}
 
     def add(self, number: int, stamp_ns: int) -> bool:
-        """Learn one; whether it was new.
+        """Add a number with its stamp; whether it was new.
 
-        A number that comes with another stamp than before means that the other program counts anew: all earlier
-        numbers would name other moments now, and are forgotten.
+        A known number with a new stamp means that the other program restarted its count. Then all earlier numbers are
+        invalid and are cleared.
         """
         known_ns = self._stamp_of.get(number)
         if known_ns == stamp_ns:
@@ -31,11 +31,11 @@ class StampTable:
         return True
 
     def is_settled(self, stamp_ns: int) -> bool:
-        """Whether what comes next can no longer be nearer to this moment, as numbers are given in order of time."""
+        """Whether no later entry can be nearer to this stamp. Numbers are given in the order of time."""
         return bool(self._stamps_ns) and self._stamps_ns[-1] >= stamp_ns
 
     def nearest(self, stamp_ns: int) -> tuple[int, int] | None:
-        """(number, its stamp) nearest in time, of two of one stamp the later learnt; None in an empty table."""
+        """(number, its stamp) nearest in time; of two with one stamp the one added last. None if the table is empty."""
         if not self._stamps_ns:
             return None
         after = bisect.bisect_right(self._stamps_ns, stamp_ns)
@@ -44,7 +44,7 @@ class StampTable:
         return self._ids[best], self._stamps_ns[best]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._stamps_ns.clear()
         self._ids.clear()
         self._stamp_of.clear()

@@ -1,4 +1,4 @@
-"""The rest of the answer in standard messages: ~/hypotheses, ~/markers and the map's ~/places."""
+"""Standard messages of an answer besides the pose: ~/hypotheses, ~/markers and the map's ~/places."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GREEN, _RED, _GREY = (0.1, 0.8, 0.2), (0.9, 0.2, 0.1), (0.6, 0.6, 0.6)
 
 
 class StandardOutputs:
-    """Publishers of standard messages; what nobody listens to is not made."""
+    """Publishes hypotheses and markers. Markers are built only for a subscriber."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
@@ -28,14 +28,14 @@ class StandardOutputs:
         self._places = node.create_publisher(Marker, "~/places", latched)  # sent once, also while inactive
 
     def show_map(self, positions: np.ndarray, header: Header) -> None:
-        """The map's places, (N, 3) metres, for whoever comes to look."""
+        """Publish the map's places, latched. positions: (N, 3) metres."""
         points = [Point(x=x, y=y, z=z) for x, y, z in positions.tolist()]
         marker = _marker(header, "places", 0, Marker.POINTS, _GREY, 1.0, Vector3(x=0.5, y=0.5, z=0.5))
         marker.points = points
         self._places.publish(marker)
 
     def publish(self, answer: Answer) -> None:
-        """No hypotheses where the camera's place on the robot is unknown."""
+        """Publish hypotheses, if the camera's mounting is known, and markers."""
         estimate, header = answer.estimate, answer.map_header
         if answer.T_camera_base is not None:
             self._hypotheses.publish(convert.pose_array(estimate.hypotheses, header, answer.T_camera_base))
@@ -43,7 +43,7 @@ class StandardOutputs:
             self._markers.publish(markers(answer))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -53,7 +53,7 @@ class StandardOutputs:
 
 
 def markers(answer: Answer) -> MarkerArray:
-    """An arrow along the optical axis for each hypothesis, the more opaque the likelier, and the answer in words."""
+    """An arrow along the optical axis for each hypothesis, more opaque if more probable, and the answer in words."""
     estimate, header = answer.estimate, answer.map_header
     out = [Marker(header=header, action=Marker.DELETEALL)]
     colour = _RED if estimate.best is None else _GREEN

@@ -1,4 +1,4 @@
-"""Loop closures and descriptors for Swarm-SLAM, under the numbers that its own front end gave to keyframes."""
+"""Loop closures and descriptors for Swarm-SLAM, with the keyframe numbers of its own front end."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from vpr_ros.ros.params import NodeParams
 
 KEYFRAMES, MATCHES = "cslam/keyframe_odom", "cslam/local_keyframe_match"
 DESCRIPTORS = "cslam/global_descriptors"
-_NEAR_NS = 500_000_000  # a keyframe of Swarm-SLAM no further from ours shows the same place
-_WAITING = 100  # keyframes and closures whose numbers are not known yet, at most
+_NEAR_NS = 500_000_000  # maximum time between our keyframe and Swarm-SLAM's of the same place
+_WAITING = 100  # maximum number of keyframes, and of closures, that wait for their numbers
 
 
 class SwarmSlam:
-    """Publishes pairs of keyframes, for Swarm-SLAM to register from its own images, and each keyframe's descriptor.
+    """Publishes pairs of keyframes, which Swarm-SLAM registers from its own images, and each keyframe's descriptor.
 
-    The node has to be in its robot's namespace, as Swarm-SLAM has them: /r0, /r1, ... Raises ConfigError elsewhere.
+    The node must be in its robot's namespace of Swarm-SLAM: /r0, /r1, ... Raises ConfigError otherwise.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         robot = re.fullmatch(r"/(?:.*/)?r(\d+)", node.get_namespace())
         if robot is None:
             raise ConfigError(
-                f"adapter 'swarm_slam' takes the robot's number from the node's namespace, and {node.get_namespace()}"
-                " tells none; start the node in Swarm-SLAM's namespace of this robot: /r0, /r1, ..."
+                f"adapter 'swarm_slam' takes the robot's number from the node's namespace, but {node.get_namespace()}"
+                " has none; start the node in Swarm-SLAM's namespace of this robot: /r0, /r1, ..."
             )
         self._robot = int(robot[1])
         self._node = node
-        self._lock = threading.Lock()  # the worker's thread brings ours, the executor's Swarm-SLAM's keyframes
+        self._lock = threading.Lock()  # our keyframes come in the worker's thread, Swarm-SLAM's in the executor's
         self._table = StampTable()
         self._closures: deque[tuple[int, int]] = deque(maxlen=_WAITING)
         self._keyframes: deque[tuple[int, np.ndarray]] = deque(maxlen=_WAITING)
@@ -47,21 +47,21 @@ class SwarmSlam:
         self._numbers = node.create_subscription(KeyframeOdom, KEYFRAMES, self._learn, 100)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
-        """Send its descriptor, now or when Swarm-SLAM has numbered it."""
+        """Publish its descriptor, now or when Swarm-SLAM has numbered it."""
         with self._lock:
             whole_image = np.atleast_2d(keyframe.descriptor)[0]
             self._keyframes.append((keyframe.stamp_ns, whole_image))
             self._send()
 
     def closed(self, closure: ClosureAnswer) -> None:
-        """Send the pair, of this drive, now or when Swarm-SLAM has numbered both."""
+        """Publish the pair if both are of this drive, now or when Swarm-SLAM has numbered them."""
         if closure.own_past and closure.sure:
             with self._lock:
                 self._closures.append((closure.closure.stamp_ns, closure.closure.match_stamp_ns))
                 self._send()
 
     def forget(self) -> None:
-        """Every stamp is void, Swarm-SLAM's too."""
+        """Clear all stamps, Swarm-SLAM's too."""
         with self._lock:
             self._table.clear()
             self._closures.clear()
@@ -80,7 +80,7 @@ class SwarmSlam:
             self._send()
 
     def _send(self) -> None:
-        """Everything whose numbers are known; the lock is held."""
+        """Publish everything whose numbers are known. The caller holds the lock."""
         while self._keyframes and self._table.is_settled(self._keyframes[0][0]):
             stamp_ns, descriptor = self._keyframes.popleft()
             number = self._number(stamp_ns)
@@ -94,6 +94,6 @@ class SwarmSlam:
                 self._matches.publish(LocalKeyframeMatch(keyframe0_id=now, keyframe1_id=earlier))
 
     def _number(self, stamp_ns: int) -> int | None:
-        """Swarm-SLAM's number of the keyframe nearest to ours, where it is near."""
+        """Swarm-SLAM's number of the keyframe nearest to ours; None if none is near."""
         nearest = self._table.nearest(stamp_ns)
         return nearest[0] if nearest is not None and abs(nearest[1] - stamp_ns) <= _NEAR_NS else None

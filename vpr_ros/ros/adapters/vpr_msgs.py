@@ -1,4 +1,4 @@
-"""The answer as vpr_msgs/Matches on ~/matches: the places that look like the image, with their probabilities."""
+"""~/matches as vpr_msgs/Matches: the places that look like the image, with their probabilities."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from vpr_ros.ros.outputs.answer import Answer
 
 
 class TypedMatches:
-    """Publisher of ~/matches. Import this module only where the interface package is built."""
+    """Publishes ~/matches. Import this module only if vpr_msgs is built."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         self._publisher = node.create_lifecycle_publisher(Matches, "~/matches", 10)
 
     def publish(self, answer: Answer) -> None:
-        """Send the matches; nothing where the camera's place on the robot is unknown or nobody listens."""
+        """Publish the matches, if the camera's mounting is known and there is a subscriber."""
         if answer.T_camera_base is None or not self._publisher.get_subscription_count():
             return
         self._publisher.publish(matches_message(answer, answer.T_camera_base))
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """No state to clear."""
 
     def close(self) -> None:
         """Destroy the publisher."""
@@ -34,7 +34,7 @@ class TypedMatches:
 
 
 def matches_message(answer: Answer, T_camera_base: np.ndarray) -> Matches:
-    """An answer as one message, its places as poses of the base."""
+    """An answer as one message, with poses of the robot's base."""
     return Matches(
         header=answer.map_header,
         matches=[_match_message(match, T_camera_base) for match in answer.estimate.matches],

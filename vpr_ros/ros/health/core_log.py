@@ -1,4 +1,4 @@
-"""What the package's own code logs, on the node's logger and so on /rosout."""
+"""Forwards Python log records of vpr_ros to the node's logger, and so to /rosout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CORE = logging.getLogger("vpr_ros")
 
 
 class CoreLog(logging.Handler):
-    """Hands the records of ``logging.getLogger("vpr_ros")`` to a node's logger until it is closed.
+    """Forwards the records of ``logging.getLogger("vpr_ros")`` to a node's logger until it is closed.
 
-    last: the newest record's text at any level. While a map is opened it says how far that is.
+    last: text of the newest record, of any level. While a map is opened it is the progress.
     """
 
     def __init__(self, node: Node) -> None:
@@ -24,7 +24,7 @@ class CoreLog(logging.Handler):
         _CORE.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record. rclpy wants a line of its own for each level."""
+        """Forward one record. rclpy requires a separate source line for each level."""
         text = self.last = " ".join(record.getMessage().split())
         if record.exc_info:
             text = self.format(record)
@@ -38,7 +38,7 @@ class CoreLog(logging.Handler):
             self._logger.debug(text)
 
     def close(self) -> None:
-        """Take no more records."""
+        """Stop forwarding."""
         _CORE.removeHandler(self)
         _CORE.setLevel(self._level)
         super().close()

@@ -1,4 +1,4 @@
-"""What the node counts and times of itself. Knows no ROS."""
+"""Counters and timings of the node. No ROS here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _WINDOW = 512  # frames that percentiles are taken over
 
 @dataclass(frozen=True)
 class FrameTiming:
-    """One answered image, milliseconds.
+    """Timing of one answered image, milliseconds.
 
-    latency: from the image callback to the pose published. age: from the image's stamp to the same moment, None if the
-    stamps are of another clock.
-    timings: of its steps, by name.
+    latency: from the image callback until the pose is published.
+    age: from the image's stamp until the same moment; None if the stamps are of another clock.
+    timings: of each step, by name.
     """
 
     latency: float
@@ -28,7 +28,7 @@ class FrameTiming:
 
 @dataclass
 class Health:
-    """Counters and recent timings; may be written and read from different threads."""
+    """Counters and recent timings. Thread-safe."""
 
     counts: Counter[str] = field(default_factory=Counter)
     last_answer: str = "none yet"
@@ -38,24 +38,24 @@ class Health:
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
     def image_arrived(self) -> None:
-        """An image message came in."""
+        """Count an image message."""
         with self._lock:
             self.counts["images received"] += 1
             self._arrivals_s.append(time.monotonic())
 
     def bad_image(self) -> None:
-        """An image could not be read."""
+        """Count an image that could not be used."""
         with self._lock:
             self.counts["dropped (bad image)"] += 1
             self.bad_in_a_row += 1
 
-    def count(self, what: str) -> None:
-        """One more of something."""
+    def count(self, kind: str) -> None:
+        """Add one to the counter of this name."""
         with self._lock:
-            self.counts[what] += 1
+            self.counts[kind] += 1
 
     def answered(self, sample: FrameTiming | None, text: str) -> None:
-        """An image was answered, and how; None where there was nothing to compute."""
+        """Count an answered image. sample: None if nothing was computed. text: the answer in words."""
         with self._lock:
             self.counts["images answered"] += 1
             self.bad_in_a_row = 0
@@ -65,20 +65,20 @@ class Health:
 
     @property
     def silence_s(self) -> float | None:
-        """Seconds since the last image message, or None where there was none."""
+        """Seconds since the last image message, or None if there was none."""
         with self._lock:
             return time.monotonic() - self._arrivals_s[-1] if self._arrivals_s else None
 
     @property
     def rate_hz(self) -> float:
-        """Images arriving a second, over the last few seconds."""
+        """Images received per second, over the last five seconds."""
         with self._lock:
             since = time.monotonic() - 5.0
             recent = [arrival for arrival in self._arrivals_s if arrival > since]
         return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 and recent[-1] > recent[0] else 0.0
 
     def figures(self) -> dict[str, str]:
-        """Names with values, for people."""
+        """Names and values for diagnostics."""
         with self._lock:
             samples, counts, answer = list(self._samples), dict(self.counts), self.last_answer
         out = {"rate [Hz]": f"{self.rate_hz:.1f}"}

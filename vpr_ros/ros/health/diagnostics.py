@@ -1,4 +1,4 @@
-"""The node's state as one DiagnosticStatus, in words and figures."""
+"""The node's state as one DiagnosticStatus."""
 
 from __future__ import annotations
 

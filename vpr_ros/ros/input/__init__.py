@@ -1,1 +1,1 @@
-"""What the node listens to: odometry, transforms, the camera's calibration, and the queue of images."""
+"""Inputs of the node: odometry, transforms, the camera's calibration, and the image queue."""

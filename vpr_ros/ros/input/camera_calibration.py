@@ -1,4 +1,4 @@
-"""What is known of the camera's lens: a parameter's word, or the CameraInfo beside the images. Never a guess."""
+"""The camera's calibration, from the parameter intrinsics or from CameraInfo. It is never guessed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vpr_ros.base.messages import camera_info_topic
 from vpr_ros.ros.input.topics import resolved
 from vpr_ros.ros.params import NodeParams, pinhole
 
-_ASPECT = 0.02  # by which an image's shape may differ from the calibration's
+_ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
 
 
 class CameraCalibration:
-    """Listens until a calibration has come that fits the images, then no more: CameraInfo repeats itself with each."""
+    """Listens to CameraInfo until one fits the images. Drivers repeat the same calibration with each image."""
 
     def __init__(self, node: Node, params: NodeParams, wanted: bool = True) -> None:
-        """wanted: whether to listen from the start. Raises ConfigError if the parameter intrinsics is no camera's."""
+        """wanted: whether to listen from the start. Raises ConfigError if the parameter intrinsics is invalid."""
         self._node = node
         self._given = params.intrinsics
         self._intrinsics: Intrinsics | None = None
@@ -39,35 +39,35 @@ class CameraCalibration:
 
     @property
     def problem(self) -> str:
-        """Why nothing can be measured in the images, as one sentence; empty where all is known."""
+        """Why the calibration is missing, as one sentence; empty if it is known."""
         if self._misfit or self._refused:
             return f"{self._misfit or self._refused}; {self._outcome}"
         if self._given is not None or self._intrinsics is not None:
             return ""
         if not self._topic:
-            return f"neither camera_info nor intrinsics tell of the camera's lens: {self._outcome}"
-        return f"nothing on {self._topic} yet: {self._outcome} until the camera's CameraInfo comes, or set intrinsics"
+            return f"the camera is not calibrated, so {self._outcome}; set camera_info or intrinsics"
+        return f"no CameraInfo on {self._topic} yet, so {self._outcome}; publish it, or set intrinsics"
 
     def of_image(self, width: int, height: int) -> Intrinsics | None:
-        """The camera of images of this size, in pixels; None where it is not known."""
+        """Intrinsics for images of this size in pixels; None if the calibration is missing or does not fit."""
         if self._given is not None:
             return pinhole(self._given, width, height)
         camera = self._intrinsics
         if camera is None:
             return None
-        stretched = (width / camera.width) / (height / camera.height)
-        self._fits = abs(stretched - 1) <= _ASPECT
+        aspect_ratio = (width / camera.width) / (height / camera.height)
+        self._fits = abs(aspect_ratio - 1) <= _ASPECT
         if not self._fits:
             self._misfit = (
-                f"{self._topic} is of {camera.width} x {camera.height} pixels and the images are {width} x {height}:"
-                " set camera_info to the topic of these images, or intrinsics"
+                f"the calibration on {self._topic} is for {camera.width} x {camera.height} pixels, but the images are"
+                f" {width} x {height}: set camera_info to the topic of this camera, or set intrinsics"
             )
             return None
         self._misfit = ""
         return camera.resized(width, height)
 
     def on_timer(self, wanted: bool = True) -> None:
-        """Stop listening once all is known or nothing is wanted, else listen. Call in the executor's thread."""
+        """Listen, or stop if the calibration is known or not wanted. Call in the executor's thread."""
         if self._fits or not wanted or self._given is not None or not self._topic:
             self.close()
         else:
@@ -79,7 +79,7 @@ class CameraCalibration:
             self._node.destroy_subscription(self._subscriptions.pop())
 
     def _listen(self) -> None:
-        """To drivers that repeat it, and to those that latch it once they are there: no one QoS hears both."""
+        """Subscribe to drivers that repeat CameraInfo and to drivers that latch it: no single QoS receives both."""
         if not self._subscriptions:
             self._subscribe(QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         publishers = self._node.get_publishers_info_by_topic(self._topic)

@@ -29,9 +29,9 @@ class OdometryListener:
 
 
 class TransformListener:
-    """Subscribes to /tf_static, and to /tf while something asked for may move.
+    """Subscribes to /tf_static, and to /tf while a requested transform may move.
 
-    Not tf2_ros: it does not exist outside a full ROS installation, and /tf costs a Python process dearly.
+    tf2_ros is not used: it needs a full ROS installation, and receiving /tf all the time is expensive in Python.
     """
 
     def __init__(self, node: Node, mount: CameraMount) -> None:

@@ -1,4 +1,4 @@
-"""Where the camera is mounted on the robot: from a parameter, or from the tree of frames. Never a guess."""
+"""The camera's mounting on the robot, from the parameter camera_pose or from TF. It is never guessed."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from vpr_ros.base.frames import FrameTree
 from vpr_ros.base.messages import matrix_from_transform, stamp_ns
 from vpr_ros.base.track import PoseTrack
 
-_GAP_NS = 500_000_000  # a moving joint further away in time than this is unknown
-_KEEP = 500  # poses of each moving joint
+_GAP_NS = 500_000_000  # maximum time between an image and a moving joint's pose
+_KEEP = 500  # poses kept of each moving joint
 
 
 class CameraMount:
-    """Poses of the camera on the robot. May be written and read from different threads."""
+    """Poses of the camera on the robot. Thread-safe."""
 
     def __init__(self, base_frame: str, T_base_camera: np.ndarray | None = None) -> None:
-        """base_frame: "" asks for the camera's own pose. T_base_camera: (4, 4), optical; None takes it from TF."""
+        """base_frame: "" means the camera's own pose. T_base_camera: (4, 4), optical; None takes it from TF."""
         self._base_frame = base_frame
         self._tree = FrameTree()
         self._tracks: dict[tuple[str, str], PoseTrack] = {}
-        self._asked_is_fixed: dict[tuple[str, str], bool] = {}
+        self._requested_is_fixed: dict[tuple[str, str], bool] = {}
         self._source = "TF"
         self._T_base_camera = T_base_camera
 
     @property
     def needs_moving(self) -> bool:
-        """Whether something that was asked for may move, so that /tf is needed."""
-        asked = list(self._asked_is_fixed.values())  # a copy in one step: the worker adds to it
-        return not (asked and all(asked))
+        """Whether a requested transform may move, so that /tf is needed."""
+        fixed = list(self._requested_is_fixed.values())  # a copy in one step: the worker adds to it
+        return not (fixed and all(fixed))
 
     def without_transforms(self, why: str) -> None:
-        """No transforms will come. why: for ``missing``."""
+        """TF is not available. why: for the sentence of ``missing``."""
         self._source = f"TF ({why})"
 
     def store(self, message: Any, fixed: bool) -> None:
-        """Take a tf2_msgs/TFMessage. fixed: of /tf_static. Transforms that are not finite are left out."""
+        """Store a tf2_msgs/TFMessage. fixed: from /tf_static. Transforms that are not finite are skipped."""
         for stamped in message.transforms:
             T = matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
@@ -55,13 +55,13 @@ class CameraMount:
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
         if not self._base_frame:
-            return np.eye(4)  # asked for: the pose published is the camera's own
+            return np.eye(4)  # base_frame is '': the pose published is the camera's own
         if self._T_base_camera is not None:
             return self._T_base_camera
         return self._transform(self._base_frame, camera_frame, stamp_ns)
 
     def camera_in(self, frame: str, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
-        """T_frame_camera (4, 4), optical, for a frame of odometry; None if nothing gives it."""
+        """T_frame_camera (4, 4), optical, for a frame of odometry; None if it is not available."""
         if frame == self._base_frame and self._base_frame:
             return self.camera_in_base(camera_frame, stamp_ns)
         T_frame_camera = self._transform(frame, camera_frame, stamp_ns)
@@ -73,9 +73,9 @@ class CameraMount:
         return T_frame_camera
 
     def missing(self, camera_frame: str) -> str:
-        """What to say if ``camera_in_base`` has no answer."""
+        """The sentence for the user if ``camera_in_base`` returns None."""
         if not camera_frame:
-            return "images carry no frame_id, so TF cannot give the camera's pose; set camera_pose"
+            return "images have no frame_id, so TF cannot give the camera's pose; set camera_pose"
         return (
             f"no transform {self._base_frame} -> {camera_frame} in {self._source}, so no pose is published; publish it,"
             " set camera_pose, or set base_frame to '' for the camera's own pose"
@@ -85,5 +85,5 @@ class CameraMount:
         if target == source and target:
             return np.eye(4)
         T = self._tree.lookup(target, source, stamp_ns)
-        self._asked_is_fixed[target, source] = T is not None and self._tree.is_fixed(target, source)
+        self._requested_is_fixed[target, source] = T is not None and self._tree.is_fixed(target, source)
         return T

@@ -1,4 +1,4 @@
-"""QoS of the node's subscriptions to sensors, and the parameters by which ROS users override it."""
+"""QoS of the node's sensor subscriptions, and the parameters ``qos_overrides.*`` that change it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _POLICIES: dict[str, Any] = {
 
 
 def overridden(node: Node, topic: str, qos: QoSProfile) -> QoSProfile:
-    """The profile, changed as the parameters ``qos_overrides.TOPIC.subscription.POLICY`` say.
+    """The profile with the parameters ``qos_overrides.TOPIC.subscription.POLICY`` applied.
 
-    rclpy's own QoSOverridingOptions would declare them for good: a profile from our parameters could not change later.
-    Raises ConfigError for a value that no policy has.
+    rclpy's QoSOverridingOptions is not used: it declares the parameters once, with values that cannot change later.
+    Raises ConfigError for a value that the policy does not have.
     """
     for policy in _POLICIES:
         name = _name(resolved(node, topic), policy)
@@ -36,12 +36,12 @@ def overridden(node: Node, topic: str, qos: QoSProfile) -> QoSProfile:
 
 
 def read(name: str, value: object) -> Any:
-    """What a parameter of this name says of its policy. Raises ConfigError for a value that the policy has not."""
+    """The policy value of a parameter. Raises ConfigError for a value that the policy does not have."""
     kind = _POLICIES.get(name.rpartition(".")[2], int)
     if kind is int:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
-        raise ConfigError(f"node parameters: {name} is {value!r}; it must be a whole number from 1 on")
+        raise ConfigError(f"node parameters: {name} is {value!r}; it must be an integer of at least 1")
     words = {name.lower(): member for name, member in kind.__members__.items() if name in _WORDS}
     if value not in words:
         raise ConfigError(f"node parameters: {name} is {value!r}; it must be one of {', '.join(words)}")
@@ -49,13 +49,13 @@ def read(name: str, value: object) -> Any:
 
 
 def check(node: Node, topics: Iterable[str]) -> None:
-    """Raises ConfigError for an override that would do nothing. topics: of the subscriptions that can be overridden."""
+    """Raises ConfigError for an override that has no effect. topics: those of the subscriptions with overrides."""
     given = [name for name in node.get_parameters_by_prefix("") if name.startswith(PREFIX)]
     known = [_name(resolved(node, topic), policy) for topic in filter(None, topics) for policy in _POLICIES]
     for name in given:
         if name not in known:
             nearest = (difflib.get_close_matches(name, known, n=1) or known or [_name("TOPIC", "reliability")])[0]
-            raise ConfigError(f"node parameters: {name} overrides nothing here; did you mean {nearest}?")
+            raise ConfigError(f"node parameters: {name} matches no subscription; did you mean {nearest}?")
         read(name, node.get_parameter(name).value)
 
 

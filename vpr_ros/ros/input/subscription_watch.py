@@ -1,4 +1,4 @@
-"""Why no image comes: which topic, which QoS, and who publishes what there."""
+"""Why no image arrives: the topic, its QoS and its publishers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 def silence(node: Node, subscription: Subscription, message_type: str, seconds: float) -> str:
-    """One sentence about a subscription on which nothing arrives.
+    """One sentence about a subscription that receives nothing.
 
     message_type: as ROS tools print it, "sensor_msgs/msg/Image". seconds: how long it has been silent.
     """
@@ -23,7 +23,7 @@ def silence(node: Node, subscription: Subscription, message_type: str, seconds: 
     head = f"no image for {seconds:.0f} s on {topic} ({asked}): "
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
-        return head + "nobody publishes it" + _others(node)
+        return head + "it has no publisher; " + _others(node)
     who = "; ".join(_publisher(info) for info in publishers)
     of_our_type = [info for info in publishers if info.topic_type == message_type]
     if not of_our_type:
@@ -35,7 +35,7 @@ def silence(node: Node, subscription: Subscription, message_type: str, seconds: 
     ):
         advice = "best_effort publishers never reach a reliable subscription; set reliability:=best_effort"
     else:
-        advice = "it is announced but sends nothing; check the camera, the network and the bag player"
+        advice = "the publisher sends nothing; check the camera, the network and the bag player"
     return head + f"published by {who}; {advice}"
 
 
@@ -48,15 +48,15 @@ def _publisher(info: TopicEndpointInfo) -> str:
 
 
 def _others(node: Node) -> str:
-    """Image topics that are published, as a hint."""
+    """The image topics that have a publisher, as a hint."""
     found = sorted(
         name
         for name, types in node.get_topic_names_and_types()
         if any(kind in IMAGE_TYPES for kind in types)
         and node.count_publishers(name)
-        and "depth" not in re.split(r"[/_]", name)  # a depth camera's, or a localizer's own
+        and "depth" not in re.split(r"[/_]", name)  # of a depth camera, or of a localizer
     )
-    return f"; images are published on {', '.join(found)}" if found else ", nor any other image topic"
+    return f"images are published on {', '.join(found)}" if found else "no other image topic has one either"
 
 
 def _name(policy: ReliabilityPolicy | DurabilityPolicy) -> str:

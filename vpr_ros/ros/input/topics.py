@@ -9,7 +9,7 @@ from vpr_ros.base.errors import ConfigError
 
 
 def resolved(node: Node, topic: str) -> str:
-    """A topic's name with namespace and remapping applied. Raises ConfigError for a name that ROS does not allow."""
+    """A topic's name with namespace and remapping applied. Raises ConfigError if the name is invalid."""
     try:
         return str(node.resolve_topic_name(topic))
     except (rclpy_implementation.RCLError, ValueError) as error:

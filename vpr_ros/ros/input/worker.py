@@ -1,4 +1,4 @@
-"""One thread that works on the newest items. Knows no ROS."""
+"""One thread that processes the newest items. No ROS here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 class Worker(Generic[T]):
-    """Runs ``work`` on the items offered, in their order; if more than ``queue_size`` wait, the oldest is dropped.
+    """Runs ``work`` on each item in order. If more than ``queue_size`` items wait, the oldest is dropped.
 
-    work is called in the worker's own thread, never twice at once. on_error gets what it raises; the thread lives on.
-    dropped: how many were.
+    work: called in the worker's thread, one item at a time.
+    on_error: called with an exception of ``work``; the thread continues.
+    dropped: number of items dropped.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def offer(self, item: T) -> None:
-        """Hand over an item; returns at once."""
+        """Queue an item; returns at once."""
         with self._changed:
             self.dropped += len(self._waiting) == self._waiting.maxlen
             self._waiting.append(item)
             self._changed.notify()
 
     def stop(self, finish: bool = False) -> None:
-        """End the thread after the item in hand. finish: after those that wait too; else they are dropped."""
+        """End the thread after the current item. finish: process the waiting items too; else drop them."""
         with self._changed:
             self._stopping = True
             if not finish:
@@ -58,5 +59,5 @@ class Worker(Generic[T]):
                 item = self._waiting.popleft()
             try:
                 self._work(item)
-            except Exception as error:  # the robot keeps its localiser whatever one image does to it
+            except Exception as error:  # one bad image must not stop the localiser
                 self._on_error(error)

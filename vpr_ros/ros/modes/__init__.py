@@ -1,1 +1,1 @@
-"""What the node does with an image: localise it on a map, or grow a map."""
+"""The modes of the node: localize on a map, or build a map and close loops."""

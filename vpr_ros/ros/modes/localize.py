@@ -35,19 +35,19 @@ from vpr_ros.ros.services.serving import create_service
 
 
 class LocalizeMode:
-    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
+    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query if vpr_msgs is built."""
 
     needs_odometry = False
-    queue_size = 1  # where the robot is now, not where it was
+    queue_size = 1  # the newest image gives the current pose
     problem = ""
 
     def __init__(self, node: ResponsiveNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
         self.localizer = localizer
-        self._alone: Localizer | None = None  # the same without a memory, once somebody asks
+        self._stateless: Localizer | None = None  # for ~/query, created by the first call
         self._node = node
         self._params = params
-        self._using = threading.Lock()  # the localiser, by one thread at a time
+        self._using = threading.Lock()  # one thread at a time uses the localiser
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
         self._calibration = CameraCalibration(node, params, wanted=False)
@@ -60,8 +60,8 @@ class LocalizeMode:
             self._close_adapters()
             raise
         self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
-        aside = {"callback_group": node.slow_group}
-        self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map, **aside))
+        load_map = create_service(node, LoadMap, "~/load_map", self._load_map, callback_group=node.slow_group)
+        self._services.append(load_map)
         if typed_messages.available():
             from vpr_ros.ros.services.query import QueryService
 
@@ -70,8 +70,8 @@ class LocalizeMode:
 
     @classmethod
     def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> LocalizeMode:
-        """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
-        check_adapters(params.adapters, params.mode)  # what costs nothing first
+        """Open the map that the parameters name. Raises a VprError, one sentence, if that fails."""
+        check_adapters(params.adapters, params.mode)  # the cheap check first
         localizer = _open_localizer(params, Path(params.map))
         try:
             return cls(node, params, mount, localizer)
@@ -81,7 +81,7 @@ class LocalizeMode:
 
     @property
     def description(self) -> str:
-        """For the log."""
+        """See LiveMode."""
         return f"localising on {self.localizer.place_map.path}"
 
     @property
@@ -94,7 +94,7 @@ class LocalizeMode:
         with self._using:
             estimate = self.localizer.localize(sample.frame())
             answer = self._answer(estimate, sample)
-        self._pose.publish(answer)  # what most users want goes first
+        self._pose.publish(answer)  # first, as most users wait for it
         sent_ns = time.monotonic_ns()
         for adapter in self._adapters[1:]:
             adapter.publish(answer)
@@ -102,28 +102,28 @@ class LocalizeMode:
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
     def lookup(self, sample: ImageSample) -> Answer:
-        """Which places one image looks like, by itself: what was seen before says nothing, and forgets nothing."""
+        """The places that one image resembles. Does not use or update the temporal filter."""
         with self._using:
-            if self._alone is None:
-                self._alone = self.localizer.alone()
-            return self._answer(self._alone.localize(Frame(sample.stamp_ns, sample.image_rgb)), sample)
+            if self._stateless is None:
+                self._stateless = self.localizer.alone()
+            return self._answer(self._stateless.localize(Frame(sample.stamp_ns, sample.image_rgb)), sample)
 
     def forget(self, localizer: Localizer | None = None) -> None:
-        """Forget the past, and where one is given go on with another localiser."""
+        """Clear the temporal filter and the adapters' state. localizer: replaces the current one, which is closed."""
         with self._using:
             if localizer is not None:
                 self.localizer.close()
-                self.localizer, self._alone = localizer, None
+                self.localizer, self._stateless = localizer, None
             self.localizer.reset()
             for adapter in self._adapters:
                 adapter.forget()
 
     def on_timer(self) -> None:
-        """Listen to CameraInfo while somebody listens to depth."""
+        """Listen to CameraInfo while depth has a subscriber."""
         self._calibration.on_timer(self._depth.wanted)
 
     def values(self) -> dict[str, str]:
-        """For diagnostics."""
+        """See LiveMode."""
         return {
             "map": str(self.localizer.place_map.path),
             "places": str(len(self.localizer.places)),
@@ -132,14 +132,14 @@ class LocalizeMode:
         }
 
     def close(self) -> None:
-        """Destroy services and publishers, close the map."""
+        """See LiveMode."""
         for service in self._services:
             self._node.destroy_service(service)
         self._close_adapters()
         self.localizer.close()
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
-        """An estimate for an image as adapters take it."""
+        """The estimate of an image as adapters take it."""
         return Answer(
             arrived_ns=sample.arrived_ns,
             estimate=estimate,
@@ -162,34 +162,34 @@ class LocalizeMode:
 
     def _relocalize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.forget()
-        response.success, response.message = True, "the past is forgotten"
+        response.success, response.message = True, "the temporal filter is reset"
         return response
 
     async def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
-        """Go on with another map; if it does not fit, with the one in use."""
+        """Switch to another map; if it cannot be opened, keep the current one."""
         response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
         try:
             path = map_url.path_of(request.map_url)
             if not os.path.isfile(path):
                 response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
-            await self._node.exclusively("load_map", lambda: self._go_on_with(_open_localizer(self._params, path)))
+            await self._node.exclusively("load_map", lambda: self._switch_to(_open_localizer(self._params, path)))
         except VprError as error:
             missing = response.result == LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
             if isinstance(error, MapError) and not missing:
                 response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
-            self._node.get_logger().error(f"{error}; the map in use stays")
+            self._node.get_logger().error(f"{error}; keeping the current map")
             return response
         response.result = LoadMap.Response.RESULT_SUCCESS
         return response
 
-    def _go_on_with(self, localizer: Localizer) -> None:
+    def _switch_to(self, localizer: Localizer) -> None:
         self.forget(localizer)
         self._show_map()
         self._node.get_logger().info(self.description)
 
 
 def in_words(estimate: Estimate) -> str:
-    """An answer as one short line for people."""
+    """The answer as one short line."""
     best = estimate.best
     if best is None:
         return f"not on this map ({estimate.off_map_probability:.0%})"
@@ -202,7 +202,7 @@ def _open_localizer(params: NodeParams, path: Path) -> Localizer:
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
-    """What is published beside the standard messages."""
+    """The adapters that the parameters choose, and ~/matches if vpr_msgs is built."""
     adapters: list[Adapter] = []
     try:
         if params.publish_tf:
@@ -210,7 +210,7 @@ def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Ada
         if params.answers_file:
             adapters.append(AnswersFile(Path(params.answers_file)))
         if not typed_messages.available():
-            node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not there")
+            node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not available")
         else:
             from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
 

@@ -1,4 +1,4 @@
-"""Mode map: a map grows as the robot drives, and loops are closed on its past and on earlier maps."""
+"""Mode map: builds a map while the robot drives, and closes loops on it and on earlier maps."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from vpr_ros.ros.services.saving import SaveMapService
 
 _BETWEEN = "between keyframes"
 _COUNTED = ("closures", "closures on earlier maps", "closures unverified")
-_POSE_ADAPTERS = {"rtabmap_pose", "initial_pose"}  # they send poses on earlier maps
+_POSE_ADAPTERS = {"rtabmap_pose", "initial_pose"}  # they publish poses on earlier maps
 
 
 class MapMode:
-    """See Mode. Service: ~/save_map."""
+    """See LiveMode. Service: ~/save_map."""
 
     needs_odometry = True
-    queue_size = 10  # images between keyframes cost next to nothing, so a keyframe's time is soon caught up with
+    queue_size = 10  # images between keyframes cost almost nothing, so the backlog of a keyframe clears quickly
 
     def __init__(
         self, node: LifecycleNode, params: NodeParams, closer: LoopCloser, calibration: CameraCalibration
@@ -47,12 +47,12 @@ class MapMode:
         self.closer = closer
         self._node = node
         self._params = params
-        self._using = threading.Lock()  # the loop closer, by one thread at a time
+        self._using = threading.Lock()  # one thread at a time uses the loop closer
         self._counts: Counter[str] = Counter()
         self._odometry_start: int | None = None
         self._last_words = _BETWEEN
         self._storing = Condition(node.get_logger(), "keyframes are stored again")
-        self._calibrating = Condition(node.get_logger(), "the camera's lens is known now")
+        self._calibrating = Condition(node.get_logger(), "the camera is calibrated now")
         self._calibration = calibration
         self._outputs = KeyframeOutputs(node)
         self._depth = DepthOutput(node, calibration)
@@ -69,9 +69,9 @@ class MapMode:
 
     @classmethod
     def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> MapMode:
-        """On the files that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        """Open the files that the parameters name. Raises a VprError, one sentence, if that fails."""
         session, earlier = Path(params.session), [Path(path) for path in params.earlier]
-        check_adapters(params.adapters, params.mode)  # what costs nothing first
+        check_adapters(params.adapters, params.mode)  # the cheap check first
         with ExitStack() as undo:
             calibration = CameraCalibration(node, params)
             undo.callback(calibration.close)
@@ -87,17 +87,17 @@ class MapMode:
 
     @property
     def description(self) -> str:
-        """For the log."""
+        """See LiveMode."""
         earlier = f", closing loops on {', '.join(self._params.earlier)} too," if self._params.earlier else ""
         return f"mapping into {self.closer.session.place_map.path}{earlier}"
 
     @property
     def problem(self) -> str:
-        """A map that cannot be written comes before a lens that is not known."""
+        """See LiveMode. A map that cannot be written is more urgent than a missing calibration."""
         return self._storing.lasting or self._calibrating.lasting
 
     def answer(self, sample: ImageSample) -> Reply:
-        """Remember one image, look whether the robot was there before, and publish."""
+        """Add the image to the map if it is a keyframe, look for loop closures, and publish them."""
         height, width = sample.image_rgb.shape[:2]
         intrinsics = self._calibration.of_image(width, height)
         self._calibrating.report(self._calibration.problem)
@@ -117,17 +117,17 @@ class MapMode:
         return Reply(self._last_words, time.monotonic_ns(), observation.timings_ms)
 
     def forget(self) -> None:
-        """The clock jumped back: what follows is another drive of the session."""
+        """Begin another drive of the session: the clock jumped back."""
         with self._using:
             self._begin(None)
 
     def on_timer(self) -> None:
-        """Once a second."""
+        """See LiveMode."""
         self._calibration.on_timer()
         self._outputs.on_timer()
 
     def values(self) -> dict[str, str]:
-        """For diagnostics."""
+        """See LiveMode."""
         session, manifest = self.closer.session, self.closer.describer.manifest
         return {
             "session": str(session.place_map.path),
@@ -141,7 +141,7 @@ class MapMode:
         }
 
     def close(self) -> None:
-        """Destroy the service and the publishers, close every map."""
+        """See LiveMode."""
         self._saving.close()
         self._close_outputs()
         self.closer.close()
@@ -153,16 +153,16 @@ class MapMode:
             adapter.close()
 
     def _warn_of_raw_maps(self) -> None:
-        """Say which earlier maps give no poses to those who were promised some."""
+        """Warn if a pose adapter is chosen but an earlier map has only odometry poses."""
         raw = [m.place_map.path.name for m in self.closer.earlier if m.place_map.is_odometry]
         if raw and not _POSE_ADAPTERS.isdisjoint(self._params.adapters):
             self._node.get_logger().warning(
-                f"the poses of {', '.join(raw)} are raw odometry, so no pose on it is sent:"
-                " give it optimised ones with vpr map set-poses"
+                f"the poses of {', '.join(raw)} are raw odometry, so no poses on it are published:"
+                " set optimised poses with vpr map set-poses"
             )
 
     def _begin(self, odometry_start: int | None) -> None:
-        """Poses have another origin from now on. The first image of all begins nothing anew."""
+        """Poses have a new origin from now on: begin another drive, unless this is the first image."""
         if self._odometry_start is not None:
             self.closer.begin()
             for adapter in self._adapters:
@@ -170,7 +170,7 @@ class MapMode:
         self._odometry_start = odometry_start
 
     def _publish(self, observation: Observation, sample: ImageSample) -> None:
-        """A keyframe first, then the loops it closes."""
+        """Publish a keyframe, then its loop closures."""
         assert observation.keyframe_id is not None and observation.descriptor is not None
         keyframe = KeyframeRecord(
             stamp_ns=sample.stamp_ns,
@@ -190,7 +190,7 @@ class MapMode:
         self._depth.publish(observation.depth, sample)
 
     def _answer(self, closure: LoopClosure, sample: ImageSample) -> ClosureAnswer:
-        """A closure as adapters take it; it may be of a keyframe before this image."""
+        """A closure as adapters take it. It may belong to a keyframe before this image."""
         frame_id = self._params.base_frame or sample.frame_id
         header = convert.header(closure.stamp_ns, frame_id)
         drive = self.closer.drive
@@ -203,7 +203,7 @@ class MapMode:
 
 
 def _remove_empty(session: Path) -> None:
-    """Take a session's map away that was made in vain: it holds no place, and nobody else adds to it."""
+    """Delete a session's map that was just created, if it has no place and no other process writes it."""
     lock, wal, shm = (session.with_name(session.name + suffix) for suffix in (".lock", "-wal", "-shm"))
     with suppress(MapError, OSError):
         with PlaceMap.open(session) as place_map:
@@ -214,7 +214,7 @@ def _remove_empty(session: Path) -> None:
 
 
 def _bytes_on_disk(path: Path) -> int:
-    """Of a map and its write-ahead log."""
+    """Size of a map and its write-ahead log."""
     total = 0
     for file in (path, path.with_name(path.name + "-wal")):
         with suppress(OSError):
@@ -223,16 +223,16 @@ def _bytes_on_disk(path: Path) -> int:
 
 
 def in_words(observation: Observation) -> str:
-    """What an image meant to the map, as one short line for people."""
+    """The keyframe and its closures as one short line."""
     words = f"keyframe {observation.keyframe_id}"
     for closure in observation.closures:
-        how = f"{closure.inliers} features agree" if closure.verified else "not verified"
-        words += f", loop with {closure.match_drive} {closure.match_id} ({how})"
+        check = f"{closure.inliers} features agree" if closure.verified else "not verified"
+        words += f", loop with {closure.match_drive} {closure.match_id} ({check})"
     return words
 
 
 def _adapter_names(node: LifecycleNode, params: NodeParams) -> Sequence[str]:
-    """Those chosen, and the typed interface where it is there."""
+    """The chosen adapters, and ~/loop_closures if vpr_msgs is built."""
     if not typed_messages.available():
         node.get_logger().info("package vpr_msgs is not built: ~/loop_closures is not published")
         return params.adapters

@@ -1,4 +1,4 @@
-"""What the node does with an image once it is decoded: the one thing that differs between its modes."""
+"""The interface of a mode: what the node does with a decoded image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vpr_ros.base.records import Frame
 
 @dataclass(frozen=True, eq=False)
 class ImageSample:
-    """An image, with what is known of the moment it was taken.
+    """An image with the poses at its stamp.
 
-    arrived_ns: when its callback ran, monotonic clock.
+    arrived_ns: time of its callback, monotonic clock.
     stamp_ns: time of exposure.
     frame_id: the camera's frame.
     image_rgb: (H, W, 3) uint8.
@@ -53,10 +53,10 @@ class ImageSample:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of an image.
+    """Result of one image.
 
     words: one short line for people.
-    sent_ns: when the answer was published, monotonic clock.
+    sent_ns: time when the answer was published, monotonic clock.
     timings_ms: wall milliseconds of each step, by name; empty if nothing was computed.
     """
 
@@ -66,7 +66,7 @@ class Reply:
 
 
 class Mode(Protocol):
-    """What the pipeline hands images to. Called from the worker's thread."""
+    """Processes the pipeline's images. Called from the worker's thread."""
 
     needs_odometry: bool  # an image without odometry is skipped
 
@@ -75,23 +75,23 @@ class Mode(Protocol):
         ...
 
     def forget(self) -> None:
-        """The clock jumped back: forget all images before."""
+        """Forget all earlier images: the clock jumped back."""
         ...
 
 
 class LiveMode(Mode, Protocol):
-    """A mode of the live node, opened by configure. These are called from the executor's thread."""
+    """A mode of the live node, opened by configure. These methods are called from the executor's thread."""
 
-    queue_size: int  # images that may wait while one is processed; of more, the oldest is dropped
+    queue_size: int  # images that wait while one is processed; if there are more, the oldest is dropped
 
     @property
     def description(self) -> str:
-        """What it does on which map, in a few words for the log."""
+        """Mode and map in a few words, for the log."""
         ...
 
     @property
     def problem(self) -> str:
-        """What is wrong, as one sentence; empty if nothing is."""
+        """The current problem as one sentence, or empty."""
         ...
 
     def on_timer(self) -> None:
@@ -99,7 +99,7 @@ class LiveMode(Mode, Protocol):
         ...
 
     def values(self) -> dict[str, str]:
-        """Names with values for diagnostics."""
+        """Names and values for diagnostics."""
         ...
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Answers with what adapters need, and records as messages."""
+"""Answers as adapters take them, and conversions to messages."""

@@ -1,4 +1,4 @@
-"""Records to ROS messages. Pure functions: no node, no state. The way back is ``base.messages``."""
+"""Records to ROS messages, as pure functions. ``base.messages`` converts back."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def pose_of(hypothesis: Hypothesis, header: Header, T_camera_base: np.ndarray) -
 
 
 def pose_array(hypotheses: Sequence[Hypothesis], header: Header, T_camera_base: np.ndarray) -> PoseArray:
-    """The base's poses of several hypotheses, in their order."""
+    """The base's poses for several hypotheses, in the same order."""
     return PoseArray(header=header, poses=[pose_message(h.T_map_camera @ T_camera_base) for h in hypotheses])
 
 
 def depth_image(depth: np.ndarray, header: Header) -> Image:
-    """(h, w) float32 metres as a 32FC1 image; unknown (0) becomes NaN, as REP-118 asks. header: the image's own."""
+    """(h, w) float32 metres as a 32FC1 image; unknown (0) becomes NaN (REP-118). header: the image's own."""
     data = np.where(depth > 0, depth, np.nan).astype("<f4")
     height, width = data.shape
     message = Image(header=header, height=height, width=width, encoding="32FC1", is_bigendian=0, step=4 * width)

@@ -1,4 +1,4 @@
-"""Work that takes long, in a thread of its own while the executor answers everything else."""
+"""Long work in its own thread, while the executor stays responsive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class BackgroundTask(Generic[T]):
-    """One piece of work in a thread. Await it in a coroutine of the node's executor, ``join`` it from elsewhere."""
+    """One piece of work in a thread. Await it in a coroutine of the node's executor, or ``join`` it elsewhere."""
 
     def __init__(self, node: Node, work: Callable[[], T], name: str) -> None:
         """node: its executor is woken when the work is done. name: of the thread."""
@@ -29,7 +29,7 @@ class BackgroundTask(Generic[T]):
 
     @property
     def done(self) -> bool:
-        """Whether the work has ended, well or not."""
+        """Whether the work has ended, successfully or not."""
         return self._done.is_set()
 
     def join(self) -> None:
@@ -40,7 +40,7 @@ class BackgroundTask(Generic[T]):
         self.thread_id = threading.get_ident()
         try:
             self._result.append(self._work())
-        except BaseException as error:  # raised again where it is awaited
+        except BaseException as error:  # raised again by await
             self._error = error
         self._done.set()
         executor = self._node.executor
@@ -48,7 +48,7 @@ class BackgroundTask(Generic[T]):
             executor.wake()
 
     def __await__(self) -> Generator[None, None, T]:
-        """The work's result, or what it raised."""
+        """Returns the work's result, or raises its exception."""
         while not self._done.is_set():
             yield
         if self._error is not None:

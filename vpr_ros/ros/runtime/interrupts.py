@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the process with status 0 within two seconds, at any moment and however often they come."""
+"""SIGINT and SIGTERM end the process with status 0 within two seconds, at any moment, even if they repeat."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from vpr_ros.base import utf8
 
-_GRACE_S = 1.5  # for closing maps and publishers; what is not done by then is lost, as in a power failure
+_GRACE_S = 1.5  # time to close maps and publishers; after it the process ends as in a power failure
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """What the two signals do, from the first line of ``main`` on.
+    """Handles both signals from the first line of ``main`` on.
 
-    Before ``begin`` nothing needs closing: they end the process at once. After it, rclpy's own handlers end the
-    spinning, and the process closes what is open. A thread ends it after ``_GRACE_S`` even if the main thread is inside
-    a library that does not return. Create it in the main thread, before ``rclpy.init``.
+    Before ``begin`` nothing needs closing, so a signal ends the process at once. After it, rclpy's handlers stop the
+    executor, and the process closes maps and publishers. A thread ends the process after ``_GRACE_S``, even if the main
+    thread is inside a library call. Create it in the main thread, before ``rclpy.init``.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Interrupts:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._handle)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # whoever started us may have blocked them until now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the launch file blocks them until now
 
     def begin(self) -> None:
-        """From now on there is something to close."""
+        """Signals shut down cleanly from now on."""
         self._begun = True
 
     def end(self) -> None:
-        """All is closed: a signal that comes while Python itself ends changes nothing."""
+        """Ignore signals from now on: everything is closed, and Python itself is ending."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -56,9 +56,9 @@ class Interrupts:
 
 
 def run_module(name: str) -> None:
-    """What an executable does: ``run(interrupts)`` of a module, imported once signals are handled.
+    """Handle signals, then import a module and call its ``run(interrupts)``.
 
-    The imports take most of a second, in which a signal would be a traceback.
+    The imports take most of a second, during which a signal would print a traceback.
     """
     utf8.ensure()
     interrupts = Interrupts()

@@ -1,4 +1,4 @@
-"""A lifecycle node that goes on answering while a transition is under way."""
+"""A lifecycle node that stays responsive during transitions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vpr_ros.base.errors import VprError
 from vpr_ros.ros.runtime.background import BackgroundTask
 
 T = TypeVar("T")
-_DESTROY_S = 2.0  # until an executor that is stopping is not waited for any more
+_DESTROY_S = 2.0  # maximum wait for an executor that is stopping
 _NAMES = {
     Transition.TRANSITION_CONFIGURE: "configure",
     Transition.TRANSITION_CLEANUP: "cleanup",
@@ -34,55 +34,62 @@ _NAMES = {
 
 
 class BusyError(VprError):
-    """Something else has to end first."""
+    """Another transition or map change is in progress."""
 
 
 class ResponsiveNode(LifecycleNode):
-    """Runs each transition that somebody asks for in a thread of its own.
+    """Runs each requested transition in its own thread.
 
-    rclpy runs them in the executor's thread: a node that builds an engine or opens a large map would answer no service
-    and report nothing for minutes. Here services, parameters and timers go on meanwhile, and a second transition is
-    refused at once. What a transition destroys is destroyed in the executor's thread all the same: the executor may be
-    about to take from it, and Humble's then never calls its callback group again.
+    rclpy runs transitions in the executor's thread: building an engine or opening a large map would block services and
+    diagnostics for minutes. Here services, parameters and timers stay available, and a second transition is refused at
+    once. Entities are still destroyed in the executor's thread: if the executor is about to take from a destroyed
+    entity, Humble never calls its callback group again.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self._aside: BackgroundTask[Any] | None = None
+        self._background: BackgroundTask[Any] | None = None
         self._slow_group = ReentrantCallbackGroup()  # a coroutine in the default group would block that group
-        service: Any = self._service_change_state  # of rclpy, which has no public way to it
+        service: Any = self._service_change_state  # rclpy has no public access to it
         self._rclpy_change_state = service.callback
         service.callback, service.callback_group = self._change_state, self._slow_group
         self._slow_group.add_entity(service)
 
     @property
     def slow_group(self) -> ReentrantCallbackGroup:
-        """For services whose callbacks are coroutines that wait for ``exclusively``."""
+        """Callback group for services whose callbacks await ``exclusively``."""
         return self._slow_group
 
     @property
-    def doing(self) -> tuple[str, float]:
-        """What is under way, such as "configure", and for how many seconds; "" if nothing is."""
-        aside = self._aside
-        return ("", 0.0) if aside is None or aside.done else (aside.name, time.monotonic() - aside.since_s)
+    def operation(self) -> str:
+        """Name of the transition or map change in progress, such as "configure"; empty if there is none."""
+        background = self._background
+        return "" if background is None or background.done else background.name
+
+    @property
+    def operation_s(self) -> float:
+        """Seconds since the latest operation began; 0 if there was none."""
+        background = self._background
+        return 0.0 if background is None else time.monotonic() - background.since_s
 
     @property
     def state(self) -> str:
         """The lifecycle state: unconfigured, configuring, inactive, ..."""
         return str(self._state_machine.current_state[1])
 
-    async def exclusively(self, doing: str, work: Callable[[], T]) -> T:
-        """Run work in a thread while the executor goes on; its result, or what it raises.
+    async def exclusively(self, name: str, work: Callable[[], T]) -> T:
+        """Run work in a thread while the executor continues. Returns its result, or raises its exception.
 
-        Raises BusyError if other such work is under way. Call it from a coroutine in the executor's thread.
+        name: of the operation. Raises BusyError if another operation is in progress. Call it from a coroutine in the
+        executor's thread.
         """
-        if under_way := self.doing[0]:
-            raise BusyError(f"{doing} is refused: {under_way} is still under way; try again when it has ended")
-        self._aside = aside = BackgroundTask(self, work, doing)
-        return await aside
+        if running := self.operation:
+            raise BusyError(f"{name} is refused: {running} is still in progress; try again when it has ended")
+        self._background = background = BackgroundTask(self, work, name)
+        return await background
 
     async def _change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-        """A transition that somebody asks for; the answer says that it failed if it is not possible now."""
+        """Make a requested transition. The response reports a failure if it is not possible now."""
         name = request.transition.label or _NAMES.get(request.transition.id, str(request.transition.id))
         state = self.state
         try:
@@ -116,9 +123,9 @@ class ResponsiveNode(LifecycleNode):
         return self._in_executor(lambda: super(ResponsiveNode, self).destroy_lifecycle_publisher(publisher))
 
     def _in_executor(self, work: Callable[[], bool]) -> bool:
-        """Do something in the executor's thread and wait for it, if a transition's own thread asks for it."""
-        aside, executor = self._aside, self.executor
-        if executor is None or aside is None or aside.thread_id != threading.get_ident():
+        """Run work in the executor's thread and wait for it, if called from an operation's thread."""
+        background, executor = self._background, self.executor
+        if executor is None or background is None or background.thread_id != threading.get_ident():
             return work()
         done = threading.Event()
         results: list[bool] = []

@@ -1,4 +1,4 @@
-"""Where a map lies that a parameter, a request or a launch file names. Knows no ROS until a package is named."""
+"""The path of a map named by a parameter, request or launch file. Uses ROS only for package:// URLs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from vpr_ros.base.errors import MapError
 
 
 def path_of(url: str) -> Path:
-    """A path, with ~ or without, file:///... or package://NAME/... as a path. Raises MapError for anything else."""
+    """The path of a plain path (with ~ or without), file:///... or package://NAME/... Raises MapError otherwise."""
     if not url:
-        raise MapError("no map named: give a path, file:///PATH or package://PACKAGE/PATH")
+        raise MapError("no map given: give a path, file:///PATH or package://PACKAGE/PATH")
     scheme, is_address, rest = url.partition("://")
     if not is_address:
         try:
             return Path(url).expanduser()
         except RuntimeError as error:
-            raise MapError(f"{url} names the home of a user who is not there: give a whole path") from error
+            raise MapError(f"{url} is in the home of an unknown user: give an absolute path") from error
     if scheme == "package":
         from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
@@ -25,9 +25,9 @@ def path_of(url: str) -> Path:
         try:
             return Path(get_package_share_directory(package)) / unquote(inside)
         except (PackageNotFoundError, ValueError, LookupError, OSError) as error:
-            raise MapError(f"{url} names a package that is not installed: {package}") from error
+            raise MapError(f"package '{package}' of {url} is not installed: install it, or give a path") from error
     if scheme == "file":
         if not rest.startswith("/"):
-            raise MapError(f"{url} names no whole path: it needs three slashes, file:///PATH")
+            raise MapError(f"{url} is not an absolute path: write three slashes, file:///PATH")
         return Path(unquote(rest))
-    raise MapError(f"{url} cannot be opened: give a path, file:///PATH or package://PACKAGE/PATH")
+    raise MapError(f"{url} has an unknown scheme: give a path, file:///PATH or package://PACKAGE/PATH")

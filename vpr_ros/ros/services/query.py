@@ -1,4 +1,4 @@
-"""~/query: which places of the map look like an image that somebody sends. Needs vpr_msgs."""
+"""~/query: the places of the map that look like the image of the request. Needs vpr_msgs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class QueryHandler(Protocol):
     """Answers a query on a map."""
 
     def lookup(self, sample: ImageSample) -> Answer:
-        """The places that an image resembles. Nothing is remembered of it."""
+        """The places that an image resembles. Does not use or update the temporal filter."""
         ...
 
 
@@ -47,7 +47,7 @@ class QueryService:
         return response
 
     def _sample(self, request: Query.Request) -> ImageSample:
-        """The image. Raises ImageError if it cannot be decoded."""
+        """The request's image with its mounting. Raises ImageError if it cannot be decoded."""
         header, image_rgb = request.image.header, decode_message(request.image)
         time_ns, frame_id = stamp_ns(header.stamp), header.frame_id.lstrip("/")
         T_base_camera = self._mount.camera_in_base(frame_id, time_ns)

@@ -1,4 +1,4 @@
-"""Services that answer whatever happens: a fault of the program costs one answer, not the robot its node."""
+"""Services that always respond: an internal error fails one request, not the node."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rclpy.service import Service
 
 
 def create_service(node: Node, kind: type, name: str, answer: Callable[[Any, Any], Any], **options: Any) -> Service:
-    """As rclpy's; where ``answer`` raises, the traceback is logged and the response says that it failed.
+    """As rclpy's; if ``answer`` raises, the traceback is logged and the response reports the failure.
 
-    answer: (request, response) -> response, a coroutine too. A response without ``success`` has to be set to a failure
-    before anything can raise.
+    answer: (request, response) -> response, or a coroutine of the same. If the response has no field ``success``,
+    ``answer`` must set it to a failure first.
     """
 
     async def guarded(request: Any, response: Any) -> Any:
