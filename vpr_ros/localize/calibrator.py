@@ -23,6 +23,7 @@ from vpr_ros.drives.drive import Drive, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.constants import CALIBRATION_GRID
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
@@ -30,15 +31,6 @@ from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.map_drives import same_image
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
-
-_SLOPES = np.geomspace(0.25, 12.0, 32)
-_OFF_MAP_SCORES = np.linspace(1.0, 14.0, 66)
-_CORRELATION_LENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)
-_TEMPERATURES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
-_FLOORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
-_HOLES = ((0.15, 0.4), (0.6, 0.85))  # stretches of the drive hidden from the map, as shares of it
-_LEAST_SIGMA = np.array([0.5, 0.5, 0.2, 0.01, 0.01, 0.02])  # metres, radians: no answer is better than this
-
 
 _Outcome = tuple[Estimate, np.ndarray, bool]  # an answer, the true pose, and whether that was on the map shown
 
@@ -137,7 +129,7 @@ def fit(
         return found
 
     best: tuple[float, Calibration, list[_Outcome]] | None = None
-    for length in _CORRELATION_LENGTHS:
+    for length in CALIBRATION_GRID.correlation_lengths:
         raw = dataclasses.replace(calibration, correlation_length=length, temperature=1.0, floor=1e-6)
         found = answers(raw)
         wrong, temperature, floor = _fit_softening(found, radius)
@@ -157,12 +149,12 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
     """The map as it is, and with the places round each stretch of the drive taken out."""
     shown = [places]
     count = len(drive.stamps_ns)
-    for start, end in _HOLES:
+    for start, end in CALIBRATION_GRID.holes:
         stretch = drive.T_map_camera[int(start * count) : int(end * count), :2, 3]
         if not len(stretch):
             continue
         distance = np.linalg.norm(places.positions[:, None, :2] - stretch[None], axis=2).min(axis=1)
-        if np.count_nonzero(distance > 2 * radius) > 10:
+        if np.count_nonzero(distance > 2 * radius) > CALIBRATION_GRID.least_places:
             shown.append(places.subset(distance > 2 * radius))
     return shown
 
@@ -193,16 +185,20 @@ def _fit_observation(
                 right.append(_log_mean_exp(scores[distance < radius]) + share)
                 all_of.append(_log_mean_exp(scores))
     on, total, off = np.array(right)[..., None], np.array(all_of)[..., None], np.array(elsewhere)[..., None]
-    threshold = (_SLOPES[:, None] * _OFF_MAP_SCORES[None])[None]
+    threshold = (CALIBRATION_GRID.slopes[:, None] * CALIBRATION_GRID.off_map_scores[None])[None]
     on_loss = np.logaddexp(total, threshold).mean(axis=0) - on.mean(axis=0)
     off_loss = (np.logaddexp(off, threshold) - threshold).mean(axis=0) if len(elsewhere) else 0.0
     slope, score = np.unravel_index(np.argmin(on_loss + off_loss), on_loss.shape)
-    return dataclasses.replace(calibration, slope=float(_SLOPES[slope]), off_map_score=float(_OFF_MAP_SCORES[score]))
+    return dataclasses.replace(
+        calibration,
+        slope=float(CALIBRATION_GRID.slopes[slope]),
+        off_map_score=float(CALIBRATION_GRID.off_map_scores[score]),
+    )
 
 
 def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
     """(K,) scores -> log mean exp(slope * score) for every slope, (S,)."""
-    exponents = _SLOPES[:, None] * scores[None]
+    exponents = CALIBRATION_GRID.slopes[:, None] * scores[None]
     largest = exponents.max(axis=1)
     return largest + np.log(np.exp(exponents - largest[:, None]).mean(axis=1))
 
@@ -233,7 +229,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
     weights /= weights.sum()
     wrong = float(weights @ (np.argmax(raw[:, :-1], axis=1) != truth))
     best = (np.inf, 1.0, 0.05)
-    for temperature, floor in itertools.product(_TEMPERATURES, _FLOORS):
+    for temperature, floor in itertools.product(CALIBRATION_GRID.temperatures, CALIBRATION_GRID.floors):
         powered = raw ** (1 / temperature) * (raw > 0)
         share = (1 - floor) * powered / powered.sum(axis=1, keepdims=True)
         of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
@@ -258,7 +254,7 @@ def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) 
         excess.append(np.concatenate([moved, turned]) ** 2 - of_places)
     if not excess:
         return calibration
-    sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), _LEAST_SIGMA**2))
+    sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), np.array(CALIBRATION_GRID.least_sigma) ** 2))
     names = ("sigma_forward", "sigma_left", "sigma_up", "sigma_roll", "sigma_pitch", "sigma_yaw")
     fitted: dict[str, Any] = {name: float(value) for name, value in zip(names, sigma, strict=True)}
     return dataclasses.replace(calibration, **fitted)

@@ -6,13 +6,10 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Hypothesis, OnDemand
+from vpr_ros.localize.constants import CLUSTERS
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
-
-_HEADING_OF_ONE = np.radians(60.0)  # places of one hypothesis look the same way
-_SEEDS = 20  # clusters looked for: the probabilities of the first few need the next ones' too
-_BACKGROUND = 1e-3  # belief below this belongs to no cluster
 
 
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -46,13 +43,13 @@ def cluster(
 
 def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:
     """Rows of each cluster's members, and each cluster's share of the belief."""
-    rows = np.flatnonzero(belief > min(_BACKGROUND, belief.max() / 2))
+    rows = np.flatnonzero(belief > min(CLUSTERS.smallest_belief, belief.max() / 2))
     members_of: list[np.ndarray] = []
     masses: list[float] = []
-    while len(rows) and len(masses) < _SEEDS:
+    while len(rows) and len(masses) < CLUSTERS.clusters:
         seed = rows[np.argmax(belief[rows])]
         near = np.linalg.norm(places.positions[rows, :2] - places.positions[seed, :2], axis=1) < radius
-        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < _HEADING_OF_ONE
+        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < CLUSTERS.heading
         members = rows[near & alike]
         members_of.append(members[np.argsort(-belief[members])])
         masses.append(float(belief[members].sum()))

@@ -6,8 +6,9 @@ import numpy as np
 
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import centred
+from vpr_ros.maps.constants import SCORES
 from vpr_ros.maps.places import Places
-from vpr_ros.maps.scores import BACKGROUND, standard_scores
+from vpr_ros.maps.scores import standard_scores
 
 
 class ObservationModel:
@@ -20,7 +21,7 @@ class ObservationModel:
     def __init__(self, places: Places, calibration: Calibration, mean: np.ndarray | None = None) -> None:
         """mean: (D,) to take from the places' descriptors, as from those of the images to come."""
         self._calibration = calibration
-        rows = np.unique(np.linspace(0, len(places) - 1, min(BACKGROUND, len(places))).astype(int))
+        rows = np.unique(np.linspace(0, len(places) - 1, min(SCORES.background, len(places))).astype(int))
         self._background = centred(places.descriptors[rows, 0], mean)
         self._count = len(places)
 

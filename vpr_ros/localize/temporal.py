@@ -11,13 +11,9 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.localize.config import FilterConfig
+from vpr_ros.localize.constants import FILTER
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours, Places
-
-_SIGMA_HEADING = np.radians(35.0)  # places of one turn differ this much from one to the next
-_TINY = 1e-4  # belief below this is not moved: it is background, not a position
-_ENTRANCE = 3.0  # times likelier that the map is entered where odometry says it is than elsewhere
-_MOST_MOVED = 1000  # places moved in one step, so that the step costs the same in a map of any size
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +52,7 @@ class BayesFilter:
         self._places = places
         self._config = config
         self._calibration = calibration
-        self._reach = max(50.0, 4 * places.spacing)  # metres round a predicted pose in which places are looked for
+        self._reach = max(FILTER.reach_m, FILTER.reach_spacings * places.spacing)
         self._neighbours = Neighbours(places.positions, self._reach)
         self.reset()
 
@@ -100,7 +96,8 @@ class BayesFilter:
             return _Motion(None, typical)
         T = geometry.inverse(T_odom_last) @ T_odom_camera
         distance = float(np.linalg.norm(T[:3, 3]))
-        if distance > 10 * typical + self._reach:  # odometry that restarted says nothing about this step
+        restarted = distance > FILTER.restart_factor * typical + self._reach
+        if restarted:  # odometry says nothing about this step
             return _Motion(None, typical)
         return _Motion(T, distance)
 
@@ -113,12 +110,12 @@ class BayesFilter:
         self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
         self._off_map = (1 - back) * self._off_map + leave * on_map
         if motion.T is None:
-            self._reach_pending += 2 * motion.distance  # twice the typical speed is still believed
+            self._reach_pending += FILTER.fastest * motion.distance
         else:
             self._T_pending = self._T_pending @ motion.T
         turned = np.linalg.norm(geometry.vector_from_rotation(self._T_pending[:3, :3]))
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
-        if moved >= 0.5 * self._places.spacing or turned > _SIGMA_HEADING:
+        if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             self._move()
             self._T_pending, self._reach_pending = np.eye(4), 0.0
 
@@ -133,31 +130,31 @@ class BayesFilter:
             return everywhere, 1.0
         T = self._left.T_map_camera @ motion.T
         self._left = _Left(T, self._left.distance + motion.distance)
-        sigma = 2 * self._places.spacing + self._config.odometry_noise * self._left.distance
+        sigma = FILTER.entrance_spacings * self._places.spacing + self._config.odometry_noise * self._left.distance
         _, place, distance = self._neighbours.near(T[None, :3, 3])
         turn = geometry.wrap_angle(geometry.heading(T) - self._places.headings[place])
-        weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
+        weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         if weight.sum() < 1e-6:
             return everywhere, 1.0
         near = np.bincount(place, weight / weight.sum(), minlength=len(everywhere))
-        return 0.5 * (everywhere + near), 1 + _ENTRANCE * float(weight.max())
+        return 0.5 * (everywhere + near), 1 + FILTER.entrance * float(weight.max())
 
     def _move(self) -> None:
         """Carry each place's belief to the places round where the motion leads; what leads nowhere has left the map."""
-        sources = np.flatnonzero(self._belief > _TINY)
-        if len(sources) > _MOST_MOVED:
-            sources = sources[np.argpartition(self._belief[sources], -_MOST_MOVED)[-_MOST_MOVED:]]
+        sources = np.flatnonzero(self._belief > FILTER.smallest_belief)
+        if len(sources) > FILTER.most_moved:
+            sources = sources[np.argpartition(self._belief[sources], -FILTER.most_moved)[-FILTER.most_moved :]]
         T_predicted = self._places.T_map_camera[sources] @ self._T_pending
         row, place, distance = self._neighbours.near(T_predicted[:, :3, 3])
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
         beyond = np.maximum(distance - min(self._reach_pending, self._reach), 0.0)
         turn = geometry.wrap_angle(geometry.heading(T_predicted)[row] - self._places.headings[place])
-        weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
+        weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         total = np.bincount(row, weight, minlength=len(sources))
         # What is further than a place's spacing and turn from every place has left the map, the more so the further.
         aside = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
-        askew = np.maximum(np.abs(turn) / _SIGMA_HEADING - 1.0, 0.0)
+        askew = np.maximum(np.abs(turn) / FILTER.sigma_heading - 1.0, 0.0)
         uncovered = np.full(len(sources), np.inf)
         np.minimum.at(uncovered, row, aside**2 + askew**2)
         kept = np.exp(-0.5 * uncovered)

@@ -15,17 +15,12 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import from_dict, option
 from vpr_ros.base.errors import ConfigError, ImageError, MapError
 from vpr_ros.base.image_messages import decode_compressed
+from vpr_ros.localize.constants import THUMBNAILS
 from vpr_ros.localize.rerank import RerankContext
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.matching.local_features import Extractor, LocalFeatures
 from vpr_ros.matching.verify import mutual
-
-_REMEMBERED = 500  # places whose features are kept, of 0.05 to 0.3 MB each
-_SIDE_PX, _COUNT = 320, 500  # thumbnails hold no more
-_LEAST_COSINE = 0.82  # of XFeat's that are alike, as in the authors' code
-_LEAST = 8  # matches that a fundamental matrix can be found from
-_LONGER_PX, _ERROR_PX = 640.0, 4.0  # an inlier is off by less; OpenCV's search fails in units much larger than pixels
 
 
 class Look(Protocol):
@@ -55,7 +50,7 @@ class ThumbnailReranker:
             )
         self.name = look.name
         self._place_map, self._look, self._candidates = place_map, look, candidates
-        self._encoded = lru_cache(_REMEMBERED)(self._encode)
+        self._encoded = lru_cache(THUMBNAILS.cached)(self._encode)
 
     def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """See Reranker. A place without a thumbnail stays where it is."""
@@ -95,7 +90,7 @@ def open_local_features(context: RerankContext, options: Mapping[str, Any]) -> T
         raise ConfigError(
             f"re-ranker local_features: features is '{features}'; choose xfeat, or the path of an .onnx file of XFeat"
         )
-    look = LocalFeatureLook(open_extractor(features, _COUNT, context.threads, _SIDE_PX))
+    look = LocalFeatureLook(open_extractor(features, THUMBNAILS.features, context.threads, THUMBNAILS.side_px))
     return ThumbnailReranker(context.place_map, look, context.config.rerank.candidates)
 
 
@@ -103,7 +98,7 @@ class LocalFeatureLook:
     """Counts local features that are alike and lie as one pair of cameras sees one scene (a fundamental matrix)."""
 
     name = "local_features"
-    weight = 4.0
+    weight = THUMBNAILS.score_weight
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
@@ -124,19 +119,21 @@ def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
     Or on a homography where no fundamental matrix is found: images without parallax, such as equal ones, have none.
     """
     rows_place, rows_query = _alike(place, query)
-    if len(rows_place) < _LEAST:
+    if len(rows_place) < THUMBNAILS.least_matches:
         return 0
-    here, there = (_LONGER_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
+    rays = place.rays[rows_place], query.rays[rows_query]
+    points = [THUMBNAILS.longer_px * of_one.astype(np.float64) for of_one in rays]
+    error, confidence, iterations = THUMBNAILS.inlier_px, THUMBNAILS.confidence, THUMBNAILS.iterations
     searches = (
-        partial(cv2.findFundamentalMat, here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500),
-        partial(cv2.findHomography, here, there, cv2.USAC_MAGSAC, _ERROR_PX, maxIters=500, confidence=0.99),
+        partial(cv2.findFundamentalMat, *points, cv2.USAC_MAGSAC, error, confidence, iterations),
+        partial(cv2.findHomography, *points, cv2.USAC_MAGSAC, error, maxIters=iterations, confidence=confidence),
     )
     most = 0
     for search in searches:
         with contextlib.suppress(cv2.error):  # a search gives up so on a few sets of repeated points
             _, agree = search()
             most = max(most, 0 if agree is None else int(agree.sum()))
-        if most >= _LEAST:
+        if most >= THUMBNAILS.least_matches:
             break
     return most
 
@@ -144,5 +141,5 @@ def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
 def _alike(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both, (M,) each: features that are each other's nearest, and alike."""
     rows_place, rows_query, cosines = mutual(place, query)
-    alike = cosines[rows_query, rows_place] > _LEAST_COSINE
+    alike = cosines[rows_query, rows_place] > THUMBNAILS.least_cosine
     return rows_place[alike], rows_query[alike]

@@ -9,12 +9,7 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.records import LoopClosure
-
-_REACH_M = 30.0  # way back along which keyframes can agree
-_MOST = 60  # measured closures remembered, for a robot that turns on the spot
-_TRANSLATION_M = 0.7  # apart that two measurements of one loop may be,
-_TRANSLATION_SHARE = 0.05  # and as a share of the way between
-_ROTATION = np.radians(4.0)
+from vpr_ros.loops.constants import AGREEMENT
 
 
 @dataclass(eq=False)
@@ -41,7 +36,7 @@ class Agreement:
     def __init__(self, needed: int) -> None:
         """needed: keyframes that have to measure the same, this one among them."""
         self._needed = needed
-        self._recent: deque[_Measured] = deque(maxlen=_MOST)
+        self._recent: deque[_Measured] = deque(maxlen=AGREEMENT.remembered)
 
     def reset(self) -> None:
         """Odometry began anew."""
@@ -61,7 +56,7 @@ class Agreement:
 
         T_odom_camera: (4, 4) of the keyframe; way: metres driven so far.
         """
-        while self._recent and way - self._recent[0].way > _REACH_M:
+        while self._recent and way - self._recent[0].way > AGREEMENT.reach_m:
             self._recent.popleft()
         believed: list[LoopClosure] = []
         for closure in closures:
@@ -83,6 +78,6 @@ def _agree(old: _Measured, new: _Measured) -> bool:
         return False
     T_old_new = geometry.inverse(old.T_odom_camera) @ new.T_odom_camera
     T_difference = geometry.inverse(old.T_map_camera @ T_old_new) @ new.T_map_camera
-    allowed = _TRANSLATION_M + _TRANSLATION_SHARE * (new.way - old.way)
+    allowed = AGREEMENT.translation_m + AGREEMENT.translation_share * (new.way - old.way)
     turned = np.linalg.norm(geometry.vector_from_rotation(T_difference[:3, :3]))
-    return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and turned < _ROTATION)
+    return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and turned < AGREEMENT.rotation)

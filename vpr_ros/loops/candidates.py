@@ -10,19 +10,10 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.base.records import LoopClosure
 from vpr_ros.loops.config import LoopCloserConfig
+from vpr_ros.loops.constants import CANDIDATES, PROBABILITY
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.verify import Verification, verify
-
-_FETCHED = 60  # keyframes looked up; most are neighbours of each other
-_ONE_PLACE_M = 10.0  # keyframes nearer than this to each other are one place
-_RIVAL = 0.4  # a second place with more than this share of the best one's inliers makes both doubtful
-_ODOMETRY_SLACK_M = 5.0  # beside the drift
-_ODOMETRY_TURN = np.radians(45.0)  # most it may be turned wrong
-_TWIN_INLIERS = 2  # times as many as a closure needs, between two places of one map, make them alike
-_AHEAD = 30  # keyframes on either side of the last one met among which the next is expected
-_EXPECTED_INLIERS = 8  # are enough there, since the pose has to be the expected one as well
-_EXPECTED_M = 4.0  # a keyframe further than this from where the robot should be is not expected
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +33,7 @@ class Candidate:
 
     def is_at(self, other: Candidate) -> bool:
         """Whether both are known to be one place; where nothing relates them, they are two."""
-        near = bool(np.linalg.norm(self.position - other.position) < _ONE_PLACE_M)
+        near = bool(np.linalg.norm(self.position - other.position) < CANDIDATES.same_place_m)
         return near and self.anchor == other.anchor
 
 
@@ -84,7 +75,7 @@ class LoopSearch:
         the id of the keyframe that closure met; None where there was none.
         """
         found = [] if expected is None else self._expected(descriptor, *expected)
-        similarities, rows = self.memory.search(descriptor, _FETCHED)
+        similarities, rows = self.memory.search(descriptor, CANDIDATES.fetched)
         likely = similarities >= self._config.similarity
         similarities, rows = similarities[likely], rows[likely]
         places: list[Candidate] = []
@@ -102,9 +93,9 @@ class LoopSearch:
 
     def _expected(self, descriptor: np.ndarray, T_map_camera: np.ndarray, last_id: int) -> list[Candidate]:
         """The keyframe nearest to where the robot should be, among those about the one it met last; one or none."""
-        rows = self.memory.around(self.memory.row_of(last_id), _AHEAD)
+        rows = self.memory.around(self.memory.row_of(last_id), CANDIDATES.expected_rows)
         distances = np.linalg.norm(self.memory.positions(rows) - T_map_camera[:3, 3], axis=1)
-        if len(rows) == 0 or distances.min() > _EXPECTED_M:
+        if len(rows) == 0 or distances.min() > CANDIDATES.expected_m:
             return []
         nearest = rows[distances.argmin() :][:1]
         similarities = np.array([self.memory.similarity(descriptor, int(nearest[0]))])
@@ -125,7 +116,7 @@ class LoopSearch:
         if not self.own or row < self._first_row:
             return True
         since = way - self._ways[row - self._first_row]
-        return bool(np.linalg.norm(position - position_now) <= _ODOMETRY_SLACK_M + self._config.drift * since)
+        return bool(np.linalg.norm(position - position_now) <= CANDIDATES.odometry_slack_m + self._config.drift * since)
 
     def _fits_odometry(self, row: int, T_match_query: np.ndarray, T_odom_camera: np.ndarray, way: float) -> bool:
         """Whether odometry allows the pose that was measured: streets that are alike are driven the other way too."""
@@ -134,7 +125,7 @@ class LoopSearch:
         T_measured = self.memory.place(row).T_map_camera @ T_match_query
         turned = geometry.vector_from_rotation(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
         near = self._allowed(row, T_measured[:3, 3], T_odom_camera[:3, 3], way)
-        return near and float(np.linalg.norm(turned)) < _ODOMETRY_TURN
+        return near and float(np.linalg.norm(turned)) < CANDIDATES.odometry_rotation
 
     def verified(
         self, candidates: Sequence[Candidate], features: LocalFeatures | None, T_odom_camera: np.ndarray, way: float
@@ -151,7 +142,9 @@ class LoopSearch:
             if there is None or there.kind != features.kind:
                 continue
             least = self._config.inliers
-            verification = verify(there, features, min(least, _EXPECTED_INLIERS) if candidate.expected else least)
+            verification = verify(
+                there, features, min(least, CANDIDATES.expected_inliers) if candidate.expected else least
+            )
             if verification is None:
                 continue
             if not self._fits_odometry(candidate.row, verification.T_place_query, T_odom_camera, way):
@@ -164,7 +157,7 @@ class LoopSearch:
             return None
         best, verification = confirmed[0]
         for rival, other in confirmed[1:]:
-            if not rival.is_at(best) and other.inliers > _RIVAL * verification.inliers:
+            if not rival.is_at(best) and other.inliers > CANDIDATES.rival_share * verification.inliers:
                 return None
         return confirmed[0] if best.expected or self._is_unique(best, T_odom_camera, way) else None
 
@@ -177,7 +170,7 @@ class LoopSearch:
         others = self.candidates(self.memory.descriptor(candidate.row), T_odom_camera, way)
         for other in others:
             there = None if other.is_at(candidate) else self.memory.features(other.row)
-            if there is not None and verify(there, own, _TWIN_INLIERS * self._config.inliers) is not None:
+            if there is not None and verify(there, own, CANDIDATES.twin_inliers * self._config.inliers) is not None:
                 return False
         return True
 
@@ -202,13 +195,14 @@ def closure_of(
 
 
 def probability_unverified(score: float) -> float:
-    """That a candidate with this standard score is the same place: a logistic fitted on two towns, 8000 and 8001.
-
-    Its expected calibration error on a third, 9101, was 0.05, by night 0.08.
-    """
-    return float(1 / (1 + np.exp(-1.6 * (score - 4.5))))
+    """That a candidate with this standard score is the same place."""
+    return _logistic(PROBABILITY.score_slope, score - PROBABILITY.score_middle)
 
 
 def probability_verified(inliers: int) -> float:
     """That a candidate with so many inliers is the same place."""
-    return float(1 / (1 + np.exp(-0.5 * (inliers - 10))))
+    return _logistic(PROBABILITY.inlier_slope, inliers - PROBABILITY.inlier_middle)
+
+
+def _logistic(slope: float, value: float) -> float:
+    return float(1 / (1 + np.exp(-slope * value)))

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vpr_ros.maps.constants import CENTRING
 from vpr_ros.maps.places import Places
-
-SHARE = 0.7  # of the mean that is taken away
-_PRIOR = 10  # images of this session that weigh as much as all of the map's
-_MEMORY = 200  # images after which the oldest fade
-_NEWS = 0.3  # how far below 1 the cosine to the last image learnt from must be: standing still teaches nothing
 
 
 def map_mean(places: Places, wanted: bool = True) -> np.ndarray | None:
@@ -25,8 +21,8 @@ def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
     """Unit descriptors (..., D) less most of a mean (D,), unit length again, float32; unchanged where that is None."""
     if mean is None:
         return descriptors
-    rest = descriptors - np.float32(SHARE) * mean
-    rest /= np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-6)  # at least 1 - SHARE, for unit descriptors
+    rest = descriptors - np.float32(CENTRING.share) * mean
+    rest /= np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-6)  # never near 0: share < 1
     return np.asarray(rest, np.float32)
 
 
@@ -46,8 +42,8 @@ class SessionMean:
 
     def centred(self, descriptor: np.ndarray) -> np.ndarray:
         """An image's unit descriptor (D,) less the session's mean so far, this image's included: see ``centred``."""
-        if self._mean is not None and (self._last is None or self._last @ descriptor <= 1 - _NEWS):
-            self._learnt = min(self._learnt + 1, _MEMORY)
-            self._mean = self._mean + (descriptor - self._mean) / (_PRIOR + self._learnt)
+        if self._mean is not None and (self._last is None or self._last @ descriptor <= 1 - CENTRING.novelty):
+            self._learnt = min(self._learnt + 1, CENTRING.memory_images)
+            self._mean = self._mean + (descriptor - self._mean) / (CENTRING.prior_images + self._learnt)
             self._last = descriptor
         return centred(descriptor, self._mean)

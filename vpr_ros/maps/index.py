@@ -15,7 +15,8 @@ import numpy as np
 
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import written_whole
-from vpr_ros.maps.centring import SHARE, centred
+from vpr_ros.maps.centring import centred
+from vpr_ros.maps.constants import CENTRING
 from vpr_ros.maps.place_map import PlaceMap
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Index:
             "factory": factory,
             "model": place_map.model.fingerprint,
             "views": place_map.model.views,
-            "mean": None if mean is None else [SHARE, zlib.crc32(mean.tobytes())],
+            "mean": None if mean is None else [CENTRING.share, zlib.crc32(mean.tobytes())],
         }
         cached = _read(path, key, place_map.model.dimension)
         if cached is not None:

@@ -21,18 +21,15 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive, path_of
 from vpr_ros.drives.names import names_of
 from vpr_ros.inference.describer import Describer
+from vpr_ros.maps.constants import SAME_DRIVE
 from vpr_ros.maps.place_map import PlaceMap
 
 logger = logging.getLogger(__name__)
 
-_LOOKS = 16  # images compared, from the first shared stamp to the last: drives may begin or end at the same place
-_LEAST_SHARE = 0.9  # of them that are the same in one recording; not all, since two backends differ a little
-_SAME_COSINE = 0.99  # of one image's descriptors on two backends or machines; neighbouring images are below
-
 
 def same_image(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two descriptors (D,) of one model are of one image."""
-    return float(np.dot(a, b)) >= _SAME_COSINE
+    return float(np.dot(a, b)) >= SAME_DRIVE.equal_cosine
 
 
 def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
@@ -85,7 +82,7 @@ def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
 def _spread(ours: Collection[int], theirs: Container[int]) -> list[int]:
     """Stamps that two drives share, the first, the last and some evenly between them."""
     shared = sorted(stamp for stamp in ours if stamp in theirs)
-    rows = np.unique(np.linspace(0, len(shared) - 1, min(_LOOKS, len(shared))).round().astype(int))
+    rows = np.unique(np.linspace(0, len(shared) - 1, min(SAME_DRIVE.compared, len(shared))).round().astype(int))
     return [shared[row] for row in rows]
 
 
@@ -106,9 +103,11 @@ def _same(looks: dict[str, list[bool]], name: str, where: str) -> str | None:
     alike = [other for other, same in looks.items() if any(same)]
     if not alike:
         return None
-    best = max(alike, key=lambda other: (np.mean(looks[other]) >= _LEAST_SHARE, sum(looks[other]), other == name))
+    best = max(
+        alike, key=lambda other: (np.mean(looks[other]) >= SAME_DRIVE.equal_share, sum(looks[other]), other == name)
+    )
     same = looks[best]
-    found = float(np.mean(same)) >= _LEAST_SHARE
+    found = float(np.mean(same)) >= SAME_DRIVE.equal_share
     if not all(same):
         logger.warning(
             "%d of %d images of %s that were compared are those of drive %s of the map, so it is taken for %s: if it "

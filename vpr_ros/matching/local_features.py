@@ -13,10 +13,10 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError
+from vpr_ros.matching.constants import FEATURES
 
 FEATURE_COUNT = 800  # features kept of each image of a map
 _HEADER = struct.Struct("<8sII3sf")  # kind, number, descriptor's length, dtype of its numbers, pixel
-_LARGEST_PX = 640  # wider images are halved first, and again: finer detail is seldom found again
 _NUMBERS = ("|u1", "|i1", "<f2", "<f4")
 
 
@@ -87,11 +87,13 @@ class ClassicalExtractor:
         """kind: "sift" or "orb". count: features kept of each image, the strongest."""
         self.kind = kind
         make: dict[str, Callable[[], cv2.Feature2D]] = {
-            "sift": lambda: cv2.SIFT.create(nfeatures=count, contrastThreshold=0.02, sigma=2.0),
-            "orb": lambda: cv2.ORB.create(nfeatures=count, fastThreshold=8),
+            "sift": lambda: cv2.SIFT.create(
+                nfeatures=count, contrastThreshold=FEATURES.sift_contrast, sigma=FEATURES.sift_sigma
+            ),
+            "orb": lambda: cv2.ORB.create(nfeatures=count, fastThreshold=FEATURES.orb_threshold),
         }
         self._detector = make[kind]()
-        self._contrast = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8))
+        self._contrast = cv2.createCLAHE(clipLimit=FEATURES.contrast_limit, tileGridSize=FEATURES.contrast_tiles)
 
     def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
         """See Extractor."""
@@ -104,8 +106,8 @@ class ClassicalExtractor:
 
 
 def shrunk(image_rgb: np.ndarray) -> np.ndarray:
-    """The image at most _LARGEST_PX wide, by whole factors."""
-    factor = -(-image_rgb.shape[1] // _LARGEST_PX)
+    """The image at most FEATURES.longest_px wide, by whole factors."""
+    factor = -(-image_rgb.shape[1] // FEATURES.longest_px)
     if factor == 1:
         return image_rgb
     size = image_rgb.shape[1] // factor, image_rgb.shape[0] // factor

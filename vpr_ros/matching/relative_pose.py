@@ -16,23 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.matching.constants import POSE_NOISE, POSE_SEARCH, TWO_VIEW
 from vpr_ros.matching.two_view import Start, distinct_turns
 
-SIGMA_PX = 1.3  # of a feature's place in the image
-# How wrong the shipped network's depths are at corners, in towns 8002 and 8003; single ones more than in the mean.
-SIGMA_LOG_DEPTH = 0.5  # of one hallucinated depth, as a share
-SIGMA_LOG_SCALE = 0.1  # of the scale that all hallucinated depths of a pair share
-SIGMA_CONTRAST = 0.13  # of the contrast that they share, as a share of each one's log depth from the middle one
-_TOO_CAREFUL = 0.9  # times all of a covariance, which is still too wide where both images are of one drive; by 9102
-_FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
-_HUBER = 2.0  # standard deviations beyond which a depth counts less
-_WRONG = 2.0  # standard deviations at which a correspondence is as likely wrong as right
-_HEATS = ((1, 6), (3, 4), (15, 4))  # iterations, and how many of the best go on after them
-_SAME_END = np.array([0.03] * 3 + [np.radians(0.3)] * 3)  # states nearer than this will end as one
-_HOPELESS = 1.5  # times the best one's cost
-_DOUBT = 10.0  # more cost that makes another end e times less likely; residuals are not independent
-_FARTHEST_LOG = np.log(500.0)
-_NEAREST_LOG = np.log(0.3)
+_FLOOR = np.diag(np.square([POSE_NOISE.floor_m] * 3 + [POSE_NOISE.floor_rad] * 3))
+_SAME_END = np.array([POSE_SEARCH.same_m] * 3 + [POSE_SEARCH.same_rad] * 3)
+_NEAREST_LOG, _FARTHEST_LOG = np.log(POSE_SEARCH.nearest_m), np.log(POSE_SEARCH.farthest_m)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +49,12 @@ def relative_pose(
 
     pixel: of the query, in units of rays. starts: where to begin; the best end is taken. None where none converges.
     """
-    if np.count_nonzero(depths_place) < 6:
+    if np.count_nonzero(depths_place) < TWO_VIEW.pnp_points:
         return None
     problem = _Problem(rays_place, rays_query, depths_place, depths_query, pixel)
     begun = [problem.begin(R) for R in distinct_turns(starts)]
     begun += [problem.begin_along(start.R_query_place, start.way) for start in starts if start.way is not None]
-    for iterations, count in _HEATS:
+    for iterations, count in POSE_SEARCH.rounds:
         begun = problem.best([problem.adjusted(state, iterations) for state in begun], count)
     return problem.result(begun)
 
@@ -125,7 +114,7 @@ class _Problem:
         middle = np.median(self.guesses[0][self.known[0]])
         # What the depths' residuals change by with log scale and with contrast, (N, 2) each.
         self.by_common = [
-            known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -SIGMA_LOG_DEPTH
+            known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -POSE_NOISE.log_depth
             for known, guesses in zip(self.known, self.guesses, strict=True)
         ]
 
@@ -137,11 +126,11 @@ class _Problem:
         """
         points = (self.directions * np.exp(logs)[:, None] - t) @ R
         z = np.maximum(points[:, 2], 1e-2)
-        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * SIGMA_PX)
-        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / SIGMA_LOG_DEPTH, 0.0)
-        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / SIGMA_LOG_DEPTH, 0.0)
+        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * POSE_NOISE.feature_px)
+        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / POSE_NOISE.log_depth, 0.0)
+        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / POSE_NOISE.log_depth, 0.0)
         total = _total(image, place, query)
-        cost = float(np.sum(total / (1 + total / _WRONG**2))) + (scale / SIGMA_LOG_SCALE) ** 2
+        cost = float(np.sum(total / (1 + total / POSE_NOISE.outlier**2))) + (scale / POSE_NOISE.log_scale) ** 2
         return _State(R, t, logs, scale, points, image, place, query, cost)
 
     @staticmethod
@@ -149,7 +138,7 @@ class _Problem:
         """Those that cost least, best first, of nearly equal ones one, and none that costs far more than the best."""
         kept: list[_State] = []
         for state in sorted(states, key=lambda state: state.cost):
-            if len(kept) == count or (kept and state.cost > _HOPELESS * kept[0].cost):
+            if len(kept) == count or (kept and state.cost > POSE_SEARCH.hopeless * kept[0].cost):
                 break
             if all(_apart(state, other) for other in kept):
                 kept.append(state)
@@ -207,9 +196,9 @@ class _Problem:
         count = len(state.points)
         z = np.maximum(state.points[:, 2], 1e-2)
         by_point = np.zeros((3, count, 3))  # of the ray (2) and of the depth in the query, by the point there
-        by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * SIGMA_PX)
-        by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * SIGMA_PX)
-        by_point[2, :, 2] = self.known[1] / (z * SIGMA_LOG_DEPTH)
+        by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * POSE_NOISE.feature_px)
+        by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * POSE_NOISE.feature_px)
+        by_point[2, :, 2] = self.known[1] / (z * POSE_NOISE.log_depth)
         by_point = by_point @ state.R.T  # and by the point in the place
         from_place = self.directions * np.exp(state.logs)[:, None]
         J_pose = np.zeros((4, count, 6 + common))  # rows: ray (2), depth in the query, depth in the place
@@ -218,16 +207,16 @@ class _Problem:
         J_pose[3, :, 6:], J_pose[2, :, 6:] = (by_common[:, :common] for by_common in self.by_common)
         J_depth = np.zeros((4, count))
         J_depth[:3] = np.sum(by_point * from_place, axis=2)
-        J_depth[3] = self.known[0] / SIGMA_LOG_DEPTH
+        J_depth[3] = self.known[0] / POSE_NOISE.log_depth
         r = np.stack([*state.image.T, state.query, state.place])
         w = np.ones((4, count))
         w[2], w[3] = _weight(state.query), _weight(state.place)
-        w /= (1 + _total(state.image, state.place, state.query) / _WRONG**2) ** 2
+        w /= (1 + _total(state.image, state.place, state.query) / POSE_NOISE.outlier**2) ** 2
         weighted = J_pose * w[:, :, None]
         H_pose = np.tensordot(weighted, J_pose, axes=((0, 1), (0, 1)))
         g_pose = np.tensordot(weighted, r, axes=((0, 1), (0, 1)))
-        H_pose[6, 6] += 1 / SIGMA_LOG_SCALE**2
-        g_pose[6] += state.scale / SIGMA_LOG_SCALE**2
+        H_pose[6, 6] += 1 / POSE_NOISE.log_scale**2
+        g_pose[6] += state.scale / POSE_NOISE.log_scale**2
         H_depth, g_depth = np.sum(w * J_depth**2, axis=0) + 1e-9, np.sum(w * J_depth * r, axis=0)
         H_both = np.sum(weighted * J_depth[:, :, None], axis=0).T
         return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)
@@ -251,11 +240,11 @@ class _Problem:
         covariance = self.covariance(best)
         if covariance is None:
             return None
-        weights, apart = np.exp(-(costs - costs.min()) / _DOUBT), [_difference(end, best) for end in ends]
+        weights, apart = np.exp(-(costs - costs.min()) / POSE_SEARCH.doubt), [_difference(end, best) for end in ends]
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
-        errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
+        errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * POSE_NOISE.feature_px, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
-        whole = _TOO_CAREFUL * (covariance + spread + _FLOOR)
+        whole = POSE_NOISE.covariance_factor * (covariance + spread + _FLOOR)
         return RelativePose(T_place_query, whole, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
@@ -264,7 +253,7 @@ class _Problem:
         S = at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T
         try:
             inverse = np.linalg.inv(S[:7, :7])[:6]
-            by_contrast = SIGMA_CONTRAST * inverse @ S[:7, 7]
+            by_contrast = POSE_NOISE.contrast * inverse @ S[:7, 7]
             covariance = inverse[:, :6] + np.outer(by_contrast, by_contrast)
             covariance = 0.5 * (covariance + covariance.T)
             positive = np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance)[0] > 0
@@ -297,8 +286,8 @@ def _total(image: np.ndarray, place: np.ndarray, query: np.ndarray) -> np.ndarra
 
 def _huber(r: np.ndarray) -> np.ndarray:
     size = np.abs(r)
-    return np.where(size <= _HUBER, size**2, _HUBER * (2 * size - _HUBER))
+    return np.where(size <= POSE_NOISE.huber, size**2, POSE_NOISE.huber * (2 * size - POSE_NOISE.huber))
 
 
 def _weight(r: np.ndarray) -> np.ndarray:
-    return np.minimum(1.0, _HUBER / np.maximum(np.abs(r), 1e-12))
+    return np.minimum(1.0, POSE_NOISE.huber / np.maximum(np.abs(r), 1e-12))

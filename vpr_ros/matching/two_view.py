@@ -9,10 +9,7 @@ import cv2
 import numpy as np
 
 from vpr_ros.base import geometry
-
-_LARGEST_TURN = np.radians(70.0)  # cameras turned further from each other share no picture
-_SAME_TURN, _SAME_WAY = np.radians(1.0), np.radians(5.0)  # motions nearer than this end at the same place
-_EPIPOLAR_PX, _FLAT_PX, _GUESSED_PX = 2.0, 4.0, 8.0  # how far a feature may be off: of an epipolar line, and so on
+from vpr_ros.matching.constants import TWO_VIEW
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +25,7 @@ class Start:
             return False
         if self.way is None or other.way is None:
             return self.way is other.way
-        return float(self.way @ other.way) > np.cos(_SAME_WAY)
+        return float(self.way @ other.way) > np.cos(TWO_VIEW.same_direction)
 
 
 def starts(
@@ -49,20 +46,20 @@ def starts(
     if max(fitting, turning) < least:
         return []
     with contextlib.suppress(cv2.error):
-        H, _ = cv2.findHomography(place, query, cv2.USAC_MAGSAC, _FLAT_PX)
+        H, _ = cv2.findHomography(place, query, cv2.USAC_MAGSAC, TWO_VIEW.homography_px)
         if H is not None:
             _, turns, ways, _ = cv2.decomposeHomographyMat(H, K)
             found += [_start(R, way[:, 0]) for R, way in zip(turns, ways, strict=True)]
     known = depths_place > 0
-    if known.sum() >= 6:
+    if known.sum() >= TWO_VIEW.pnp_points:
         points = np.column_stack([rays_place, np.ones(len(rays_place))])[known] * depths_place[known, None]
         with contextlib.suppress(cv2.error):
-            right, turn, way, _ = cv2.solvePnPRansac(points, query[known], K, None, reprojectionError=_GUESSED_PX)
+            right, turn, way, _ = cv2.solvePnPRansac(points, query[known], K, None, reprojectionError=TWO_VIEW.pnp_px)
             found += [_start(geometry.rotation_from_vector(turn[:, 0]), way[:, 0])] if right else []
     found.append(Start(R_turn))
     kept: list[Start] = []
     for start in found:
-        looks_away = np.trace(start.R_query_place) < 1 + 2 * np.cos(_LARGEST_TURN)
+        looks_away = np.trace(start.R_query_place) < 1 + 2 * np.cos(TWO_VIEW.largest_rotation)
         if not looks_away and not any(start.is_like(other) for other in kept):
             kept.append(start)
     return kept
@@ -78,7 +75,7 @@ def distinct_turns(starts: list[Start]) -> list[np.ndarray]:
 
 
 def _alike(R: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.trace(R.T @ other) > 1 + 2 * np.cos(_SAME_TURN))
+    return bool(np.trace(R.T @ other) > 1 + 2 * np.cos(TWO_VIEW.same_rotation))
 
 
 def _start(R_query_place: np.ndarray, t_query_place: np.ndarray) -> Start:
@@ -89,7 +86,7 @@ def _start(R_query_place: np.ndarray, t_query_place: np.ndarray) -> Start:
 def _essential(place: np.ndarray, query: np.ndarray, K: np.ndarray) -> tuple[list[Start], int]:
     """The four motions of the essential matrix for pixels (N, 2), and how many fit it; none where there is none."""
     try:
-        E, fits = cv2.findEssentialMat(place, query, K, cv2.USAC_MAGSAC, 0.999, _EPIPOLAR_PX)
+        E, fits = cv2.findEssentialMat(place, query, K, cv2.USAC_MAGSAC, 0.999, TWO_VIEW.epipolar_px)
     except cv2.error:  # degenerate points
         return [], 0
     if E is None or E.shape != (3, 3):
@@ -108,4 +105,4 @@ def _turn_between(rays_place: np.ndarray, rays_query: np.ndarray, pixel: float) 
         R = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
         error = np.linalg.norm(query - place @ R.T, axis=1)
         weights = 1 / (error**2 + max(float(np.median(error)), pixel) ** 2)
-    return R, int(np.count_nonzero(error < _EPIPOLAR_PX * pixel))
+    return R, int(np.count_nonzero(error < TWO_VIEW.epipolar_px * pixel))

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpr_ros.matching.constants import VERIFICATION
 from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.relative_pose import relative_pose
 from vpr_ros.matching.two_view import starts
-
-_RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
-_LEAST_SHARE = 0.35  # of the features that are alike has to agree: fewer may agree on a wrong motion as well
-_LARGEST_ERROR_PX = 3.0  # of an inlier
-_LARGEST_SIGMA_M = 0.76  # a pose that is known worse than this along some direction measures nothing
-_DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +42,7 @@ def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.nd
     best = cosines[rows, to_place]
     cosines[rows, to_place] = -1.0
     distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1, initial=-1.0)  # half the squares
-    distinct = distance < _RATIO[place.kind] ** 2 * next_distance
+    distinct = distance < VERIFICATION.ratio[place.kind] ** 2 * next_distance
     return to_place[distinct], rows[distinct]
 
 
@@ -91,10 +86,14 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     if pose is None:
         return None
     ratio = np.where(depths[0] > 0, pose.depths / np.maximum(depths[0], 1e-6), 1.0)
-    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > _LARGEST_SIGMA_M**2:
+    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > VERIFICATION.largest_sigma_m**2:
         return None
-    agree = (pose.errors_px < _LARGEST_ERROR_PX) & (ratio < _DEPTH_RATIO) & (ratio > 1 / _DEPTH_RATIO)
-    if agree.sum() < max(least, _LEAST_SHARE * len(agree)):
+    agree = (
+        (pose.errors_px < VERIFICATION.inlier_px)
+        & (ratio < VERIFICATION.depth_ratio)
+        & (ratio > 1 / VERIFICATION.depth_ratio)
+    )
+    if agree.sum() < max(least, VERIFICATION.inlier_share * len(agree)):
         return None
     error = float(np.sqrt(np.mean(pose.errors_px[agree] ** 2)))
     return Verification(

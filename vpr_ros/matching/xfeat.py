@@ -11,12 +11,12 @@ import numpy as np
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import ModelError
 from vpr_ros.inference.onnx import open_session
+from vpr_ros.matching.constants import FEATURES
 from vpr_ros.matching.local_features import LocalFeatures, features_at
 
 _CELL = 8  # pixels of one cell of the network's output
 _PUBLISHED_PX = 640
 _MULTIPLE = 32  # of pixels: the coarsest features' stride
-_LEAST_SCORE = 0.02  # of a keypoint, in its cell's softmax
 _BRIGHT = np.sqrt(np.arange(256, dtype=np.float32) / 255)  # of each value: at night all there is lies in the dark half
 
 
@@ -62,7 +62,7 @@ class XFeatExtractor:
         descriptors = np.round(127 * descriptors).astype(np.int8)
         features = features_at(self.kind, pixels, descriptors, (height, width), depth, intrinsics)
         # They lie on whole pixels, and an image made larger does not say more exactly where.
-        return replace(features, pixel=1.35 * features.pixel * max(1.0, scale))
+        return replace(features, pixel=FEATURES.xfeat_pixel * features.pixel * max(1.0, scale))
 
     def _keypoints(self, logits: np.ndarray, reliability: np.ndarray) -> np.ndarray:
         """(65, h, w), (h, w) -> (N, 2) float64 pixels, the best first; each the best within two pixels."""
@@ -70,7 +70,7 @@ class XFeatExtractor:
         odds = np.exp(logits - logits.max(axis=0))
         cells = (odds / odds.sum(axis=0))[:64].reshape(_CELL, _CELL, rows, columns)
         scores = np.ascontiguousarray(cells.transpose(2, 0, 3, 1).reshape(rows * _CELL, columns * _CELL))
-        peaks = (scores == cv2.dilate(scores, np.ones((5, 5), np.uint8))) & (scores > _LEAST_SCORE)
+        peaks = (scores == cv2.dilate(scores, np.ones((5, 5), np.uint8))) & (scores > FEATURES.xfeat_score)
         y, x = np.nonzero(peaks)
         value = scores[y, x] * _sampled(reliability[None], (np.column_stack([x, y]) + 0.5) / _CELL - 0.5)[:, 0]
         return np.column_stack([x, y])[np.argsort(-value, kind="stable")].astype(np.float64)

@@ -22,9 +22,9 @@ from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.maps import index as index_module
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import SCORES
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
-from vpr_ros.maps.scores import BACKGROUND
 from vpr_ros.matching.local_features import LocalFeatures
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
@@ -261,8 +261,8 @@ def test_ram_holds_no_descriptors_but_the_index(tmp_path):
         for end in (1, 700, 701, count):
             memory.admit(end)
         kept = memory._sample.descriptors
-        assert kept.shape == (BACKGROUND, 2) and len(np.unique(kept[:, 1])) == BACKGROUND
-        deviation = count / np.sqrt(12 * BACKGROUND)  # of a uniform sample's mean
+        assert kept.shape == (SCORES.background, 2) and len(np.unique(kept[:, 1])) == SCORES.background
+        deviation = count / np.sqrt(12 * SCORES.background)  # of a uniform sample's mean
         assert abs(kept[:, 1].mean() - count / 2) < 4 * deviation
         assert memory.place_map._places is None
         assert max(len(piece) for piece in memory.place_map.pieces()) <= 1024
