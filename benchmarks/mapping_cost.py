@@ -85,24 +85,24 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def grow_to(memory: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
+def grow_to(store: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
     """Store keyframes many at once until there are that many."""
-    while len(memory) < size:
-        with memory.place_map.together():
-            for row in range(len(memory), min(len(memory) + 500, size)):
+    while len(store) < size:
+        with store.place_map.together():
+            for row in range(len(store), min(len(store) + 500, size)):
                 features = keyframes.features() if row % features_every == 0 else None
-                memory.add("random", row, np.eye(4), keyframes.descriptor(), features, keyframes.thumbnail())
-        memory.admit(len(memory) - RECENT)
+                store.add("random", row, np.eye(4), keyframes.descriptor(), features, keyframes.thumbnail())
+        store.admit(len(store) - RECENT)
 
 
 def measure(
-    memories: dict[int, KeyframeStore], keyframes: Keyframes, frames: int, candidates: int
+    stores: dict[int, KeyframeStore], keyframes: Keyframes, frames: int, candidates: int
 ) -> dict[int, dict[str, dict[str, float]]]:
     """Milliseconds of each step over some keyframes of each size: median, 95th percentile and largest."""
-    spent = {size: np.zeros((frames, len(STEPS))) for size in memories}
+    spent = {size: np.zeros((frames, len(STEPS))) for size in stores}
     for frame in range(frames):
-        for size, memory in memories.items():
-            spent[size][frame] = 1e3 * np.array(step(memory, keyframes, candidates))
+        for size, store in stores.items():
+            spent[size][frame] = 1e3 * np.array(step(store, keyframes, candidates))
     return {
         size: {
             name: {
@@ -116,23 +116,23 @@ def measure(
     }
 
 
-def step(memory: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
+def step(store: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
     """One keyframe; seconds of each of STEPS."""
-    row, descriptor = len(memory), keyframes.descriptor()
+    row, descriptor = len(store), keyframes.descriptor()
     features, thumbnail = keyframes.features(), keyframes.thumbnail()
-    timed = memory._index._index = Timed(memory._index._index)  # type: ignore[assignment]
+    timed = store._index._index = Timed(store._index._index)  # type: ignore[assignment]
     stamps = [time.perf_counter()]
-    memory.add("random", row, np.eye(4), descriptor, features, thumbnail)
+    store.add("random", row, np.eye(4), descriptor, features, thumbnail)
     stamps.append(time.perf_counter())
-    memory.admit(row - RECENT)
+    store.admit(row - RECENT)
     stamps.append(time.perf_counter())
-    similarities, rows = memory.search(descriptor, candidates)
-    memory.scores(descriptor, similarities)
-    memory.positions(rows)
+    similarities, rows = store.search(descriptor, candidates)
+    store.scores(descriptor, similarities)
+    store.positions(rows)
     for found in rows:
-        memory.features(found)
+        store.features(found)
     stamps.append(time.perf_counter())
-    memory._index._index = timed._index
+    store._index._index = timed._index
     add, admit, search = np.diff(stamps)
     return [add, admit, search - timed.seconds, timed.seconds]
 
@@ -157,25 +157,25 @@ def main() -> None:
     report: dict[str, Any] = {"index": given.index, "dimension": given.dimension, "feature_bytes": feature_bytes}
     report |= {"cores": os.cpu_count(), "sizes": {}}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        memories: dict[int, KeyframeStore] = {}
+        stores: dict[int, KeyframeStore] = {}
         for size in given.sizes:
             before = resident_bytes()
-            memories[size] = KeyframeStore.grow(Path(folder) / str(size), model, given.index)
-            grow_to(memories[size], size, keyframes, given.features_every)
+            stores[size] = KeyframeStore.grow(Path(folder) / str(size), model, given.index)
+            grow_to(stores[size], size, keyframes, given.features_every)
             report["sizes"][size] = {
                 "ram_bytes_per_keyframe": round((resident_bytes() - before) / size),
                 "disk_MB": (Path(folder) / str(size)).stat().st_size / 1e6,
             }
-        for size, steps in measure(memories, keyframes, given.frames, given.candidates).items():
+        for size, steps in measure(stores, keyframes, given.frames, given.candidates).items():
             report["sizes"][size]["ms"] = steps
             print_size(size, report["sizes"][size])
-        for memory in memories.values():
-            memory.close()
-        memories.clear()
+        for store in stores.values():
+            store.close()
+        stores.clear()
         start = time.perf_counter()
-        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, given.index) as memory:
+        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, given.index) as store:
             report["reopened_s"] = round(time.perf_counter() - start, 2)
-            assert len(memory) == max(given.sizes) + given.frames
+            assert len(store) == max(given.sizes) + given.frames
     conclude(report)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
