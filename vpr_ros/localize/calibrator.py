@@ -1,7 +1,7 @@
-"""Fit the constants that turn similarities into probabilities, on a drive that is not in the map.
+"""Calibration: fit the constants that turn similarities into probabilities, on a drive that is not in the map.
 
-A held-out drive says how similar right places look. What "not on this map" looks like it says as well: hide the
-places round a stretch of the drive, and its images are off the map.
+A held-out drive shows how similar the right places are. It also shows images that are off the map: the places around a
+stretch of the drive are hidden.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from vpr_ros.maps.map_drives import same_image
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
 
-_Outcome = tuple[Estimate, np.ndarray, bool]  # an answer, the true pose, and whether that was on the map shown
+_Outcome = tuple[Estimate, np.ndarray, bool]  # estimate, true pose (4, 4), whether it is on the map
 
 
 @dataclass(frozen=True, eq=False)
 class DescribedDrive:
-    """A held-out drive after the network.
+    """A held-out drive with its descriptors.
 
-    name: of the drive. stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map.
-    T_odom_camera: F poses or None.
+    stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map. T_odom_camera: F poses (4, 4)
+    or None.
     """
 
     name: str
@@ -50,9 +50,9 @@ class DescribedDrive:
     T_odom_camera: Sequence[np.ndarray | None]
 
     def is_in(self, places: Places) -> bool:
-        """Whether places were made of images of this very drive: too easy to learn anything from.
+        """Whether some of these places were made from images of this drive: then it is not held out.
 
-        By stamp and descriptor, since drives can have the same name, and stamps that begin at zero.
+        Compared by stamp and descriptor, since two drives can share a name or have stamps that begin at zero.
         """
         _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
         return any(
@@ -68,10 +68,10 @@ def describe_drive(
     on_progress: Callable[[int, int], None] | None = None,
     tally: Tally | None = None,
 ) -> DescribedDrive:
-    """Run a drive through the network; frames without a true pose and those that cannot be read are left out.
+    """Describe the images of a drive; frames without a true pose and unreadable ones are left out.
 
-    tally: counts them. Raises DriveError where the drive lies in another world than the map, has no true pose, or no
-    image that can be read.
+    tally: counts those left out. Raises DriveError if the drive lies in another world than the map, or has no true pose
+    or no readable image.
     """
     place_map.check_world(drive.name, drive.world)
     rows, stamps, counted, missing = [], [], Tally(), 0
@@ -103,9 +103,9 @@ def describe_drive(
 def fit(
     places: Places, describer: Describer, drives: Sequence[DescribedDrive], config: LocalizerConfig | None = None
 ) -> Calibration:
-    """The calibration under which these drives' true places were likeliest.
+    """The calibration under which the true places of these drives are most probable.
 
-    Raises DriveError where no image of the drives was taken on the map.
+    Raises DriveError if no image of the drives was taken on the map.
     """
     config = config or LocalizerConfig()
     radius = config.hypotheses.radius
@@ -140,13 +140,13 @@ def fit(
 
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
-    """(F,) metres from each true position to the nearest place."""
+    """Distance (F,) of each true position to the nearest place, metres."""
     offsets = T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
     return np.linalg.norm(offsets, axis=2).min(axis=1)
 
 
 def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
-    """The map as it is, and with the places round each stretch of the drive taken out."""
+    """The map as it is, and once for each stretch of the drive, without the places around it."""
     shown = [places]
     count = len(drive.stamps_ns)
     for start, end in CALIBRATION_GRID.holes:
@@ -162,13 +162,11 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
 def _fit_observation(
     places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
 ) -> Calibration:
-    """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its
-    own surroundings.
-    """
+    """Fit slope and off_map_score: maximum likelihood over single images, with and without the places around them."""
     mean, radius = map_mean(places, config.search.mean_centring), config.hypotheses.radius
     observation, session_mean = ObservationModel(places, calibration, mean), SessionMean(mean)
     of_places = centred(places.descriptors, mean)
-    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
+    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): right places, all, others
     for drive in drives:
         session_mean.reset()
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
@@ -197,7 +195,7 @@ def _fit_observation(
 
 
 def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
-    """(K,) scores -> log mean exp(slope * score) for every slope, (S,)."""
+    """log mean exp(slope * score) over scores (K,), for each slope, (S,)."""
     exponents = CALIBRATION_GRID.slopes[:, None] * scores[None]
     largest = exponents.max(axis=1)
     return largest + np.log(np.exp(exponents - largest[:, None]).mean(axis=1))
@@ -208,11 +206,11 @@ def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> b
 
 
 def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
-    """Temperature and floor under which what turned out true was likeliest, after the share of wrong answers.
+    """Share of wrong answers, and the temperature and floor under which the truth is most probable.
 
-    For the wrong answers, images on the map and off it weigh the same, however many there are of each.
+    In the share of wrong answers, images on the map and off it weigh the same, whatever their numbers.
     """
-    raw = np.zeros((len(found), 32))  # raw probabilities, padded with what is never true
+    raw = np.zeros((len(found), 32))  # raw probabilities, padded; the last column is the rest
     truth = np.full(len(found), -1)
     for row, (estimate, T_map_camera, on_map) in enumerate(found):
         listed = [hypothesis.probability for hypothesis in estimate.hypotheses]
@@ -239,7 +237,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
 
 
 def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:
-    """sigma_*: what the errors of right answers hold beyond the spread of their own places."""
+    """Fit sigma_*: errors of right answers, less the spread of their own places."""
     excess = []
     own = calibration.covariance_body()
     for estimate, T_map_camera, _ in found:

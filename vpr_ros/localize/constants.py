@@ -33,7 +33,7 @@ class FilterConstants:
     fastest: float = 2
     """Largest speed without odometry, in multiples of ``filter.speed``."""
     entrance_spacings: float = 2
-    """Standard deviation of that predicted pose where the map was left, in multiples of the map's spacing."""
+    """Standard deviation of the predicted pose at which the map is entered, in multiples of the map's spacing."""
     restart_factor: float = 10
     """Times the typical distance beyond which an odometry step counts as a restart of odometry."""
 

@@ -1,7 +1,7 @@
-"""Descriptors less the mean of where they come from: its light, season and camera are in it, its places are not.
+"""Mean-centring of descriptors: the mean captures lighting, season and camera, not the place.
 
 After Schubert, Neubert, Protzel, Unsupervised Learning Methods for Visual Place Recognition in Discretely and
-Continuously Changing Environments, ICRA 2020, who standardise each condition by itself, a whole drive at a time.
+Continuously Changing Environments, ICRA 2020, who standardise each condition separately, over a whole drive.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from vpr_ros.maps.places import Places
 
 
 def map_mean(places: Places, wanted: bool = True) -> np.ndarray | None:
-    """The mean (D,) that ``centred`` takes from a map's descriptors, None where it shall take none."""
+    """Mean (D,) to centre a map's descriptors on; None if centring is not wanted."""
     return places.mean_descriptor if wanted else None
 
 
 def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
-    """Unit descriptors (..., D) less most of a mean (D,), unit length again, float32; unchanged where that is None."""
+    """Subtract a share of a mean (D,) from unit descriptors (..., D) and normalise again, float32. None: no change."""
     if mean is None:
         return descriptors
     rest = descriptors - np.float32(CENTRING.share) * mean
@@ -27,21 +27,21 @@ def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
 
 
 class SessionMean:
-    """The mean of a session's descriptors, learnt as they come. It begins as the map's."""
+    """Running mean of a session's descriptors. It starts as the map's mean. This object keeps state."""
 
     def __init__(self, map_mean: np.ndarray | None) -> None:
-        """map_mean: (D,), or None: then no descriptor is changed."""
+        """map_mean: (D,), or None to leave descriptors unchanged."""
         self._map_mean = map_mean
         self.reset()
 
     def reset(self) -> None:
-        """Another session begins."""
+        """Start a new session: the mean is the map's again."""
         self._mean = self._map_mean
         self._learnt = 0
         self._last: np.ndarray | None = None
 
     def centred(self, descriptor: np.ndarray) -> np.ndarray:
-        """An image's unit descriptor (D,) less the session's mean so far, this image's included: see ``centred``."""
+        """Update the mean with an image's unit descriptor (D,) and return the descriptor centred on it."""
         if self._mean is not None and (self._last is None or self._last @ descriptor <= 1 - CENTRING.novelty):
             self._learnt = min(self._learnt + 1, CENTRING.memory_images)
             self._mean = self._mean + (descriptor - self._mean) / (CENTRING.prior_images + self._learnt)

@@ -1,12 +1,11 @@
-"""The metric pose of one view in another, from rays that correspond and depths that are only guessed.
+"""The relative pose of two views, in metres, from corresponding rays and hallucinated depths.
 
-Two views alone know the direction of the way between them but not its length. Hallucinated depth knows lengths, each
-point's badly and all of them with common errors: of scale, and of contrast, since a network that is unsure draws near
-and far together, in both images alike. Both views and depths go into one least squares problem: the rays weigh each
-point's depth against the others', the guesses give the scale, and the inverse of the normal equations says how well
-everything is known (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast
-is not solved for, since points drawn to one depth fit any rays; what it may do to the pose is added to the covariance
-(a consider parameter: Schmidt 1966).
+Two views give the direction of the translation, but not its length. Hallucinated depths give the length. Each depth is
+inexact, and all share an error of scale and one of contrast: an unsure network draws near and far together, in both
+images alike. One least squares problem holds rays and depths of both views. The inverse of its normal equations gives
+the covariance (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast is not
+estimated, since points drawn to one depth fit any rays. Its effect on the pose is added to the covariance instead (a
+consider parameter: Schmidt 1966).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.matching.constants import POSE_NOISE, POSE_SEARCH, TWO_VIEW
-from vpr_ros.matching.two_view import Start, distinct_turns
+from vpr_ros.matching.two_view import Start, distinct_rotations
 
 _FLOOR = np.diag(np.square([POSE_NOISE.floor_m] * 3 + [POSE_NOISE.floor_rad] * 3))
 _SAME_END = np.array([POSE_SEARCH.same_m] * 3 + [POSE_SEARCH.same_rad] * 3)
@@ -26,9 +25,11 @@ _NEAREST_LOG, _FARTHEST_LOG = np.log(POSE_SEARCH.nearest_m), np.log(POSE_SEARCH.
 
 @dataclass(frozen=True, eq=False)
 class RelativePose:
-    """T_place_query: (4, 4), metres, optical frames. covariance: (6, 6) of it, order x y z roll pitch yaw about the
-    place's axes. depths: (N,) metres of each point in the place's camera. errors_px: (N,) distance of each point from
-    its ray in the query, pixels.
+    """The pose of the query's camera in the place's.
+
+    T_place_query: (4, 4), metres, optical frames. covariance: (6, 6), order x y z roll pitch yaw about the place's
+    axes, metres and radians. depths: (N,) metres of each point in the place's camera. errors_px: (N,) reprojection
+    error of each point in the query, pixels.
     """
 
     T_place_query: np.ndarray
@@ -45,15 +46,18 @@ def relative_pose(
     pixel: float,
     starts: list[Start],
 ) -> RelativePose | None:
-    """Adjust pose and depths to N corresponding rays (N, 2), some wrong, and guessed depths (N,), 0 where unknown.
+    """Fit pose and depths to N correspondences, some of them wrong.
 
-    pixel: of the query, in units of rays. starts: where to begin; the best end is taken. None where none converges.
+    rays_*: (N, 2). depths_*: (N,) metres, hallucinated, 0 if unknown. pixel: of the query, in units of rays. starts:
+    initial motions; the solution with the lowest cost is returned. None if there are too few depths or no solution.
     """
     if np.count_nonzero(depths_place) < TWO_VIEW.pnp_points:
         return None
     problem = _Problem(rays_place, rays_query, depths_place, depths_query, pixel)
-    begun = [problem.begin(R) for R in distinct_turns(starts)]
-    begun += [problem.begin_along(start.R_query_place, start.way) for start in starts if start.way is not None]
+    begun = [problem.begin(R) for R in distinct_rotations(starts)]
+    begun += [
+        problem.begin_along(start.R_query_place, start.direction) for start in starts if start.direction is not None
+    ]
     for iterations, count in POSE_SEARCH.rounds:
         begun = problem.best([problem.adjusted(state, iterations) for state in begun], count)
     return problem.result(begun)
@@ -61,10 +65,10 @@ def relative_pose(
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """R_place_query (3, 3), t_place_query (3,), logs of depths in the place (N,), log of their common scale.
+    """Parameters: R_place_query (3, 3), t_place_query (3,), log depths in the place (N,), log of their common scale.
 
-    With what follows from them: points in the query's frame (N, 3), residuals of their rays (N, 2) and of the place's
-    and the query's depths (N,), (N,), and the cost.
+    And what follows from them: points in the query's frame (N, 3), residuals of rays (N, 2) and of depths in the place
+    and the query (N,), (N,), and the cost.
     """
 
     R: np.ndarray
@@ -80,9 +84,9 @@ class _State:
 
 @dataclass(frozen=True, eq=False)
 class _Equations:
-    """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and Hessian by both (7, N).
+    """Hessian and gradient for pose and scale (7, 7), (7,), for depths (N,), (N,), and the mixed Hessian (7, N).
 
-    8 for 7 where contrast is among them.
+    8 instead of 7 if the contrast is included.
     """
 
     H_pose: np.ndarray
@@ -93,7 +97,7 @@ class _Equations:
 
 
 class _Problem:
-    """Residuals, each over its standard deviation: the query's rays (N, 2), the place's and the query's depths (N,)."""
+    """The least squares problem. Residuals are in standard deviations: rays (N, 2), depths in both views (N,)."""
 
     def __init__(
         self,
@@ -112,17 +116,16 @@ class _Problem:
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
         middle = np.median(self.guesses[0][self.known[0]])
-        # What the depths' residuals change by with log scale and with contrast, (N, 2) each.
+        # Derivatives of the depths' residuals by log scale and contrast, (N, 2) each.
         self.by_common = [
             known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -POSE_NOISE.log_depth
             for known, guesses in zip(self.known, self.guesses, strict=True)
         ]
 
     def state(self, R: np.ndarray, t: np.ndarray, logs: np.ndarray, scale: float = 0.0) -> _State:
-        """A state with its residuals and its cost.
+        """A state with its residuals and cost.
 
-        The cost is the sum of Geman and McClure's losses: a correspondence that is wrong costs the same however wrong
-        it is.
+        The cost is a sum of Geman-McClure losses: beyond a limit, the cost of a wrong correspondence does not grow.
         """
         points = (self.directions * np.exp(logs)[:, None] - t) @ R
         z = np.maximum(points[:, 2], 1e-2)
@@ -135,7 +138,7 @@ class _Problem:
 
     @staticmethod
     def best(states: list[_State], count: int) -> list[_State]:
-        """Those that cost least, best first, of nearly equal ones one, and none that costs far more than the best."""
+        """Up to count distinct states of lowest cost, best first, without those far worse than the best."""
         kept: list[_State] = []
         for state in sorted(states, key=lambda state: state.cost):
             if len(kept) == count or (kept and state.cost > POSE_SEARCH.hopeless * kept[0].cost):
@@ -144,19 +147,19 @@ class _Problem:
                 kept.append(state)
         return kept
 
-    def begin_along(self, R_query_place: np.ndarray, way: np.ndarray) -> _State:
-        """A translation in this direction (3,), as long as makes triangulated depths those guessed."""
+    def begin_along(self, R_query_place: np.ndarray, direction: np.ndarray) -> _State:
+        """Initial state: a translation in this direction (3,), so long that triangulated depths fit the given ones."""
         turned, seen = self.directions @ R_query_place.T, np.column_stack([self.rays, np.ones(len(self.rays))])
         across = np.cross(seen, turned)
-        depths = -np.sum(across * np.cross(seen, way), axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-12)
+        depths = -np.sum(across * np.cross(seen, direction), axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-12)
         guesses = np.exp(self.guesses[0])
         usable = self.known[0] & (depths > 0)
         length = float(np.median(guesses[usable] / depths[usable])) if usable.any() else 0.0
         logs = np.log(np.clip(np.where(usable, length * depths, guesses), np.exp(_NEAREST_LOG), np.exp(_FARTHEST_LOG)))
-        return self.state(R_query_place.T, -length * R_query_place.T @ way, logs)
+        return self.state(R_query_place.T, -length * R_query_place.T @ direction, logs)
 
     def begin(self, R_query_place: np.ndarray) -> _State:
-        """The translation that fits best with the depths as guessed: linear, the points' own errors weighed down."""
+        """Initial state: the translation that fits the given depths best; linear, reweighted against outliers."""
         known = self.known[0]
         turned = (self.directions * np.exp(self.guesses[0])[:, None])[known] @ R_query_place.T
         u, v = self.rays[known].T
@@ -177,7 +180,7 @@ class _Problem:
         return self.state(R_place_query, -R_place_query @ t, logs)
 
     def adjusted(self, state: _State, iterations: int) -> _State:
-        """Levenberg-Marquardt until nothing is gained, for some iterations at most."""
+        """Levenberg-Marquardt until the cost no longer falls, for a number of iterations at most."""
         damping, equations = 1e-3, None
         for _ in range(iterations):
             equations = equations or self.normal_equations(state)
@@ -192,10 +195,10 @@ class _Problem:
         return state
 
     def normal_equations(self, state: _State, common: int = 1) -> _Equations:
-        """The problem made linear at a state. common: 1 for the scale alone, 2 for the contrast after it."""
+        """Linearise at a state. common: 1 for the scale alone, 2 for scale and contrast."""
         count = len(state.points)
         z = np.maximum(state.points[:, 2], 1e-2)
-        by_point = np.zeros((3, count, 3))  # of the ray (2) and of the depth in the query, by the point there
+        by_point = np.zeros((3, count, 3))  # ray (2) and depth in the query, by the point in the query
         by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * POSE_NOISE.feature_px)
         by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * POSE_NOISE.feature_px)
         by_point[2, :, 2] = self.known[1] / (z * POSE_NOISE.log_depth)
@@ -222,7 +225,7 @@ class _Problem:
         return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)
 
     def stepped(self, state: _State, equations: _Equations, damping: float) -> _State:
-        """One Levenberg-Marquardt step, the depths eliminated (Schur complement)."""
+        """One Levenberg-Marquardt step, with the depths eliminated (Schur complement)."""
         H_pose = equations.H_pose + damping * np.diag(np.diag(equations.H_pose))
         H_depth, H_both = equations.H_depth * (1 + damping), equations.H_both
         g_pose, g_depth = equations.g_pose, equations.g_depth
@@ -234,7 +237,7 @@ class _Problem:
         return self.state(R, state.t + d_pose[:3], logs, state.scale + float(d_pose[6]))
 
     def result(self, ends: list[_State]) -> RelativePose | None:
-        """The end that costs least. Its covariance knows of the others: what fits nearly as well may be the truth."""
+        """The solution of lowest cost. Its covariance includes the others, since they may be the true one."""
         costs = np.array([end.cost for end in ends])
         best = ends[int(costs.argmin())]
         covariance = self.covariance(best)
@@ -248,7 +251,7 @@ class _Problem:
         return RelativePose(T_place_query, whole, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
-        """(6, 6): inverse of the normal equations, and what contrast adds; None where there is none."""
+        """Covariance (6, 6): inverse of the normal equations plus the effect of contrast; None if singular."""
         at = self.normal_equations(state, common=2)
         S = at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T
         try:
@@ -263,24 +266,24 @@ class _Problem:
 
 
 def _difference(state: _State, other: _State) -> np.ndarray:
-    """(6,) translation and rotation vector from another state, about the place's axes."""
+    """Translation and rotation vector (6,) from another state, about the place's axes."""
     return np.concatenate([state.t - other.t, geometry.vector_from_rotation(state.R @ other.R.T)])
 
 
 def _apart(state: _State, other: _State) -> bool:
-    """Whether two states may end as two."""
+    """Whether two states may converge to different solutions."""
     if np.any(np.abs(state.t - other.t) > _SAME_END[:3]):
         return True
     return bool(np.any(np.abs(_difference(state, other)) > _SAME_END))
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a x b, (..., 3) each: NumPy's own takes several times as long."""
+    """Cross product a x b of (..., 3); np.cross takes several times as long."""
     return np.stack([a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=-1)
 
 
 def _total(image: np.ndarray, place: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(N,) squared residual of each correspondence: (N, 2) of its ray, (N,) of its two depths."""
+    """Squared residual (N,) of each correspondence, from its ray (N, 2) and its depths in both views (N,)."""
     return np.sum(image**2, axis=1) + _huber(place) + _huber(query)
 
 
