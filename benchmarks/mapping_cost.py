@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Cost of one keyframe in time, RAM and disk, by the size of the session's map.
+"""What one keyframe costs a map that grows, in time, RAM and disk, while it is small and when it is large.
 
     python benchmarks/mapping_cost.py [--sizes 1000 10000 100000] [--dimension 1024] [--index Flat] [--json FILE]
 
-Descriptors are random. Maps of all sizes take turns keyframe by keyframe, so that other load affects all of them.
-A measured keyframe is stored, admitted and searched for as in mode map, in its own transaction, with 600 SIFT features
-and a thumbnail; the candidates' features are read. The keyframes that fill the maps are stored in bulk, and only every
---features-every-th has features, to keep the files small. The search in FAISS, which is linear, is listed separately.
-RAM is the increase while a map is filled. Finally the largest map is opened again.
+Descriptors are random. There is a map of each size, and they take turns keyframe by keyframe, so that all meet the same
+machine and disk. A keyframe that is measured is stored, admitted and searched for as in mapping mode, each in its own
+transaction, with 600 SIFT features and a thumbnail; the candidates' features are read. Of the keyframes that fill the
+maps, stored many at once, only every --features-every-th has features, so that the files stay small. The search in
+FAISS itself, which looks at every place, is told apart. RAM is what the process holds more once a map is filled. At
+last the largest map is opened again.
 """
 
 from __future__ import annotations
@@ -77,31 +78,31 @@ class Keyframes:
 
 
 def resident_bytes() -> int:
-    """RAM of this process, after freed memory was returned to the system."""
+    """RAM of this process, after what is free was given back."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def grow_to(memory: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
-    """Store keyframes in bulk up to a number."""
-    while len(memory) < size:
-        with memory.place_map.together():
-            for row in range(len(memory), min(len(memory) + 500, size)):
+def grow_to(store: KeyframeStore, size: int, keyframes: Keyframes, features_every: int) -> None:
+    """Store keyframes many at once until there are that many."""
+    while len(store) < size:
+        with store.place_map.together():
+            for row in range(len(store), min(len(store) + 500, size)):
                 features = keyframes.features() if row % features_every == 0 else None
-                memory.add("random", row, np.eye(4), keyframes.descriptor(), features, keyframes.thumbnail())
-        memory.admit(len(memory) - RECENT)
+                store.add("random", row, np.eye(4), keyframes.descriptor(), features, keyframes.thumbnail())
+        store.admit(len(store) - RECENT)
 
 
 def measure(
-    memories: dict[int, KeyframeStore], keyframes: Keyframes, frames: int, candidates: int
+    stores: dict[int, KeyframeStore], keyframes: Keyframes, frames: int, candidates: int
 ) -> dict[int, dict[str, dict[str, float]]]:
     """Milliseconds of each step over some keyframes of each size: median, 95th percentile and largest."""
-    spent = {size: np.zeros((frames, len(STEPS))) for size in memories}
+    spent = {size: np.zeros((frames, len(STEPS))) for size in stores}
     for frame in range(frames):
-        for size, memory in memories.items():
-            spent[size][frame] = 1e3 * np.array(step(memory, keyframes, candidates))
+        for size, store in stores.items():
+            spent[size][frame] = 1e3 * np.array(step(store, keyframes, candidates))
     return {
         size: {
             name: {
@@ -115,39 +116,39 @@ def measure(
     }
 
 
-def step(memory: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
-    """Add one keyframe; seconds of each of STEPS."""
-    row, descriptor = len(memory), keyframes.descriptor()
+def step(store: KeyframeStore, keyframes: Keyframes, candidates: int) -> list[float]:
+    """One keyframe; seconds of each of STEPS."""
+    row, descriptor = len(store), keyframes.descriptor()
     features, thumbnail = keyframes.features(), keyframes.thumbnail()
-    timed = memory._index._index = Timed(memory._index._index)  # type: ignore[assignment]
+    timed = store._index._index = Timed(store._index._index)  # type: ignore[assignment]
     stamps = [time.perf_counter()]
-    memory.add("random", row, np.eye(4), descriptor, features, thumbnail)
+    store.add("random", row, np.eye(4), descriptor, features, thumbnail)
     stamps.append(time.perf_counter())
-    memory.admit(row - RECENT)
+    store.admit(row - RECENT)
     stamps.append(time.perf_counter())
-    similarities, rows = memory.search(descriptor, candidates)
-    memory.scores(descriptor, similarities)
-    memory.positions(rows)
+    similarities, rows = store.search(descriptor, candidates)
+    store.scores(descriptor, similarities)
+    store.positions(rows)
     for found in rows:
-        memory.features(found)
+        store.features(found)
     stamps.append(time.perf_counter())
-    memory._index._index = timed._index
+    store._index._index = timed._index
     add, admit, search = np.diff(stamps)
     return [add, admit, search - timed.seconds, timed.seconds]
 
 
 def main() -> None:
-    """Print the figures, write them with --json; exit 1 above --limit."""
+    """Print the figures and write them where asked to; exit 1 above --limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="keyframes")
-    parser.add_argument("--dimension", type=int, default=1024, help="descriptor dimension (default 1024)")
+    parser.add_argument("--dimension", type=int, default=1024, help="of a descriptor (default 1024)")
     parser.add_argument("--index", default="Flat", help="FAISS index factory string (default Flat)")
     parser.add_argument("--frames", type=int, default=300, help="keyframes measured at each size (default 300)")
     parser.add_argument("--candidates", type=int, default=3, help="places fetched for each keyframe (default 3)")
     parser.add_argument("--features", type=int, default=600, help="local features of a keyframe (default 600)")
-    parser.add_argument("--features-every", type=int, default=10, help="interval for the others (default 10)")
-    parser.add_argument("--folder", type=Path, help="folder of the maps, on the disk to measure (default: temporary)")
-    parser.add_argument("--limit", type=float, help="exit 1 if the largest size is slower by more than this")
+    parser.add_argument("--features-every", type=int, default=10, help="of those not measured (default 10)")
+    parser.add_argument("--folder", type=Path, help="where the map is written: its disk counts (default: temporary)")
+    parser.add_argument("--limit", type=float, help="exit 1 where the largest size takes more than this much longer")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     model = MapModel("random", "0" * 64, given.dimension, Preprocessing(224, 224))
@@ -156,25 +157,25 @@ def main() -> None:
     report: dict[str, Any] = {"index": given.index, "dimension": given.dimension, "feature_bytes": feature_bytes}
     report |= {"cores": os.cpu_count(), "sizes": {}}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        memories: dict[int, KeyframeStore] = {}
+        stores: dict[int, KeyframeStore] = {}
         for size in given.sizes:
             before = resident_bytes()
-            memories[size] = KeyframeStore.grow(Path(folder) / str(size), model, given.index)
-            grow_to(memories[size], size, keyframes, given.features_every)
+            stores[size] = KeyframeStore.grow(Path(folder) / str(size), model, given.index)
+            grow_to(stores[size], size, keyframes, given.features_every)
             report["sizes"][size] = {
                 "ram_bytes_per_keyframe": round((resident_bytes() - before) / size),
                 "disk_MB": (Path(folder) / str(size)).stat().st_size / 1e6,
             }
-        for size, steps in measure(memories, keyframes, given.frames, given.candidates).items():
+        for size, steps in measure(stores, keyframes, given.frames, given.candidates).items():
             report["sizes"][size]["ms"] = steps
             print_size(size, report["sizes"][size])
-        for memory in memories.values():
-            memory.close()
-        memories.clear()
+        for store in stores.values():
+            store.close()
+        stores.clear()
         start = time.perf_counter()
-        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, given.index) as memory:
+        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, given.index) as store:
             report["reopened_s"] = round(time.perf_counter() - start, 2)
-            assert len(memory) == max(given.sizes) + given.frames
+            assert len(store) == max(given.sizes) + given.frames
     conclude(report)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -184,14 +185,14 @@ def main() -> None:
 
 
 def print_size(size: int, found: dict[str, Any]) -> None:
-    """Print the figures of one size."""
+    """One size's figures."""
     print(f"{size} keyframes, {found['disk_MB']:.0f} MB, {found['ram_bytes_per_keyframe']} bytes of RAM each")
     for name, ms in found["ms"].items():
         print(f"  {name:14} {ms['median']:7.2f} ms median, {ms['p95']:7.2f} 95 %, {ms['max']:7.2f} largest")
 
 
 def conclude(report: dict[str, Any]) -> None:
-    """Compare the largest size with the smallest; add it to the report and print it."""
+    """Largest size against smallest, into the report and on the screen."""
     smallest, largest = min(report["sizes"]), max(report["sizes"])
     few, many = (report["sizes"][size]["ms"]["without_faiss"]["median"] for size in (smallest, largest))
     report["ratio"] = round(many / few, 3)

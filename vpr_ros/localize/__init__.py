@@ -1,1 +1,1 @@
-"""One image in, ranked poses out: search, filter over time, hypotheses, re-ranking, calibration."""
+"""Localisation: search, Bayes filter over time, hypotheses, re-ranking, calibration."""

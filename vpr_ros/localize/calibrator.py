@@ -1,7 +1,7 @@
-"""Fit the constants that turn similarities into probabilities, on a drive that is not in the map.
+"""Calibration: fit the constants that turn similarities into probabilities, on a drive that is not in the map.
 
-A held-out drive says how similar right places look. What "not on this map" looks like it says as well: hide the
-places round a stretch of the drive, and its images are off the map.
+A held-out drive shows how similar the right places are. It also shows images that are off the map: the places around a
+stretch of the drive are hidden.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vpr_ros.drives.drive import Drive, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.constants import CALIBRATION_GRID
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
@@ -31,24 +32,15 @@ from vpr_ros.maps.map_drives import same_image
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
 
-_SLOPES = np.geomspace(0.25, 12.0, 32)
-_OFF_MAP_SCORES = np.linspace(1.0, 14.0, 66)
-_CORRELATION_LENGTHS = (5.0, 10.0, 20.0, 40.0, 80.0)
-_TEMPERATURES = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
-_FLOORS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
-_HOLES = ((0.15, 0.4), (0.6, 0.85))  # stretches of the drive hidden from the map, as shares of it
-_LEAST_SIGMA = np.array([0.5, 0.5, 0.2, 0.01, 0.01, 0.02])  # metres, radians: no answer is better than this
-
-
-_Outcome = tuple[Estimate, np.ndarray, bool]  # an answer, the true pose, and whether that was on the map shown
+_Outcome = tuple[Estimate, np.ndarray, bool]  # estimate, true pose (4, 4), whether it is on the map
 
 
 @dataclass(frozen=True, eq=False)
 class DescribedDrive:
-    """A held-out drive after the network.
+    """A held-out drive with its descriptors.
 
-    name: of the drive. stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map.
-    T_odom_camera: F poses or None.
+    stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map. T_odom_camera: F poses (4, 4)
+    or None.
     """
 
     name: str
@@ -58,9 +50,9 @@ class DescribedDrive:
     T_odom_camera: Sequence[np.ndarray | None]
 
     def is_in(self, places: Places) -> bool:
-        """Whether places were made of images of this very drive: too easy to learn anything from.
+        """Whether some of these places were made from images of this drive: then it is not held out.
 
-        By stamp and descriptor, since drives can have the same name, and stamps that begin at zero.
+        Compared by stamp and descriptor, since two drives can share a name or have stamps that begin at zero.
         """
         _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
         return any(
@@ -76,10 +68,10 @@ def describe_drive(
     on_progress: Callable[[int, int], None] | None = None,
     tally: Tally | None = None,
 ) -> DescribedDrive:
-    """Run a drive through the network; frames without a true pose and those that cannot be read are left out.
+    """Describe the images of a drive; frames without a true pose and unreadable ones are left out.
 
-    tally: counts them. Raises DriveError where the drive lies in another world than the map, has no true pose, or no
-    image that can be read.
+    tally: counts those left out. Raises DriveError if the drive lies in another world than the map, or has no true pose
+    or no readable image.
     """
     place_map.check_world(drive.name, drive.world)
     rows, stamps, counted, missing = [], [], Tally(), 0
@@ -111,9 +103,9 @@ def describe_drive(
 def fit(
     places: Places, describer: Describer, drives: Sequence[DescribedDrive], config: LocalizerConfig | None = None
 ) -> Calibration:
-    """The calibration under which these drives' true places were likeliest.
+    """The calibration under which the true places of these drives are most probable.
 
-    Raises DriveError where no image of the drives was taken on the map.
+    Raises DriveError if no image of the drives was taken on the map.
     """
     config = config or LocalizerConfig()
     radius = config.hypotheses.radius
@@ -137,7 +129,7 @@ def fit(
         return found
 
     best: tuple[float, Calibration, list[_Outcome]] | None = None
-    for length in _CORRELATION_LENGTHS:
+    for length in CALIBRATION_GRID.correlation_lengths:
         raw = dataclasses.replace(calibration, correlation_length=length, temperature=1.0, floor=1e-6)
         found = answers(raw)
         wrong, temperature, floor = _fit_softening(found, radius)
@@ -148,21 +140,21 @@ def fit(
 
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
-    """(F,) metres from each true position to the nearest place."""
+    """Distance (F,) of each true position to the nearest place, metres."""
     offsets = T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
     return np.linalg.norm(offsets, axis=2).min(axis=1)
 
 
 def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
-    """The map as it is, and with the places round each stretch of the drive taken out."""
+    """The map as it is, and once for each stretch of the drive, without the places around it."""
     shown = [places]
     count = len(drive.stamps_ns)
-    for start, end in _HOLES:
+    for start, end in CALIBRATION_GRID.holes:
         stretch = drive.T_map_camera[int(start * count) : int(end * count), :2, 3]
         if not len(stretch):
             continue
         distance = np.linalg.norm(places.positions[:, None, :2] - stretch[None], axis=2).min(axis=1)
-        if np.count_nonzero(distance > 2 * radius) > 10:
+        if np.count_nonzero(distance > 2 * radius) > CALIBRATION_GRID.least_places:
             shown.append(places.subset(distance > 2 * radius))
     return shown
 
@@ -170,13 +162,11 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
 def _fit_observation(
     places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
 ) -> Calibration:
-    """slope and off_map_score by maximum likelihood over single images, each shown the map with and without its
-    own surroundings.
-    """
+    """Fit slope and off_map_score: maximum likelihood over single images, with and without the places around them."""
     mean, radius = map_mean(places, config.search.mean_centring), config.hypotheses.radius
     observation, session_mean = ObservationModel(places, calibration, mean), SessionMean(mean)
     of_places = centred(places.descriptors, mean)
-    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): over right places, all, all but the surroundings
+    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): right places, all, others
     for drive in drives:
         session_mean.reset()
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
@@ -193,16 +183,20 @@ def _fit_observation(
                 right.append(_log_mean_exp(scores[distance < radius]) + share)
                 all_of.append(_log_mean_exp(scores))
     on, total, off = np.array(right)[..., None], np.array(all_of)[..., None], np.array(elsewhere)[..., None]
-    threshold = (_SLOPES[:, None] * _OFF_MAP_SCORES[None])[None]
+    threshold = (CALIBRATION_GRID.slopes[:, None] * CALIBRATION_GRID.off_map_scores[None])[None]
     on_loss = np.logaddexp(total, threshold).mean(axis=0) - on.mean(axis=0)
     off_loss = (np.logaddexp(off, threshold) - threshold).mean(axis=0) if len(elsewhere) else 0.0
     slope, score = np.unravel_index(np.argmin(on_loss + off_loss), on_loss.shape)
-    return dataclasses.replace(calibration, slope=float(_SLOPES[slope]), off_map_score=float(_OFF_MAP_SCORES[score]))
+    return dataclasses.replace(
+        calibration,
+        slope=float(CALIBRATION_GRID.slopes[slope]),
+        off_map_score=float(CALIBRATION_GRID.off_map_scores[score]),
+    )
 
 
 def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
-    """(K,) scores -> log mean exp(slope * score) for every slope, (S,)."""
-    exponents = _SLOPES[:, None] * scores[None]
+    """log mean exp(slope * score) over scores (K,), for each slope, (S,)."""
+    exponents = CALIBRATION_GRID.slopes[:, None] * scores[None]
     largest = exponents.max(axis=1)
     return largest + np.log(np.exp(exponents - largest[:, None]).mean(axis=1))
 
@@ -212,11 +206,11 @@ def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> b
 
 
 def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
-    """Temperature and floor under which what turned out true was likeliest, after the share of wrong answers.
+    """Share of wrong answers, and the temperature and floor under which the truth is most probable.
 
-    For the wrong answers, images on the map and off it weigh the same, however many there are of each.
+    In the share of wrong answers, images on the map and off it weigh the same, whatever their numbers.
     """
-    raw = np.zeros((len(found), 32))  # raw probabilities, padded with what is never true
+    raw = np.zeros((len(found), 32))  # raw probabilities, padded; the last column is the rest
     truth = np.full(len(found), -1)
     for row, (estimate, T_map_camera, on_map) in enumerate(found):
         listed = [hypothesis.probability for hypothesis in estimate.hypotheses]
@@ -233,7 +227,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
     weights /= weights.sum()
     wrong = float(weights @ (np.argmax(raw[:, :-1], axis=1) != truth))
     best = (np.inf, 1.0, 0.05)
-    for temperature, floor in itertools.product(_TEMPERATURES, _FLOORS):
+    for temperature, floor in itertools.product(CALIBRATION_GRID.temperatures, CALIBRATION_GRID.floors):
         powered = raw ** (1 / temperature) * (raw > 0)
         share = (1 - floor) * powered / powered.sum(axis=1, keepdims=True)
         of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
@@ -243,7 +237,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
 
 
 def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:
-    """sigma_*: what the errors of right answers hold beyond the spread of their own places."""
+    """Fit sigma_*: errors of right answers, less the spread of their own places."""
     excess = []
     own = calibration.covariance_body()
     for estimate, T_map_camera, _ in found:
@@ -258,7 +252,7 @@ def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) 
         excess.append(np.concatenate([moved, turned]) ** 2 - of_places)
     if not excess:
         return calibration
-    sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), _LEAST_SIGMA**2))
+    sigma = np.sqrt(np.maximum(np.mean(excess, axis=0), np.array(CALIBRATION_GRID.least_sigma) ** 2))
     names = ("sigma_forward", "sigma_left", "sigma_up", "sigma_roll", "sigma_pitch", "sigma_yaw")
     fitted: dict[str, Any] = {name: float(value) for name, value in zip(names, sigma, strict=True)}
     return dataclasses.replace(calibration, **fitted)

@@ -1,4 +1,4 @@
-"""Configuration of the localiser, one part for each stage an image passes through."""
+"""Configuration of the localiser, one class per stage that an image passes through."""
 
 from __future__ import annotations
 
@@ -10,52 +10,56 @@ from vpr_ros.base.config import option
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Descriptor -> the most similar places."""
+    """Search: descriptor -> the most similar places."""
 
     matches: int = option(50, "number of places fetched from the index for each image", low=1, high=10000)
     index: str = option("Flat", "FAISS index factory string: Flat is exact; SQ8 and HNSW32 suit large maps")
     mean_centring: bool = option(
-        True, "subtract the mean descriptor of the session (light, season); without the filter, the map's mean"
+        True, "mean-centring of descriptors over the session (light, season); without the filter, over the map"
     )
     describer: str = option(
-        "", "other description of queries, NAME KEY=VALUE ..., such as multiscale from vpr_lab; empty: the model alone"
+        "", "describer of queries, NAME KEY=VALUE ..., such as multiscale from vpr_lab; empty: the model alone"
     )
 
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """Evidence over time."""
+    """Bayes filter over time."""
 
-    enabled: bool = option(True, "accumulate evidence over time; false answers from each image alone")
+    enabled: bool = option(True, "evidence accumulated over time; false: each image is localised alone")
     speed: float = option(5.0, "typical speed, used without odometry", "m/s", low=0.1, high=100.0)
     odometry_noise: float = option(
-        0.1, "standard deviation of odometry, as a fraction of the distance", low=0.0, high=1.0
+        0.1, "standard deviation of odometry, as a fraction of distance travelled", low=0.0, high=1.0
     )
-    off_map_entry: float = option(0.002, "probability of leaving the map, per metre driven", "1/m", low=0.0, high=0.5)
-    off_map_exit: float = option(0.01, "probability of returning to the map, per metre", "1/m", low=0.0, high=0.5)
+    off_map_entry: float = option(
+        0.002, "probability of leaving the map, per metre travelled", "1/m", low=0.0, high=0.5
+    )
+    off_map_exit: float = option(
+        0.01, "probability of returning to the map, per metre travelled", "1/m", low=0.0, high=0.5
+    )
 
 
 @dataclass(frozen=True)
 class HypothesesConfig:
-    """Belief over places -> poses."""
+    """Hypotheses: belief over places -> poses."""
 
     count: int = option(5, "number of poses published for each image, best first", low=1, high=100)
-    radius: float = option(25.0, "places closer than this form one hypothesis", "m", low=1.0, high=500.0)
+    radius: float = option(25.0, "radius within which places form one hypothesis", "m", low=1.0, high=500.0)
 
 
 @dataclass(frozen=True)
 class RerankConfig:
-    """A closer comparison of the first places."""
+    """Re-ranking of the retrieved places."""
 
     methods: tuple[str, ...] = option(
-        (), "re-rankers in their order, each NAME KEY=VALUE ..., such as local_features; empty: none"
+        (), "re-rankers, applied in this order, each NAME KEY=VALUE ..., such as local_features; empty: none"
     )
-    candidates: int = option(20, "number of places that a re-ranker compares for each image", low=2, high=1000)
+    candidates: int = option(20, "number of places that a re-ranker compares with each image", low=2, high=1000)
 
 
 @dataclass(frozen=True)
 class LocalizerConfig:
-    """How an image becomes an answer."""
+    """Configuration of the localiser."""
 
     search: SearchConfig = field(default_factory=SearchConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)

@@ -1,4 +1,4 @@
-"""Belief over places -> a few poses in space, each with a probability and a covariance."""
+"""Hypotheses: belief over places -> a few poses, each with a probability and a covariance."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Hypothesis, OnDemand
+from vpr_ros.localize.constants import CLUSTERS
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
-_HEADING_OF_ONE = np.radians(60.0)  # places of one hypothesis look the same way
-_SEEDS = 20  # clusters looked for: the probabilities of the first few need the next ones' too
-_BACKGROUND = 1e-3  # belief below this belongs to no cluster
-
 
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """(..., 6, 6) of right answers at these poses (..., 4, 4), about the map's axes, metres and radians."""
+    """Covariance (..., 6, 6) of right hypotheses at poses (..., 4, 4), about the map's axes, metres and radians."""
     R_map_body = T_map_camera[..., :3, :3] @ geometry.R_BODY_OPTICAL.T
     both = np.zeros((*R_map_body.shape[:-2], 6, 6))
     both[..., :3, :3] = both[..., 3:, 3:] = R_map_body
@@ -26,11 +23,11 @@ def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndar
 def cluster(
     belief: Belief, places: Places, calibration: Calibration, radius: float, count: int
 ) -> tuple[OnDemand[Hypothesis], float]:
-    """Up to count hypotheses, likeliest first, and the calibrated probability of "not on this map".
+    """Up to count hypotheses, most probable first, and the calibrated probability of "not on this map".
 
-    Greedy: the likeliest place and all within radius metres of it in the plane that look the same way are one
-    hypothesis, then again with the rest. The pose is the members' mean, the covariance theirs plus that of a right
-    answer.
+    Greedy: the most probable place and all within radius metres of it, in the plane and with a similar heading, form
+    one hypothesis; then the same with the rest. The pose is the mean of the members. The covariance is their spread
+    plus that of a right hypothesis.
     """
     members_of, masses = _clusters(belief.places, places, radius)
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)
@@ -45,14 +42,14 @@ def cluster(
 
 
 def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:
-    """Rows of each cluster's members, and each cluster's share of the belief."""
-    rows = np.flatnonzero(belief > min(_BACKGROUND, belief.max() / 2))
+    """Rows of each cluster's members, and the sum of their belief."""
+    rows = np.flatnonzero(belief > min(CLUSTERS.smallest_belief, belief.max() / 2))
     members_of: list[np.ndarray] = []
     masses: list[float] = []
-    while len(rows) and len(masses) < _SEEDS:
+    while len(rows) and len(masses) < CLUSTERS.clusters:
         seed = rows[np.argmax(belief[rows])]
         near = np.linalg.norm(places.positions[rows, :2] - places.positions[seed, :2], axis=1) < radius
-        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < _HEADING_OF_ONE
+        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < CLUSTERS.heading
         members = rows[near & alike]
         members_of.append(members[np.argsort(-belief[members])])
         masses.append(float(belief[members].sum()))
@@ -63,8 +60,9 @@ def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[n
 def _hypothesis(
     members: np.ndarray, belief: Belief, places: Places, calibration: Calibration, probability: float
 ) -> Hypothesis:
-    """Mean pose and covariance of the members, weighted by belief; the rotation is the likeliest member's, turned
-    by the mean yaw.
+    """Mean pose and covariance of the members, weighted by belief.
+
+    The rotation is that of the most probable member, turned by the mean yaw.
     """
     weights = belief.places[members] / belief.places[members].sum()
     T_members = places.T_map_camera[members] @ belief.T_place_camera

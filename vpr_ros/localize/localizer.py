@@ -1,4 +1,4 @@
-"""The whole algorithm on one page: an image in, ranked poses with probabilities out."""
+"""The localiser, the whole algorithm on one page: an image in, ranked poses with probabilities out."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ from vpr_ros.maps.places import Places
 
 
 class Localizer:
-    """Where is this image on this map? The live node, replay and evaluation all use this object; one caller at a time.
+    """Where was this image taken? The live node, replay and evaluation use this object; one caller at a time.
 
-    ``open`` is the usual way to make one, in a ``with`` statement: the localiser then owns the map file and closes it.
+    Use ``open`` in a ``with`` statement: the localiser then owns the map file and closes it. Two parts keep state from
+    image to image: the session's mean descriptor and the Bayes filter. Re-rankers may keep some too.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class Localizer:
         rerankers: Sequence[Reranker] = (),
         place_map: PlaceMap | None = None,
     ) -> None:
-        """index: of descriptors less ``map_mean``. rerankers: in their order. place_map: closed by ``close``.
+        """index: of the places' descriptors, centred on ``map_mean``. rerankers: applied in this order.
 
-        Raises MapError for a map without places.
+        place_map: closed by ``close``. Raises MapError for a map without places.
         """
         if len(places) == 0:
             raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
@@ -74,8 +75,9 @@ class Localizer:
     ) -> Localizer:
         """A localiser on a stored map.
 
-        model: path or name of a model; the map's own by default. Raises MapError, ModelError or ConfigError, one
-        sentence each, if map and model do not fit each other or cannot be read.
+        model: path or name of a model; by default the one that built the map. backend: see ``open_describer``. threads:
+        CPU threads of the network; 0: all cores. Raises MapError, ModelError or ConfigError, one sentence each, if map
+        and model do not fit each other or cannot be read.
         """
         config = config or LocalizerConfig()
         place_map = PlaceMap.open(Path(map_path))
@@ -95,9 +97,9 @@ class Localizer:
 
     @property
     def place_map(self) -> PlaceMap:
-        """The map file that ``open`` opened. Raises MapError for a localiser on places in memory."""
+        """The map file that ``open`` opened. Raises MapError if the localiser was made from places in memory."""
         if self._place_map is None:
-            raise MapError("this localiser works on places in memory and has no map file: use Localizer.open")
+            raise MapError("this localiser has places in memory and no map file: use Localizer.open")
         return self._place_map
 
     def close(self) -> None:
@@ -112,13 +114,16 @@ class Localizer:
         self.close()
 
     def alone(self) -> Localizer:
-        """The same for single images: neither uses, or changes, what this one remembers. It does not own the map."""
+        """A localiser for single images: it does not use or update the filter and mean of this one.
+
+        It does not own the map file.
+        """
         config = replace(self.config, filter=replace(self.config.filter, enabled=False))
         rerankers = [copy(reranker) for reranker in self.rerankers]
         return Localizer(self.places, self.describer, config, self.calibration, self.index, rerankers)
 
     def localize(self, frame: Frame) -> Estimate:
-        """One image -> where it was taken. Raises ImageError if it is not an (H, W, 3) uint8 RGB image."""
+        """Localise one image. Raises ImageError if it is not an (H, W, 3) uint8 RGB array."""
         start = perf_counter()
         image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
         preprocessed = perf_counter()
@@ -126,8 +131,14 @@ class Localizer:
         described = perf_counter()
         timings_ms = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (described - preprocessed)}
         depth = None if description.depth is None else description.depth[0]
-        seen = description.descriptors[0], frame.T_odom_camera, depth, timings_ms
-        return self.recognise(frame.stamp_ns, *seen, frame.image_rgb)
+        return self.recognise(
+            frame.stamp_ns,
+            description.descriptors[0],
+            T_odom_camera=frame.T_odom_camera,
+            depth=depth,
+            timings_ms=timings_ms,
+            image_rgb=frame.image_rgb,
+        )
 
     def recognise(
         self,
@@ -138,10 +149,11 @@ class Localizer:
         timings_ms: dict[str, float] | None = None,
         image_rgb: np.ndarray | None = None,
     ) -> Estimate:
-        """The half after the network: descriptor (D,) float32 -> search, filter over time, hypotheses.
+        """The steps after the network: search, re-ranking, filter over time, hypotheses.
 
-        image_rgb: for re-rankers, which look at nothing without it. A stamp before the last one (a looped bag) resets
-        first.
+        stamp_ns: a stamp before the last one (a looped bag) resets the localiser first. descriptor: (D,) float32.
+        T_odom_camera: (4, 4) or None. depth: passed on to the estimate. timings_ms: of the steps before. image_rgb: for
+        re-rankers, which are skipped without it.
         """
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
@@ -164,7 +176,7 @@ class Localizer:
     def _reranked(
         self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, timings_ms: dict[str, float]
     ) -> np.ndarray:
-        """rows (K,), best first, in the order of the last re-ranker; what each took is added to the timings."""
+        """Rows (K,), best first, after all re-rankers. The time of each is added to the timings."""
         for reranker in self.rerankers:
             start = perf_counter()
             rows = reranker.rerank(image_rgb, rows, scores)
@@ -172,7 +184,7 @@ class Localizer:
         return rows
 
     def reset(self) -> None:
-        """Forget the past: the next answer comes from its image alone."""
+        """Forget all images so far: filter, mean-centring and re-rankers."""
         self.session_mean.reset()
         self.filter.reset()
         for reranker in self.rerankers:

@@ -1,4 +1,4 @@
-"""The places an image resembles, most similar first."""
+"""Matches of an image: the retrieved places, most similar first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vpr_ros.maps.places import Places
 def ranking(
     places: Places, calibration: Calibration, rows: np.ndarray, similarities: np.ndarray, probabilities: np.ndarray
 ) -> OnDemand[Match]:
-    """rows (K,) of places, with their similarities (K,) and probabilities (K,), as matches."""
+    """Matches of rows (K,) with similarities (K,) and probabilities (K,), each made on access."""
 
     def match(rank: int) -> Match:
         row = rows[rank]

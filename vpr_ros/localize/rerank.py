@@ -1,8 +1,8 @@
 """Re-rankers: reorder the retrieved candidates.
 
-Calibration and filter judge similarities, which a re-ranker does not measure. A re-ranker therefore changes the order
-and nothing else: the similarities stay sorted as the search found them and go to the places in their new order, so
-that the place now first gets the highest one.
+Calibration and filter need similarities, which a re-ranker does not measure. A re-ranker therefore changes the order
+alone. The similarities stay sorted and are assigned to the places in their new order: the first place gets the highest
+one.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ _WHERE = "rerank.methods"
 
 
 class Reranker(Protocol):
-    """Reorders what the search found. Not thread-safe: one caller at a time."""
+    """Reorders the retrieved places. Not thread-safe: one caller at a time."""
 
-    name: str  # of its time in ``Estimate.timings_ms``
+    name: str  # key of its time in ``Estimate.timings_ms``
 
     def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """The image as the camera gave it, (H, W, 3) uint8, rows (K,) of places and their standard scores (K,)
-        (``maps.scores``), best first -> rows (K,), all different, best first. Places that the search did not find may
-        be among them.
+        """Return rows (K,) in a new order, best first.
+
+        image_rgb: (H, W, 3) uint8, as the camera gave it. rows: (K,) of places, best first. scores: (K,) their standard
+        scores (``maps.scores``). The result holds distinct rows; places that the search did not find are allowed.
         """
         ...
 
     def reset(self) -> None:
-        """Forget the images before. A copy that is reset shares no memory of them."""
+        """Forget all images so far. A copy that is reset shares no state with the original."""
         ...
 
 
 @dataclass(frozen=True)
 class RerankContext:
-    """What a re-ranker is opened for.
+    """What a re-ranker is opened with.
 
-    place_map: stays open as long as the re-ranker is used. backend, threads: for networks of its own, as for the
-    localiser's.
+    place_map: stays open as long as the re-ranker is used. config: of the localiser. backend, threads: of networks
+    that the re-ranker runs, as in ``Localizer.open``.
     """
 
     place_map: PlaceMap
@@ -53,11 +54,11 @@ class RerankContext:
 
 
 def open_rerankers(context: RerankContext) -> list[Reranker]:
-    """The re-rankers of ``rerank.methods``, in their order.
+    """The re-rankers of ``rerank.methods``, in that order.
 
-    Each name stands for a function ``open(context, **options) -> Reranker``: this package's, or one that another
-    package registers as an entry point of group ``vpr.rerankers``. Raises ConfigError for an unknown name or option;
-    MapError or ModelError if one does not fit the map or cannot be read.
+    A name stands for a function ``open(context, options) -> Reranker`` of this package, or of another package that
+    registers it as an entry point of group ``vpr.rerankers``. Raises ConfigError for an unknown name or option,
+    MapError or ModelError if a re-ranker does not fit the map or cannot be read.
     """
     opened: list[Reranker] = []
     for text in context.config.rerank.methods:

@@ -1,4 +1,4 @@
-"""Evidence over time: a discrete Bayes filter over the places of a map and "not on this map".
+"""The Bayes filter over time: a discrete belief over the places of a map and "not on this map".
 
 Thrun, Burgard, Fox, Probabilistic Robotics, chapter 8 (grid localisation), with the places as cells.
 """
@@ -11,21 +11,17 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.localize.config import FilterConfig
+from vpr_ros.localize.constants import FILTER
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours, Places
-
-_SIGMA_HEADING = np.radians(35.0)  # places of one turn differ this much from one to the next
-_TINY = 1e-4  # belief below this is not moved: it is background, not a position
-_ENTRANCE = 3.0  # times likelier that the map is entered where odometry says it is than elsewhere
-_MOST_MOVED = 1000  # places moved in one step, so that the step costs the same in a map of any size
 
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """Where the camera is.
+    """Belief about where the camera is.
 
-    places: (N,) probability of each place; off_map: of none of them; they sum to one. T_place_camera: (4, 4) motion
-    since the places' belief was last moved: being at place i means the pose T_map_place_i @ T_place_camera.
+    places: (N,) probability of each place. off_map: probability of none of them; all sum to one. T_place_camera: (4, 4)
+    motion since the belief was last moved: at place i, the pose is T_map_place_i @ T_place_camera.
     """
 
     places: np.ndarray
@@ -35,7 +31,7 @@ class Belief:
 
 @dataclass(frozen=True, eq=False)
 class _Motion:
-    """Motion between two images: T (4, 4) where odometry knows it, else None; distance in metres, known or typical."""
+    """Motion between two images: T (4, 4) from odometry, or None; distance in metres, measured or typical."""
 
     T: np.ndarray | None
     distance: float
@@ -43,25 +39,25 @@ class _Motion:
 
 @dataclass(frozen=True, eq=False)
 class _Left:
-    """Where the map was last left, carried on by odometry: (4, 4) in the map, and metres driven since."""
+    """Pose (4, 4) where the map was last left, moved on by odometry, and metres travelled since."""
 
     T_map_camera: np.ndarray
     distance: float
 
 
 class BayesFilter:
-    """The belief, image after image. One of the three rooms that keep state."""
+    """The belief from image to image. This object keeps state; ``reset`` clears it."""
 
     def __init__(self, places: Places, config: FilterConfig, calibration: Calibration) -> None:
         self._places = places
         self._config = config
         self._calibration = calibration
-        self._reach = max(50.0, 4 * places.spacing)  # metres round a predicted pose in which places are looked for
+        self._reach = max(FILTER.reach_m, FILTER.reach_spacings * places.spacing)
         self._neighbours = Neighbours(places.positions, self._reach)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: any place, or none, with even odds."""
+        """Start again: on the map and off it are equally probable, all places alike."""
         self._belief = np.full(len(self._places), 0.5 / len(self._places))
         self._off_map = 0.5
         self._last: tuple[int, np.ndarray | None] | None = None
@@ -70,26 +66,26 @@ class BayesFilter:
         self._left: _Left | None = None
 
     def is_past(self, stamp_ns: int) -> bool:
-        """Whether that was before the last image."""
+        """Whether a stamp is before that of the last image."""
         return self._last is not None and stamp_ns < self._last[0]
 
     def update(self, log_ratios: np.ndarray, stamp_ns: int, T_odom_camera: np.ndarray | None) -> Belief:
-        """One image: move the belief, then weigh it.
+        """Add one image: move the belief, then weigh it by the evidence.
 
-        log_ratios: (N,) evidence for each place against "not on this map". stamp_ns: not ``is_past``.
+        log_ratios: (N,) log-likelihood ratio of each place against "not on this map". stamp_ns: not ``is_past``.
         T_odom_camera: (4, 4) or None.
         """
         weight = 1.0
         if self._last is not None:
             motion = self._motion(*self._last, stamp_ns, T_odom_camera)
             self._predict(motion)
-            # Images taken close together repeat each other: their evidence counts by what they add.
+            # Images taken close together repeat each other, so their evidence counts less.
             weight = 1 - np.exp(-motion.distance / self._calibration.correlation_length)
         self._last = (stamp_ns, T_odom_camera)
         self._weigh(weight * log_ratios)
         if T_odom_camera is not None and self._belief.max() > 0.5:
-            likeliest = int(np.argmax(self._belief))
-            self._left = _Left(self._places.T_map_camera[likeliest] @ self._T_pending, 0.0)
+            best = int(np.argmax(self._belief))
+            self._left = _Left(self._places.T_map_camera[best] @ self._T_pending, 0.0)
         return Belief(self._belief, self._off_map, self._T_pending)
 
     def _motion(
@@ -100,12 +96,13 @@ class BayesFilter:
             return _Motion(None, typical)
         T = geometry.inverse(T_odom_last) @ T_odom_camera
         distance = float(np.linalg.norm(T[:3, 3]))
-        if distance > 10 * typical + self._reach:  # odometry that restarted says nothing about this step
+        restarted = distance > FILTER.restart_factor * typical + self._reach
+        if restarted:  # odometry says nothing about this step
             return _Motion(None, typical)
         return _Motion(T, distance)
 
     def _predict(self, motion: _Motion) -> None:
-        """Move the belief, once the motion is worth a place; let some of it leave the map and come back."""
+        """Let some belief leave and enter the map; move the rest once the motion is large enough."""
         leave = 1 - (1 - self._config.off_map_entry) ** motion.distance
         entrances, hazard = self._entrances(motion)
         back = 1 - (1 - self._config.off_map_exit) ** (hazard * motion.distance)
@@ -113,19 +110,20 @@ class BayesFilter:
         self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
         self._off_map = (1 - back) * self._off_map + leave * on_map
         if motion.T is None:
-            self._reach_pending += 2 * motion.distance  # twice the typical speed is still believed
+            self._reach_pending += FILTER.fastest * motion.distance
         else:
             self._T_pending = self._T_pending @ motion.T
         turned = np.linalg.norm(geometry.vector_from_rotation(self._T_pending[:3, :3]))
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
-        if moved >= 0.5 * self._places.spacing or turned > _SIGMA_HEADING:
+        if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             self._move()
             self._T_pending, self._reach_pending = np.eye(4), 0.0
 
     def _entrances(self, motion: _Motion) -> tuple[np.ndarray, float]:
-        """Where the map would be entered again: (N,) summing to one, and how much likelier than anywhere that is now.
+        """Where the map would be entered again: (N,) summing to one, and a factor for the rate of returning.
 
-        Half of it lies round the pose that odometry carried on from where the map was left, half everywhere.
+        Half of the probability lies around the pose that odometry predicts from where the map was left, half is spread
+        over all places.
         """
         everywhere = np.full(len(self._places), 1 / len(self._places))
         if motion.T is None or self._left is None:
@@ -133,33 +131,33 @@ class BayesFilter:
             return everywhere, 1.0
         T = self._left.T_map_camera @ motion.T
         self._left = _Left(T, self._left.distance + motion.distance)
-        sigma = 2 * self._places.spacing + self._config.odometry_noise * self._left.distance
+        sigma = FILTER.entrance_spacings * self._places.spacing + self._config.odometry_noise * self._left.distance
         _, place, distance = self._neighbours.near(T[None, :3, 3])
         turn = geometry.wrap_angle(geometry.heading(T) - self._places.headings[place])
-        weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
+        weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         if weight.sum() < 1e-6:
             return everywhere, 1.0
         near = np.bincount(place, weight / weight.sum(), minlength=len(everywhere))
-        return 0.5 * (everywhere + near), 1 + _ENTRANCE * float(weight.max())
+        return 0.5 * (everywhere + near), 1 + FILTER.entrance * float(weight.max())
 
     def _move(self) -> None:
-        """Carry each place's belief to the places round where the motion leads; what leads nowhere has left the map."""
-        sources = np.flatnonzero(self._belief > _TINY)
-        if len(sources) > _MOST_MOVED:
-            sources = sources[np.argpartition(self._belief[sources], -_MOST_MOVED)[-_MOST_MOVED:]]
+        """Move belief from each place to those around its predicted pose; if there are none, it leaves the map."""
+        sources = np.flatnonzero(self._belief > FILTER.smallest_belief)
+        if len(sources) > FILTER.most_moved:
+            sources = sources[np.argpartition(self._belief[sources], -FILTER.most_moved)[-FILTER.most_moved :]]
         T_predicted = self._places.T_map_camera[sources] @ self._T_pending
         row, place, distance = self._neighbours.near(T_predicted[:, :3, 3])
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
         beyond = np.maximum(distance - min(self._reach_pending, self._reach), 0.0)
         turn = geometry.wrap_angle(geometry.heading(T_predicted)[row] - self._places.headings[place])
-        weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / _SIGMA_HEADING) ** 2)
+        weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         total = np.bincount(row, weight, minlength=len(sources))
-        # What is further than a place's spacing and turn from every place has left the map, the more so the further.
-        aside = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
-        askew = np.maximum(np.abs(turn) / _SIGMA_HEADING - 1.0, 0.0)
+        # Belief further than the spacing and sigma_heading from every place leaves the map, the more the further.
+        offset = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
+        rotation = np.maximum(np.abs(turn) / FILTER.sigma_heading - 1.0, 0.0)
         uncovered = np.full(len(sources), np.inf)
-        np.minimum.at(uncovered, row, aside**2 + askew**2)
+        np.minimum.at(uncovered, row, offset**2 + rotation**2)
         kept = np.exp(-0.5 * uncovered)
         carried = self._belief[sources] * kept
         self._off_map += float(np.sum(self._belief[sources] - carried))
@@ -168,7 +166,7 @@ class BayesFilter:
         self._belief += np.bincount(place, share, minlength=len(self._belief))
 
     def _weigh(self, log_ratios: np.ndarray) -> None:
-        """Bayes' rule, kept in range by the largest exponent."""
+        """Bayes' rule, scaled by the largest exponent to stay in range."""
         largest = max(float(log_ratios.max(initial=0.0)), 0.0)
         belief = self._belief * np.exp(log_ratios - largest)
         off_map = self._off_map * np.exp(-largest)

@@ -1,4 +1,4 @@
-"""Re-rankers that compare the image with the thumbnails of the first places; by local features here."""
+"""Re-ranking by thumbnails: the image is compared with the small pictures of retrieved places."""
 
 from __future__ import annotations
 
@@ -15,39 +15,34 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import from_dict, option
 from vpr_ros.base.errors import ConfigError, ImageError, MapError
 from vpr_ros.base.image_messages import decode_compressed
+from vpr_ros.localize.constants import THUMBNAILS
 from vpr_ros.localize.rerank import RerankContext
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.matching.local_features import Extractor, LocalFeatures
 from vpr_ros.matching.verify import mutual
 
-_REMEMBERED = 500  # places whose features are kept, of 0.05 to 0.3 MB each
-_SIDE_PX, _COUNT = 320, 500  # thumbnails hold no more
-_LEAST_COSINE = 0.82  # of XFeat's that are alike, as in the authors' code
-_LEAST = 8  # matches that a fundamental matrix can be found from
-_LONGER_PX, _ERROR_PX = 640.0, 4.0  # an inlier is off by less; OpenCV's search fails in units much larger than pixels
-
 
 class Look(Protocol):
-    """A way of comparing two images."""
+    """A comparison of two images."""
 
-    name: str  # of its time in ``Estimate.timings_ms``
-    weight: float  # of the search's standard scores beside the agreement; 0 does not ask the search
+    name: str  # key of its time in ``Estimate.timings_ms``
+    weight: float  # of the search's standard score, which is added to the agreement; 0 ignores it
 
     def encode(self, image_rgb: np.ndarray) -> Any:
-        """What is compared, of an image (H, W, 3) uint8."""
+        """What is compared, computed from an image (H, W, 3) uint8."""
         ...
 
     def agreement(self, query: Any, places: Sequence[Any]) -> np.ndarray:
-        """(N,): how well each of N places agrees with the query; larger is better."""
+        """Agreement (N,) of each of N places with the query; larger is better."""
         ...
 
 
 class ThumbnailReranker:
-    """The first places, ranked by how well their thumbnails agree with the image. See ``rerank.Reranker``."""
+    """Ranks the first places by how well their thumbnails agree with the image. See ``rerank.Reranker``."""
 
     def __init__(self, place_map: PlaceMap, look: Look, candidates: int = 20) -> None:
-        """Raises MapError for a map without thumbnails."""
+        """candidates: places compared for each image. Raises MapError for a map without thumbnails."""
         self._ids = place_map.whereabouts.ids
         if all(place_map.thumbnail(place_id) is None for place_id in self._ids):
             raise MapError(
@@ -55,10 +50,10 @@ class ThumbnailReranker:
             )
         self.name = look.name
         self._place_map, self._look, self._candidates = place_map, look, candidates
-        self._encoded = lru_cache(_REMEMBERED)(self._encode)
+        self._encoded = lru_cache(THUMBNAILS.cached)(self._encode)
 
     def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """See Reranker. A place without a thumbnail stays where it is."""
+        """See Reranker. A place without a thumbnail keeps its rank."""
         places = [self._encoded(int(row)) for row in rows[: self._candidates]]
         seen = np.array([number for number, place in enumerate(places) if place is not None], int)
         if len(seen) < 2:
@@ -70,10 +65,10 @@ class ThumbnailReranker:
         return order
 
     def reset(self) -> None:
-        """It remembers no image."""
+        """See Reranker. There is no state to forget."""
 
     def _encode(self, row: int) -> Any:
-        """What is compared of a place, or None where it has no thumbnail that can be read."""
+        """What is compared of a place; None if it has no readable thumbnail."""
         jpeg = self._place_map.thumbnail(self._ids[row])
         try:
             return None if jpeg is None else self._look.encode(decode_compressed(jpeg))
@@ -85,31 +80,36 @@ class ThumbnailReranker:
 class LocalFeatureOptions:
     """``local_features features=xfeat``."""
 
-    features: str = option("xfeat", "xfeat, or the path of an .onnx file of it; SIFT and ORB find too little")
+    features: str = option(
+        "xfeat", "local features: xfeat, or the path of an .onnx file of XFeat; SIFT and ORB find too few"
+    )
 
 
 def open_local_features(context: RerankContext, options: Mapping[str, Any]) -> ThumbnailReranker:
-    """Raises ConfigError for other features, ModelError if the file is not XFeat, MapError without thumbnails."""
+    """The re-ranker ``local_features``.
+
+    Raises ConfigError for other features, ModelError if the file is not XFeat, MapError for a map without thumbnails.
+    """
     features = from_dict(LocalFeatureOptions, dict(options), "re-ranker local_features").features
     if features != "xfeat" and not features.endswith(".onnx"):
         raise ConfigError(
             f"re-ranker local_features: features is '{features}'; choose xfeat, or the path of an .onnx file of XFeat"
         )
-    look = LocalFeatureLook(open_extractor(features, _COUNT, context.threads, _SIDE_PX))
+    look = LocalFeatureLook(open_extractor(features, THUMBNAILS.features, context.threads, THUMBNAILS.side_px))
     return ThumbnailReranker(context.place_map, look, context.config.rerank.candidates)
 
 
 class LocalFeatureLook:
-    """Counts local features that are alike and lie as one pair of cameras sees one scene (a fundamental matrix)."""
+    """Counts local features that match and agree on one fundamental matrix."""
 
     name = "local_features"
-    weight = 4.0
+    weight = THUMBNAILS.score_weight
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
 
     def encode(self, image_rgb: np.ndarray) -> LocalFeatures:
-        """See Look. No camera need be known: rays are pixels over the image's longer side here."""
+        """See Look. The intrinsics are not needed: rays are pixels divided by the image's longer side here."""
         height, width = image_rgb.shape[:2]
         return self._extractor.extract(image_rgb, None, Intrinsics.pinhole(width, height, max(width, height)))
 
@@ -119,30 +119,32 @@ class LocalFeatureLook:
 
 
 def inliers(place: LocalFeatures, query: LocalFeatures) -> int:
-    """Features that are alike in two images and agree on a fundamental matrix (MAGSAC++, Barath et al. 2020).
+    """Number of features that match in two images and agree on a fundamental matrix (MAGSAC++, Barath et al. 2020).
 
-    Or on a homography where no fundamental matrix is found: images without parallax, such as equal ones, have none.
+    If none is found, on a homography: images without parallax, such as equal ones, have no fundamental matrix.
     """
-    rows_place, rows_query = _alike(place, query)
-    if len(rows_place) < _LEAST:
+    rows_place, rows_query = _similar(place, query)
+    if len(rows_place) < THUMBNAILS.least_matches:
         return 0
-    here, there = (_LONGER_PX * rays.astype(np.float64) for rays in (place.rays[rows_place], query.rays[rows_query]))
+    rays = place.rays[rows_place], query.rays[rows_query]
+    points = [THUMBNAILS.longer_px * of_one.astype(np.float64) for of_one in rays]
+    error, confidence, iterations = THUMBNAILS.inlier_px, THUMBNAILS.confidence, THUMBNAILS.iterations
     searches = (
-        partial(cv2.findFundamentalMat, here, there, cv2.USAC_MAGSAC, _ERROR_PX, 0.99, 500),
-        partial(cv2.findHomography, here, there, cv2.USAC_MAGSAC, _ERROR_PX, maxIters=500, confidence=0.99),
+        partial(cv2.findFundamentalMat, *points, cv2.USAC_MAGSAC, error, confidence, iterations),
+        partial(cv2.findHomography, *points, cv2.USAC_MAGSAC, error, maxIters=iterations, confidence=confidence),
     )
     most = 0
     for search in searches:
-        with contextlib.suppress(cv2.error):  # a search gives up so on a few sets of repeated points
+        with contextlib.suppress(cv2.error):  # OpenCV raises for some sets of repeated points
             _, agree = search()
             most = max(most, 0 if agree is None else int(agree.sum()))
-        if most >= _LEAST:
+        if most >= THUMBNAILS.least_matches:
             break
     return most
 
 
-def _alike(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both, (M,) each: features that are each other's nearest, and alike."""
+def _similar(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of place and query, (M,) each: features that are mutual nearest neighbours and similar."""
     rows_place, rows_query, cosines = mutual(place, query)
-    alike = cosines[rows_query, rows_place] > _LEAST_COSINE
+    alike = cosines[rows_query, rows_place] > THUMBNAILS.least_cosine
     return rows_place[alike], rows_query[alike]

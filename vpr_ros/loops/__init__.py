@@ -1,1 +1,1 @@
-"""Loop closures: the growing keyframe store, candidates, agreement."""
+"""Loop closing: a map that grows keyframe by keyframe, candidates, verification and agreement."""

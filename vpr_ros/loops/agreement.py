@@ -1,4 +1,7 @@
-"""Closures are believed when neighbouring keyframes measure the same: a false one seldom finds a second like it."""
+"""Agreement: closures are accepted once several neighbouring keyframes measure the same pose.
+
+A false closure seldom finds a second one that agrees with it.
+"""
 
 from __future__ import annotations
 
@@ -9,71 +12,67 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.records import LoopClosure
-
-_REACH_M = 30.0  # way back along which keyframes can agree
-_MOST = 60  # measured closures remembered, for a robot that turns on the spot
-_TRANSLATION_M = 0.7  # apart that two measurements of one loop may be,
-_TRANSLATION_SHARE = 0.05  # and as a share of the way between
-_ROTATION = np.radians(4.0)
+from vpr_ros.loops.constants import AGREEMENT
 
 
 @dataclass(eq=False)
 class _Measured:
-    """A verified closure on its way to being believed. way: metres driven when it was measured."""
+    """A verified closure. driven_m: distance driven in this drive, when it was measured."""
 
     closure: LoopClosure
     T_odom_camera: np.ndarray
-    way: float
-    believed: bool = False
+    driven_m: float
+    accepted: bool = False
 
     @property
     def T_map_camera(self) -> np.ndarray:
-        """(4, 4): where the robot was in the map, if the closure is right."""
+        """(4, 4): pose of the robot in the map, if the closure is right."""
         return self.closure.T_map_match @ self.closure.T_match_query
 
 
 class Agreement:
-    """The last measured closures, and which of them odometry makes one.
+    """Recent verified closures, and which of them odometry makes consistent.
 
     Pairwise consistency, as in Mangelson et al., Pairwise Consistent Measurement Set Maximization, 2018.
     """
 
     def __init__(self, needed: int) -> None:
-        """needed: keyframes that have to measure the same, this one among them."""
+        """needed: keyframes that must measure the same pose, the current one included."""
         self._needed = needed
-        self._recent: deque[_Measured] = deque(maxlen=_MOST)
+        self._recent: deque[_Measured] = deque(maxlen=AGREEMENT.remembered)
 
     def reset(self) -> None:
-        """Odometry began anew."""
+        """Forget all closures: odometry has another origin."""
         self._recent.clear()
 
     def predicted(self, match_map: str, T_odom_camera: np.ndarray) -> tuple[np.ndarray, int] | None:
-        """Where on a map the robot should be by the last believed closure and odometry since, (4, 4), and the id of the
-        keyframe that closure met; None where there was none lately.
+        """Pose on a map by its last accepted closure and odometry since, and the id of the keyframe matched then.
+
+        The pose is (4, 4). None if no closure on this map was accepted recently.
         """
         for old in reversed(self._recent):
-            if old.believed and old.closure.match_map == match_map:
+            if old.accepted and old.closure.match_map == match_map:
                 return old.T_map_camera @ geometry.inverse(old.T_odom_camera) @ T_odom_camera, old.closure.match_id
         return None
 
-    def judge(self, closures: list[LoopClosure], T_odom_camera: np.ndarray, way: float) -> list[LoopClosure]:
-        """Closures measured at this keyframe -> those that can be believed now, earlier ones among them.
+    def add(self, closures: list[LoopClosure], T_odom_camera: np.ndarray, driven_m: float) -> list[LoopClosure]:
+        """Add verified closures of one keyframe; return those accepted now, which may be of earlier keyframes.
 
-        T_odom_camera: (4, 4) of the keyframe; way: metres driven so far.
+        T_odom_camera: (4, 4) of the keyframe. driven_m: distance driven so far in this drive.
         """
-        while self._recent and way - self._recent[0].way > _REACH_M:
+        while self._recent and driven_m - self._recent[0].driven_m > AGREEMENT.reach_m:
             self._recent.popleft()
-        believed: list[LoopClosure] = []
+        accepted: list[LoopClosure] = []
         for closure in closures:
-            new = _Measured(closure, T_odom_camera, way)
+            new = _Measured(closure, T_odom_camera, driven_m)
             agreeing = [old for old in self._recent if _agree(old, new)]
             if len(agreeing) + 1 >= self._needed:
                 for measured in (*agreeing, new):
-                    if not measured.believed:
-                        measured.believed = True
-                        believed.append(measured.closure)
+                    if not measured.accepted:
+                        measured.accepted = True
+                        accepted.append(measured.closure)
             self._recent.append(new)
-        return believed
+        return accepted
 
 
 def _agree(old: _Measured, new: _Measured) -> bool:
@@ -83,6 +82,6 @@ def _agree(old: _Measured, new: _Measured) -> bool:
         return False
     T_old_new = geometry.inverse(old.T_odom_camera) @ new.T_odom_camera
     T_difference = geometry.inverse(old.T_map_camera @ T_old_new) @ new.T_map_camera
-    allowed = _TRANSLATION_M + _TRANSLATION_SHARE * (new.way - old.way)
-    turned = np.linalg.norm(geometry.vector_from_rotation(T_difference[:3, :3]))
-    return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and turned < _ROTATION)
+    allowed = AGREEMENT.translation_m + AGREEMENT.translation_share * (new.driven_m - old.driven_m)
+    rotation = np.linalg.norm(geometry.vector_from_rotation(T_difference[:3, :3]))
+    return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and rotation < AGREEMENT.rotation)

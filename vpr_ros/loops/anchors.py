@@ -1,9 +1,9 @@
-"""Where keyframes lie once the loops closed since are known: what was seen twice falls together, drifted or not.
+"""Anchors: keyframe positions corrected by loop closures, so that copies of a place coincide.
 
-Odometry drifts, and begins anew somewhere else. So a keyframe has, beside its pose in odometry's frame, an anchored
-one: in the odometry frame of the drive in which its place was first seen, the anchor. It is a correction, which many
-keyframes share, times T_odom_camera. A loop that is closed gives the keyframes about it a new one; nothing is
-optimised. Poses of two anchors cannot be compared.
+Odometry drifts and may restart with another origin. In addition to its pose in odometry's frame, a keyframe therefore
+has an anchored pose, in the odometry frame of the drive that saw the place first: the anchor. The anchored pose is a
+correction times T_odom_camera; many keyframes share one correction. A loop closure gives the keyframes around it a new
+correction. Nothing is optimised. Poses with different anchors cannot be compared.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _CORRECTION = np.dtype([("anchor", np.int32), ("T_anchor_odom", np.float64, (4, 
 
 
 class Anchors:
-    """Corrections of rows 0 to N - 1, in the order they were stored. Drives are numbers.
+    """Corrections of rows 0 to N - 1, in the order they were stored. Drives are given by number.
 
-    A row costs 8 bytes and a loop about 180, and each the same time however many there are.
+    A row takes 8 bytes and a loop closure about 180. The time for each does not grow with their number.
     """
 
     def __init__(self) -> None:
@@ -29,17 +29,17 @@ class Anchors:
         self._count = 0
         self._corrections = np.zeros(64, _CORRECTION)
         self._made = 0
-        self._latest: dict[int, int] = {}  # the correction that a drive's next keyframe gets
-        self._begun: dict[int, int] = {}  # a drive's first row
-        self._linked: dict[int, list[int]] = {}  # a drive's rows that closed a loop, ascending
+        self._latest: dict[int, int] = {}  # drive -> correction of its next keyframe
+        self._begun: dict[int, int] = {}  # drive -> its first row
+        self._linked: dict[int, list[int]] = {}  # drive -> its rows with a loop closure, ascending
 
     def __len__(self) -> int:
         return self._count
 
     def extend(self, drives: np.ndarray) -> None:
-        """Further rows, of these drives (K,): corrected like the row before, or not at all where a drive begins."""
+        """Add rows of these drives (K,), each corrected like the row before; the first row of a drive is not."""
         start, self._count = self._count, self._count + len(drives)
-        self._rows = _roomy(self._rows, self._count)
+        self._rows = _enlarged(self._rows, self._count)
         new = self._rows[start : self._count]
         new["drive"] = drives
         for drive in map(int, np.unique(drives)):
@@ -49,7 +49,7 @@ class Anchors:
             new["correction"][drives == drive] = self._latest[drive]
 
     def positions(self, rows: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (K,) and their positions (K, 3) in odometry's frames -> anchors (K,) and positions (K, 3) in theirs."""
+        """Rows (K,) and their positions (K, 3) in odometry -> their anchors (K,) and positions (K, 3) in these."""
         corrections = self._corrections[self._rows["correction"][: self._count][rows]]
         T = corrections["T_anchor_odom"]
         return corrections["anchor"], np.einsum("kij,kj->ki", T[:, :3, :3], positions) + T[:, :3, 3]
@@ -57,9 +57,9 @@ class Anchors:
     def link(
         self, query: int, match: int, T_odom_query: np.ndarray, T_odom_match: np.ndarray, T_match_query: np.ndarray
     ) -> None:
-        """A loop is closed, from one row to an earlier one.
+        """Add a loop closure from one row to an earlier one. T_odom_*, T_match_query: (4, 4).
 
-        The first that takes a drive to another takes all it has seen so far along: nothing else relates the two.
+        The first closure between two drives moves all keyframes of the later drive: nothing else relates the two.
         """
         anchor, T_anchor_odom = self._corrections[self._rows["correction"][match]]
         T_anchor_query = T_anchor_odom @ T_odom_match @ T_match_query
@@ -75,7 +75,7 @@ class Anchors:
         self._correct(query, match, drive, self._correction(int(anchor), T_anchor_odom))
 
     def _correct(self, query: int, match: int, drive: int, correction: int) -> None:
-        """Give it to the rows that are nearer to the query than to the loops before and after, or the match itself."""
+        """Correct the rows that are closer to the query than to the closures before and after, or to the match."""
         linked = self._linked.setdefault(drive, [])
         place = bisect_left(linked, query)
         known = linked[place - 1 : place]
@@ -92,15 +92,15 @@ class Anchors:
             linked.insert(place, query)
 
     def _correction(self, anchor: int, T_anchor_odom: np.ndarray) -> int:
-        """The number of a new correction."""
-        self._corrections = _roomy(self._corrections, self._made + 1)
+        """Store a correction and return its number."""
+        self._corrections = _enlarged(self._corrections, self._made + 1)
         self._corrections[self._made] = anchor, T_anchor_odom
         self._made += 1
         return self._made - 1
 
 
-def _roomy(array: np.ndarray, count: int) -> np.ndarray:
-    """An array with room for so many, twice as large where it was too small."""
+def _enlarged(array: np.ndarray, count: int) -> np.ndarray:
+    """The array, doubled in size until it holds ``count`` items."""
     while count > len(array):
         array = np.concatenate([array, np.zeros_like(array)])
     return array

@@ -1,4 +1,4 @@
-"""A map to search and, where it is a session's own, to grow: each keyframe on the disk at once, little of it in RAM."""
+"""The keyframe store: a map that is searched and, for a session, grows keyframe by keyframe on disk."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One place of a map, without what it looks like.
+    """One place of a map, without its descriptor.
 
-    id: the map's own. drive: it was recorded in. T_map_camera: (4, 4) float64.
+    id: in the map. drive: the place was recorded in. T_map_camera: (4, 4) float64.
     """
 
     id: int
@@ -37,14 +37,14 @@ class Place:
 
 
 class KeyframeStore:
-    """A map whose places go by their row: 0 to N - 1, in the order they were stored. Use as a context manager.
+    """A map whose places are addressed by row: 0 to N - 1, in the order they were stored. Use as a context manager.
 
-    A place that was added is on the disk, but is found only once it was admitted: the recent ones of a growing map are
-    kept out of the index. Only the index and a few numbers of each place lie in RAM. One caller at a time.
+    An added place is on disk at once, but is found only once it is admitted: recent keyframes of a growing map stay out
+    of the index. Only the index and about 160 bytes of each place are in memory. One caller at a time.
     """
 
-    def __init__(self, place_map: PlaceMap, index: Index) -> None:
-        """See ``open`` and ``grow``."""
+    def __init__(self, place_map: PlaceMap, index: Index, writing: Writing | None = None) -> None:
+        """Use ``open`` or ``grow``. place_map, writing: closed by ``close``."""
         self.place_map = place_map
         self._index = index
         self._rows = np.zeros(1024, _ROW)
@@ -53,26 +53,25 @@ class KeyframeStore:
         self._one_world = not place_map.is_odometry
         self._anchors = Anchors()
         self._sample = Sample(place_map.model.dimension)
-        self._writing: Writing | None = None
+        self._writing = writing
 
     @classmethod
     def open(cls, path: Path, factory: str = "Flat") -> KeyframeStore:
-        """An existing map, to search only, as it is now: another process may be growing it.
+        """An existing map, for search only, as it is now: another process may be adding to it.
 
-        factory: FAISS index factory string. Raises MapError where the map cannot be read, ConfigError for a bad
-        factory.
+        factory: FAISS index factory string. Raises MapError if the map cannot be read, ConfigError for a bad factory.
         """
         place_map = PlaceMap.open(Path(path))
         try:
-            memory = cls(place_map, Index.of_map(place_map, factory))
+            store = cls(place_map, Index.of_map(place_map, factory))
             for piece in place_map.pieces():
-                memory._remember(piece)
-                memory._sample.take(piece.descriptors[:, 0])
-            memory._close_loops()
+                store._append(piece)
+                store._sample.take(piece.descriptors[:, 0])
+            store._close_loops()
         except BaseException:
             place_map.close()
             raise
-        return memory
+        return store
 
     @classmethod
     def grow(
@@ -82,11 +81,11 @@ class KeyframeStore:
         factory: str = "Flat",
         calibration: Calibration | None = None,
     ) -> KeyframeStore:
-        """A map to add to: a new one, or one that is there, with all its places admitted.
+        """A session's map to add to: a new one, or an existing one with all its places admitted.
 
         Its poses are raw odometry. calibration: of a new map. Raises MapError if another process adds to the map, if it
-        is another model's or has poses of a world, if it cannot be read or written; ConfigError for a bad factory and
-        for one that needs training.
+        is of another model, if its poses are not raw odometry, or if it cannot be read or written; ConfigError for a
+        bad factory and for one that needs training.
         """
         path = Path(path)
         index = Index.growing(model.dimension, model.views, factory)
@@ -109,20 +108,19 @@ class KeyframeStore:
                     f"of a session's odometry with {model.views}: choose another file for this session"
                 )
             place_map.begin_growing()
-            memory = cls(place_map, index)
-            memory._writing = writing
+            store = cls(place_map, index, writing)
             for piece in place_map.pieces():
-                memory._remember(piece)
-                memory._admit(piece)
-            memory._close_loops()
+                store._append(piece)
+                store._admit(piece)
+            store._close_loops()
         except BaseException:
             place_map.close()
             writing.end()
             raise
-        return memory
+        return store
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the map and let other processes add to it."""
         self.place_map.close()
         if self._writing is not None:
             self._writing.end()
@@ -138,17 +136,17 @@ class KeyframeStore:
 
     @property
     def drives(self) -> list[str]:
-        """Names of the drives, in the order they began."""
+        """Names of the drives, in the order of their first place."""
         return list(self._drives)
 
     @property
     def admitted(self) -> int:
-        """Rows below this number can be found."""
+        """Number of rows that can be found, the first ones."""
         return len(self._index)
 
     def row_of(self, place_id: int) -> int:
         """The row of a place."""
-        return bisect_left(self._rows["id"], place_id, hi=self._count)  # np.searchsorted would copy the column
+        return bisect_left(self._rows["id"], place_id, hi=self._count)  # np.searchsorted copies the column
 
     def add(
         self,
@@ -159,10 +157,10 @@ class KeyframeStore:
         features: LocalFeatures | None = None,
         thumbnail: bytes | None = None,
     ) -> int:
-        """Store one place, whole and on the disk when this returns, and return its row.
+        """Store one place and return its row. It is on disk, whole, when this returns.
 
         T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. Raises
-        MapError as ``PlaceMap.add``, and where another process adds to this map too.
+        MapError as ``PlaceMap.add``, and if another process adds to this map as well.
         """
         data = None if features is None else features.to_bytes()
         with self.place_map.together():
@@ -170,21 +168,21 @@ class KeyframeStore:
             if self._count and place_id != self._rows["id"][self._count - 1] + 1:
                 raise two_writers(self.place_map.path)
         views = np.reshape(descriptor, (1, self.place_map.model.views, -1))
-        self._remember(Places(np.array([place_id]), np.array([drive]), np.array([stamp_ns]), T_map_camera[None], views))
+        self._append(Places(np.array([place_id]), np.array([drive]), np.array([stamp_ns]), T_map_camera[None], views))
         self._anchor(self._count)
         return self._count - 1
 
     def link(self, links: Sequence[Link]) -> None:
-        """Loops were closed within this map: kept, and on the disk when this returns.
+        """Store loop closures within this map. They are on disk when this returns.
 
-        Raises MapError where they cannot be written.
+        Raises MapError if they cannot be written.
         """
         self.place_map.add_links(links)
         for link in links:
             self._link(link)
 
     def admit(self, rows_before: int) -> None:
-        """Rows below this number can be found from now on."""
+        """From now on, rows below this number can be found."""
         first, end = len(self._index), min(rows_before, self._count)
         if first < end:
             ids = self._rows["id"]
@@ -198,9 +196,9 @@ class KeyframeStore:
         return self._index.search(descriptor, count)
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:
-        """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,): see ``ObservationModel``.
+        """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,); see ``maps.scores``.
 
-        They are judged against a sample of the places that can be found; zero while there are none.
+        The background is a sample of the places that can be found. Zero while there are none.
         """
         background = self._sample.descriptors
         if len(background) == 0:
@@ -213,11 +211,11 @@ class KeyframeStore:
         return Place(int(place_id), self.drives[drive], int(stamp_ns), np.array(T_map_camera))
 
     def descriptor(self, row: int) -> np.ndarray:
-        """What the place at a row looks like, whole, read from the file: (D,) float32."""
+        """Descriptor (D,) float32 of the whole image at a row, read from the file."""
         return self._descriptors(row)[0]
 
     def similarity(self, descriptor: np.ndarray, row: int) -> float:
-        """Cosine of an image's descriptor (D,) and the place at a row, by the best of its views."""
+        """Cosine between an image's descriptor (D,) and the best view of the place at a row."""
         return float((self._descriptors(row) @ descriptor).max())
 
     def _descriptors(self, row: int) -> np.ndarray:
@@ -227,29 +225,29 @@ class KeyframeStore:
         return piece.descriptors[0]
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
-        """(K,) rows -> (K, 3) metres in the map."""
+        """Positions (K, 3) of rows (K,), metres in the map."""
         return self._rows["T_map_camera"][: self._count][rows, :3, 3]
 
     def anchored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(K,) rows -> their anchors (K,) and positions (K, 3) in them, metres, by the loops closed since.
+        """Anchors (K,) of rows (K,) and positions (K, 3) in these, metres, corrected by loop closures.
 
-        Only positions of one anchor can be compared: see ``Anchors``. In a map whose drives share one world there is
-        but one, and positions are the map's.
+        Only positions with the same anchor can be compared; see ``Anchors``. A map whose poses are not raw odometry has
+        one anchor, and positions are the map's.
         """
         return self._anchors.positions(rows, self.positions(rows))
 
     def around(self, row: int, reach: int) -> np.ndarray:
-        """Rows (K,) that can be found among so many on either side of one, of its own drive."""
+        """Rows (K,) of the same drive that can be found, up to ``reach`` on either side of a row."""
         rows = np.arange(max(0, row - reach), min(self.admitted, row + reach + 1))
         return rows[self._rows["drive"][rows] == self._rows["drive"][row]]
 
     def features(self, row: int) -> LocalFeatures | None:
-        """Local features of the place at a row, read from the file; None where it has none."""
+        """Local features of the place at a row, read from the file; None if it has none."""
         data = self.place_map.features(self._rows["id"][: self._count][row])
         return None if data is None else LocalFeatures.from_bytes(data)
 
-    def _remember(self, places: Places) -> None:
-        """The numbers of further places."""
+    def _append(self, places: Places) -> None:
+        """Keep the ids, drives, stamps and poses of more places in memory."""
         end = self._count + len(places)
         while end > len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
@@ -259,26 +257,26 @@ class KeyframeStore:
         self._count = end
 
     def _anchor(self, end: int) -> None:
-        """Rows below this number have an anchor."""
+        """Give rows below this number an anchor."""
         drives = self._rows["drive"][len(self._anchors) : end]
         self._anchors.extend(np.zeros_like(drives) if self._one_world else drives)
 
     def _close_loops(self) -> None:
-        """Those that the file holds, in the order they were believed, as if the map grew again."""
+        """Apply the loop closures that the file holds, in the order they were accepted."""
         for link in self.place_map.links():
             self._link(link)
         self._anchor(self._count)
 
     def _link(self, link: Link) -> None:
-        """Anchor the places about a closed loop, where both are there and odometry's drift lies between them."""
+        """Correct the places around a loop closure, if both are in memory and poses are raw odometry."""
         ids, T = self._rows["id"][: self._count], self._rows["T_map_camera"]
         query, match = self.row_of(link.query_id), self.row_of(link.match_id)
-        there = max(query, match) < self._count and (ids[query], ids[match]) == (link.query_id, link.match_id)
-        if there and not self._one_world:
+        known = max(query, match) < self._count and (ids[query], ids[match]) == (link.query_id, link.match_id)
+        if known and not self._one_world:
             self._anchor(max(len(self._anchors), query + 1, match + 1))
             self._anchors.link(query, match, T[query], T[match], link.T_match_query)
 
     def _admit(self, places: Places) -> None:
-        """The looks of further places."""
+        """Add the descriptors of more places to the index."""
         self._index.add(places.descriptors)
         self._sample.take(places.descriptors[:, 0])

@@ -1,10 +1,11 @@
-"""A map that grows as the robot drives, and the loops it closes: an image in, measured closures out."""
+"""The loop closer: the map grows as the robot drives; an image in, verified loop closures out."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -33,18 +34,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Recent:
-    """An own keyframe that is too young to be a loop. way: metres driven when it was taken."""
+    """An own keyframe that is too recent for a loop. driven_m: distance driven in this drive when it was taken."""
 
     row: int
     stamp_ns: int
-    way: float
+    driven_m: float
 
 
 class LoopCloser:
-    """Have I been here before? Live node and replay use this object; one caller at a time.
+    """Have I been here before? The live node and replay use this object; one caller at a time.
 
-    session: the map that grows; its poses are odometry's, one drive for each time odometry began. earlier: other maps
-    to close loops on.
+    It owns its maps: ``close``, or the end of a ``with`` statement, closes them. ``session`` is the map that grows. Its
+    poses are raw odometry, with a new drive each time odometry restarts. ``earlier`` are other maps to close loops on.
     """
 
     def __init__(
@@ -55,18 +56,18 @@ class LoopCloser:
         earlier: Sequence[KeyframeStore] = (),
         threads: int = 1,
     ) -> None:
-        """threads: of the CPU, for local features that a network finds, 0 for all.
+        """session, earlier: closed by ``close``. threads: CPU threads of the network for local features; 0: all cores.
 
-        Raises ConfigError for local features nobody knows.
+        Raises ConfigError for unknown local features, MapError for a map with local features of another kind.
         """
         self.config = config or LoopCloserConfig()
         self.session = session
         self.describer = describer
         self.earlier = list(earlier)
         self.extractor = open_extractor(self.config.features, self.config.feature_count, threads)
-        for memory in (session, *self.earlier):
-            _check_features(memory.place_map, self.extractor.kind)
-        self._searches = [LoopSearch(memory, self.config) for memory in self.earlier]
+        for store in (session, *self.earlier):
+            _check_features(store.place_map, self.extractor.kind)
+        self._searches = [LoopSearch(store, self.config) for store in self.earlier]
         self._own = LoopSearch(session, self.config, own=True)
         self._agreement = Agreement(self.config.agreement)
         self.begin()
@@ -81,20 +82,23 @@ class LoopCloser:
         config: LoopCloserConfig | None = None,
         threads: int = 0,
     ) -> LoopCloser:
-        """A loop closer on files.
+        """A loop closer on map files.
 
-        session: created where missing, gone on with where it is there. model: path or name; that of the session, or of
-        the first earlier map, by default. Raises MapError, ModelError or ConfigError, one sentence each.
+        session: created if missing, continued otherwise. model: path or name of a model; by default that of the
+        session, or of the first earlier map. Raises MapError, ModelError or ConfigError, one sentence each.
         """
         config = config or LoopCloserConfig()
         session, earlier = Path(session), [Path(path) for path in earlier]
         if session.resolve() in {path.resolve() for path in earlier}:
             raise MapError(
-                f"{session} is the session's own map: its past is searched anyway, name other maps beside it"
+                f"{session} is the session's own map, whose past is searched anyway: give only other maps as earlier"
             )
         names = [path.name for path in earlier]
         if len(set(names)) < len(names):
-            raise MapError(f"closures name earlier maps by their files' names, and {', '.join(names)} are not distinct")
+            raise MapError(
+                f"the earlier maps {', '.join(names)} do not have distinct file names, by which closures name them: "
+                "rename one"
+            )
         describer = open_describer(model or _model_of([session, *earlier]), backend, threads)
         opened: list[KeyframeStore] = []
         try:
@@ -107,14 +111,14 @@ class LoopCloser:
             opened.append(KeyframeStore.grow(session, map_model, config.index, calibration))
             return cls(opened[-1], describer, config, opened[:-1], threads)
         except BaseException:
-            for memory in opened:
-                memory.close()
+            for store in opened:
+                store.close()
             raise
 
     def begin(self) -> None:
-        """Odometry begins, or begins anew: what follows is another drive, whose poses have another origin."""
+        """Begin another drive, because odometry starts or restarts: its poses have another origin."""
         self.drive = f"{self.session.place_map.path.stem}-{len(self.session.drives) + 1}"
-        self._way = 0.0
+        self._driven_m = 0.0
         self._T_odom_last: np.ndarray | None = None
         self._keyframe: tuple[int, np.ndarray] | None = None
         self._recent: deque[_Recent] = deque()
@@ -123,16 +127,17 @@ class LoopCloser:
         self.session.admit(len(self.session))
 
     def observe(self, frame: Frame) -> Observation:
-        """One image of the drive, with its odometry.
+        """Process one image of the drive, with its odometry.
 
-        It becomes a keyframe, stored when this returns, where the robot has moved on. Raises ImageError for an image
-        that is none, MapError where the session cannot be written; ValueError for a frame without odometry.
+        It becomes a keyframe, on disk when this returns, if the robot has moved far enough. Raises ImageError if the
+        image is not an (H, W, 3) uint8 RGB array, MapError if the session cannot be written, ValueError for a frame
+        without odometry.
         """
         if frame.T_odom_camera is None:
-            raise ValueError("a map grows by odometry: this frame has none")
+            raise ValueError("this frame has no odometry, which a growing map needs")
         T_odom_camera = frame.T_odom_camera
         if self._T_odom_last is not None:
-            self._way += float(np.linalg.norm(T_odom_camera[:3, 3] - self._T_odom_last[:3, 3]))
+            self._driven_m += float(np.linalg.norm(T_odom_camera[:3, 3] - self._T_odom_last[:3, 3]))
         self._T_odom_last = T_odom_camera
         if not self._is_keyframe(frame.stamp_ns, T_odom_camera):
             return Observation(frame.stamp_ns, None)
@@ -147,14 +152,14 @@ class LoopCloser:
         jpeg = thumbnail(frame.image_rgb)
         row = self.session.add(self.drive, frame.stamp_ns, T_odom_camera, descriptor, features, jpeg)
         self._keyframe = frame.stamp_ns, T_odom_camera
-        self._own.passed(self._way)
+        self._own.stored(self._driven_m)
         self._admit(row, frame.stamp_ns)
         clock.lap("store")
         keyframe_id = self.session.place(row).id
         try:
             closures = self._look_back(frame.stamp_ns, keyframe_id, descriptor, T_odom_camera, features, clock)
-        except MapError as error:  # the keyframe is stored whatever an earlier map does
-            logger.error("no loops were looked for at keyframe %d: %s", keyframe_id, error)
+        except MapError as error:  # the keyframe is stored, whatever fails on an earlier map
+            logger.error("keyframe %d was not searched for loop closures: %s", keyframe_id, error)
             closures = []
         return Observation(frame.stamp_ns, keyframe_id, closures, depth, clock.laps_ms, descriptor)
 
@@ -167,43 +172,50 @@ class LoopCloser:
         features: LocalFeatures | None,
         clock: _Clock,
     ) -> list[LoopClosure]:
-        """Closures that this keyframe gives, and those it confirms."""
+        """Closures of this keyframe, and earlier ones that it confirms."""
         searches = [*([self._own] if self.config.own_past else []), *self._searches]
         candidates = [
             search.candidates(
-                descriptor, T_odom_camera, self._way, self._agreement.predicted(search.map_name, T_odom_camera)
+                descriptor, T_odom_camera, self._driven_m, self._agreement.predicted(search.map_name, T_odom_camera)
             )
             for search in searches
         ]
         clock.lap("search")
         closures = self._closures(searches, candidates, features, T_odom_camera, stamp_ns, keyframe_id)
-        believed = self._agreement.judge([c for c in closures if c.verified], T_odom_camera, self._way)
+        accepted = self._agreement.add([c for c in closures if c.verified], T_odom_camera, self._driven_m)
         clock.lap("verify")
-        self._keep([closure for closure in believed if not closure.match_map])
+        self._keep([closure for closure in accepted if not closure.match_map])
         clock.lap("link")
-        return believed + [closure for closure in closures if not closure.verified]
+        return accepted + [closure for closure in closures if not closure.verified]
 
     def _keep(self, closures: Sequence[LoopClosure]) -> None:
-        """Loops closed on the own past tell which of its keyframes are of one place."""
+        """Store closures on the own past: they tell which keyframes show one place."""
         links = [Link(c.keyframe_id, c.match_id, c.T_match_query) for c in closures if c.T_match_query is not None]
         if not links:
             return
         try:
             self.session.link(links)
-        except MapError as error:  # the closures hold all the same
-            logger.error("%d closed loops are not kept: %s", len(links), error)
+        except MapError as error:  # the closures are right all the same
+            logger.error("%d loop closures cannot be stored: %s", len(links), error)
 
     def save(self, path: Path) -> None:
-        """A whole copy of the session's map as it is now. Raises MapError where it cannot be written."""
+        """Write a whole copy of the session's map as it is now. Raises MapError if it cannot be written."""
         self.session.place_map.save(Path(path))
 
     def close(self) -> None:
-        """Close every map."""
-        for memory in (self.session, *self.earlier):
-            memory.close()
+        """Close all maps."""
+        with ExitStack() as closing:  # one that fails does not keep the others open
+            for store in (self.session, *self.earlier):
+                closing.callback(store.close)
+
+    def __enter__(self) -> LoopCloser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _is_keyframe(self, stamp_ns: int, T_odom_camera: np.ndarray) -> bool:
-        """Whether the robot has moved, turned or waited enough since the last one."""
+        """Whether the robot has moved, turned or waited enough since the last keyframe."""
         if self._keyframe is None:
             return True
         last_ns, T_odom_last = self._keyframe
@@ -214,17 +226,17 @@ class LoopCloser:
         return stamp_ns > last_ns and (moved or 0 < self.config.keyframe_time <= waited)
 
     def _features(self, frame: Frame, depth: np.ndarray | None) -> LocalFeatures | None:
-        """Local features where the camera is known, else None: a ray needs the lens."""
+        """Local features of a frame; None if its intrinsics are unknown, since a ray needs them."""
         if frame.intrinsics is None:
             return None
         return self.extractor.extract(frame.image_rgb, depth, frame.intrinsics)
 
     def _admit(self, row: int, stamp_ns: int) -> None:
-        """Let those own keyframes be found that are no longer recent."""
-        self._recent.append(_Recent(row, stamp_ns, self._way))
+        """Admit own keyframes that are no longer recent to the search."""
+        self._recent.append(_Recent(row, stamp_ns, self._driven_m))
         while self._recent:
             oldest = self._recent[0]
-            far = self._way - oldest.way >= self.config.recent_distance
+            far = self._driven_m - oldest.driven_m >= self.config.recent_distance
             if not far or (stamp_ns - oldest.stamp_ns) * 1e-9 < self.config.recent_time:
                 break
             self._recent.popleft()
@@ -239,10 +251,10 @@ class LoopCloser:
         stamp_ns: int,
         keyframe_id: int,
     ) -> list[LoopClosure]:
-        """At most one of each map: verified, or where asked for the likeliest candidate without geometry."""
+        """At most one closure per map: verified, or with ``loops.unverified`` the most similar candidate."""
         closures: list[LoopClosure] = []
         for search, found in zip(searches, candidates, strict=True):
-            verified = search.verified(found, features, T_odom_camera, self._way)
+            verified = search.verified(found, features, T_odom_camera, self._driven_m)
             if verified is not None:
                 closures.append(closure_of(search, *verified, stamp_ns, keyframe_id))
             elif self.config.unverified and found:
@@ -251,37 +263,37 @@ class LoopCloser:
 
 
 def _check_features(place_map: PlaceMap, kind: str) -> None:
-    """Raises MapError where a map's local features are not of this kind; says so where it has places but none."""
+    """Raises MapError if a map's local features are of another kind; warns if its places have none."""
     theirs = place_map.feature_kind()
     if theirs not in ("", kind):
         raise MapError(
-            f"{place_map.path} holds local features of {theirs}, which cannot be matched with those of {kind}: "
+            f"{place_map.path} has local features of kind {theirs}, which cannot be matched with those of {kind}: "
             f"set loops.features to {theirs}"
         )
     if not theirs and len(place_map):
         logger.warning(
-            "%s holds no local features, so loops closed on it stay unverified: build it with --local-features %s",
+            "%s has no local features, so closures on it stay unverified: build it with --local-features %s",
             place_map.path,
             kind,
         )
 
 
 class _Clock:
-    """Wall milliseconds of one step after another."""
+    """Wall time of consecutive steps, milliseconds."""
 
     def __init__(self) -> None:
         self._last = perf_counter()
         self.laps_ms: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """The step that ends now."""
+        """End a step."""
         now = perf_counter()
         self.laps_ms[name] = 1e3 * (now - self._last)
         self._last = now
 
 
 def _model_of(paths: Sequence[Path]) -> str:
-    """Name of the model of the first map that is there, else the one that ships."""
+    """Name of the model of the first map that exists, else of the shipped one."""
     for path in paths:
         if path.exists():
             with PlaceMap.open(path) as place_map:

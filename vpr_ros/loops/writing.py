@@ -1,4 +1,4 @@
-"""One process at a time adds to a map."""
+"""A lock: one process at a time adds to a map."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vpr_ros.base.errors import MapError
 
 
 class Writing:
-    """The right to add to a map, held by one process at a time; a kill gives it back."""
+    """Exclusive right to add to a map. The operating system releases it if the process dies."""
 
     def __init__(self, path: Path) -> None:
-        """Raises MapError where another process holds it, or nothing can be written there."""
+        """Raises MapError if another process holds the lock or the folder cannot be written to."""
         self._path = path.with_name(path.name + ".lock")
         if not path.parent.is_dir():
             raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
@@ -27,11 +27,11 @@ class Writing:
             raise two_writers(path) from error
 
     def end(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._path.unlink(missing_ok=True)
         self._file.close()
 
 
 def two_writers(path: Path) -> MapError:
-    """What to say to the second."""
-    return MapError(f"another process adds to {path} too: give every session its own file")
+    """The error of the second process that adds to a map."""
+    return MapError(f"another process adds to {path}: give every session its own file")

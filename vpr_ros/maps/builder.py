@@ -1,4 +1,4 @@
-"""Drives -> a map: build, add to. Every place is stored whole the moment it is described."""
+"""Building of maps from drives. Each place is stored, whole, as soon as it is described."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
 _NEEDED = "so its images cannot be places: give poses, or --numbered to use frame numbers"
-_GROUPS_AHEAD = 3  # read before the oldest is written: together with that one what a kill may lose
+_GROUPS_AHEAD = 3  # groups read before the oldest is written; a kill loses them and that one
 
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
 
@@ -52,17 +52,17 @@ def build_map(
     views_each: int = 3,
     extractor: Extractor | None = None,
 ) -> PlaceMap:
-    """A new map of these drives; the first one's world becomes the map's.
+    """Build a new map from drives. The world of the first drive becomes the map's.
 
-    A map without places is not kept; one that lacks a drive because it failed is, and can be added to.
+    If a drive fails, the map is kept and can be added to, unless it has no places.
 
-    every_m, every_s: least distance and time between places. tally: counts what is left out. views_each: how many views
-    of an image a place keeps (``image.views``). extractor: of the local features that a place keeps too, or None.
-    Raises MapError where the file exists, DriveError where a drive has no pose or lies in another world, and where it
-    does not know its camera, which local features need; ModelError where they need depth and the model sees none.
+    every_m, every_s: minimum distance and time between places. tally: counts frames that are left out. views_each:
+    number of views of each image (``image.views``). extractor: of local features to store with each place, or None.
+    Raises MapError if the file exists, DriveError if a drive has no pose or lies in another world. With an extractor,
+    also DriveError if a drive has no camera intrinsics, and ModelError if the model estimates no depth.
     """
     if views_each not in VIEWS:
-        raise MapError(f"a map holds {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
+        raise MapError(f"a map has {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
     drives = list(drives)
     posed = [drive for drive in drives if drive.world]
     for drive in posed[1:]:
@@ -89,21 +89,19 @@ def build_map(
 
 
 def _give_up(place_map: PlaceMap, error: BaseException) -> None:
-    """Close a map that could not be finished; one without places goes, with what lies beside it."""
+    """Close an unfinished map, and delete it if it has no places."""
     count = len(place_map)
     place_map.close()
     if not count:
         map_file.remove(place_map.path)
     elif isinstance(error, VprError):
         raise type(error)(
-            f"{error}; {place_map.path} keeps the {count} places so far: go on with `vpr map add`"
+            f"{error}; {place_map.path} keeps the {count} places so far: continue with `vpr map add`"
         ) from error
 
 
 def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> PlaceMap:
-    """An empty map with its origin, in hundreds of metres, near the drive's first pose where its coordinates are
-    large.
-    """
+    """An empty map. If coordinates are large, its origin is near the drive's first pose."""
     stamps: list[int] = []
     first = None
     for frame in drive:
@@ -133,11 +131,11 @@ def add_drive(
     tally: Tally | None = None,
     extractor: Extractor | None = None,
 ) -> Added:
-    """Add a drive's places to a map; those that are there already are left alone.
+    """Add a drive's places to a map; existing places are not changed.
 
-    What is left out is counted in tally. extractor: of the local features the new places get, or None. Raises MapError
-    where the map is another model's, damaged, or holds local features of another kind, DriveError where the drive lies
-    in another world, none of its images has a pose or none can be read; see ``check_camera``.
+    tally: counts frames that are left out. extractor: of local features of the new places, or None. Raises MapError if
+    the map was described by another model, is damaged or has local features of another kind; DriveError if the drive
+    lies in another world, or no image has a pose or can be read. See also ``check_camera``.
     """
     place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
     place_map.check_world(drive.name, drive.world)
@@ -160,7 +158,7 @@ def add_drive(
 
 @dataclass(frozen=True)
 class Added:
-    """What became of a drive: the name it has in the map, how many of its places were new, how many there already."""
+    """Result of adding a drive: its name in the map, the number of new places, and of places that existed already."""
 
     name: str
     new: int
@@ -168,9 +166,10 @@ class Added:
 
 
 class _Passage:
-    """One pass over a drive: the frames that become places, and what is left out of it.
+    """One pass over a drive: yields the frames that become places, and counts those left out.
 
-    posed: frames with a pose. there: of those sampled, places that the map has already. stamps_ns: of all frames.
+    posed: number of frames with a pose. there: number of sampled frames that are places already. stamps_ns: of all
+    frames.
     """
 
     def __init__(self, drive: Drive, there: Container[int], on_progress: Progress | None) -> None:
@@ -209,9 +208,9 @@ class _Passage:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A frame, the network's inputs made of its views, (V, height, width, 3) uint8, and its thumbnail.
+    """A frame with the network's inputs, (V, height, width, 3) uint8, one per view, and its thumbnail.
 
-    image_rgb: the image itself, only where local features are wanted.
+    image_rgb: the image itself, if local features are wanted.
     """
 
     frame: DriveFrame
@@ -222,7 +221,7 @@ class _Prepared:
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """A group of frames with descriptors, (V, D) float32 each, and what was wrong with those left out.
+    """A group of frames with descriptors, (V, D) float32 each, and the errors of those left out.
 
     depths: (h, w) float32 metres of each whole image, or None.
     """
@@ -241,10 +240,10 @@ def _describe_and_store(
     tally: Tally,
     extractor: Extractor | None,
 ) -> int:
-    """Keep the network busy and return how many places it gave the map.
+    """Describe and store frames in a pipeline; return the number of new places.
 
-    Four stations work at once, a group of images at each: the caller's thread reads, workers decode and resize, one
-    thread describes, one finds local features and writes. A kill loses what stands between the first and the last.
+    Four stages run at once, each on a group of images: the caller's thread reads, workers decode and resize, one thread
+    describes, one finds local features and writes. A kill loses the groups in the pipeline.
     """
     preprocessing, count = describer.manifest.preprocessing, place_map.model.views
 
@@ -264,7 +263,7 @@ def _describe_and_store(
         ]
         with place_map.together():
             for item, descriptor, features in zip(described.ready, described.descriptors, found, strict=True):
-                assert item.frame.T_map_camera is not None  # sample() left the others out
+                assert item.frame.T_map_camera is not None  # sample() skips frames without a pose
                 T_map_camera = place_map.map_pose(item.frame.T_map_camera)
                 place_map.add(drive, item.frame.stamp_ns, T_map_camera, descriptor, item.jpeg, features)
         return described
@@ -287,7 +286,7 @@ def _describe_and_store(
 
 
 def _describe(group: list[Future[_Prepared | VprError]], batches: Batches, count: int) -> _Described:
-    """A group through the network, count views of each image."""
+    """Run a group through the network. count: views of each image."""
     results = [prepared.result() for prepared in group]
     ready = [result for result in results if isinstance(result, _Prepared)]
     problems = [str(result) for result in results if isinstance(result, VprError)]
@@ -302,7 +301,7 @@ def _describe(group: list[Future[_Prepared | VprError]], batches: Batches, count
 
 
 def _reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
-    """What gives a frame's image in any thread; the image itself is read now where only this thread can."""
+    """A function that reads a frame's image in any thread. If only this thread can read it, it is read now."""
     if frame.detach is not None:
         return frame.detach()
     try:

@@ -1,4 +1,4 @@
-"""What turns similarities into probabilities, learnt on a held-out drive and kept with the map."""
+"""Calibration: constants that turn similarities into probabilities, fitted on a held-out drive, stored with the map."""
 
 from __future__ import annotations
 
@@ -14,41 +14,49 @@ from vpr_ros.base.errors import MapError
 class Calibration:
     """Constants of the observation model. The defaults are cautious; ``vpr map calibrate`` fits them to a map.
 
-    A similarity becomes a standard score z against the map's own spread for that image, so that a dark image, whose
-    similarities are all low, is judged like a bright one. slope: log-likelihood ratio per unit of z. off_map_score:
-    the z at which a place explains the image as well as "not on this map" does. correlation_length: metres after
-    which a new image counts as new evidence. temperature, floor: the published probabilities are p ** (1 /
-    temperature), normalised, times 1 - floor: the floor is what remains for "something else". sigma_*: standard
-    deviation of the camera's pose round the hypothesis when it is right, in the camera's body axes, metres and
-    radians. source: what they were fitted on.
+    z is the standard score of a similarity (``maps.scores``). Published probabilities are p ** (1 / temperature),
+    normalised, times 1 - floor. sigma_*: standard deviations of the camera's pose around a right hypothesis, in the
+    camera's body axes.
     """
 
     slope: float = 2.0
+    """Log-likelihood ratio per unit of z."""
     off_map_score: float = 4.5
+    """z at which a place explains the image as well as "not on this map" does."""
     correlation_length: float = 10.0
+    """Metres after which a new image counts as new evidence."""
     temperature: float = 1.5
+    """See above; larger values flatten the probabilities."""
     floor: float = 0.03
+    """Probability left for "something else"."""
     sigma_forward: float = 4.0
+    """Metres."""
     sigma_left: float = 1.5
+    """Metres."""
     sigma_up: float = 0.5
+    """Metres."""
     sigma_roll: float = 0.03
+    """Radians."""
     sigma_pitch: float = 0.03
+    """Radians."""
     sigma_yaw: float = 0.1
+    """Radians."""
     source: str = "default"
+    """Name of the drives they were fitted on."""
 
     def covariance_body(self) -> np.ndarray:
-        """(6, 6) of a right hypothesis in the camera's body axes (x forward, y left, z up), metres and radians."""
+        """Covariance (6, 6) of a right hypothesis in the camera's body axes (x forward, y left, z up), m and rad."""
         sigmas = [self.sigma_forward, self.sigma_left, self.sigma_up, self.sigma_roll, self.sigma_pitch, self.sigma_yaw]
         return np.diag(np.square(sigmas))
 
     def soften(self, probabilities: np.ndarray) -> np.ndarray:
-        """Raw posterior (K,), summing to one -> calibrated probabilities (K,), summing to 1 - floor."""
+        """Calibrate a posterior (K,) that sums to one: the result (K,) sums to 1 - floor."""
         powered = np.maximum(probabilities, 1e-300) ** (1 / self.temperature)
         return (1 - self.floor) * powered / powered.sum()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        """Read what ``to_dict`` wrote. Raises MapError where a constant is unknown or not a finite number."""
+        """Read the output of ``to_dict``. Raises MapError if a constant is unknown, not finite or out of range."""
         try:
             calibration = cls(**data)
             numbers = [value for name, value in asdict(calibration).items() if name != "source"]

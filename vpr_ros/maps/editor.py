@@ -1,4 +1,4 @@
-"""Maps made of maps: merged, or with the poses that a SLAM back end found for them."""
+"""Editing of maps: merge several, or replace the poses by those of a SLAM back end."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
 
-_SLACK_NS = 1_000_000  # trajectories are often written with microseconds or less
-_LEAST_COSINE = 0.5  # between what was up for the camera and what is
+_SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
+_LEAST_COSINE = 0.5  # between the camera's up direction before and after
 
 
 def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> PlaceMap:
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
-    Places that two maps made of one image of one drive are kept once, and counted in tally; two drives of one name get
-    two names (``names_in_merged``). The first map's origin and calibration are kept. Written whole or not at all.
+    A place that two maps made from the same image is kept once, and counted in tally. Two drives of one name get two
+    names (``names_in_merged``). Origin and calibration are those of the first map. Written whole or not at all. Raises
+    MapError if the maps do not fit each other or the file cannot be written.
     """
     opened = [PlaceMap.open(source) for source in sources]
     try:
@@ -33,7 +34,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
             other.check_model(first.model.name, first.model.fingerprint)
             if other.model.views != first.model.views:
                 raise MapError(
-                    f"{other.path} holds {other.model.views} view(s) of each image, {first.path} holds "
+                    f"{other.path} has {other.model.views} view(s) of each image, {first.path} has "
                     f"{first.model.views}: build one of them again with the other's --views"
                 )
             if other.world != first.world:
@@ -67,7 +68,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
 
 
 def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
-    """Every place of a map, and every loop closed in it, into another of the same model and world."""
+    """Copy all places and loop closures of a map into another of the same model and world."""
     names = names_in_merged(target, source)
     there = {name: target.stamps_of(name) for name in names.values()}
     copies: dict[int, int] = {}
@@ -81,8 +82,14 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
                 if stamp_ns in there[drive]:
                     tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
                 else:
-                    kept = source.thumbnail(place_id), source.features(place_id)
-                    there[drive][stamp_ns] = target.add(drive, stamp_ns, T_map_camera, places.descriptors[row], *kept)
+                    there[drive][stamp_ns] = target.add(
+                        drive,
+                        stamp_ns,
+                        T_map_camera,
+                        places.descriptors[row],
+                        thumbnail=source.thumbnail(place_id),
+                        features=source.features(place_id),
+                    )
                 copies[place_id] = there[drive][stamp_ns]
     links = [Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in source.links()]
     if links:
@@ -92,13 +99,13 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
 def set_poses(
     path: Path, trajectory: Track, T_body_camera: np.ndarray, world: str = "map", output: Path | None = None
 ) -> tuple[int, int]:
-    """Give the places of a map the poses of a trajectory at their stamps: after SLAM has optimised a session.
+    """Replace the poses of a map by those of a trajectory, such as SLAM's after optimising the session.
 
     trajectory: T_world_body over time. T_body_camera: (4, 4), the camera's optical frame on that body. world: name of
-    the trajectory's frame, which becomes the map's. Returns how many places have poses and how many have none there.
-    With output, a new map without the latter is written, whole or not at all; else the map is changed, in one
-    transaction, and all its places need a pose. Raises MapError, and DriveError where the trajectory is of another time
-    or turns the camera over.
+    the trajectory's frame, which becomes the map's world. With output, a new map without the places that have no pose
+    is written, whole or not at all. Otherwise the map is changed in one transaction, and all its places need a pose.
+    Returns the number of places with a pose and the number without. Raises MapError, and DriveError if the trajectory
+    is of another time or turns the camera upside down.
     """
     with PlaceMap.open(path) as place_map:
         stored = place_map.whereabouts
@@ -132,15 +139,15 @@ def _set(path: Path, ids: np.ndarray, T_world_camera: np.ndarray, world: str) ->
 
 
 def _at(trajectory: Track, stamp_ns: int) -> np.ndarray | None:
-    """Pose at a stamp; of the first or last where the stamp was only rounded away from it."""
+    """Pose (4, 4) at a stamp; the first or last pose if the stamp is outside by rounding alone; else None."""
     nearest = int(np.clip(stamp_ns, trajectory.stamps_ns[0], trajectory.stamps_ns[-1]))
     return trajectory.at(nearest) if abs(nearest - stamp_ns) <= _SLACK_NS else None
 
 
 def _times(path: Path, places: Places, trajectory: Track) -> str:
-    """What to say where no place has a pose."""
+    """The error if no place has a pose."""
     if not len(places):
-        return f"{path} holds no places yet: give it poses once it was driven"
+        return f"{path} has no places yet: set poses after a drive"
     ours, theirs = (f"{t.min() / 1e9:.3f} to {t.max() / 1e9:.3f} s" for t in (places.stamps_ns, trajectory.stamps_ns))
     return (
         f"no place of {path} has a pose in the trajectory: the places are of {ours}, the trajectory of {theirs}; give "
@@ -149,13 +156,13 @@ def _times(path: Path, places: Places, trajectory: Track) -> str:
 
 
 def _check_upright(path: Path, T_old: np.ndarray, T_new: np.ndarray) -> None:
-    """Whether what is up for the camera stays so: a forgotten mounting, or axes that are not REP-103's, turn it.
+    """Raises DriveError if new poses turn the camera upside down: T_old, T_new (N, 4, 4).
 
-    T_old, T_new: (N, 4, 4). Raises DriveError where it does not.
+    Causes are a forgotten camera mount and axes that do not follow REP-103.
     """
     cosines = np.sum(T_old[:, 2, :3] * T_new[:, 2, :3], axis=1)
     if np.median(cosines) < _LEAST_COSINE:
         raise DriveError(
-            f"these poses turn the camera of {path} over: give --camera-pose where they are of the robot's base, and "
-            "none where they are of the camera's optical frame; their z axis has to point up"
+            f"these poses turn the camera of {path} over: give --camera-pose if they are of the robot's base, and none "
+            "if they are of the camera's optical frame; the z axis of their world must point up"
         )

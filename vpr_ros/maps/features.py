@@ -1,4 +1,4 @@
-"""Local features of a map's places: with them a later session closes verified loops on a map built offline."""
+"""Local features of a map's places, with which a later session closes verified loops on it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from vpr_ros.matching.local_features import FEATURE_COUNT, Extractor
 
 
 def choose_extractor(name: str, place_map: PlaceMap | None = None) -> Extractor | None:
-    """What ``--local-features`` names: "none", "xfeat", "sift", "orb", an .onnx file; "" goes on as the map does.
+    """The extractor for ``--local-features``: "none", "xfeat", "sift", "orb" or an .onnx file; "": as in the map.
 
-    Features are as many as mapping mode keeps. Raises ConfigError or ModelError.
+    It keeps as many features as mapping mode. Raises ConfigError or ModelError.
     """
     name = name or (place_map.feature_kind() if place_map is not None else "") or "none"
     return None if name == "none" else open_extractor(name, FEATURE_COUNT)
 
 
 def check_camera(drives: Iterable[Drive], describer: Describer) -> None:
-    """Whether local features can be made of drives, before any work.
+    """Check, before any work, that drives can give local features.
 
-    Raises DriveError where one does not know its camera, ModelError where the model sees no depth.
+    Raises DriveError if a drive has no camera intrinsics, ModelError if the model estimates no depth.
     """
     if not describer.manifest.depth:
         raise ModelError(
-            f"model {describer.manifest.name} sees no depth, which local features need: take one that does, or give "
-            "--local-features none"
+            f"model {describer.manifest.name} estimates no depth, which local features need: choose one that does, or "
+            "give --local-features none"
         )
     for drive in drives:
         if any(frame.intrinsics is None for frame in islice(drive, 1)):
@@ -42,15 +42,15 @@ def check_camera(drives: Iterable[Drive], describer: Describer) -> None:
 
 
 def check_kind(path: Path, kind: str, other: str) -> None:
-    """Raises MapError where a map's local features could not be matched with further ones; "" is none."""
+    """Raises MapError if a map's local features cannot be matched with those of another kind; "" stands for none."""
     if "" not in (kind, other) and kind != other:
-        raise MapError(f"{path} holds local features of {kind}, which are never matched with those of {other}")
+        raise MapError(f"{path} has local features of kind {kind}, which are never matched with those of {other}")
 
 
 def features_of(
     drive: str, frame: DriveFrame, image_rgb: np.ndarray | None, depth: np.ndarray | None, extractor: Extractor | None
 ) -> bytes | None:
-    """What a map keeps of an image (H, W, 3) with depth (h, w) in metres; None where nothing extracts."""
+    """Local features of an image (H, W, 3) with depth (h, w) in metres, as stored in a map; None without extractor."""
     if extractor is None or image_rgb is None:
         return None
     if frame.intrinsics is None:
@@ -60,6 +60,6 @@ def features_of(
 
 def _unknown_camera(drive: str) -> DriveError:
     return DriveError(
-        f"drive {drive} does not know its camera's intrinsics, which local features need: give a bag with camera_info, "
+        f"drive {drive} has no camera intrinsics, which local features need: give a bag with camera_info, "
         "raw RobotCar images with models_dir or a KITTI sequence with calib.txt, or --local-features none"
     )

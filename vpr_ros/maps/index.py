@@ -1,4 +1,4 @@
-"""Nearest descriptors through FAISS: a cache beside the map, rebuilt whenever it is missing or stale."""
+"""The search index (FAISS): a cache file next to the map, rebuilt whenever it is missing or stale."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ import numpy as np
 
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import written_whole
-from vpr_ros.maps.centring import SHARE, centred
+from vpr_ros.maps.centring import centred
+from vpr_ros.maps.constants import CENTRING
 from vpr_ros.maps.place_map import PlaceMap
 
 logger = logging.getLogger(__name__)
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
-_MOST = 1e6  # similarities of a damaged cache may be anything
-_BLOCK = 4096  # descriptors after which a growing index begins another block
+_MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
+_BLOCK = 4096  # descriptors in a block of a growing index
 
 
 class Index:
-    """The descriptors of a map, ready to be searched by cosine. A place is as similar as the best of its views."""
+    """Search over the descriptors of a map by cosine. The similarity of a place is that of its best view."""
 
     def __init__(self, index: faiss.Index, views: int) -> None:
         self._index = index
@@ -34,9 +35,9 @@ class Index:
 
     @classmethod
     def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
-        """descriptors: (N, V, D) float32, unit length. factory: FAISS index factory string.
+        """An index of descriptors (N, V, D) float32, unit length. factory: FAISS index factory string.
 
-        Raises ConfigError for a bad one.
+        Raises ConfigError for a bad factory.
         """
         count, views, dimension = descriptors.shape
         rows = descriptors.reshape(-1, dimension)
@@ -54,7 +55,7 @@ class Index:
 
     @classmethod
     def growing(cls, dimension: int, views: int, factory: str = "Flat") -> Index:
-        """An empty one for a map that grows. Raises ConfigError for a bad factory and for one that needs training."""
+        """An empty index for a map that grows. Raises ConfigError for a bad factory and one that needs training."""
         index = cls.build(np.zeros((0, views, dimension), np.float32), factory)
         if not index._index.is_trained:
             raise ConfigError(
@@ -65,9 +66,9 @@ class Index:
 
     @classmethod
     def of_map(cls, place_map: PlaceMap, factory: str = "Flat", mean: np.ndarray | None = None) -> Index:
-        """The map's index from the cache beside it, or built and cached.
+        """The index of a map, from its cache, or built and cached.
 
-        mean: (D,) to take from every descriptor, or None. A cache that cannot be written is done without.
+        mean: (D,) to centre descriptors on, or None. A cache that cannot be written is left out.
         """
         path = cache_path(place_map.path)
         key = {
@@ -76,13 +77,13 @@ class Index:
             "factory": factory,
             "model": place_map.model.fingerprint,
             "views": place_map.model.views,
-            "mean": None if mean is None else [SHARE, zlib.crc32(mean.tobytes())],
+            "mean": None if mean is None else [CENTRING.share, zlib.crc32(mean.tobytes())],
         }
         cached = _read(path, key, place_map.model.dimension)
         if cached is not None:
             return cls(cached, place_map.model.views)
         index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
-        if index._index.is_trained:  # one descriptor after the other will do
+        if index._index.is_trained:  # descriptors can be added piece by piece
             for piece in place_map.pieces():
                 index.add(centred(piece.descriptors, mean))
                 logger.debug("building the index: %d of %d places", len(index), key["places"])
@@ -96,7 +97,7 @@ class Index:
         return int(self._index.ntotal) // self._views
 
     def add(self, descriptors: np.ndarray) -> None:
-        """Further places at the end: (N, V, D) float32, unit length. Raises ConfigError where FAISS cannot."""
+        """Add places at the end: (N, V, D) float32, unit length. Raises ConfigError if this index cannot grow."""
         try:
             self._index.add(np.ascontiguousarray(descriptors.reshape(-1, descriptors.shape[-1])))
         except (RuntimeError, AssertionError) as error:
@@ -104,7 +105,7 @@ class Index:
             raise ConfigError(f"this FAISS index cannot grow ({reason}): choose Flat or SQfp16") from error
 
     def search(self, descriptor: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) float32 -> cosines (K,) float32, most similar first, and their rows (K,) int64; K <= count."""
+        """Search a descriptor (D,) float32: cosines (K,) float32, highest first, and rows (K,) int64; K <= count."""
         wanted = min(count, len(self)) * self._views
         similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
         found = (rows >= 0) & (rows < len(self) * self._views)  # approximate indexes pad with -1, at the end
@@ -115,9 +116,9 @@ class Index:
 
 
 class _Blocks(faiss.IndexShards):
-    """An index in blocks: a single one is copied whole whenever it outgrows its memory, seconds for a large map."""
+    """An index in blocks. A single one is copied whole each time it outgrows its memory, which takes seconds."""
 
-    _empty: faiss.Index = None  # type: ignore[assignment]  # FAISS lets no object have what its class has not
+    _empty: faiss.Index = None  # type: ignore[assignment]  # FAISS objects take no attributes that their class lacks
     _last: faiss.Index | None = None
 
     def __init__(self, empty: faiss.Index) -> None:
@@ -126,7 +127,7 @@ class _Blocks(faiss.IndexShards):
         self._empty = empty
 
     def add(self, x: np.ndarray) -> None:  # type: ignore[override]
-        """(N, D) float32, all of them into the last block."""
+        """Add (N, D) float32 to the last block."""
         if self._last is None or self._last.ntotal >= _BLOCK:
             self._last = faiss.clone_index(self._empty)
             self.add_shard(self._last)
@@ -135,12 +136,12 @@ class _Blocks(faiss.IndexShards):
 
 
 def cache_path(map_path: Path) -> Path:
-    """Where the index of a map is cached."""
+    """Path of the cached index of a map."""
     return map_path.with_name(map_path.name + ".faiss")
 
 
 def _read(path: Path, key: dict[str, Any], dimension: int) -> faiss.Index | None:
-    """The cached index, or None where it is missing, stale or damaged: FAISS may crash on a damaged one."""
+    """The cached index; None if it is missing, stale or damaged. A damaged one may crash FAISS, so it is checked."""
     try:
         header, _, body = path.read_bytes().partition(b"\n")
         if json.loads(header) == {**key, "sha256": hashlib.sha256(body).hexdigest()}:
@@ -153,7 +154,7 @@ def _read(path: Path, key: dict[str, Any], dimension: int) -> faiss.Index | None
 
 
 def _write(path: Path, key: dict[str, Any], index: faiss.Index) -> None:
-    """Write the cache, or do without where its folder cannot be written to."""
+    """Write the cache; no error if its folder cannot be written to."""
     body = faiss.serialize_index(index).tobytes()
     header = {**key, "sha256": hashlib.sha256(body).hexdigest()}
     with suppress(OSError), written_whole(path) as part:

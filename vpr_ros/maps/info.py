@@ -1,4 +1,4 @@
-"""What a map holds, in a few words; a large one is not read whole for it."""
+"""A summary of a map's content; descriptors are not read for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vpr_ros.maps.place_map import PlaceMap
 
 
 def map_info(place_map: PlaceMap) -> dict[str, Any]:
-    """What ``vpr map info`` prints, by name."""
+    """What ``vpr map info`` prints: name -> value."""
     places, kind = place_map.whereabouts, place_map.feature_kind()
     names, counts = np.unique(places.drives, return_counts=True)
     extent = np.ptp(places.positions, axis=0) if len(places) else np.zeros(3)

@@ -1,8 +1,8 @@
-"""Which drive of a map a recording is: the same one again, or another of the same name.
+"""Identity of drives: whether a recording is in a map already, or is another one of the same name.
 
-The images tell. A place of a map was made of an image at a stamp; a recording that has the same images at the same
-stamps is the same one, wherever it lies, whatever it is called and whatever was added to it since. So a killed build
-goes on, and two folders called "images" are two drives, also in maps that were built before this was looked at.
+The images decide. A recording with the same images at the same stamps is the same drive, whatever its path and name,
+and even if images were added since. A killed build can therefore continue, and two folders called "images" are two
+drives.
 """
 
 from __future__ import annotations
@@ -21,25 +21,22 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive, path_of
 from vpr_ros.drives.names import names_of
 from vpr_ros.inference.describer import Describer
+from vpr_ros.maps.constants import SAME_DRIVE
 from vpr_ros.maps.place_map import PlaceMap
 
 logger = logging.getLogger(__name__)
 
-_LOOKS = 16  # images compared, from the first shared stamp to the last: drives may begin or end at the same place
-_LEAST_SHARE = 0.9  # of them that are the same in one recording; not all, since two backends differ a little
-_SAME_COSINE = 0.99  # of one image's descriptors on two backends or machines; neighbouring images are below
-
 
 def same_image(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two descriptors (D,) of one model are of one image."""
-    return float(np.dot(a, b)) >= _SAME_COSINE
+    """Whether two descriptors (D,) of one model come from the same image."""
+    return float(np.dot(a, b)) >= SAME_DRIVE.equal_cosine
 
 
 def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
-    """The name under which a drive's places go into a map.
+    """The name under which a drive's places are stored in a map.
 
-    That of the drive of the map that was made of the same images; else the drive's own, longer if it is taken, which
-    the user is told.
+    If the map has a drive made from the same images, its name. Otherwise the drive's own, made longer if it is taken;
+    the log then warns.
     """
     where = str(path_of(drive) or drive.name)
     there = {name: place_map.stamps_of(name) for name in place_map.drive_names()}
@@ -61,12 +58,14 @@ def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
     if found is None:
         return _new_name(drive.name, path_of(drive), there)
     if found != drive.name:
-        logger.warning("%s is in %s already, as drive %s: it is added to there", where, place_map.path, found)
+        logger.warning(
+            "%s is in %s already, as drive %s: new places are added to that drive", where, place_map.path, found
+        )
     return found
 
 
 def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
-    """The names that the drives of one map have in another, into which it is merged; see ``name_in_map``."""
+    """Names of a map's drives in another map, into which it is merged; see ``name_in_map``."""
     there = {name: target.stamps_of(name) for name in target.drive_names()}
     names: dict[str, str] = {}
     for name in source.drive_names():
@@ -83,14 +82,14 @@ def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
 
 
 def _spread(ours: Collection[int], theirs: Container[int]) -> list[int]:
-    """Stamps that two drives share, the first, the last and some evenly between them."""
+    """Some of the stamps that two drives share: the first, the last and evenly spaced ones."""
     shared = sorted(stamp for stamp in ours if stamp in theirs)
-    rows = np.unique(np.linspace(0, len(shared) - 1, min(_LOOKS, len(shared))).round().astype(int))
+    rows = np.unique(np.linspace(0, len(shared) - 1, min(SAME_DRIVE.compared, len(shared))).round().astype(int))
     return [shared[row] for row in rows]
 
 
 def _described(frame: DriveFrame, describer: Describer) -> np.ndarray | None:
-    """A frame's descriptor (D,), None if its image cannot be read."""
+    """Descriptor (D,) of a frame; None if its image cannot be read."""
     try:
         image = preprocess(frame.read(), describer.manifest.preprocessing)
     except (ImageError, DriveError):
@@ -99,32 +98,34 @@ def _described(frame: DriveFrame, describer: Describer) -> np.ndarray | None:
 
 
 def _same(looks: dict[str, list[bool]], name: str, where: str) -> str | None:
-    """The drive of which nearly all images that were compared are the same, of several rather the one of this name.
+    """The drive with nearly all compared images equal; of several, the one of this name. None if there is none.
 
-    looks: whether each was, by the map's drives. The user is told if only some are.
+    looks: drive of the map -> whether each compared image is equal. The log warns if only some are.
     """
     alike = [other for other, same in looks.items() if any(same)]
     if not alike:
         return None
-    best = max(alike, key=lambda other: (np.mean(looks[other]) >= _LEAST_SHARE, sum(looks[other]), other == name))
+    best = max(
+        alike, key=lambda other: (np.mean(looks[other]) >= SAME_DRIVE.equal_share, sum(looks[other]), other == name)
+    )
     same = looks[best]
-    found = float(np.mean(same)) >= _LEAST_SHARE
+    found = float(np.mean(same)) >= SAME_DRIVE.equal_share
     if not all(same):
         logger.warning(
-            "%d of %d images of %s that were compared are those of drive %s of the map, so it is taken for %s: if it "
-            "is that recording, and images were changed, inserted or removed since, build the map again",
+            "%d of %d compared images of %s equal those of drive %s of the map, so it is taken for %s: if it is that "
+            "recording, and images were changed, inserted or removed since, build the map again",
             *(sum(same), len(same), where, best, "the same drive" if found else "another drive"),
         )
     return best if found else None
 
 
 def _new_name(name: str, path: Path | None, taken: Collection[str]) -> str:
-    """The name itself if it is free, else a longer one, which the user is told."""
+    """The name itself if it is free, else a longer one; the log then warns."""
     if name not in taken:
         return name
     stem = re.sub(r" \(\d+\)$", "", name)
     numbered: Iterable[str] = (f"{stem} ({number})" for number in count(2))
     longer = names_of(path) if path is not None else ()
     new = next(other for names in (longer, numbered) for other in names if other not in taken)
-    logger.warning("another drive of the map is called %s already: this one is called %s there", name, new)
+    logger.warning("the map has another drive called %s already: this one is stored as %s", name, new)
     return new

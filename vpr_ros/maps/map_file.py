@@ -1,4 +1,4 @@
-"""The SQLite file under a map: made whole, opened by many, grown by one, copied while it grows."""
+"""The SQLite file of a map: schema, format version, transactions, copies of a growing map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CREATE TABLE places (
     thumbnail BLOB,            -- JPEG
     UNIQUE (drive_id, stamp_ns));
 """
-# Made where the first of them is stored: maps without need no table, and files from before it get one.
+# Created with the first row, so that maps without local features or closures, and older files, need no table.
 FEATURES_SCHEMA = """
 CREATE TABLE IF NOT EXISTS features (
     place_id INTEGER PRIMARY KEY REFERENCES places,
@@ -38,24 +38,24 @@ CREATE TABLE IF NOT EXISTS features (
 """
 LINKS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS links (
-    id INTEGER PRIMARY KEY,    -- in the order they were believed
+    id INTEGER PRIMARY KEY,    -- in the order they were accepted
     query_id INTEGER NOT NULL UNIQUE REFERENCES places, match_id INTEGER NOT NULL REFERENCES places,
     pose BLOB NOT NULL)        -- of the query in the match's optical frame, as in places
 """
 _PIECE = 1024  # places read at a time
-# Files are untrusted: views, triggers and computed columns are programs, which may take all memory or never end.
+# Files are untrusted. Views, triggers and computed columns are programs that may never end, so they are refused.
 _COMMENT = re.compile(r"--[^\n]*")
 _PLAIN = re.compile(
     r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
 )
-_FURTHEST = 1e9  # metres from the origin
-_LARGEST = 1e6  # of a descriptor's numbers
+_FURTHEST = 1e9  # metres, largest coordinate
+_LARGEST = 1e6  # absolute value in a descriptor
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """A loop that was closed within a map, by the ids of its two places. T_match_query: (4, 4), metric."""
+    """A loop closure within a map, by the ids of its two places. T_match_query: (4, 4), metres."""
 
     query_id: int
     match_id: int
@@ -63,7 +63,7 @@ class Link:
 
 
 def create(path: Path, meta: dict[str, str]) -> None:
-    """Write a new, empty map, or nothing. Raises MapError where the file exists or cannot be written."""
+    """Write a new, empty map, whole or not at all. Raises MapError if the file exists or cannot be written."""
     with new_file(path) as part:
         connection = sqlite3.connect(part, isolation_level=None)
         try:
@@ -76,20 +76,20 @@ def create(path: Path, meta: dict[str, str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a map and what lies beside it: logs, and caches of its index."""
+    """Delete a map with its journals and the cache of its index."""
     for suffix in ("", *_COMPANIONS, ".faiss"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A name to write a new map to, which becomes ``path`` when the block ends, or goes when it fails.
+    """A path to write a new map to. It becomes ``path`` when the block ends, and is deleted if the block fails.
 
-    Raises MapError where ``path`` exists or cannot be written.
+    Raises MapError if ``path`` exists or cannot be written.
     """
     _check_new(path)
     try:
-        for companion in _COMPANIONS:  # of a map of that name that is gone: it would be played into this one
+        for companion in _COMPANIONS:  # of a deleted map of that name: SQLite would apply it
             path.with_name(path.name + companion).unlink(missing_ok=True)
         with written_whole(path) as part:
             yield part
@@ -98,16 +98,16 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
-    """Open the file of a map. Raises MapError where it is missing, sqlite3.Error where it cannot be opened."""
+    """Open the file of a map. Raises MapError if it is missing, sqlite3.Error if it cannot be opened."""
     try:
         there, is_folder = path.is_file(), path.is_dir()
-    except OSError as error:  # a name longer than the file system takes
+    except OSError as error:  # such as a name that is too long
         raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
     if is_folder:
         raise MapError(f"{path} is a folder: name a .vprmap file")
     if not there:
         raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
-    # A killed writer leaves a journal, which only a writer may roll back; a write-ahead log anyone may read.
+    # A killed writer leaves a journal, which only a writable connection can roll back.
     mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -116,14 +116,14 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
 
 
 def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
-    """What is said of the whole map. Raises MapError where it is of another format."""
+    """The meta table. Raises MapError for another format version, ValueError for more than plain tables."""
     for sql in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall():
         if not isinstance(sql[0], str) or not _PLAIN.fullmatch(_COMMENT.sub(" ", sql[0])):
             raise ValueError("it holds more than plain tables")
     found = dict(connection.execute("SELECT key, value FROM meta"))
     if int(found["format_version"]) != _FORMAT_VERSION:
         raise MapError(
-            f"{path} has map format {found['format_version']} and this version reads {_FORMAT_VERSION}: build it again"
+            f"{path} has map format {found['format_version']}, and this version reads {_FORMAT_VERSION}: build it again"
         )
     return found
 
@@ -134,17 +134,17 @@ def set_meta(connection: sqlite3.Connection, **values: str) -> None:
 
 
 def begin_growing(connection: sqlite3.Connection) -> None:
-    """Many small transactions from now on, each on the disk when it ends, with readers in nobody's way.
+    """Prepare for many small transactions, each on disk when it ends, while others read.
 
-    A write-ahead log needs one wait for the disk per transaction where a rollback journal needs several. Where the
-    file system has none, SQLite keeps the journal.
+    A write-ahead log waits for the disk once per transaction; a rollback journal several times. If the file system does
+    not support it, SQLite keeps the journal.
     """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def is_grown(connection: sqlite3.Connection) -> bool:
-    """Whether another connection grows this file now; a log that a killed one left is played in."""
+    """Whether another connection is adding to this file. The log of a killed one is applied first."""
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         return False
     end_growing(connection)
@@ -152,23 +152,23 @@ def is_grown(connection: sqlite3.Connection) -> bool:
 
 
 def end_growing(connection: sqlite3.Connection) -> None:
-    """One ordinary file again, which a read-only disk can hold; where others read it, it stays as it is."""
+    """Make one ordinary file again, which works on a read-only disk. No change while others read it."""
     with suppress(sqlite3.Error):
         connection.execute("PRAGMA busy_timeout = 0")
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def copy(path: Path, target: Path) -> None:
-    """A whole copy of a map as it is now, though another connection grows it.
+    """Write a whole copy of a map as it is now, even while another connection adds to it.
 
-    Raises MapError where the target exists or cannot be written, or the map cannot be read.
+    Raises MapError if the target exists or cannot be written, or if the map cannot be read.
     """
     with new_file(target) as part:
         source = connect(path)
         try:
             made = sqlite3.connect(part, isolation_level=None)
             try:
-                source.backup(made)  # all in one step: one moment of the map
+                source.backup(made)  # in one step, so that the copy is consistent
                 end_growing(made)
             finally:
                 made.close()
@@ -199,9 +199,9 @@ def insert(
 
 
 def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.ndarray) -> None:
-    """Give places other poses (K, 4, 4), and delete the places that are not among ids (K,).
+    """Give places new poses (K, 4, 4), and delete the places that are not among ids (K,).
 
-    The links go: poses of one world say what they did, and better.
+    The links are deleted: poses of one world make them redundant.
     """
     connection.execute("DROP TABLE IF EXISTS links")
     poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
@@ -215,18 +215,18 @@ def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.
 
 
 def _pose(T_map_camera: np.ndarray) -> bytes:
-    """(4, 4) as the places table keeps it."""
+    """A pose (4, 4) as stored in the places table."""
     pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
     return pose.astype("<f8").tobytes()
 
 
 def _matrix(pose: np.ndarray) -> np.ndarray:
-    """(7,) as the places table keeps it -> (4, 4)."""
+    """A pose (7,) of the places table as (4, 4)."""
     return geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
 
 
 def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
-    """What is stored of a place's local features."""
+    """Stored local features of a place; None if it has none."""
     if not _has(connection, "features"):
         return None
     row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
@@ -234,7 +234,7 @@ def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
 
 
 def first_features(connection: sqlite3.Connection) -> bytes | None:
-    """The first local features stored."""
+    """Local features of the first place that has some; None if no place has any."""
     if not _has(connection, "features"):
         return None
     row = connection.execute("SELECT data FROM features ORDER BY place_id LIMIT 1").fetchone()
@@ -242,19 +242,19 @@ def first_features(connection: sqlite3.Connection) -> bytes | None:
 
 
 def feature_count(connection: sqlite3.Connection) -> int:
-    """How many places have local features."""
+    """Number of places with local features."""
     return int(connection.execute("SELECT count(*) FROM features").fetchone()[0]) if _has(connection, "features") else 0
 
 
 def insert_links(connection: sqlite3.Connection, links: Iterable[Link]) -> None:
-    """Write closed loops; a query that has one keeps it."""
+    """Store loop closures; a query that has one keeps it."""
     connection.execute(LINKS_SCHEMA)
     rows = [(link.query_id, link.match_id, _pose(link.T_match_query)) for link in links]
     connection.executemany("INSERT OR IGNORE INTO links (query_id, match_id, pose) VALUES (?, ?, ?)", rows)
 
 
 def links(connection: sqlite3.Connection) -> list[Link]:
-    """The closed loops, in the order they were believed."""
+    """The loop closures, in the order they were accepted."""
     if not _has(connection, "links"):
         return []
     rows = connection.execute("SELECT query_id, match_id, pose FROM links ORDER BY id").fetchall()
@@ -266,7 +266,7 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
-    """Every place; see ``pieces``."""
+    """All places; see ``pieces``."""
     found, count = [], 0
     (total,) = connection.execute("SELECT count(*) FROM places").fetchone()
     for piece in pieces(connection, size, descriptors=descriptors):
@@ -284,15 +284,15 @@ def pieces(
     last: int | None = None,
     descriptors: bool = True,
 ) -> Iterator[Places]:
-    """The places with ids above ``after`` and up to ``last``, in their order, some at a time: no reader stays open.
+    """The places with ids above ``after`` and up to ``last``, by id, in pieces: no query stays open in between.
 
-    size: (V, D) of a place's descriptors; descriptors: False reads none, so that V is 0. Raises ValueError where a blob
-    has the wrong size or a number is not finite.
+    size: (V, D) of a place's descriptors. descriptors: False reads none, so that V is 0. Raises ValueError if a blob
+    has the wrong size or a value is not finite.
     """
-    size, looks = (size, "descriptor") if descriptors else ((0, size[1]), "x''")
+    size, column = (size, "descriptor") if descriptors else ((0, size[1]), "x''")
     while True:
         rows = connection.execute(
-            f"SELECT places.id, name, stamp_ns, pose, {looks} FROM places LEFT JOIN drives ON drives.id = drive_id "
+            f"SELECT places.id, name, stamp_ns, pose, {column} FROM places LEFT JOIN drives ON drives.id = drive_id "
             "WHERE places.id > ? AND places.id <= ? ORDER BY places.id LIMIT ?",
             (after, 2**63 - 1 if last is None else last, _PIECE),
         ).fetchall()
@@ -303,13 +303,13 @@ def pieces(
 
 
 def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int]) -> Places:
-    """Rows of the places table -> arrays."""
+    """Rows of the places table as arrays."""
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
     descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), *size)
     if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < _LARGEST)):
-        raise ValueError("a place is not finite, or too far away")
+        raise ValueError("a pose or descriptor is not finite, or too large")
     if not all(isinstance(row[1], str) for row in rows):
-        raise ValueError("a place is of no drive")
+        raise ValueError("a place has no drive")
     T_map_camera = np.zeros((len(rows), 4, 4))
     for T, pose in zip(T_map_camera, poses, strict=True):
         T[:] = _matrix(pose)
@@ -323,7 +323,7 @@ def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tupl
 
 
 def _check_new(path: Path) -> None:
-    """Raises MapError where a map cannot begin here."""
+    """Raises MapError if a map cannot be created at this path."""
     if path.is_dir():
         raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")
     if path.exists():

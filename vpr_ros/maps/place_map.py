@@ -1,4 +1,4 @@
-"""The stored map: one SQLite file, one transaction per keyframe, tied to the model that described it."""
+"""The stored map: one SQLite file, one transaction per place, bound to the model that described it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from vpr_ros.maps.places import Places
 
 _LARGEST_DIMENSION = 1 << 16
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
-# What reading other data than was written raises.
+# Raised when a file holds other data than this version writes.
 _CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class MapModel:
-    """How a map was described. Another model's fingerprint means other descriptors: the map is refused.
+    """The model that described a map. A map is refused if its fingerprint is not that of the model in use.
 
-    views: of each image (``image.views``).
+    dimension: of a descriptor. views: of each image (``image.views``).
     """
 
     name: str
@@ -41,12 +41,12 @@ class MapModel:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MapModel:
-        """Read what ``dataclasses.asdict`` made. Raises ValueError, TypeError, KeyError for other data."""
+        """Read the output of ``dataclasses.asdict``. Raises ValueError, TypeError or KeyError for other data."""
         model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
         if not all(isinstance(text, str) for text in (model.name, model.fingerprint)) or model.views not in VIEWS:
-            raise ValueError(f"a model called {model.name!r} with {model.views!r} views")
+            raise ValueError(f"a model {model.name!r} with {model.views!r} views")
         if not (isinstance(model.dimension, int) and 0 < model.dimension <= _LARGEST_DIMENSION):
-            raise ValueError(f"descriptors of {model.dimension!r} numbers")
+            raise ValueError(f"descriptors of dimension {model.dimension!r}")
         return model
 
 
@@ -67,11 +67,11 @@ def _is_odometry(meta: dict[str, str]) -> bool:
 
 
 class PlaceMap:
-    """A map file, open. Use as a context manager.
+    """An open map file. Use as a context manager.
 
-    Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the
-    world's coordinates are too large for small numbers (UTM). ``is_odometry``: the poses are raw odometry, which drifts
-    and has another origin for each drive, until ``set_poses`` replaces them.
+    Poses are of the camera in ``frame_id``: the coordinates of ``world`` less ``origin`` (3,) metres. It is zero unless
+    coordinates are large (UTM). ``is_odometry``: the poses are raw odometry, which drifts and has another origin for
+    each drive, until ``set_poses`` replaces them.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -87,7 +87,7 @@ class PlaceMap:
             self.frame_id: str = meta["frame_id"]
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)
             if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
-                raise ValueError("its origin is no position")
+                raise ValueError("its origin is not a finite position")
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
 
     @classmethod
@@ -119,7 +119,7 @@ class PlaceMap:
 
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> PlaceMap:
-        """An existing map. Raises MapError where it is missing, not a map, corrupt or of another format."""
+        """Open a map. Raises MapError if it is missing, not a map, corrupt or of another format version."""
         path = Path(path)
         connection = None
         try:
@@ -135,15 +135,15 @@ class PlaceMap:
             ) from error
 
     def begin_growing(self) -> None:
-        """Many small transactions from now on, until the map is closed: see ``map_file.begin_growing``."""
+        """Prepare for many small transactions until the map is closed; see ``map_file.begin_growing``."""
         with self._reading():
             map_file.begin_growing(self._connection)
         self._growing = True
 
     def save(self, path: Path) -> None:
-        """A whole, consistent copy elsewhere; this map may be growing, and any thread may ask.
+        """Write a consistent copy. The map may be growing, and any thread may call this.
 
-        Raises MapError where the file exists or cannot be written.
+        Raises MapError if the file exists or cannot be written.
         """
         map_file.copy(self.path, Path(path))
 
@@ -169,7 +169,9 @@ class PlaceMap:
             yield
         except sqlite3.OperationalError as error:
             if str(error).startswith("no such"):
-                raise MapError(f"{self.path} is empty, or no map ({error}): delete it or give another file") from error
+                raise MapError(
+                    f"{self.path} is empty, or not a map ({error}): delete it or give another file"
+                ) from error
             raise MapError(f"{self.path} cannot be read now ({error}): is another process writing it?") from error
         except (sqlite3.Error, *_CORRUPT) as error:
             raise MapError(
@@ -178,8 +180,8 @@ class PlaceMap:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is stored inside is one transaction, all or nothing; it makes caches beside the map stale."""
-        if self._connection.in_transaction:  # one within another
+        """A block whose writes are one transaction, all or nothing. It makes cached indexes stale."""
+        if self._connection.in_transaction:  # nested
             yield
             return
         try:
@@ -192,7 +194,7 @@ class PlaceMap:
         self._places = None
 
     def check_model(self, name: str, fingerprint: str) -> None:
-        """Raises MapError where this map's descriptors are not that model's."""
+        """Raises MapError if this map was described by another model."""
         if fingerprint != self.model.fingerprint:
             raise MapError(
                 f"{self.path} was built with model {self.model.name} ({self.model.fingerprint[:12]}), not with {name} "
@@ -200,17 +202,17 @@ class PlaceMap:
             )
 
     def check_intact(self) -> None:
-        """Raises MapError where the file is damaged, so that nothing is written to it."""
+        """Raises MapError if the file is damaged. Called before writing."""
         with self._reading():
             verdict = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ValueError(str(verdict).splitlines()[0])
-        if sum(map(len, self.pieces())) != len(self):  # looks each place through, and keeps none
+        if sum(map(len, self.pieces())) != len(self):  # checks each place
             raise MapError(f"{self.path} is corrupt (a place has no valid id): build it again with `vpr map build`")
 
     def check_world(self, drive: str, world: str) -> None:
-        """Raises DriveError where a drive's poses live in another world than this map's."""
-        if not world or canonical_world(world) == self.world:  # without poses, it lies in none
+        """Raises DriveError if a drive's poses are in another world than this map's."""
+        if not world or canonical_world(world) == self.world:  # a drive without poses has no world
             return
         raise DriveError(
             f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
@@ -218,24 +220,24 @@ class PlaceMap:
         )
 
     def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:
-        """Poses (..., 4, 4) in the drives' world -> in this map."""
+        """Poses (..., 4, 4) in the drives' world, transformed to this map's frame."""
         T_map_camera = np.array(T_world_camera, dtype=float)
         T_map_camera[..., :3, 3] -= self.origin
         return T_map_camera
 
     def drive_names(self) -> list[str]:
-        """The drives that places are of."""
+        """Names of the drives that have places."""
         with self._reading():
             query = "SELECT name FROM drives WHERE id IN (SELECT drive_id FROM places) ORDER BY id"
             return [name for (name,) in self._connection.execute(query)]
 
     def descriptors(self, place_id: int) -> np.ndarray:
-        """(V, D) float32 of one place."""
+        """Descriptors (V, D) float32 of one place."""
         (place,) = (piece for piece in self.pieces(place_id - 1, place_id))
         return np.asarray(place.descriptors[0])
 
     def stamps_of(self, drive: str) -> dict[int, int]:
-        """The stamps of the places a drive has here already, nanoseconds, and the places' ids."""
+        """Stamps of a drive's places, nanoseconds -> the places' ids."""
         with self._reading():
             query = "SELECT stamp_ns, places.id FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
             return dict(self._connection.execute(query, (drive,)))
@@ -249,30 +251,32 @@ class PlaceMap:
         thumbnail: bytes | None = None,
         features: bytes | None = None,
     ) -> int:
-        """Store one place, at once and whole, and return its id.
+        """Store one place, in one transaction, and return its id.
 
         T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. features:
-        ``LocalFeatures.to_bytes``. Raises MapError for a pose or descriptor that is not finite or not this model's
-        size, for a place that is there already, and where the file cannot be written.
+        ``LocalFeatures.to_bytes``. Raises MapError if the pose or descriptor is not finite, if the descriptor does not
+        have this model's size, if the place exists already, and if the file cannot be written.
         """
         size = self.model.views, self.model.dimension
         if np.atleast_2d(descriptor).shape != size or not np.all(np.isfinite(descriptor)):
-            raise MapError(f"descriptors of {self.model.name} are {size} finite numbers here, not {descriptor.shape}")
+            raise MapError(
+                f"descriptors of {self.model.name} have shape {size} here and finite values, not {descriptor.shape}"
+            )
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
         with self.together():
             return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, descriptor, thumbnail, features)
 
     def set_poses(self, ids: np.ndarray, T_world_camera: np.ndarray, world: str, origin: np.ndarray) -> None:
-        """Move places into another world, all in one transaction; those that are not named are deleted.
+        """Move places into another world, in one transaction; places that are not among ids are deleted.
 
-        ids: (K,). T_world_camera: (K, 4, 4). origin: (3,) metres, of the map in that world. Raises MapError for a pose
-        that is not finite, where another process grows the map, and where the file cannot be written.
+        ids: (K,). T_world_camera: (K, 4, 4). origin: (3,) metres, of the map in that world. Raises MapError if a pose
+        is not finite, if another process adds to the map, and if the file cannot be written.
         """
         if not np.all(np.isfinite(T_world_camera)):
             raise MapError(f"a new pose for {self.path} is not finite")
         if map_file.is_grown(self._connection):
-            raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
+            raise MapError(f"another process adds to {self.path}: stop it first, or write a new map")
         with self.together():
             of_origin = json.dumps([float(value) for value in origin])
             map_file.set_meta(self._connection, world=world, odometry_world="", origin=of_origin)
@@ -281,7 +285,7 @@ class PlaceMap:
             map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
 
     def set_calibration(self, calibration: Calibration) -> None:
-        """Keep a calibration with the map."""
+        """Store a calibration with the map."""
         self.check_intact()
         with self.together():
             map_file.set_meta(self._connection, calibration=json.dumps(calibration.to_dict()))
@@ -289,13 +293,13 @@ class PlaceMap:
 
     @property
     def revision(self) -> int:
-        """Counts the transactions: a cache made at another revision is stale."""
+        """Number of transactions so far: a cache of another revision is stale."""
         with self._reading():
             return int(self._connection.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
     @property
     def places(self) -> Places:
-        """All places, read once."""
+        """All places; read on first use."""
         if self._places is None:
             with self._reading():
                 self._places = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
@@ -303,41 +307,41 @@ class PlaceMap:
 
     @property
     def whereabouts(self) -> Places:
-        """All places without descriptors, (N, 0, D): a small part of a large map."""
+        """All places without descriptors, which are (N, 0, D): a small part of a large map."""
         with self._reading():
             return map_file.all_places(self._connection, (self.model.views, self.model.dimension), descriptors=False)
 
     def pieces(self, after: int = 0, last: int | None = None) -> Iterator[Places]:
-        """The places with ids above ``after``, and up to ``last`` where given, in their order, a thousand at a time.
+        """The places with ids above ``after`` and up to ``last``, by id, about a thousand at a time.
 
-        Raises MapError where one of them is damaged.
+        Raises MapError if a place is damaged.
         """
         with self._reading():
             yield from map_file.pieces(self._connection, (self.model.views, self.model.dimension), after, last)
 
     def add_links(self, links: Sequence[Link]) -> None:
-        """Store loops that were closed within this map, at once. Raises MapError where the file cannot be written."""
+        """Store loop closures within this map, in one transaction. Raises MapError if it cannot be written."""
         with self.together():
             map_file.insert_links(self._connection, links)
 
     def links(self) -> list[Link]:
-        """The loops that were closed within this map, in the order they were believed."""
+        """The loop closures within this map, in the order they were accepted."""
         with self._reading():
             return map_file.links(self._connection)
 
     def thumbnail(self, place_id: int) -> bytes | None:
-        """JPEG of a place, or None where it has none."""
+        """Thumbnail of a place, JPEG; None if it has none."""
         with self._reading():
             row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
         return row[0] if row and isinstance(row[0], bytes) else None
 
     def features(self, place_id: int) -> bytes | None:
-        """Local features of a place (``LocalFeatures.from_bytes``), or None where it has none."""
+        """Local features of a place (for ``LocalFeatures.from_bytes``); None if it has none."""
         with self._reading():
             return map_file.features(self._connection, int(place_id))
 
     def feature_kind(self) -> str:
-        """What made the places' local features (``LocalFeatures.kind``), "" where none has any: that of the first."""
+        """Kind of the first place's local features (``LocalFeatures.kind``); "" if no place has any."""
         from vpr_ros.matching.local_features import LocalFeatures
 
         with self._reading():
@@ -345,6 +349,6 @@ class PlaceMap:
         return "" if first is None else LocalFeatures.from_bytes(first).kind
 
     def feature_count(self) -> int:
-        """How many places have local features."""
+        """Number of places with local features."""
         with self._reading():
             return map_file.feature_count(self._connection)

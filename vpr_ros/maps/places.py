@@ -1,4 +1,4 @@
-"""The places of a map as arrays, and who lies near whom."""
+"""The places of a map as arrays, and the search for neighbours by position."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from vpr_ros.base import geometry
 
-_LARGEST_COORDINATE = 1e5  # metres; beyond it the map gets an origin of its own
+_LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
     """N places, one row each.
 
-    ids: (N,) int64, the map's own. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64.
-    T_map_camera: (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each (``image.views``);
-    the first is the whole image.
+    ids: (N,) int64, in the map. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64. T_map_camera:
+    (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each image (``image.views``); the
+    first view is the whole image.
     """
 
     ids: np.ndarray
@@ -41,12 +41,12 @@ class Places:
 
     @cached_property
     def headings(self) -> np.ndarray:
-        """(N,) yaw of the optical axis, radians counter-clockwise from east."""
+        """Yaw (N,) of the optical axis, radians counter-clockwise from east."""
         return geometry.heading(self.T_map_camera)
 
     @cached_property
     def mean_descriptor(self) -> np.ndarray:
-        """(D,) float32 over all places and views, zero where there are none."""
+        """Mean (D,) float32 over all places and views; zero if there are none."""
         count = self.descriptors.shape[0] * self.descriptors.shape[1]
         total = self.descriptors.sum(axis=(0, 1), dtype=np.float64)
         return (total / max(count, 1)).astype(np.float32)
@@ -60,20 +60,20 @@ class Places:
 
 
 def origin_near(position: np.ndarray) -> np.ndarray:
-    """(3,) metres, in hundreds, that a map round a position (3,) counts from; zero where coordinates are small."""
+    """Origin (3,) of a map around a position (3,), metres, rounded to hundreds; zero if coordinates are small."""
     if np.abs(position).max() <= _LARGEST_COORDINATE:
         return np.zeros(3)
     return np.asarray(np.round(position * [1, 1, 0], -2))
 
 
 class Neighbours:
-    """Places by cells of a grid, so that looking round a point costs the same in a map of any size.
+    """Places in a grid, so that a search around a point takes the same time on a map of any size.
 
     Distances are in the plane: heights from GPS jump by tens of metres between drives.
     """
 
     def __init__(self, positions: np.ndarray, radius: float) -> None:
-        """positions: (N, 3) metres; radius: the furthest distance that will be asked for, metres."""
+        """positions: (N, 3) metres. radius: of the search, metres."""
         self._positions = positions
         self._radius = radius
         cells = np.floor(positions[:, :2] / radius).astype(np.int64)
@@ -85,9 +85,9 @@ class Neighbours:
             self._rows[int(cells[rows[0], 0]), int(cells[rows[0], 1])] = rows
 
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs of a point and a place within the radius of it.
+        """All pairs of a point and a place within the radius.
 
-        points: (M, 3) metres. Returns rows of points, rows of places and distances, (P,) each.
+        points: (M, 3) metres. Returns rows of points, rows of places and distances in metres, (P,) each.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for row, (x, y) in enumerate(np.floor(points[:, :2] / self._radius).astype(np.int64).tolist()):
@@ -104,7 +104,7 @@ class Neighbours:
         return point_rows[keep], place_rows[keep], distances[keep]
 
     def _around(self, cell: tuple[int, int]) -> np.ndarray:
-        """Rows of the places in a cell and the eight round it, looked up once."""
+        """Rows of the places in a cell and the eight around it, cached."""
         if cell not in self._joined:
             x, y = cell
             found = [self._rows.get((x + i, y + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]

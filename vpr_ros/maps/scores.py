@@ -1,25 +1,30 @@
-"""Standard scores: an image's similarities, judged against its own similarities to the whole map."""
+"""Standard scores: similarities of an image, relative to its similarities to the whole map.
+
+At night all similarities of an image are lower, and its scores stay the same.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-BACKGROUND = 512  # places that stand for the whole map when an image's similarities are standardised
-_SMALLEST_SPREAD = 0.01
+from vpr_ros.maps.constants import SCORES
 
 
 def standard_scores(similarities: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Similarities (K,) judged against an image's similarities (M,) to the whole map, or to a sample of it."""
-    ranks = [int(0.16 * (len(background) - 1)), int(0.5 * (len(background) - 1))]
+    """Scores (K,) of similarities (K,), relative to an image's similarities (M,) to the whole map or a sample of it.
+
+    Zero is the median. One is the spread below it: right places, which lie above, do not widen it.
+    """
+    ranks = [int(SCORES.low_share * (len(background) - 1)), int(0.5 * (len(background) - 1))]
     low, median = np.partition(background, ranks)[ranks]
-    return (similarities - median) / max(median - low, _SMALLEST_SPREAD)
+    return (similarities - median) / max(median - low, SCORES.smallest_spread)
 
 
 class Sample:
-    """Descriptors that stand for all seen so far, each as likely to be among them (Vitter 1985, algorithm R)."""
+    """A uniform random sample of a growing number of descriptors (Vitter 1985, algorithm R)."""
 
     def __init__(self, dimension: int) -> None:
-        self._kept = np.zeros((BACKGROUND, dimension), np.float32)
+        self._kept = np.zeros((SCORES.background, dimension), np.float32)
         self._seen = 0
         self._random = np.random.default_rng(0)
 
@@ -29,9 +34,9 @@ class Sample:
         return self._kept[: self._seen]
 
     def take(self, descriptors: np.ndarray) -> None:
-        """See (N, D) more."""
+        """Add descriptors (N, D), of which some enter the sample."""
         numbers = np.arange(self._seen, self._seen + len(descriptors))
-        slots = np.where(numbers < BACKGROUND, numbers, self._random.integers(0, numbers + 1))
-        kept = slots < BACKGROUND
+        slots = np.where(numbers < SCORES.background, numbers, self._random.integers(0, numbers + 1))
+        kept = slots < SCORES.background
         self._kept[slots[kept]] = descriptors[kept]
         self._seen += len(descriptors)

@@ -1,1 +1,1 @@
-"""Local features, two-view geometry and verification."""
+"""Matching of two images: local features, two-view geometry and verification."""

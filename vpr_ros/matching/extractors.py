@@ -11,10 +11,10 @@ from vpr_ros.matching.xfeat import XFeatExtractor
 
 
 def open_extractor(name: str, count: int, threads: int = 1, side: int = 0) -> Extractor:
-    """An extractor by name: "xfeat", "sift", "orb", or an .onnx file's path.
+    """An extractor by name: "xfeat", "sift", "orb", or the path of an .onnx file of XFeat.
 
-    count: features kept of each image. threads: of the CPU, for a network; side: pixels that it sees, see
-    XFeatExtractor. Raises ConfigError for another name, ModelError for a file that is no network of the kind.
+    count: features kept of each image. threads: CPU threads of a network; 0: all cores. side: pixels of the network's
+    input, see ``XFeatExtractor``. Raises ConfigError for another name, ModelError if the file is not XFeat.
     """
     if name in ("sift", "orb"):
         return ClassicalExtractor(name, count)

@@ -1,4 +1,4 @@
-"""Local features of an image: where they look, how far away they seem, and what they look like."""
+"""Local features of an image: rays, hallucinated depths and descriptors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError
+from vpr_ros.matching.constants import FEATURES
 
 FEATURE_COUNT = 800  # features kept of each image of a map
-_HEADER = struct.Struct("<8sII3sf")  # kind, number, descriptor's length, dtype of its numbers, pixel
-_LARGEST_PX = 640  # wider images are halved first, and again: finer detail is seldom found again
+_HEADER = struct.Struct("<8sII3sf")  # kind, count, descriptor dimension, dtype, pixel
 _NUMBERS = ("|u1", "|i1", "<f2", "<f4")
 
 
 @dataclass(frozen=True, eq=False)
 class LocalFeatures:
-    """N features of one image, without the camera that took it: they match those of any other camera.
+    """N features of one image. They do not depend on its camera, so they match those of any other camera.
 
-    kind: what made them; only equal kinds can be matched. rays: (N, 2) float32, x / z and y / z in the optical frame,
-    distortion undone. depths: (N,) float32 metres along the optical axis as hallucinated, 0 where unknown.
-    descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits), int8 or float. pixel: size of a pixel in units of
-    rays, the inverse of the focal length.
+    kind: name of the extractor; only equal kinds can be matched. rays: (N, 2) float32, x / z and y / z in the optical
+    frame, without distortion. depths: (N,) float32 metres along the optical axis, as hallucinated; 0 if unknown.
+    descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits), int8 or float. pixel: size of a pixel in units of rays,
+    the inverse of the focal length.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class LocalFeatures:
         return len(self.rays)
 
     def to_bytes(self) -> bytes:
-        """The features as a map stores them; depths with three digits."""
+        """The features as stored in a map; depths become float16."""
         numbers = self.descriptors.dtype.str.encode()
         header = _HEADER.pack(self.kind.encode()[:8], *self.descriptors.shape, numbers, self.pixel)
         arrays = self.rays.astype("<f4"), self.depths.astype("<f2"), self.descriptors
@@ -48,11 +48,11 @@ class LocalFeatures:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LocalFeatures:
-        """What ``to_bytes`` made. Raises MapError for anything else."""
+        """Read the output of ``to_bytes``. Raises MapError for other data."""
         try:
             kind, count, length, numbers, pixel = _HEADER.unpack_from(data)
             if numbers.decode() not in _NUMBERS:
-                raise ValueError(f"numbers of an unknown kind {numbers!r}")
+                raise ValueError(f"unknown dtype {numbers!r}")
             rays, at = _array(data, _HEADER.size, np.dtype("<f4"), (count, 2))
             depths, at = _array(data, at, np.dtype("<f2"), (count,))
             descriptors, at = _array(data, at, np.dtype(numbers.decode()), (count, length))
@@ -65,33 +65,38 @@ class LocalFeatures:
 
 
 def _array(data: bytes, at: int, dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    """The array that begins at a byte, and where it ends."""
-    count = math.prod(shape)  # NumPy's would overflow
+    """The array that begins at a byte, and the byte after its end."""
+    count = math.prod(shape)  # np.prod would overflow
     return np.frombuffer(data, dtype, count, at).reshape(shape), at + count * dtype.itemsize
 
 
 class Extractor(Protocol):
-    """Finds local features."""
+    """Detects and describes local features."""
 
     kind: str
 
     def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
-        """image_rgb: (H, W, 3) uint8. depth: (h, w) float32 metres over the whole image, 0 unknown, or None."""
+        """Features of an image.
+
+        image_rgb: (H, W, 3) uint8. depth: (h, w) float32 metres over the whole image, 0 if unknown; or None.
+        """
         ...
 
 
 class ClassicalExtractor:
-    """SIFT (Lowe 2004) or ORB (Rublee 2011) from OpenCV, after local contrast equalisation: nights are flat."""
+    """SIFT (Lowe 2004) or ORB (Rublee 2011) from OpenCV, after local contrast equalisation for night images."""
 
     def __init__(self, kind: str, count: int) -> None:
         """kind: "sift" or "orb". count: features kept of each image, the strongest."""
         self.kind = kind
         make: dict[str, Callable[[], cv2.Feature2D]] = {
-            "sift": lambda: cv2.SIFT.create(nfeatures=count, contrastThreshold=0.02, sigma=2.0),
-            "orb": lambda: cv2.ORB.create(nfeatures=count, fastThreshold=8),
+            "sift": lambda: cv2.SIFT.create(
+                nfeatures=count, contrastThreshold=FEATURES.sift_contrast, sigma=FEATURES.sift_sigma
+            ),
+            "orb": lambda: cv2.ORB.create(nfeatures=count, fastThreshold=FEATURES.orb_threshold),
         }
         self._detector = make[kind]()
-        self._contrast = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8))
+        self._contrast = cv2.createCLAHE(clipLimit=FEATURES.contrast_limit, tileGridSize=FEATURES.contrast_tiles)
 
     def extract(self, image_rgb: np.ndarray, depth: np.ndarray | None, intrinsics: Intrinsics) -> LocalFeatures:
         """See Extractor."""
@@ -104,8 +109,8 @@ class ClassicalExtractor:
 
 
 def shrunk(image_rgb: np.ndarray) -> np.ndarray:
-    """The image at most _LARGEST_PX wide, by whole factors."""
-    factor = -(-image_rgb.shape[1] // _LARGEST_PX)
+    """The image reduced by a whole factor, to at most ``FEATURES.longest_px`` wide."""
+    factor = -(-image_rgb.shape[1] // FEATURES.longest_px)
     if factor == 1:
         return image_rgb
     size = image_rgb.shape[1] // factor, image_rgb.shape[0] // factor
@@ -120,7 +125,7 @@ def features_at(
     depth: np.ndarray | None,
     intrinsics: Intrinsics,
 ) -> LocalFeatures:
-    """Features found at pixels (N, 2) of an image of this shape (height, width), with the depth seen there."""
+    """Features at pixels (N, 2) of an image of this shape (height, width), with the depth (h, w) at these pixels."""
     height, width = shape[:2]
     camera = intrinsics.resized(width, height)
     depths = np.zeros(len(pixels), np.float32)

@@ -1,12 +1,11 @@
-"""The metric pose of one view in another, from rays that correspond and depths that are only guessed.
+"""The relative pose of two views, in metres, from corresponding rays and hallucinated depths.
 
-Two views alone know the direction of the way between them but not its length. Hallucinated depth knows lengths, each
-point's badly and all of them with common errors: of scale, and of contrast, since a network that is unsure draws near
-and far together, in both images alike. Both views and depths go into one least squares problem: the rays weigh each
-point's depth against the others', the guesses give the scale, and the inverse of the normal equations says how well
-everything is known (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast
-is not solved for, since points drawn to one depth fit any rays; what it may do to the pose is added to the covariance
-(a consider parameter: Schmidt 1966).
+Two views give the direction of the translation, but not its length. Hallucinated depths give the length. Each depth is
+inexact, and all share an error of scale and one of contrast: an unsure network draws near and far together, in both
+images alike. One least squares problem holds rays and depths of both views. The inverse of its normal equations gives
+the covariance (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast is not
+estimated, since points drawn to one depth fit any rays. Its effect on the pose is added to the covariance instead (a
+consider parameter: Schmidt 1966).
 """
 
 from __future__ import annotations
@@ -16,30 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.matching.two_view import Start, distinct_turns
+from vpr_ros.matching.constants import POSE_NOISE, POSE_SEARCH, TWO_VIEW
+from vpr_ros.matching.two_view import Start, distinct_rotations
 
-SIGMA_PX = 1.3  # of a feature's place in the image
-# How wrong the shipped network's depths are at corners, in towns 8002 and 8003; single ones more than in the mean.
-SIGMA_LOG_DEPTH = 0.5  # of one hallucinated depth, as a share
-SIGMA_LOG_SCALE = 0.1  # of the scale that all hallucinated depths of a pair share
-SIGMA_CONTRAST = 0.13  # of the contrast that they share, as a share of each one's log depth from the middle one
-_TOO_CAREFUL = 0.9  # times all of a covariance, which is still too wide where both images are of one drive; by 9102
-_FLOOR = np.diag(np.square([0.015] * 3 + [np.radians(0.1)] * 3))  # what no residual shows: lens, clock, mount
-_HUBER = 2.0  # standard deviations beyond which a depth counts less
-_WRONG = 2.0  # standard deviations at which a correspondence is as likely wrong as right
-_HEATS = ((1, 6), (3, 4), (15, 4))  # iterations, and how many of the best go on after them
-_SAME_END = np.array([0.03] * 3 + [np.radians(0.3)] * 3)  # states nearer than this will end as one
-_HOPELESS = 1.5  # times the best one's cost
-_DOUBT = 10.0  # more cost that makes another end e times less likely; residuals are not independent
-_FARTHEST_LOG = np.log(500.0)
-_NEAREST_LOG = np.log(0.3)
+_FLOOR = np.diag(np.square([POSE_NOISE.floor_m] * 3 + [POSE_NOISE.floor_rad] * 3))
+_SAME_END = np.array([POSE_SEARCH.same_m] * 3 + [POSE_SEARCH.same_rad] * 3)
+_NEAREST_LOG, _FARTHEST_LOG = np.log(POSE_SEARCH.nearest_m), np.log(POSE_SEARCH.farthest_m)
 
 
 @dataclass(frozen=True, eq=False)
 class RelativePose:
-    """T_place_query: (4, 4), metres, optical frames. covariance: (6, 6) of it, order x y z roll pitch yaw about the
-    place's axes. depths: (N,) metres of each point in the place's camera. errors_px: (N,) distance of each point from
-    its ray in the query, pixels.
+    """The pose of the query's camera in the place's.
+
+    T_place_query: (4, 4), metres, optical frames. covariance: (6, 6), order x y z roll pitch yaw about the place's
+    axes, metres and radians. depths: (N,) metres of each point in the place's camera. errors_px: (N,) reprojection
+    error of each point in the query, pixels.
     """
 
     T_place_query: np.ndarray
@@ -56,26 +46,29 @@ def relative_pose(
     pixel: float,
     starts: list[Start],
 ) -> RelativePose | None:
-    """Adjust pose and depths to N corresponding rays (N, 2), some wrong, and guessed depths (N,), 0 where unknown.
+    """Fit pose and depths to N correspondences, some of them wrong.
 
-    pixel: of the query, in units of rays. starts: where to begin; the best end is taken. None where none converges.
+    rays_*: (N, 2). depths_*: (N,) metres, hallucinated, 0 if unknown. pixel: of the query, in units of rays. starts:
+    initial motions; the solution with the lowest cost is returned. None if there are too few depths or no solution.
     """
-    if np.count_nonzero(depths_place) < 6:
+    if np.count_nonzero(depths_place) < TWO_VIEW.pnp_points:
         return None
     problem = _Problem(rays_place, rays_query, depths_place, depths_query, pixel)
-    begun = [problem.begin(R) for R in distinct_turns(starts)]
-    begun += [problem.begin_along(start.R_query_place, start.way) for start in starts if start.way is not None]
-    for iterations, count in _HEATS:
+    begun = [problem.begin(R) for R in distinct_rotations(starts)]
+    begun += [
+        problem.begin_along(start.R_query_place, start.direction) for start in starts if start.direction is not None
+    ]
+    for iterations, count in POSE_SEARCH.rounds:
         begun = problem.best([problem.adjusted(state, iterations) for state in begun], count)
     return problem.result(begun)
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """R_place_query (3, 3), t_place_query (3,), logs of depths in the place (N,), log of their common scale.
+    """Parameters: R_place_query (3, 3), t_place_query (3,), log depths in the place (N,), log of their common scale.
 
-    With what follows from them: points in the query's frame (N, 3), residuals of their rays (N, 2) and of the place's
-    and the query's depths (N,), (N,), and the cost.
+    And what follows from them: points in the query's frame (N, 3), residuals of rays (N, 2) and of depths in the place
+    and the query (N,), (N,), and the cost.
     """
 
     R: np.ndarray
@@ -91,9 +84,9 @@ class _State:
 
 @dataclass(frozen=True, eq=False)
 class _Equations:
-    """Hessian and gradient by pose and scale (7, 7), (7,), by depths (N,), (N,), and Hessian by both (7, N).
+    """Hessian and gradient for pose and scale (7, 7), (7,), for depths (N,), (N,), and the mixed Hessian (7, N).
 
-    8 for 7 where contrast is among them.
+    8 instead of 7 if the contrast is included.
     """
 
     H_pose: np.ndarray
@@ -104,7 +97,7 @@ class _Equations:
 
 
 class _Problem:
-    """Residuals, each over its standard deviation: the query's rays (N, 2), the place's and the query's depths (N,)."""
+    """The least squares problem. Residuals are in standard deviations: rays (N, 2), depths in both views (N,)."""
 
     def __init__(
         self,
@@ -123,51 +116,50 @@ class _Problem:
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
         middle = np.median(self.guesses[0][self.known[0]])
-        # What the depths' residuals change by with log scale and with contrast, (N, 2) each.
+        # Derivatives of the depths' residuals by log scale and contrast, (N, 2) each.
         self.by_common = [
-            known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -SIGMA_LOG_DEPTH
+            known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -POSE_NOISE.log_depth
             for known, guesses in zip(self.known, self.guesses, strict=True)
         ]
 
     def state(self, R: np.ndarray, t: np.ndarray, logs: np.ndarray, scale: float = 0.0) -> _State:
-        """A state with its residuals and its cost.
+        """A state with its residuals and cost.
 
-        The cost is the sum of Geman and McClure's losses: a correspondence that is wrong costs the same however wrong
-        it is.
+        The cost is a sum of Geman-McClure losses: beyond a limit, the cost of a wrong correspondence does not grow.
         """
         points = (self.directions * np.exp(logs)[:, None] - t) @ R
         z = np.maximum(points[:, 2], 1e-2)
-        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * SIGMA_PX)
-        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / SIGMA_LOG_DEPTH, 0.0)
-        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / SIGMA_LOG_DEPTH, 0.0)
+        image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * POSE_NOISE.feature_px)
+        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / POSE_NOISE.log_depth, 0.0)
+        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / POSE_NOISE.log_depth, 0.0)
         total = _total(image, place, query)
-        cost = float(np.sum(total / (1 + total / _WRONG**2))) + (scale / SIGMA_LOG_SCALE) ** 2
+        cost = float(np.sum(total / (1 + total / POSE_NOISE.outlier**2))) + (scale / POSE_NOISE.log_scale) ** 2
         return _State(R, t, logs, scale, points, image, place, query, cost)
 
     @staticmethod
     def best(states: list[_State], count: int) -> list[_State]:
-        """Those that cost least, best first, of nearly equal ones one, and none that costs far more than the best."""
+        """Up to count distinct states of lowest cost, best first, without those far worse than the best."""
         kept: list[_State] = []
         for state in sorted(states, key=lambda state: state.cost):
-            if len(kept) == count or (kept and state.cost > _HOPELESS * kept[0].cost):
+            if len(kept) == count or (kept and state.cost > POSE_SEARCH.hopeless * kept[0].cost):
                 break
             if all(_apart(state, other) for other in kept):
                 kept.append(state)
         return kept
 
-    def begin_along(self, R_query_place: np.ndarray, way: np.ndarray) -> _State:
-        """A translation in this direction (3,), as long as makes triangulated depths those guessed."""
+    def begin_along(self, R_query_place: np.ndarray, direction: np.ndarray) -> _State:
+        """Initial state: a translation in this direction (3,), so long that triangulated depths fit the given ones."""
         turned, seen = self.directions @ R_query_place.T, np.column_stack([self.rays, np.ones(len(self.rays))])
         across = np.cross(seen, turned)
-        depths = -np.sum(across * np.cross(seen, way), axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-12)
+        depths = -np.sum(across * np.cross(seen, direction), axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-12)
         guesses = np.exp(self.guesses[0])
         usable = self.known[0] & (depths > 0)
         length = float(np.median(guesses[usable] / depths[usable])) if usable.any() else 0.0
         logs = np.log(np.clip(np.where(usable, length * depths, guesses), np.exp(_NEAREST_LOG), np.exp(_FARTHEST_LOG)))
-        return self.state(R_query_place.T, -length * R_query_place.T @ way, logs)
+        return self.state(R_query_place.T, -length * R_query_place.T @ direction, logs)
 
     def begin(self, R_query_place: np.ndarray) -> _State:
-        """The translation that fits best with the depths as guessed: linear, the points' own errors weighed down."""
+        """Initial state: the translation that fits the given depths best; linear, reweighted against outliers."""
         known = self.known[0]
         turned = (self.directions * np.exp(self.guesses[0])[:, None])[known] @ R_query_place.T
         u, v = self.rays[known].T
@@ -188,7 +180,7 @@ class _Problem:
         return self.state(R_place_query, -R_place_query @ t, logs)
 
     def adjusted(self, state: _State, iterations: int) -> _State:
-        """Levenberg-Marquardt until nothing is gained, for some iterations at most."""
+        """Levenberg-Marquardt until the cost no longer falls, for a number of iterations at most."""
         damping, equations = 1e-3, None
         for _ in range(iterations):
             equations = equations or self.normal_equations(state)
@@ -203,13 +195,13 @@ class _Problem:
         return state
 
     def normal_equations(self, state: _State, common: int = 1) -> _Equations:
-        """The problem made linear at a state. common: 1 for the scale alone, 2 for the contrast after it."""
+        """Linearise at a state. common: 1 for the scale alone, 2 for scale and contrast."""
         count = len(state.points)
         z = np.maximum(state.points[:, 2], 1e-2)
-        by_point = np.zeros((3, count, 3))  # of the ray (2) and of the depth in the query, by the point there
-        by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * SIGMA_PX)
-        by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * SIGMA_PX)
-        by_point[2, :, 2] = self.known[1] / (z * SIGMA_LOG_DEPTH)
+        by_point = np.zeros((3, count, 3))  # ray (2) and depth in the query, by the point in the query
+        by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * POSE_NOISE.feature_px)
+        by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * POSE_NOISE.feature_px)
+        by_point[2, :, 2] = self.known[1] / (z * POSE_NOISE.log_depth)
         by_point = by_point @ state.R.T  # and by the point in the place
         from_place = self.directions * np.exp(state.logs)[:, None]
         J_pose = np.zeros((4, count, 6 + common))  # rows: ray (2), depth in the query, depth in the place
@@ -218,22 +210,22 @@ class _Problem:
         J_pose[3, :, 6:], J_pose[2, :, 6:] = (by_common[:, :common] for by_common in self.by_common)
         J_depth = np.zeros((4, count))
         J_depth[:3] = np.sum(by_point * from_place, axis=2)
-        J_depth[3] = self.known[0] / SIGMA_LOG_DEPTH
+        J_depth[3] = self.known[0] / POSE_NOISE.log_depth
         r = np.stack([*state.image.T, state.query, state.place])
         w = np.ones((4, count))
         w[2], w[3] = _weight(state.query), _weight(state.place)
-        w /= (1 + _total(state.image, state.place, state.query) / _WRONG**2) ** 2
+        w /= (1 + _total(state.image, state.place, state.query) / POSE_NOISE.outlier**2) ** 2
         weighted = J_pose * w[:, :, None]
         H_pose = np.tensordot(weighted, J_pose, axes=((0, 1), (0, 1)))
         g_pose = np.tensordot(weighted, r, axes=((0, 1), (0, 1)))
-        H_pose[6, 6] += 1 / SIGMA_LOG_SCALE**2
-        g_pose[6] += state.scale / SIGMA_LOG_SCALE**2
+        H_pose[6, 6] += 1 / POSE_NOISE.log_scale**2
+        g_pose[6] += state.scale / POSE_NOISE.log_scale**2
         H_depth, g_depth = np.sum(w * J_depth**2, axis=0) + 1e-9, np.sum(w * J_depth * r, axis=0)
         H_both = np.sum(weighted * J_depth[:, :, None], axis=0).T
         return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)
 
     def stepped(self, state: _State, equations: _Equations, damping: float) -> _State:
-        """One Levenberg-Marquardt step, the depths eliminated (Schur complement)."""
+        """One Levenberg-Marquardt step, with the depths eliminated (Schur complement)."""
         H_pose = equations.H_pose + damping * np.diag(np.diag(equations.H_pose))
         H_depth, H_both = equations.H_depth * (1 + damping), equations.H_both
         g_pose, g_depth = equations.g_pose, equations.g_depth
@@ -245,26 +237,26 @@ class _Problem:
         return self.state(R, state.t + d_pose[:3], logs, state.scale + float(d_pose[6]))
 
     def result(self, ends: list[_State]) -> RelativePose | None:
-        """The end that costs least. Its covariance knows of the others: what fits nearly as well may be the truth."""
+        """The solution of lowest cost. Its covariance includes the others, since they may be the true one."""
         costs = np.array([end.cost for end in ends])
         best = ends[int(costs.argmin())]
         covariance = self.covariance(best)
         if covariance is None:
             return None
-        weights, apart = np.exp(-(costs - costs.min()) / _DOUBT), [_difference(end, best) for end in ends]
+        weights, apart = np.exp(-(costs - costs.min()) / POSE_SEARCH.doubt), [_difference(end, best) for end in ends]
         spread = np.einsum("k,ki,kj->ij", weights, apart, apart) / weights.sum()
-        errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * SIGMA_PX, np.inf)
+        errors = np.where(best.points[:, 2] > 0, np.linalg.norm(best.image, axis=1) * POSE_NOISE.feature_px, np.inf)
         T_place_query = geometry.transform(best.R, best.t)
-        whole = _TOO_CAREFUL * (covariance + spread + _FLOOR)
+        whole = POSE_NOISE.covariance_factor * (covariance + spread + _FLOOR)
         return RelativePose(T_place_query, whole, np.exp(best.logs), errors)
 
     def covariance(self, state: _State) -> np.ndarray | None:
-        """(6, 6): inverse of the normal equations, and what contrast adds; None where there is none."""
+        """Covariance (6, 6): inverse of the normal equations plus the effect of contrast; None if singular."""
         at = self.normal_equations(state, common=2)
         S = at.H_pose - (at.H_both / at.H_depth) @ at.H_both.T
         try:
             inverse = np.linalg.inv(S[:7, :7])[:6]
-            by_contrast = SIGMA_CONTRAST * inverse @ S[:7, 7]
+            by_contrast = POSE_NOISE.contrast * inverse @ S[:7, 7]
             covariance = inverse[:, :6] + np.outer(by_contrast, by_contrast)
             covariance = 0.5 * (covariance + covariance.T)
             positive = np.isfinite(covariance).all() and np.linalg.eigvalsh(covariance)[0] > 0
@@ -274,31 +266,31 @@ class _Problem:
 
 
 def _difference(state: _State, other: _State) -> np.ndarray:
-    """(6,) translation and rotation vector from another state, about the place's axes."""
+    """Translation and rotation vector (6,) from another state, about the place's axes."""
     return np.concatenate([state.t - other.t, geometry.vector_from_rotation(state.R @ other.R.T)])
 
 
 def _apart(state: _State, other: _State) -> bool:
-    """Whether two states may end as two."""
+    """Whether two states may converge to different solutions."""
     if np.any(np.abs(state.t - other.t) > _SAME_END[:3]):
         return True
     return bool(np.any(np.abs(_difference(state, other)) > _SAME_END))
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a x b, (..., 3) each: NumPy's own takes several times as long."""
+    """Cross product a x b of (..., 3); np.cross takes several times as long."""
     return np.stack([a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=-1)
 
 
 def _total(image: np.ndarray, place: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """(N,) squared residual of each correspondence: (N, 2) of its ray, (N,) of its two depths."""
+    """Squared residual (N,) of each correspondence, from its ray (N, 2) and its depths in both views (N,)."""
     return np.sum(image**2, axis=1) + _huber(place) + _huber(query)
 
 
 def _huber(r: np.ndarray) -> np.ndarray:
     size = np.abs(r)
-    return np.where(size <= _HUBER, size**2, _HUBER * (2 * size - _HUBER))
+    return np.where(size <= POSE_NOISE.huber, size**2, POSE_NOISE.huber * (2 * size - POSE_NOISE.huber))
 
 
 def _weight(r: np.ndarray) -> np.ndarray:
-    return np.minimum(1.0, _HUBER / np.maximum(np.abs(r), 1e-12))
+    return np.minimum(1.0, POSE_NOISE.huber / np.maximum(np.abs(r), 1e-12))

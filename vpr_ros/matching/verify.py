@@ -1,4 +1,4 @@
-"""Do two images show the same place? Local features that agree on one motion, and the metric pose they measure."""
+"""Verification: do two images show the same place, and what is the metric pose between them?"""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpr_ros.matching.constants import VERIFICATION
 from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.relative_pose import relative_pose
 from vpr_ros.matching.two_view import starts
 
-_RATIO = {"sift": 0.9, "orb": 0.9, "xfeat": 0.95}  # how much nearer the best match is than the next (Lowe 2004)
-_LEAST_SHARE = 0.35  # of the features that are alike has to agree: fewer may agree on a wrong motion as well
-_LARGEST_ERROR_PX = 3.0  # of an inlier
-_LARGEST_SIGMA_M = 0.76  # a pose that is known worse than this along some direction measures nothing
-_DEPTH_RATIO = 8.0  # triangulated depths further than this from the guess, either way, are a false match's
-
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """Two images of one place.
+    """Two images that show one place.
 
-    T_place_query: (4, 4), covariance (6, 6): see RelativePose. rows_place, rows_query: (M,) of the features that agree.
-    matches: features that were alike, of which M agree. reprojection_px: root mean square of the M, query's pixels.
+    T_place_query (4, 4), covariance (6, 6): see RelativePose. rows_place, rows_query: (M,) rows of the inliers.
+    matches: number of matched features, of which M are inliers. reprojection_px: root mean square error of the inliers,
+    pixels of the query.
     """
 
     T_place_query: np.ndarray
@@ -34,31 +30,31 @@ class Verification:
 
     @property
     def inliers(self) -> int:
-        """Features that agree."""
+        """Number of features that agree on the pose."""
         return len(self.rows_place)
 
 
 def match(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of place and query (M,), (M,) whose features are each other's nearest, by far nearer than the next.
+    """Rows of place and query, (M,) each: mutual nearest neighbours that pass the ratio test.
 
-    Raises ValueError where the two are of different kinds.
+    Raises ValueError if the two are of different kinds.
     """
     to_place, rows, cosines = mutual(place, query)
     best = cosines[rows, to_place]
     cosines[rows, to_place] = -1.0
-    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1, initial=-1.0)  # half the squares
-    distinct = distance < _RATIO[place.kind] ** 2 * next_distance
+    distance, next_distance = 1 - best, 1 - cosines[rows].max(axis=1, initial=-1.0)  # half the squared distances
+    distinct = distance < VERIFICATION.ratio[place.kind] ** 2 * next_distance
     return to_place[distinct], rows[distinct]
 
 
 def mutual(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of place and query (M,), (M,) whose features are each other's nearest; cosines of all, query by place.
+    """Rows of place and query, (M,) each, that are mutual nearest neighbours, and cosines of all, query by place.
 
-    Raises ValueError where the two are of different kinds.
+    Raises ValueError if the two are of different kinds.
     """
     if place.kind != query.kind:
         raise ValueError(f"features of {query.kind} cannot be matched with those of {place.kind}")
-    cosines = _vectors(query) @ _vectors(place).T  # of bits, the share that is equal less the share that is not
+    cosines = _vectors(query) @ _vectors(place).T  # of bits: share of equal bits less share of others
     if min(cosines.shape) < 2:
         return np.zeros(0, int), np.zeros(0, int), cosines
     nearest = cosines.argmax(axis=1)
@@ -67,7 +63,7 @@ def mutual(place: LocalFeatures, query: LocalFeatures) -> tuple[np.ndarray, np.n
 
 
 def _vectors(features: LocalFeatures) -> np.ndarray:
-    """(N, D) float32 of unit length: RootSIFT (Arandjelovic and Zisserman 2012), signs of bits, or as they are."""
+    """Unit vectors (N, D) float32: RootSIFT (Arandjelovic and Zisserman 2012), signs of ORB's bits, or unchanged."""
     descriptors = features.descriptors
     if features.kind == "orb":
         bits = np.unpackbits(descriptors, axis=1)
@@ -79,7 +75,7 @@ def _vectors(features: LocalFeatures) -> np.ndarray:
 
 
 def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verification | None:
-    """The pose of the query's camera in the place's, or None where fewer than least features agree on one."""
+    """Pose of the query's camera in the place's; None if fewer than ``least`` features agree on one."""
     rows_place, rows_query = match(place, query)
     if len(rows_place) < least:
         return None
@@ -91,12 +87,21 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     if pose is None:
         return None
     ratio = np.where(depths[0] > 0, pose.depths / np.maximum(depths[0], 1e-6), 1.0)
-    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > _LARGEST_SIGMA_M**2:
+    if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > VERIFICATION.largest_sigma_m**2:
         return None
-    agree = (pose.errors_px < _LARGEST_ERROR_PX) & (ratio < _DEPTH_RATIO) & (ratio > 1 / _DEPTH_RATIO)
-    if agree.sum() < max(least, _LEAST_SHARE * len(agree)):
+    agree = (
+        (pose.errors_px < VERIFICATION.inlier_px)
+        & (ratio < VERIFICATION.depth_ratio)
+        & (ratio > 1 / VERIFICATION.depth_ratio)
+    )
+    if agree.sum() < max(least, VERIFICATION.inlier_share * len(agree)):
         return None
     error = float(np.sqrt(np.mean(pose.errors_px[agree] ** 2)))
     return Verification(
-        pose.T_place_query, pose.covariance, rows_place[agree], rows_query[agree], len(rows_place), error
+        T_place_query=pose.T_place_query,
+        covariance=pose.covariance,
+        rows_place=rows_place[agree],
+        rows_query=rows_query[agree],
+        matches=len(rows_place),
+        reprojection_px=error,
     )

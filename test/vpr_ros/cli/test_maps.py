@@ -31,10 +31,10 @@ def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def session(tmp_path, toy_world) -> tuple[Path, Path]:
     """A session of ten keyframes, and the base's trajectory for eight of them."""
     path, track = tmp_path / "session.vprmap", tmp_path / "optimised.tum"
-    with KeyframeStore.grow(path, MODEL) as memory:
+    with KeyframeStore.grow(path, MODEL) as store:
         for second in range(10):
             T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([1.1 * second, 0.0, 1.5]))
-            memory.add("session-1", second * SECOND, T, toy_world.descriptor(second))
+            store.add("session-1", second * SECOND, T, toy_world.descriptor(second))
     write_tum(track, ((s * SECOND, geometry.transform(np.eye(3), np.array([s, 0.0, 0.0]))) for s in range(8)))
     return path, track
 
@@ -57,7 +57,7 @@ def test_a_session_becomes_a_map(monkeypatch, capsys, session, camera_pose):
     [
         (["--camera-pose", "1 2 3"], "--camera-pose is '1 2 3'; give x y z"),
         (["--camera-pose", "0.5 0 1.5 0 0 0"], "give -o to write a new map without them"),
-        (["-o", "new.vprmap"], "give --camera-pose where they are of the robot's base"),
+        (["-o", "new.vprmap"], "give --camera-pose if they are of the robot's base"),
         (["--max-gap", "nan"], "--max-gap must be a finite number"),
     ],
 )
@@ -86,7 +86,7 @@ def test_local_features_of_a_drive_without_a_camera(monkeypatch, capsys, tmp_pat
     path = tmp_path / "m.vprmap"
     build = ("map", "build", "-o", path, "--backend", "onnx", "--local-features", "sift")
     assert vpr(monkeypatch, *build, tmp_path / "blind") == 1
-    assert "drive blind does not know its camera's intrinsics" in capsys.readouterr().err and not path.exists()
+    assert "drive blind has no camera intrinsics" in capsys.readouterr().err and not path.exists()
     assert vpr(monkeypatch, *build, tmp_path / "seeing") == 0
     assert vpr(monkeypatch, "map", "info", path) == 0
     assert "local_features sift, of 4 places" in capsys.readouterr().out

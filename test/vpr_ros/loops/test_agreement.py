@@ -26,40 +26,40 @@ def test_two_that_agree_are_believed_both():
     """The first waits for the second, then both go out, each once."""
     agreement = Agreement(2)
     first, second, third = (closure(k, at(100 + 2 * k)) for k in (1, 2, 3))
-    assert agreement.judge([first], at(2), 2.0) == []
-    assert agreement.judge([second], at(4), 4.0) == [first, second]
-    assert agreement.judge([third], at(6), 6.0) == [third]
+    assert agreement.add([first], at(2), 2.0) == []
+    assert agreement.add([second], at(4), 4.0) == [first, second]
+    assert agreement.add([third], at(6), 6.0) == [third]
 
 
 def test_one_that_lies_elsewhere_is_not_believed():
     """A false closure finds no second like it, and does not spoil the right ones round it."""
     agreement = Agreement(2)
-    agreement.judge([closure(1, at(102))], at(2), 2.0)
-    assert agreement.judge([closure(2, at(140))], at(4), 4.0) == []
-    assert [c.stamp_ns for c in agreement.judge([closure(3, at(106))], at(6), 6.0)] == [1, 3]
+    agreement.add([closure(1, at(102))], at(2), 2.0)
+    assert agreement.add([closure(2, at(140))], at(4), 4.0) == []
+    assert [c.stamp_ns for c in agreement.add([closure(3, at(106))], at(6), 6.0)] == [1, 3]
 
 
 def test_a_turn_that_odometry_did_not_make_is_no_agreement():
     """Same position, other heading."""
     agreement = Agreement(2)
-    agreement.judge([closure(1, at(102))], at(2), 2.0)
-    assert agreement.judge([closure(2, at(104, yaw=0.2))], at(4), 4.0) == []
+    agreement.add([closure(1, at(102))], at(2), 2.0)
+    assert agreement.add([closure(2, at(104, yaw=0.2))], at(4), 4.0) == []
 
 
 def test_other_maps_and_the_distant_past_do_not_count():
     """Poses of two maps cannot be compared, and after 30 m odometry has had its chance."""
     agreement = Agreement(2)
-    agreement.judge([closure(1, at(102))], at(2), 2.0)
-    assert agreement.judge([closure(2, at(104), match_map="")], at(4), 4.0) == []
-    assert agreement.judge([closure(3, at(150))], at(50), 50.0) == []
+    agreement.add([closure(1, at(102))], at(2), 2.0)
+    assert agreement.add([closure(2, at(104), match_map="")], at(4), 4.0) == []
+    assert agreement.add([closure(3, at(150))], at(50), 50.0) == []
 
 
 def test_the_next_place_is_expected_where_odometry_leads():
     """By the last believed closure; nothing is expected before there is one, or after a reset."""
     agreement = Agreement(2)
     assert agreement.predicted("earlier.vprmap", at(0)) is None
-    agreement.judge([closure(1, at(102))], at(2), 2.0)
-    agreement.judge([closure(2, at(104))], at(4), 4.0)
+    agreement.add([closure(1, at(102))], at(2), 2.0)
+    agreement.add([closure(2, at(104))], at(4), 4.0)
     T_map_camera, match_id = agreement.predicted("earlier.vprmap", at(6))
     assert np.allclose(T_map_camera, at(106)) and match_id == 7
     agreement.reset()

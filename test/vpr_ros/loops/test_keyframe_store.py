@@ -22,9 +22,9 @@ from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.maps import index as index_module
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import SCORES
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
-from vpr_ros.maps.scores import BACKGROUND
 from vpr_ros.matching.local_features import LocalFeatures
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
@@ -45,14 +45,14 @@ def descriptor_of(number: int) -> np.ndarray:
 
 @pytest.fixture
 def session(tmp_path):
-    with KeyframeStore.grow(tmp_path / "session.vprmap", MODEL) as memory:
-        yield memory
+    with KeyframeStore.grow(tmp_path / "session.vprmap", MODEL) as store:
+        yield store
 
 
-def drive(memory: KeyframeStore, toy_world, count: int, name: str = "toy-1", start: int = 0) -> None:
+def drive(store: KeyframeStore, toy_world, count: int, name: str = "toy-1", start: int = 0) -> None:
     """Store keyframes 5 m apart, none admitted."""
     for row in range(start, start + count):
-        memory.add(name, row, toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
+        store.add(name, row, toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
 
 
 def test_only_admitted_places_are_found(session, toy_world):
@@ -93,14 +93,14 @@ def test_blocks_of_the_index_answer_as_one(tmp_path, toy_world, monkeypatch):
     rng = np.random.default_rng(1)
     seen = rng.normal(size=(100, 64)).astype(np.float32)
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL) as memory:
+    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL) as store:
         for row, descriptor in enumerate(seen):
-            memory.add("d", row, toy_world.pose(0.0), descriptor)
+            store.add("d", row, toy_world.pose(0.0), descriptor)
             if row % 7 == 0:
-                memory.admit(row - 9)
-        memory.admit(90)
+                store.admit(row - 9)
+        store.admit(90)
         for query in rng.normal(size=(20, 64)).astype(np.float32):
-            similarities, rows = memory.search(query, 30)
+            similarities, rows = store.search(query, 30)
             expected = np.argsort(-(seen[:90] @ query))[:30]
             assert np.array_equal(rows, expected) and similarities == pytest.approx(seen[rows] @ query, abs=1e-5)
 
@@ -108,17 +108,17 @@ def test_blocks_of_the_index_answer_as_one(tmp_path, toy_world, monkeypatch):
 def test_a_session_goes_on_where_it_stopped(tmp_path, toy_world):
     """Reopened, it knows all it knew, finds all of it, and judges similarities alike; its file is one ordinary map."""
     path = tmp_path / "s.vprmap"
-    with KeyframeStore.grow(path, MODEL) as memory:
-        drive(memory, toy_world, 60)
+    with KeyframeStore.grow(path, MODEL) as store:
+        drive(store, toy_world, 60)
     assert [file.name for file in tmp_path.iterdir()] == ["s.vprmap"]
-    with KeyframeStore.grow(path, MODEL) as memory, PlaceMap.open(path) as ordinary:
-        assert len(memory) == 60 and memory.search(toy_world.descriptor(295.0), 1)[1].tolist() == [59]
+    with KeyframeStore.grow(path, MODEL) as store, PlaceMap.open(path) as ordinary:
+        assert len(store) == 60 and store.search(toy_world.descriptor(295.0), 1)[1].tolist() == [59]
         expected = ObservationModel(ordinary.places, Calibration())
         image, similarities = toy_world.descriptor(100.0, noise=1.0), np.array([0.9, 0.1])
-        assert memory.scores(image, similarities) == pytest.approx(expected.scores(image, similarities))
-        drive(memory, toy_world, 5, "toy-2", start=60)
-        memory.admit(65)
-        assert memory.place(62).id == 63 and memory.search(toy_world.descriptor(310.0), 1)[1].tolist() == [62]
+        assert store.scores(image, similarities) == pytest.approx(expected.scores(image, similarities))
+        drive(store, toy_world, 5, "toy-2", start=60)
+        store.admit(65)
+        assert store.place(62).id == 63 and store.search(toy_world.descriptor(310.0), 1)[1].tolist() == [62]
 
 
 def test_a_session_is_not_mixed_with_another_map(toy_world, tmp_path):
@@ -167,10 +167,10 @@ def test_indexes_that_cannot_grow_are_refused(tmp_path, factory):
 
 @pytest.mark.parametrize("factory", ["SQfp16", "HNSW16"])
 def test_smaller_indexes_grow(tmp_path, toy_world, factory):
-    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, factory) as memory:
-        drive(memory, toy_world, 60)
-        memory.admit(60)
-        assert memory.search(toy_world.descriptor(100.0), 2)[1][0] == 20
+    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, factory) as store:
+        drive(store, toy_world, 60)
+        store.admit(60)
+        assert store.search(toy_world.descriptor(100.0), 2)[1][0] == 20
 
 
 @pytest.mark.parametrize("factory", ["Flat", "SQ8"])
@@ -182,36 +182,36 @@ def test_an_ordinary_map_is_searched_as_it_is(tmp_path, toy_world, factory):
             seen = np.stack([toy_world.descriptor(row * 5.0 + shift) for shift in (0.0, 100.0, 200.0)])
             place_map.add("reference", row, toy_world.pose(row * 5.0), seen)
     for _ in ("built", "from the cache"):
-        with KeyframeStore.open(tmp_path / "town.vprmap", factory) as memory:
-            similarities, rows = memory.search(toy_world.descriptor(110.0), 10)
-            assert len(memory) == 40 and {2, 22} <= set(rows[:8].tolist()) and len(set(rows.tolist())) == 10
-            assert memory.features(2) is None and memory.place(2).drive == "reference"
-            assert np.all(np.diff(memory.scores(toy_world.descriptor(110.0), similarities)) <= 0)
+        with KeyframeStore.open(tmp_path / "town.vprmap", factory) as store:
+            similarities, rows = store.search(toy_world.descriptor(110.0), 10)
+            assert len(store) == 40 and {2, 22} <= set(rows[:8].tolist()) and len(set(rows.tolist())) == 10
+            assert store.features(2) is None and store.place(2).drive == "reference"
+            assert np.all(np.diff(store.scores(toy_world.descriptor(110.0), similarities)) <= 0)
             with pytest.raises(MapError, match="cannot write"):
-                memory.add("reference", 99, toy_world.pose(0.0), seen)
+                store.add("reference", 99, toy_world.pose(0.0), seen)
 
 
 def test_closed_loops_outlive_the_process(tmp_path, toy_world):
     """Two drives of other origins that a loop makes one street: in RAM, reopened, read only and in a copy alike."""
     path, astray = tmp_path / "s.vprmap", geometry.transform(np.eye(3), [300.0, 200.0, 0.0])
-    with KeyframeStore.grow(path, MODEL) as memory:
-        drive(memory, toy_world, 20)
+    with KeyframeStore.grow(path, MODEL) as store:
+        drive(store, toy_world, 20)
         for row in range(20):
-            memory.add("toy-2", row, astray @ toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
+            store.add("toy-2", row, astray @ toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
         rows = np.arange(40)
-        assert np.array_equal(memory.anchored(rows)[0], [0] * 20 + [1] * 20)
-        memory.link([Link(35, 15, np.eye(4)), Link(36, 16, np.eye(4))])
-        memory.place_map.add_links([Link(99, 3, np.eye(4))])  # of a place this reader has not seen
-        lived = memory.anchored(rows)
+        assert np.array_equal(store.anchored(rows)[0], [0] * 20 + [1] * 20)
+        store.link([Link(35, 15, np.eye(4)), Link(36, 16, np.eye(4))])
+        store.place_map.add_links([Link(99, 3, np.eye(4))])  # of a place this reader has not seen
+        lived = store.anchored(rows)
         assert set(lived[0]) == {0} and lived[1][20:] == pytest.approx(lived[1][:20])
-        assert memory.positions(rows[20:]) == pytest.approx(memory.positions(rows[:20]) + astray[:3, 3])
-        memory.place_map.save(tmp_path / "copy.vprmap")
+        assert store.positions(rows[20:]) == pytest.approx(store.positions(rows[:20]) + astray[:3, 3])
+        store.place_map.save(tmp_path / "copy.vprmap")
         with KeyframeStore.open(path) as reader:
             assert np.array_equal(reader.anchored(rows)[0], lived[0])
     for opened in (KeyframeStore.grow(path, MODEL), KeyframeStore.open(tmp_path / "copy.vprmap")):
-        with opened as memory:
-            assert np.array_equal(memory.anchored(rows)[0], lived[0])
-            assert memory.anchored(rows)[1] == pytest.approx(lived[1])
+        with opened as store:
+            assert np.array_equal(store.anchored(rows)[0], lived[0])
+            assert store.anchored(rows)[1] == pytest.approx(lived[1])
 
 
 def test_drives_of_one_world_have_one_anchor(tmp_path, toy_world):
@@ -220,10 +220,10 @@ def test_drives_of_one_world_have_one_anchor(tmp_path, toy_world):
         for row in range(10):
             place_map.add(f"drive {row % 2}", row, toy_world.pose(row * 5.0), toy_world.descriptor(row * 5.0))
         assert place_map.links() == []
-    with KeyframeStore.open(tmp_path / "town.vprmap") as memory:
-        anchors, positions = memory.anchored(np.arange(10))
-        assert set(anchors) == {0} and np.array_equal(positions, memory.positions(np.arange(10)))
-        assert memory.around(4, 3).tolist() == [2, 4, 6]  # of its own drive all the same
+    with KeyframeStore.open(tmp_path / "town.vprmap") as store:
+        anchors, positions = store.anchored(np.arange(10))
+        assert set(anchors) == {0} and np.array_equal(positions, store.positions(np.arange(10)))
+        assert store.around(4, 3).tolist() == [2, 4, 6]  # of its own drive all the same
 
 
 def test_readers_and_copies_of_a_growing_map(session, toy_world, tmp_path):
@@ -254,18 +254,18 @@ def test_ram_holds_no_descriptors_but_the_index(tmp_path):
     """Of any number of places 512 are kept to compare with, each as likely; the map's own arrays are never made."""
     model = MapModel("toy", "f" * 64, 2, Preprocessing(32, 32))
     count = 5000
-    with KeyframeStore.grow(tmp_path / "s.vprmap", model) as memory:
-        with memory.place_map.together():
+    with KeyframeStore.grow(tmp_path / "s.vprmap", model) as store:
+        with store.place_map.together():
             for row in range(count):
-                memory.add("d", row, np.eye(4), np.array([1.0, row], np.float32))
+                store.add("d", row, np.eye(4), np.array([1.0, row], np.float32))
         for end in (1, 700, 701, count):
-            memory.admit(end)
-        kept = memory._sample.descriptors
-        assert kept.shape == (BACKGROUND, 2) and len(np.unique(kept[:, 1])) == BACKGROUND
-        deviation = count / np.sqrt(12 * BACKGROUND)  # of a uniform sample's mean
+            store.admit(end)
+        kept = store._sample.descriptors
+        assert kept.shape == (SCORES.background, 2) and len(np.unique(kept[:, 1])) == SCORES.background
+        deviation = count / np.sqrt(12 * SCORES.background)  # of a uniform sample's mean
         assert abs(kept[:, 1].mean() - count / 2) < 4 * deviation
-        assert memory.place_map._places is None
-        assert max(len(piece) for piece in memory.place_map.pieces()) <= 1024
+        assert store.place_map._places is None
+        assert max(len(piece) for piece in store.place_map.pieces()) <= 1024
 
 
 _WRITERS = """
@@ -283,11 +283,11 @@ for _ in sys.stdin:  # one writer a line; they are forked because importing take
         print("dead", flush=True)
         continue
     print(os.getpid(), flush=True)
-    with KeyframeStore.grow(Path(sys.argv[1]), MODEL) as memory:
+    with KeyframeStore.grow(Path(sys.argv[1]), MODEL) as store:
         while True:
-            row = len(memory)
-            memory.add("drive", row, np.eye(4), descriptor_of(row), features_of(row, 300), b"jpeg" * 1000)
-            memory.admit(row - 5)
+            row = len(store)
+            store.add("drive", row, np.eye(4), descriptor_of(row), features_of(row, 300), b"jpeg" * 1000)
+            store.admit(row - 5)
             os.write(1, f"{row}\\n".encode())  # whole or not at all, wherever the kill strikes
 """
 
@@ -319,22 +319,22 @@ def test_twenty_kills_lose_nothing_that_was_stored(tmp_path):
         if not path.exists():
             assert stored == 0
             continue
-        with KeyframeStore.open(path) as memory:
-            assert stored <= len(memory) <= stored + 1
-            for row in range(checked, len(memory)):
-                (piece,) = memory.place_map.pieces(after=row, last=row + 1)
+        with KeyframeStore.open(path) as store:
+            assert stored <= len(store) <= stored + 1
+            for row in range(checked, len(store)):
+                (piece,) = store.place_map.pieces(after=row, last=row + 1)
                 assert piece.stamps_ns == [row] and np.array_equal(piece.descriptors[0, 0], descriptor_of(row))
-                assert memory.features(row).to_bytes() == features_of(row, 300).to_bytes()
-                assert memory.place_map.thumbnail(row + 1) == b"jpeg" * 1000
-            checked = stored = len(memory)
+                assert store.features(row).to_bytes() == features_of(row, 300).to_bytes()
+                assert store.place_map.thumbnail(row + 1) == b"jpeg" * 1000
+            checked = stored = len(store)
     writers.stdin.close()
     writers.wait()
     assert stored > 20
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    with KeyframeStore.grow(path, MODEL) as memory:
-        assert len(memory) == stored
-        found = np.concatenate([piece.descriptors[:, 0] for piece in memory.place_map.pieces()])
+    with KeyframeStore.grow(path, MODEL) as store:
+        assert len(store) == stored
+        found = np.concatenate([piece.descriptors[:, 0] for piece in store.place_map.pieces()])
         assert np.array_equal(found, [descriptor_of(row) for row in range(stored)])
 
 

@@ -116,6 +116,20 @@ def test_odometry_that_begins_anew_begins_a_drive(tmp_path, overcast):
         assert len(copy) == 2
 
 
+def test_a_loop_closer_owns_its_maps(tmp_path, mapped, overcast):
+    """A map left open locks its session for good; one that cannot be closed must not keep the others open."""
+    path, _ = mapped
+    session = tmp_path / "own.vprmap"
+    with LoopCloser.open(session, [path], threads=1) as closer:
+        closer.observe(overcast[0][0])
+        with pytest.raises(MapError, match="another process adds"):
+            LoopCloser.open(session, threads=1)
+    for store in (closer.session, *closer.earlier):
+        with pytest.raises(MapError, match="not a map"):
+            len(store.place_map)
+    assert not session.with_name("own.vprmap.lock").exists()
+
+
 def test_mistakes_are_told(tmp_path, mapped, overcast):
     """The session as its own earlier map, a frame without odometry, an image that is none."""
     path, _ = mapped

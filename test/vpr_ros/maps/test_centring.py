@@ -101,8 +101,8 @@ def test_centred_and_plain_indexes_are_not_mistaken(tmp_path, toy_world):
         for _ in ("built", "from the cache"):
             found = Index.of_map(town, mean=mean).search(image, 5)
             assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
-    with KeyframeStore.open(path) as memory:
-        similarities, rows = memory.search(image, 5)
+    with KeyframeStore.open(path) as store:
+        similarities, rows = store.search(image, 5)
         assert similarities == pytest.approx(places.descriptors[rows, 0] @ image, abs=1e-6)
 
 

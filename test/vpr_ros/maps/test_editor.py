@@ -41,21 +41,21 @@ def test_merging(tmp_path, describer, painted_drive):
 def test_merging_keeps_closed_loops(tmp_path, toy_world):
     """Two copies of one session, saved at different times, give what the later one knew, in whatever order."""
     path, copy = tmp_path / "s.vprmap", tmp_path / "copy.vprmap"
-    with KeyframeStore.grow(path, MODEL) as memory:
+    with KeyframeStore.grow(path, MODEL) as store:
         for row in range(10):
-            memory.add(f"s-{1 + row // 5}", row, toy_world.pose(5.0 * (row % 5)), toy_world.descriptor(row))
-        memory.link([Link(7, 2, np.eye(4))])
-        memory.place_map.save(copy)
-        memory.add("s-2", 10, toy_world.pose(25.0), toy_world.descriptor(10))
-        memory.link([Link(8, 3, np.eye(4)), Link(11, 5, np.eye(4))])
+            store.add(f"s-{1 + row // 5}", row, toy_world.pose(5.0 * (row % 5)), toy_world.descriptor(row))
+        store.link([Link(7, 2, np.eye(4))])
+        store.place_map.save(copy)
+        store.add("s-2", 10, toy_world.pose(25.0), toy_world.descriptor(10))
+        store.link([Link(8, 3, np.eye(4)), Link(11, 5, np.eye(4))])
     for number, sources in enumerate([[path, copy], [copy, path]]):
         merged = tmp_path / f"{number}.vprmap"
         merge_maps(merged, sources).close()
-        with KeyframeStore.open(merged) as memory:
-            assert sorted((link.query_id, link.match_id) for link in memory.place_map.links()) == [
+        with KeyframeStore.open(merged) as store:
+            assert sorted((link.query_id, link.match_id) for link in store.place_map.links()) == [
                 (7, 2), (8, 3), (11, 5)
             ]  # fmt: skip
-            assert len(memory) == 11 and set(memory.anchored(np.arange(11))[0]) == {0}
+            assert len(store) == 11 and set(store.anchored(np.arange(11))[0]) == {0}
 
 
 def base(seconds: float) -> np.ndarray:
@@ -73,10 +73,10 @@ def trajectory(first: float = 0.0, last: float = 30.0, every: float = 0.5) -> Tr
 def session(tmp_path, toy_world):
     """A session of thirty keyframes whose odometry went astray."""
     path = tmp_path / "session.vprmap"
-    with KeyframeStore.grow(path, MODEL) as memory:
+    with KeyframeStore.grow(path, MODEL) as store:
         for second in range(30):
             T_odom_camera = geometry.transform(np.eye(3), np.array([0.05 * second, 0.0, 0.0])) @ base(second) @ MOUNT
-            memory.add("session-1", second * SECOND, T_odom_camera, toy_world.descriptor(second))
+            store.add("session-1", second * SECOND, T_odom_camera, toy_world.descriptor(second))
     return path
 
 
@@ -94,8 +94,8 @@ def test_places_lie_where_the_trajectory_says(session, tmp_path):
 
 def test_in_place_it_is_one_transaction(session):
     """Closed loops go with it: the poses are of one world now, and say what they did."""
-    with KeyframeStore.grow(session, MODEL) as memory:
-        memory.link([Link(25, 5, np.eye(4))])
+    with KeyframeStore.grow(session, MODEL) as store:
+        store.link([Link(25, 5, np.eye(4))])
     with PlaceMap.open(session) as old:
         revision = old.revision
     assert set_poses(session, trajectory(), MOUNT) == (30, 0)
@@ -209,10 +209,10 @@ def test_a_forgotten_mounting_is_noticed(session):
 
 def test_a_session_that_is_driving_is_left_alone(session, toy_world):
     """Its next keyframes would be in odometry's frame, among places in the map's."""
-    with KeyframeStore.grow(session, MODEL) as memory:
+    with KeyframeStore.grow(session, MODEL) as store:
         with pytest.raises(MapError, match="stop it first"):
             set_poses(session, trajectory(), MOUNT)
-        memory.add("session-1", 100 * SECOND, base(3) @ MOUNT, toy_world.descriptor(3))
+        store.add("session-1", 100 * SECOND, base(3) @ MOUNT, toy_world.descriptor(3))
     assert set_poses(session, trajectory(0.0, 110.0), MOUNT) == (31, 0)
 
 

@@ -96,7 +96,7 @@ def test_a_session_closes_verified_loops_on_a_map_built_offline(tmp_path, calibr
 
 def test_a_drive_without_a_camera_is_refused_before_anything_is_written(tmp_path, street, describer, painted_drive):
     """Places silently without features would close no loop, and nobody would know why."""
-    with pytest.raises(DriveError, match="drive painted does not know its camera's intrinsics"):
+    with pytest.raises(DriveError, match="drive painted has no camera intrinsics"):
         build_map(tmp_path / "x.vprmap", [painted_drive()], describer, extractor=choose_extractor("sift"))
     assert not (tmp_path / "x.vprmap").exists()
     with pytest.raises(DriveError, match="--local-features none"):
@@ -112,7 +112,7 @@ def test_a_camera_that_is_lost_on_the_way_is_told_of(tmp_path, describer, calibr
             for number, frame in enumerate(super().__iter__()):
                 yield dataclasses.replace(frame, intrinsics=CAMERA if number < 12 else None)
 
-    with pytest.raises(DriveError, match="does not know its camera"):
+    with pytest.raises(DriveError, match="has no camera intrinsics"):
         build_map(tmp_path / "x.vprmap", [Forgetful()], describer, extractor=choose_extractor("orb"))
 
 
@@ -122,7 +122,7 @@ def test_a_model_without_depth_makes_none(tmp_path, describer, calibrated_drive)
     class Flat:
         manifest = dataclasses.replace(describer.manifest, depth=False)
 
-    with pytest.raises(ModelError, match="sees no depth"):
+    with pytest.raises(ModelError, match="estimates no depth"):
         build_map(tmp_path / "x.vprmap", [calibrated_drive()], Flat(), extractor=choose_extractor("orb"))
 
 

@@ -74,7 +74,7 @@ def test_building_and_adding_keep_them_apart(week, tmp_path, describer, caplog):
     with build_map(tmp_path / "one.vprmap", [open_drive(week[0])], describer) as one:
         added = add_drive(one, open_drive(week[1]), describer)
         assert (added.name, added.new) == ("tuesday/images", 6)
-        assert "another drive of the map is called images already: this one is called tuesday/images" in caplog.text
+        assert "the map has another drive called images already: this one is stored as tuesday/images" in caplog.text
         assert map_info(one)["drives"] == {"images": 6, "tuesday/images": 6}
 
 
@@ -144,7 +144,7 @@ def test_nothing_usable_leaves_no_file(week, tmp_path, monkeypatch, capsys):
     assert "no image of drive images can be read: " in (said := capsys.readouterr().err) and "0.png" in said
     assert list(path.parent.iterdir()) == []
     assert vpr(monkeypatch, "map", "build", week[1], week[0], "-o", path, "--backend", "onnx") == 1
-    assert "keeps the 6 places so far: go on with `vpr map add`" in capsys.readouterr().err
+    assert "keeps the 6 places so far: continue with `vpr map add`" in capsys.readouterr().err
     with PlaceMap.open(path) as kept:
         assert len(kept) == 6
 

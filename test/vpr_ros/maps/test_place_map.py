@@ -265,7 +265,7 @@ def test_a_place_is_as_similar_as_the_best_of_its_views(tmp_path, toy_world):
 def test_what_is_no_map_is_called_so(tmp_path: Path) -> None:
     """An empty file is what a full disk leaves, a folder what a slip of the finger names: neither is a busy map."""
     (tmp_path / "empty.vprmap").touch()
-    with pytest.raises(MapError, match="is empty, or no map"):
+    with pytest.raises(MapError, match="is empty, or not a map"):
         PlaceMap.open(tmp_path / "empty.vprmap")
     with pytest.raises(MapError, match="is a folder"):
         PlaceMap.open(tmp_path)

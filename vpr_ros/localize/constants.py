@@ -1,0 +1,108 @@
+"""Constants of localisation: value, unit, meaning and what each was fitted on.
+
+None is a parameter; what depends on the robot is in ``config``, what depends on the map in ``maps.calibration``.
+"By hand" means: chosen while the method was written, without a recorded fit. ``vpr evaluate`` and
+``benchmarks/recall.py`` measure what a change does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FilterConstants:
+    """The Bayes filter over time (``temporal``). All by hand."""
+
+    sigma_heading: float = np.radians(35.0)
+    """Radians, standard deviation of the heading between neighbouring places: in a turn they differ this much."""
+    smallest_belief: float = 1e-4
+    """Belief below this is background and is not moved."""
+    most_moved: int = 1000
+    """Places moved in one step, so that a step takes the same time on a map of any size."""
+    entrance: float = 3.0
+    """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
+    reach_m: float = 50.0
+    """Metres around a predicted pose in which places are looked up, at least,"""
+    reach_spacings: float = 4
+    """and in multiples of the map's spacing."""
+    move_spacings: float = 0.5
+    """The belief moves after this distance, in multiples of the map's spacing."""
+    fastest: float = 2
+    """Largest speed without odometry, in multiples of ``filter.speed``."""
+    entrance_spacings: float = 2
+    """Standard deviation of the predicted pose at which the map is entered, in multiples of the map's spacing."""
+    restart_factor: float = 10
+    """Times the typical distance beyond which an odometry step counts as a restart of odometry."""
+
+
+@dataclass(frozen=True)
+class ClusterConstants:
+    """Belief to hypotheses (``hypotheses``). All by hand."""
+
+    heading: float = np.radians(60.0)
+    """Radians, largest difference of heading between places of one hypothesis."""
+    clusters: int = 20
+    """Clusters formed: the probabilities of the first few depend on the next ones."""
+    smallest_belief: float = 1e-3
+    """Belief below this belongs to no cluster."""
+
+
+@dataclass(frozen=True)
+class ThumbnailConstants:
+    """Re-ranking by local features of thumbnails (``thumbnails``).
+
+    Chosen among about 100 variants on Gardens Point and Stromovka, then confirmed on simulated towns; see the section
+    on re-ranking in ``docs/results.md``.
+    """
+
+    cached: int = 500
+    """Places whose features are kept in memory, 0.05 to 0.3 MB each. By hand."""
+    side_px: int = 320
+    """Pixels, longer side of the image that features are found in. Thumbnails hold no more."""
+    features: int = 500
+    """Features kept of each image."""
+    least_cosine: float = 0.82
+    """Least cosine of two XFeat descriptors that match. The XFeat authors' value."""
+    least_matches: int = 8
+    """Matches that a fundamental matrix needs."""
+    longer_px: float = 640.0
+    """Pixels that the longer side is scaled to, for the geometry alone: OpenCV's search fails in large units."""
+    inlier_px: float = 4.0
+    """Largest error of an inlier in these pixels."""
+    confidence: float = 0.99
+    """Of OpenCV's search."""
+    iterations: int = 500
+    """Of OpenCV's search."""
+    score_weight: float = 4.0
+    """Inliers that one standard score of the search counts as. Chosen from 1, 2, 4, 8 and 16."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationGrid:
+    """Values that ``calibrator`` tries, and limits of its result. All by hand."""
+
+    slopes: np.ndarray = field(default_factory=lambda: np.geomspace(0.25, 12.0, 32))
+    """``Calibration.slope``."""
+    off_map_scores: np.ndarray = field(default_factory=lambda: np.linspace(1.0, 14.0, 66))
+    """``Calibration.off_map_score``."""
+    correlation_lengths: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0)
+    """``Calibration.correlation_length``, metres."""
+    temperatures: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
+    """``Calibration.temperature``."""
+    floors: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
+    """``Calibration.floor``."""
+    holes: tuple[tuple[float, float], ...] = ((0.15, 0.4), (0.6, 0.85))
+    """Stretches of the drive that are hidden from the map, as fractions of the drive."""
+    least_places: int = 10
+    """A map with a hole must keep more places than this."""
+    least_sigma: tuple[float, ...] = (0.5, 0.5, 0.2, 0.01, 0.01, 0.02)
+    """Metres and radians (forward, left, up, roll, pitch, yaw): no pose is more certain than this."""
+
+
+FILTER = FilterConstants()
+CLUSTERS = ClusterConstants()
+THUMBNAILS = ThumbnailConstants()
+CALIBRATION_GRID = CalibrationGrid()

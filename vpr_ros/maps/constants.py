@@ -1,0 +1,56 @@
+"""Constants of stored maps: value, unit, meaning and what each was fitted on.
+
+None is a parameter. The constants that turn similarities into probabilities differ from map to map and are in
+``calibration``. "By hand" means: chosen while the method was written, without a recorded fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CentringConstants:
+    """Mean-centring of descriptors (``centring``).
+
+    Chosen while the network was designed, on Gardens Point and Stromovka: not blind. See the section on real recordings
+    in ``docs/results.md``.
+    """
+
+    share: float = 0.7
+    """Fraction of the mean that is subtracted."""
+    prior_images: int = 10
+    """Images of the session that weigh as much as the map's mean."""
+    memory_images: int = 200
+    """Images after which the oldest fade."""
+    novelty: float = 0.3
+    """1 less the cosine to the last image learnt from must exceed this: standing still teaches nothing."""
+
+
+@dataclass(frozen=True)
+class ScoreConstants:
+    """Standard scores of similarities (``scores``). All by hand."""
+
+    background: int = 512
+    """Places that stand for the whole map."""
+    low_share: float = 0.16
+    """Quantile of the background whose distance to the median is one standard score: one sigma of a normal law."""
+    smallest_spread: float = 0.01
+    """Least spread of cosines, for maps of a few places that are all alike."""
+
+
+@dataclass(frozen=True)
+class SameDriveLimits:
+    """When two recordings are the same drive (``map_drives``). All by hand."""
+
+    compared: int = 16
+    """Images compared, from the first shared stamp to the last: drives may begin or end at the same place."""
+    equal_share: float = 0.9
+    """Least fraction of them that are equal. Not all: two backends differ a little."""
+    equal_cosine: float = 0.99
+    """Least cosine of one image's descriptors on two backends or machines. Neighbouring images are below."""
+
+
+CENTRING = CentringConstants()
+SCORES = ScoreConstants()
+SAME_DRIVE = SameDriveLimits()
