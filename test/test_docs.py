@@ -96,6 +96,13 @@ def test_reference_pages_are_those_of_the_code(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=name_of)
+def test_files_are_shown_as_they_are(path: Path) -> None:
+    """Code that is read on a page is the code that the tests run: python tools/make_reference.py writes it again."""
+    text = path.read_text()
+    assert tool("make_reference").with_files(text) == text, "run tools/make_reference.py"
+
+
 def test_the_api_page_has_every_public_name() -> None:
     """And no other."""
     shown = re.findall(r"^::: vpr_ros\.(\w+)$", (DOCS / "reference" / "python.md").read_text(), re.M)

@@ -50,7 +50,11 @@ def bags(tmp_path: Path, painted_drive: Any) -> tuple[str, str]:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Installs the package in a folder of examples/ for this test alone, as pip does for a user."""
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", reason="pip builds the package with setuptools")
+    try:
+        import setuptools.command.bdist_wheel  # noqa: F401
+    except ImportError:  # before setuptools 70.1
+        pytest.importorskip("wheel", reason="pip builds the package with wheel")
 
     def install(name: str) -> None:
         copy = tmp_path / f"{name}_source"  # pip leaves a build folder in the source
