@@ -174,7 +174,7 @@ def posed(folder: Path, said: list[str]) -> None:
 
 
 def drive_on(folder: Path, say: Say) -> None:
-    """Mapping mode: a session of its own past and an earlier map, saved now and then."""
+    """MapMode mode: a session of its own past and an earlier map, saved now and then."""
     closer = LoopCloser.open(
         folder / "new.vprmap", [folder / "b.vprmap"], str(folder / "small.onnx"), "onnx", _LOOPS, 1
     )

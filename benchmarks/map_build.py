@@ -31,7 +31,7 @@ from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import DEFAULT_MODEL
-from vpr_ros.inference.open import BACKENDS, open_describer
+from vpr_ros.inference.open import backend_names, open_describer
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.place_map import PlaceMap
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("drive", nargs="?", default=str(Path(__file__).parents[1] / "demo/bags/overcast"))
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
-    parser.add_argument("--backend", default="auto", choices=BACKENDS)
+    parser.add_argument("--backend", default="auto", choices=backend_names())
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network, 0 for all")
     parser.add_argument("--frames", type=int, default=200, help="of the drive")
     parser.add_argument("--views", type=int, default=VIEWS_EACH, choices=VIEWS, help="of each image (as the map's)")

@@ -34,7 +34,6 @@ from vpr_ros.loops.keyframe_store import KeyframeStore  # noqa: E402
 from vpr_ros.maps.place_map import MapModel  # noqa: E402
 from vpr_ros.matching.local_features import LocalFeatures  # noqa: E402
 
-WORLD = "random"
 RECENT = 25  # keyframes kept out of the index
 STEPS = ("add", "admit", "search", "faiss")
 
@@ -161,7 +160,7 @@ def main() -> None:
         memories: dict[int, KeyframeStore] = {}
         for size in given.sizes:
             before = resident_bytes()
-            memories[size] = KeyframeStore.grow(Path(folder) / str(size), model, WORLD, given.index)
+            memories[size] = KeyframeStore.grow(Path(folder) / str(size), model, given.index)
             grow_to(memories[size], size, keyframes, given.features_every)
             report["sizes"][size] = {
                 "ram_bytes_per_keyframe": round((resident_bytes() - before) / size),
@@ -174,7 +173,7 @@ def main() -> None:
             memory.close()
         memories.clear()
         start = time.perf_counter()
-        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, WORLD, given.index) as memory:
+        with KeyframeStore.grow(Path(folder) / str(max(given.sizes)), model, given.index) as memory:
             report["reopened_s"] = round(time.perf_counter() - start, 2)
             assert len(memory) == max(given.sizes) + given.frames
     conclude(report)

@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from vpr_ros.base import geometry  # noqa: E402
-from vpr_ros.ros import convert, node  # noqa: E402
+from vpr_ros.ros import node  # noqa: E402
+from vpr_ros.ros.outputs import convert  # noqa: E402
 from vpr_ros.ros.pipeline import Arrival, Pipeline  # noqa: E402
 
 ODOMETRY_HZ = 50.0

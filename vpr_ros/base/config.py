@@ -141,6 +141,55 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return out
 
 
+def split_pairs(items: Sequence[str], where: str) -> dict[str, str]:
+    """["KEY=VALUE", ...] -> {KEY: VALUE}. Raises ConfigError, starting with where, if an item has another form."""
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (equals and key):
+            raise ConfigError(f"{where}: '{item}' must be KEY=VALUE; quote a value that contains spaces")
+        pairs[key] = value
+    return pairs
+
+
+def read_pairs(items: Sequence[str], where: str) -> dict[str, Any]:
+    """["KEY=VALUE", ...] -> {KEY: VALUE}, with values read as YAML. Raises ConfigError, starting with where."""
+    return {key: _read_value(value, f"{where}: {key}") for key, value in split_pairs(items, where).items()}
+
+
+def _read_value(text: str, where: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date such as 2014-13-40
+        raise ConfigError(f"{where}: '{text}' cannot be read as YAML") from error
+
+
+def from_texts(cls: type[C], texts: Mapping[str, Any], where: str) -> C:
+    """Build a configuration from values as a user types them. Raises ConfigError as ``from_dict`` does.
+
+    A field of type str takes its text even if YAML would read a number, a date or nothing. Values that are not text are
+    used as they are.
+    """
+    hints = typing.get_type_hints(cls)
+    data = {
+        key: _text(value, hints.get(key), f"{where}: {key}") if isinstance(value, str) else value
+        for key, value in texts.items()
+    }
+    return from_dict(cls, data, where)
+
+
+def _text(text: str, hint: Any, where: str) -> Any:
+    if hint is not str:
+        return _read_value(text, where)
+    try:
+        value = _read_value(text, where)
+    except ConfigError:
+        return text
+    return value if isinstance(value, str) else text
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Names with values, as a file has them. Raises ConfigError where it is missing or holds something else."""
     import yaml

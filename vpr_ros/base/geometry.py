@@ -6,6 +6,8 @@ Rx(roll).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Optical camera axes (x right, y down, z forward) seen from a body frame (x forward, y left, z up), REP-103.
@@ -21,6 +23,11 @@ def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     T[:3, :3] = rotation
     T[:3, 3] = translation
     return T
+
+
+def transform_from_xyzrpy(values: Sequence[float]) -> np.ndarray:
+    """x y z in metres and roll pitch yaw in radians -> (4, 4)."""
+    return transform(matrix_from_rpy(*values[3:]), np.asarray(values[:3]))
 
 
 def inverse(T: np.ndarray) -> np.ndarray:
@@ -54,7 +61,7 @@ def rpy_from_matrix(R: np.ndarray) -> np.ndarray:
 
 
 def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:
-    """(4,) quaternion -> (3, 3). Raises ValueError where its length is not near 1 or not finite."""
+    """(4,) quaternion -> (3, 3). Raises ValueError if its length is not finite or not near 1."""
     quat = np.asarray(quat_xyzw, dtype=float)
     length = np.linalg.norm(quat)
     if not 0.9 < length < 1.1:
@@ -112,7 +119,7 @@ def vector_from_rotation(R: np.ndarray) -> np.ndarray:
 
 
 def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> np.ndarray:
-    """Pose between two, linear in translation and along the shortest turn in rotation; fraction 0 is the first."""
+    """Pose between two: linear in translation, along the shortest rotation. fraction: 0 to 1."""
     R_turn = T_first[:3, :3].T @ T_second[:3, :3]
     R = T_first[:3, :3] @ rotation_from_vector(fraction * vector_from_rotation(R_turn))
     return transform(R, (1 - fraction) * T_first[:3, 3] + fraction * T_second[:3, 3])
@@ -121,8 +128,8 @@ def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> n
 def interpolate_track(stamps_ns: np.ndarray, T: np.ndarray, stamp_ns: int, max_gap_ns: int) -> np.ndarray | None:
     """Pose of a track at a stamp.
 
-    stamps_ns: (N,) int64 ascending; T: (N, 4, 4). None where the stamp lies outside the track, or where the two
-    poses round it are further apart in time than max_gap_ns.
+    stamps_ns: (N,) int64 ascending. T: (N, 4, 4). max_gap_ns: maximum time between the poses before and after.
+    None if the stamp lies outside the track or in a larger gap.
     """
     after = int(np.searchsorted(stamps_ns, stamp_ns))
     if after < len(stamps_ns) and stamps_ns[after] == stamp_ns:

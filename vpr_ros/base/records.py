@@ -117,6 +117,11 @@ class Hypothesis:
     place_ids: tuple[int, ...]
 
 
+def likeliest(hypotheses: Sequence[Hypothesis], off_map_probability: float) -> Hypothesis | None:
+    """The first of hypotheses (best first), or None if "not on this map" is at least as likely."""
+    return hypotheses[0] if hypotheses and off_map_probability < hypotheses[0].probability else None
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """The answer for one image.
@@ -136,10 +141,8 @@ class Estimate:
 
     @property
     def best(self) -> Hypothesis | None:
-        """The likeliest pose, or None where "not on this map" is likelier."""
-        if not self.hypotheses or self.off_map_probability >= self.hypotheses[0].probability:
-            return None
-        return self.hypotheses[0]
+        """The likeliest pose, or None if "not on this map" is at least as likely."""
+        return likeliest(self.hypotheses, self.off_map_probability)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,14 @@
-"""Poses along time, and trees of them."""
+"""Poses over time: of a whole recording (Track), and as they arrive (PoseTrack)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import bisect
+import threading
+from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate_track, inverse, matrix_from_rpy, transform
+from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate, interpolate_track, matrix_from_rpy, transform
 from vpr_ros.base.times import Span
 
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
@@ -41,6 +43,61 @@ class Track:
         return Track(self.stamps_ns, self.T @ T_right, self.max_gap_ns)
 
 
+class PoseTrack:
+    """The latest poses of a moving frame, as they arrive. May be written and read from different threads."""
+
+    def __init__(self, gap_ns: int, keep: int = 1000) -> None:
+        """gap_ns: maximum distance in time from a pose. keep: number of poses held; the oldest are dropped first."""
+        self._gap_ns, self._keep = gap_ns, keep
+        self._lock = threading.Lock()
+        self._stamps_ns: list[int] = []
+        self._poses: list[np.ndarray] = []
+
+    def add(self, stamp_ns: int, T: np.ndarray) -> None:
+        """Append a (4, 4) pose. A stamp before the last one means that the clock jumped back: the track starts anew."""
+        with self._lock:
+            if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
+                if stamp_ns == self._stamps_ns[-1]:
+                    return
+                self._clear()
+            self._stamps_ns.append(stamp_ns)
+            self._poses.append(T)
+            if len(self._stamps_ns) > 2 * self._keep:
+                del self._stamps_ns[: self._keep], self._poses[: self._keep]
+
+    def clear(self) -> None:
+        """Forget every pose."""
+        with self._lock:
+            self._clear()
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """(4, 4) pose at a stamp: between two poses, or after the newest at constant velocity.
+
+        None if the nearest pose on either side is further than gap_ns from the stamp.
+        """
+        gap_ns = self._gap_ns
+        with self._lock:
+            after = bisect.bisect_left(self._stamps_ns, stamp_ns)
+            first = min(after, len(self._stamps_ns) - 1) - 1
+            if after < len(self._stamps_ns) and self._stamps_ns[after] == stamp_ns:
+                return self._poses[after]
+            if after == 0 or stamp_ns - self._stamps_ns[after - 1] > gap_ns:
+                return None
+            if len(self._stamps_ns) == 1:
+                return self._poses[0]
+            start_ns, end_ns = self._stamps_ns[first], self._stamps_ns[first + 1]
+            T_start, T_end = self._poses[first], self._poses[first + 1]
+        if after == first + 1 and end_ns - stamp_ns > gap_ns:
+            return None
+        if end_ns - start_ns > gap_ns and after > first + 1:
+            return T_end  # two poses too far apart to tell a velocity
+        return interpolate(T_start, T_end, (stamp_ns - start_ns) / (end_ns - start_ns))
+
+    def _clear(self) -> None:
+        self._stamps_ns.clear()
+        self._poses.clear()
+
+
 def planar_poses(positions: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     """(N, 3) positions and (N,) yaw counter-clockwise from east in radians -> (N, 4, 4) level poses of a body, z up."""
     return np.array([transform(matrix_from_rpy(0.0, 0.0, a), p) for p, a in zip(positions, yaw, strict=True)])
@@ -49,53 +106,3 @@ def planar_poses(positions: np.ndarray, yaw: np.ndarray) -> np.ndarray:
 def camera_on_body(mount: np.ndarray | None) -> np.ndarray:
     """T_body_camera: the mount where it is known, else a camera at the body's origin that looks ahead."""
     return T_BODY_OPTICAL if mount is None else mount
-
-
-@dataclass(eq=False)
-class TransformTree:
-    """The frames of a bag's /tf and /tf_static. T_parent_child; a frame has one parent (a later one replaces it)."""
-
-    max_gap_ns: int
-    static: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
-    moving: dict[str, tuple[str, Track]] = field(default_factory=dict)
-
-    def parent(self, frame: str) -> str | None:
-        """The frame a frame hangs from, or None for a root."""
-        found = self.static.get(frame) or self.moving.get(frame)
-        return None if found is None else found[0]
-
-    def ancestors(self, frame: str) -> list[str]:
-        """The frame itself, its parent, ... up to the root."""
-        chain = [frame]
-        while (parent := self.parent(chain[-1])) is not None and parent not in chain:
-            chain.append(parent)
-        return chain
-
-    def connected(self, target: str, source: str) -> bool:
-        """Whether a chain of transforms joins two frames."""
-        return self.ancestors(target)[-1] == self.ancestors(source)[-1]
-
-    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:
-        """T_target_source at a time, or None where no chain joins them or a part of it has no pose then."""
-        up_target, up_source = self.ancestors(target), self.ancestors(source)
-        common = next((frame for frame in up_source if frame in up_target), None)
-        if common is None:
-            return None
-        T_common_target = self._climb(up_target[: up_target.index(common)], stamp_ns)
-        T_common_source = self._climb(up_source[: up_source.index(common)], stamp_ns)
-        if T_common_target is None or T_common_source is None:
-            return None
-        return inverse(T_common_target) @ T_common_source
-
-    def _climb(self, frames: list[str], stamp_ns: int) -> np.ndarray | None:
-        """T_common_first of a chain of frames whose last one's parent is the common frame."""
-        T = np.eye(4)
-        for frame in frames:
-            if frame in self.static:
-                step: np.ndarray | None = self.static[frame][1]
-            else:
-                step = self.moving[frame][1].at(stamp_ns)
-            if step is None:
-                return None
-            T = step @ T
-        return T

@@ -1,4 +1,4 @@
-"""Names of worlds: the frames that the poses of drives and maps live in. Drives of one world can share a map.
+"""Names of worlds: the frames of the poses of drives and maps. Drives of one world can share a map.
 
 A world of UTM coordinates is its zone and hemisphere, "utm 56 south". The letters of the MGRS are not part of UTM: they
 divide a zone into bands of eight degrees, and two drives through one town can lie in two bands.
@@ -7,6 +7,9 @@ divide a zone into bands of eight degrees, and two drives through one town can l
 from __future__ import annotations
 
 import re
+
+LOCAL = "local"  # poses in a frame that only the drive has
+FRAMES = "frames"  # frame numbers that stand for metres
 
 _UTM = re.compile(r"utm\s*0*([1-9]\d?)\s*(north|south|[C-HJ-NP-X])", re.IGNORECASE)
 
@@ -30,10 +33,10 @@ def utm_of(world: str) -> tuple[int, bool] | None:
 
 
 def zone_advice(world: str, wanted: str) -> str:
-    """What to do if a drive's world is not the one it should be: "" unless they are two UTM zones."""
+    """Advice for a drive whose world is not the wanted one; "" unless both are UTM zones."""
     if not (utm_of(world) and utm_of(wanted)):
         return ""
-    return f"; UTM coordinates can be given in its zone: -d world='{canonical_world(wanted)}'"
+    return f"; convert the coordinates to its zone with -d world='{canonical_world(wanted)}'"
 
 
 def canonical_world(world: str) -> str:

@@ -1,10 +1,10 @@
 """What the commands share: options, progress bars, opening drives."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -29,7 +29,7 @@ def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
 
 Model = Annotated[str, typer.Option(help="Model file, or the name of a shipped one.")]
 MapModel = Annotated[str, typer.Option("--model", help="Model file or name, where the map's own is not found by name.")]
-Backend = Annotated[str, typer.Option(help="auto, onnx, tensorrt or torch.")]
+Backend = Annotated[str, typer.Option(help="What runs the model: auto, onnx, tensorrt, torch or a registered backend.")]
 DriveOption = Annotated[
     list[str],
     typer.Option("--drive-option", "-d", help="KEY=VALUE of the drive, such as camera=stereo/left; repeatable."),
@@ -43,27 +43,11 @@ Config = Annotated[
 Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE, beats the file; repeatable.")]
 
 
-def pairs(values: list[str], texts: Collection[str] = ()) -> dict[str, Any]:
-    """KEY=VALUE strings, values read as YAML. Raises ConfigError for anything else.
+def pairs(values: list[str], where: str = "--set") -> dict[str, Any]:
+    """KEY=VALUE strings -> keys with values read as YAML. Raises ConfigError, starting with where, for another form."""
+    from vpr_ros.base.config import read_pairs
 
-    texts: keys whose values are text, also where YAML reads a number, a date or nothing at all.
-    """
-    import yaml
-
-    found = {}
-    for text in values:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"'{text}' is not KEY=VALUE")
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date such as 2014-13-40
-            if key not in texts:
-                raise ConfigError(f"the value of '{text}' cannot be read as YAML") from error
-            found[key] = value
-        if key in texts and not isinstance(found[key], str):
-            found[key] = value
-    return found
+    return read_pairs(values, where)
 
 
 def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfig":
@@ -76,15 +60,12 @@ def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfi
 
 
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":
-    """Drives of any kind, all of them opened before any work starts."""
-    from vpr_ros.base.config import from_dict
+    """Drives of any format, all of them opened before any work starts. options: KEY=VALUE strings."""
+    from vpr_ros.base.config import split_pairs
     from vpr_ros.drives import open as opening
-    from vpr_ros.drives.options import DriveOptions
     from vpr_ros.drives.views import NumberedDrive
 
-    texts = [name for name, hint in get_type_hints(DriveOptions).items() if hint is str]
-    chosen = from_dict(DriveOptions, pairs(options, texts), "--drive-option")
-    drives = opening.open_drives(specs, chosen)
+    drives = opening.open_drives(specs, split_pairs(options, opening.OPTION))
     return [NumberedDrive(drive) for drive in drives] if numbered else drives
 
 

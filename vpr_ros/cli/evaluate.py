@@ -1,8 +1,7 @@
 """`vpr evaluate` and `vpr replay`: how good is this map?"""
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,15 +16,22 @@ from vpr_ros.cli.common import (
     localizer_config,
     open_drives,
     output_folder,
+    pairs,
     progress_bar,
     reported_tally,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from vpr_ros.base.tally import Tally
     from vpr_ros.drives.drive import Drive
+    from vpr_ros.evaluation.record import Tolerance
+    from vpr_ros.evaluation.replay import Replayed
     from vpr_ros.localize.config import LocalizerConfig
+    from vpr_ros.localize.localizer import Localizer
+
+    Judged = tuple[Drive, Iterable[Replayed] | None]
 
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
@@ -51,75 +57,91 @@ def evaluate(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Measure recall, calibration, off-map detection and latency of drives against a map."""
+    from vpr_ros.base.config import save_yaml
     from vpr_ros.drives.views import SampledDrive
 
     opened = open_drives(drives, drive_option, numbered)
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
-    _study(place_map, sampled, output, (tolerance, numbered), (model, backend), localizer_config(config, set_))
+    chosen = localizer_config(config, set_)
+    with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, chosen) as localizer:
+        _write(localizer, [(drive, None) for drive in sampled], output, _tolerance(tolerance, numbered), tally)
+        save_yaml(chosen, output / "localizer.yaml")
 
 
 def replay(
     place_map: MapArgument,
-    bag: Annotated[str, typer.Argument(help="Bag with images; odometry and true poses where it has them.")],
+    bag: Annotated[str, typer.Argument(help="Bag with images; odometry and true poses are used if it has them.")],
     output: Output = Path("runs/replay"),
     tolerance: ToleranceOption = 25.0,
     model: MapModel = "",
     backend: Backend = "auto",
-    config: Config = None,
-    set_: Set = [],  # noqa: B006
+    params_file: Annotated[
+        Optional[Path], typer.Option(help="Parameters of the node as ROS takes them; YAML.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", "-s", help="KEY=VALUE of the node, such as filter.speed=1.5; repeatable.")
+    ] = [],  # noqa: B006
+    pace: Annotated[
+        float, typer.Option(callback=at_least(0.0), help="Times real time, as a robot drops images; 0 drops none.")
+    ] = 0.0,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
-    """Run a bag through the node's pipeline, offline: every image, same answers every time."""
-    _study(
-        place_map,
-        open_drives([bag], drive_option),
-        output,
-        (tolerance, False),
-        (model, backend),
-        localizer_config(config, set_),
-    )
+    """Run a bag through the node's own pipeline, without ROS: decoding, transforms, odometry, late images, drops."""
+    from vpr_ros.base.config import merged, nested, save_yaml
+    from vpr_ros.base.errors import DriveError
+    from vpr_ros.drives.bag import BagDrive
+    from vpr_ros.ros.params import node_params, read_params_file
+    from vpr_ros.ros.replay import BagReplay
+
+    given = merged(read_params_file(params_file) if params_file else {}, nested(pairs(set_)))
+    given = {**given, "mode": "localize", "map": str(place_map), "model": model, "backend": backend}
+    topics = [f"{key}_topic={given[key]}" for key in ("image", "odom") if given.get(key)]
+    (drive,) = open_drives([bag], [*topics, *drive_option])
+    if not isinstance(drive, BagDrive):
+        raise DriveError(f"{bag} is not a bag: vpr replay plays bags, vpr evaluate takes every kind of drive")
+    params = node_params({**given, "image": drive.image_topic, "odom": drive.odom_topic})
+    with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, params.localizer) as loc:
+        replayed = BagReplay(loc, drive, params, pace)
+        _write(loc, [(drive, replayed)], output, _tolerance(tolerance), tally)
+        tally.update(replayed.tally)
+        save_yaml(params, output / "node.yaml")
 
 
-def _study(
-    map_path: Path,
-    drives: "Sequence[Drive]",
-    output: Path,
-    tolerance: tuple[float, bool],
-    network: tuple[str, str],
-    config: "LocalizerConfig",
+def _tolerance(reach: float, numbered: bool = False) -> "Tolerance":
+    from vpr_ros.evaluation.record import Tolerance
+
+    return Tolerance(reach, int(reach) if numbered else None, reach)
+
+
+def _open(map_path: Path, model: str, backend: str, config: "LocalizerConfig") -> "Localizer":
+    from vpr_ros.localize.localizer import Localizer
+
+    return Localizer.open(map_path, model, backend, config)
+
+
+def _write(
+    localizer: "Localizer", runs: "Sequence[Judged]", output: Path, tolerance: "Tolerance", tally: "Tally"
 ) -> None:
-    """Replay every drive, write the results, print the tables. tolerance: how much, and whether in frames.
-
-    network: model and backend.
-    """
+    """Localise every drive, write the results, print the tables. runs: each drive, and how else it is replayed."""
     from rich.console import Console
 
-    from vpr_ros.base.config import save_yaml
-    from vpr_ros.evaluation.record import Tolerance
     from vpr_ros.evaluation.replay import left_out
     from vpr_ros.evaluation.study import run_drive, write_study
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
-    from vpr_ros.localize.localizer import Localizer
 
-    reach, numbered = tolerance
-    told = Tolerance(reach, int(reach) if numbered else None, reach)
-    with output_folder(output), reported_tally() as tally, ExitStack() as stack:  # before the work, not after it
-        localizer = stack.enter_context(Localizer.open(map_path, *network, config=config))
-        opened = localizer.place_map
-        assessments, galleries = [], {}
-        for drive in drives:
-            with progress_bar(f"localising {drive.name}") as progress:
-                run, gallery = run_drive(localizer, opened, drive, tolerance=told, on_progress=progress)
-            assessments.append(assess(run))
-            galleries[run.name] = gallery
-            tally.update(left_out(run, drive))
-        facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
-        report = write_study(output, assessments, galleries, opened, facts=facts)
-        save_yaml(config, output / "localizer.yaml")
-        summaries = [assessment.summary for assessment in assessments]
-        if len(summaries) > 1:
-            summaries.append(summarise_all(assessments))
-        for table in tables(summaries):
-            Console().print(table)
+    assessments, galleries = [], {}
+    for drive, replayed in runs:
+        with progress_bar(f"localising {drive.name}") as progress:
+            run, gallery = run_drive(localizer, localizer.place_map, drive, "", tolerance, progress, replayed)
+        assessments.append(assess(run))
+        galleries[run.name] = gallery
+        tally.update(left_out(run, drive))
+    facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
+    report = write_study(output, assessments, galleries, localizer.place_map, facts=facts)
+    summaries = [assessment.summary for assessment in assessments]
+    if len(summaries) > 1:
+        summaries.append(summarise_all(assessments))
+    for table in tables(summaries):
+        Console().print(table)
     typer.echo(f"figures: {output / 'results.json'}\nreport:  {report}")

@@ -7,8 +7,8 @@ import typer
 
 import vpr_ros
 from vpr_ros.base import utf8
-from vpr_ros.base.errors import VprError, brief, missing_dependency
-from vpr_ros.base.registry import registered
+from vpr_ros.base.errors import VprError, missing_dependency
+from vpr_ros.base.registry import load_registered
 from vpr_ros.cli import demo, evaluate, maps
 
 app = typer.Typer(
@@ -26,12 +26,7 @@ app.add_typer(demo.app, name="demo")
 
 def _add_registered() -> None:
     """Commands that other packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
-    for name, entry in registered("vpr.commands").items():
-        try:
-            command = entry.load()
-        except Exception as error:  # a broken package must not take the others' commands away
-            typer.secho(f"vpr: the command '{name}' of {entry.value} cannot be loaded: {brief(error)}", err=True)
-            continue
+    for name, command in load_registered("vpr.commands", "command").items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpr_ros.ros.interrupts import run_module
+from vpr_ros.ros.runtime.interrupts import run_module
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.base.image_order import LATE_NS
+from vpr_ros.base.messages import matrix_from_pose, stamp_ns
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
-from vpr_ros.drives.bag_messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.tum import read_tum
-from vpr_ros.ros import convert, starting
-from vpr_ros.ros.interrupts import Interrupts
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.runtime import starting
+from vpr_ros.ros.runtime.interrupts import Interrupts
 
 
 class PoseGraphNode(Node):
@@ -54,7 +55,7 @@ class PoseGraphNode(Node):
         self.create_timer(self.declare_parameter("period", 1.0).value, self._publish)
 
     def _take_odometry(self, message: Odometry) -> None:
-        T_odom_base, now_ns = matrix_from_pose(message), stamp_ns(message.header)
+        T_odom_base, now_ns = matrix_from_pose(message), stamp_ns(message.header.stamp)
         if T_odom_base is None or 0 < self._last_ns - now_ns < LATE_NS:
             return
         if now_ns < self._last_ns:
@@ -72,11 +73,11 @@ class PoseGraphNode(Node):
         if not message.verified or not (own or earlier):
             return
         (measured,) = message.t_match_query
-        match_ns = message.match_stamp.sec * 10**9 + message.match_stamp.nanosec
+        match_ns = stamp_ns(message.match_stamp)
         T = matrix_from_pose(measured.pose)
         if T is not None:
             covariance = np.reshape(measured.covariance, (6, 6))
-            self._graph.add_closure(Closure(stamp_ns(message.header), match_ns, T, covariance, earlier))
+            self._graph.add_closure(Closure(stamp_ns(message.header.stamp), match_ns, T, covariance, earlier))
 
     def _publish(self) -> None:
         """Correct the path with all that came, and send it whole."""

@@ -81,7 +81,9 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
             "backend": describer.backend,
             "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
         }
-        report = write_study(folder, assessments, galleries, place_map, plan, "A town, four kinds of weather", facts)
+        report = write_study(
+            folder, assessments, galleries, place_map, plan, f"A simulated town: {', '.join(CONDITIONS)}", facts
+        )
     return assessments, report
 
 

@@ -16,12 +16,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
 from vpr_ros.base.errors import VprError
+from vpr_ros.base.messages import camera_info_topic, matrix_from_pose, stamp_ns
 from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
 from vpr_ros.demo.slam_session import RecordedClosure
-from vpr_ros.drives.bag_messages import info_topic, matrix_from_pose, stamp_ns
 
-_TYPES = {IMAGE_TOPIC: CompressedImage, info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
+_TYPES = {IMAGE_TOPIC: CompressedImage, camera_info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
 _QUIET_S = 4.0  # after the last closure nothing more is to come
 _PATIENCE_S = 30.0
 
@@ -46,11 +46,11 @@ class Listener(Player):
         (measured,) = message.t_match_query
         T = matrix_from_pose(measured.pose)
         assert T is not None  # what is verified has a finite pose
-        match_ns = message.match_stamp.sec * 10**9 + message.match_stamp.nanosec
+        match_ns = stamp_ns(message.match_stamp)
         covariance = np.reshape(measured.covariance, (6, 6))
         self.closures.append(
             RecordedClosure(
-                stamp_ns(message.header),
+                stamp_ns(message.header.stamp),
                 message.keyframe_id,
                 match_ns,
                 message.match_id,
@@ -62,7 +62,7 @@ class Listener(Player):
         )
 
     def _take_path(self, message: PathMessage) -> None:
-        stamps = [stamp_ns(pose.header) for pose in message.poses]
+        stamps = [stamp_ns(pose.header.stamp) for pose in message.poses]
         T = [matrix_from_pose(pose) for pose in message.poses]
         self.path = Track.of(stamps, [matrix for matrix in T if matrix is not None], NO_GAP)
         self.paths += 1
@@ -98,7 +98,7 @@ def drive_session(
         "mode": "map",
         "session": map_path.resolve(),
         "image": IMAGE_TOPIC,
-        "camera_info": info_topic(IMAGE_TOPIC),
+        "camera_info": camera_info_topic(IMAGE_TOPIC),
         "odom": ODOM_TOPIC,
         "camera_pose": camera_pose,
         **({"earlier": f"[{maps}]"} if earlier else {}),

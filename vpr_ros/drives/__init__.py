@@ -1,1 +1,1 @@
-"""Where frames with poses come from. Every kind of drive yields DriveFrame records; ``open_drive`` finds the kind."""
+"""Readers of recordings, one file a format. Each gives frames with poses; ``open_drive`` recognises the format."""

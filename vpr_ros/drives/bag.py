@@ -23,6 +23,7 @@ from vpr_ros.base.errors import ConfigError, DriveError, brief
 from vpr_ros.base.geometry import T_BODY_OPTICAL
 from vpr_ros.base.image_messages import annotate, decode_message
 from vpr_ros.base.image_order import ImageOrder, Ordered, time_text
+from vpr_ros.base.messages import camera_info_topic, stamp_ns
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives import bag_messages as msgs
@@ -148,6 +149,7 @@ class BagDrive:
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
         self.path = path
+        self.options = options
         self.name = path.stem if path.is_file() else (path.name or path.resolve().name)
         self._of_pass = Tally()
         with _opened(path) as reader, _of_ros(path):
@@ -175,7 +177,7 @@ class BagDrive:
 
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
         """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""
-        topic = msgs.info_topic(self.image_topic)
+        topic = camera_info_topic(self.image_topic)
         if topics.get(topic) not in msgs.INFO_TYPES:
             return None
         found = next(_messages(reader, [topic], self.path), None)
@@ -204,7 +206,7 @@ class BagDrive:
         with _opened(self.path) as reader:
             for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
                 with _of_ros(self.path):
-                    placed = order.place(msgs.stamp_ns(message.header), log_ns)
+                    placed = order.place(stamp_ns(message.header.stamp), log_ns)
                 _note(placed, log_ns, tally)
                 if not placed.taken:
                     continue
@@ -212,6 +214,26 @@ class BagDrive:
                 truth, odometry = self._poses.at(placed.stamp_ns)
                 yield DriveFrame(placed.stamp_ns, image.read, truth, odometry, None, image.detach, self._intrinsics)
                 image.message = None
+
+    @property
+    def odom_topic(self) -> str:
+        """The topic of odometry, "" without one."""
+        return self._poses.odom_topic
+
+    @property
+    def base_frame(self) -> str:
+        """The frame that pose and odometry topics are of."""
+        return self._poses.base_frame
+
+    def true_pose(self, stamp_ns: int) -> np.ndarray | None:
+        """T_map_camera (4, 4) at a time, or None if it is unknown."""
+        return self._poses.at(stamp_ns)[0]
+
+    def messages(self) -> Iterator[tuple[str, int, Any]]:
+        """(topic, log time in nanoseconds, message) of images, odometry and transforms, in the order of the bag."""
+        topics = {self.image_topic, *self._poses.tf_topics, *filter(None, [self.odom_topic])}
+        with _opened(self.path) as reader, _of_ros(self.path):
+            yield from _messages(reader, sorted(topics), self.path)
 
     def message_at(self, log_ns: int, header: Any) -> Any:
         """The image message logged at a time with this header, read from the bag again."""
@@ -248,7 +270,7 @@ class _BagImage:
         return self.read if self.message is None else partial(self._decode, self.message)
 
     def _decode(self, message: Any) -> np.ndarray:
-        where = f"{self.drive.path}, topic {self.drive.image_topic}, stamp {msgs.stamp_ns(self.header)}"
+        where = f"{self.drive.path}, topic {self.drive.image_topic}, stamp {stamp_ns(self.header.stamp)}"
         return annotate(lambda: decode_message(message), where)
 
 
@@ -318,7 +340,7 @@ def write_bag(
             out.write_poses(frame, odom_topic, truth_topic)
             if frame.intrinsics is not None:
                 info = out.make.camera_info(frame.stamp_ns, "camera_optical", frame.intrinsics)
-                out.write(msgs.info_topic(image_topic), info)
+                out.write(camera_info_topic(image_topic), info)
             jpeg = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1].ravel()
             out.write(image_topic, out.make.compressed_image(frame.stamp_ns, "camera_optical", jpeg))
             if on_progress is not None:

@@ -1,4 +1,4 @@
-"""Between ROS messages and matrices, and which topic is meant. Knows messages by their fields only, no library."""
+"""Topics of a bag, and messages made of a table of classes, without ROS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import matrix_from_quat_xyzw, quat_xyzw_from_matrix, transform
+from vpr_ros.base.geometry import quat_xyzw_from_matrix
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
@@ -42,39 +42,6 @@ def choose_topic(
         listing = ", ".join(likely)
         raise DriveError(f"the bag {path} has several topics with {purpose}: give {option} as one of {listing}")
     return likely[0] if likely else None
-
-
-def stamp_ns(header: Any) -> int:
-    """The stamp of a header in nanoseconds, ROS 1 or 2."""
-    stamp = header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def matrix_from_pose(message: Any) -> np.ndarray | None:
-    """A Pose, PoseStamped, PoseWithCovariance(Stamped) or Odometry -> (4, 4); None where it is no finite pose."""
-    pose = message
-    while not hasattr(pose, "position"):
-        pose = pose.pose
-    return _matrix(pose.position, pose.orientation)
-
-
-def matrix_from_transform(message: Any) -> np.ndarray | None:
-    """A geometry_msgs/Transform -> (4, 4); None where it is not finite or no rotation."""
-    return _matrix(message.translation, message.rotation)
-
-
-def _matrix(position: Any, orientation: Any) -> np.ndarray | None:
-    translation = np.array([position.x, position.y, position.z], float)
-    try:
-        rotation = matrix_from_quat_xyzw(np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
-    except ValueError:
-        return None
-    return transform(rotation, translation) if np.all(np.isfinite(translation)) else None
-
-
-def info_topic(image_topic: str) -> str:
-    """The topic of the camera_info that belongs to an image topic: its neighbour (image_transport's rule)."""
-    return f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
 
 
 class MessageFactory:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.frames import FrameTree
 from vpr_ros.base.image_order import NO_STAMP
+from vpr_ros.base.messages import matrix_from_pose, matrix_from_transform, stamp_ns
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span
-from vpr_ros.base.track import Track, TransformTree, planar_poses
+from vpr_ros.base.track import Track, planar_poses
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
@@ -27,7 +29,7 @@ class BagPoses:
 
     def __init__(self, topics: Mapping[str, str], camera_frame: str, options: DriveOptions, path: object) -> None:
         self._options, self._camera_frame, self._path = options, camera_frame, path
-        self._base_frame = options.base_frame
+        self.base_frame = options.base_frame
         odometry = (options.odom_topic, topics, msgs.ODOMETRY_TYPES, "odom_topic", "odometry", path)
         self._odom_topic = msgs.choose_topic(*odometry)
         pose_types = msgs.POSE_TYPES + (msgs.ODOMETRY_TYPES if options.pose_topic else ())
@@ -36,20 +38,26 @@ class BagPoses:
         if self._pose_topic is None and (options.pose_topic != "none" or options.navsat_topic):
             navsat = (options.navsat_topic, topics, msgs.NAVSAT_TYPES, "navsat_topic", "NavSatFix", path)
             self._navsat_topic = msgs.choose_topic(*navsat)
-        self._tf_topics = [name for name, msgtype in topics.items() if msgtype in msgs.TF_TYPES]
-        wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self._tf_topics)
+        self.tf_topics = [name for name, msgtype in topics.items() if msgtype in msgs.TF_TYPES]
+        wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self.tf_topics)
         self.topics = sorted({topic for topic in wanted if topic})
         self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
         self._edges: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
-        self._tree = TransformTree(options.max_pose_gap_ns)
+        self._tree = FrameTree()
+        self._moving: dict[str, Track] = {}  # tracks of the tree, by child frame
         self.tally = Tally()
         self.span: Span | None = None
         self._truth: Track | None = None
         self._odometry: Track | None = None
 
+    @property
+    def odom_topic(self) -> str:
+        """The topic of odometry, "" without one."""
+        return self._odom_topic or ""
+
     def add(self, topic: str, log_ns: int, message: Any) -> None:
         """Take one message; poses that are not finite or no rotation are left out, a gap in the track."""
-        if topic in self._tf_topics:
+        if topic in self.tf_topics:
             self._add_transforms(topic, log_ns, message)
             return
         stamp = self._stamp(message.header, log_ns, topic)
@@ -60,28 +68,28 @@ class BagPoses:
             else:
                 self.tally.add("position(s) left out: their status is no fix", topic)
             return
-        if topic == self._odom_topic and not self._base_frame:
-            self._base_frame = message.child_frame_id
-        T = msgs.matrix_from_pose(message)
+        if topic == self._odom_topic and not self.base_frame:
+            self.base_frame = message.child_frame_id
+        T = matrix_from_pose(message)
         if T is not None:
             self._poses[topic].append((stamp, T))
         else:
             self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
     def _stamp(self, header: Any, log_ns: int, topic: str) -> int:
-        stamp = msgs.stamp_ns(header)
+        stamp = stamp_ns(header.stamp)
         if stamp <= 0:
             self.tally.add(f"pose(s) {NO_STAMP}: their log time is used", topic)
         return stamp if stamp > 0 else log_ns
 
     def _add_transforms(self, topic: str, log_ns: int, message: Any) -> None:
         for stamped in message.transforms:
-            T = msgs.matrix_from_transform(stamped.transform)
+            T = matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
             if T is None:
                 continue
             if topic.endswith("tf_static"):
-                self._tree.static[child] = (parent, T)
+                self._tree.fix(parent, child, T)
             else:
                 stamp = self._stamp(stamped.header, log_ns, topic)
                 self._edges.setdefault((parent, child), []).append((stamp, T))
@@ -89,9 +97,10 @@ class BagPoses:
     def close(self) -> str:
         """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
         for (parent, child), samples in self._edges.items():
-            self._tree.moving[child] = (parent, self._track_of(samples))
+            self._moving[child] = self._track_of(samples)
+            self._tree.move(parent, child, self._moving[child])
         self._edges.clear()
-        self._base_frame = (self._base_frame or "base_link").lstrip("/")
+        self.base_frame = (self.base_frame or "base_link").lstrip("/")
         self._camera_frame = self._camera_frame.lstrip("/")
         world = "local"
         if self._odom_topic:
@@ -104,9 +113,9 @@ class BagPoses:
         self._poses.clear()
         chain: list[str] = []  # of frames of /tf from the camera to the map's, if that is where the poses are from
         if self._truth is None and self._options.pose_topic != "none":
-            chain = self._tree.ancestors(self._camera_frame if self._options.mount is None else self._base_frame)
+            chain = self._tree.ancestors(self._camera_frame if self._options.mount is None else self.base_frame)
             chain = chain if self._options.map_frame in chain else []
-        moving = [self._tree.moving[frame][1] for frame in chain if frame in self._tree.moving]
+        moving = [self._moving[frame] for frame in chain if frame in self._moving]
         track = self._truth or (moving[-1] if moving else None)
         self.span = None if track is None else track.span
         return world if track is not None or chain else ""
@@ -137,10 +146,10 @@ class BagPoses:
         """A pose of the base is of no use without the camera's place on it, and identity would be a silent lie."""
         if (self._truth is None and self._odometry is None) or self._options.mount is not None:
             return
-        if not self._tree.connected(self._base_frame, self._camera_frame):
+        if not self._tree.connected(self.base_frame, self._camera_frame):
             camera = self._camera_frame or "the camera"
             raise DriveError(
-                f"the bag {self._path} has no transform from {self._base_frame} to {camera} in /tf_static: give "
+                f"the bag {self._path} has no transform from {self.base_frame} to {camera} in /tf_static: give "
                 "T_base_camera (x y z roll pitch yaw of the camera's optical frame), base_frame or camera_frame"
             )
 
@@ -155,11 +164,11 @@ class BagPoses:
         """Pose of the camera from a track of the base, or, without one, from the tree."""
         mount = self._options.mount
         if track is None:
-            target = self._camera_frame if mount is None else self._base_frame
+            target = self._camera_frame if mount is None else self.base_frame
             T_frame_base = self._tree.lookup(frame, target, stamp) if self._tree.parent(target) else None
             mount = np.eye(4) if mount is None else mount
         else:
             T_frame_base = track.at(stamp)
             if mount is None:
-                mount = self._tree.lookup(self._base_frame, self._camera_frame, stamp)
+                mount = self._tree.lookup(self.base_frame, self._camera_frame, stamp)
         return None if T_frame_base is None or mount is None else T_frame_base @ mount

@@ -10,6 +10,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.base.geometry import inverse, vector_from_rotation
+from vpr_ros.base.messages import stamp_ns
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives import bag_messages as msgs
 
@@ -34,9 +35,9 @@ class BagWriter:
                 topic, message.__msgtype__, typestore=self._types, offered_qos_profiles=[qos]
             )
         if hasattr(message, "header"):
-            self._stamp = msgs.stamp_ns(message.header)
+            self._stamp = stamp_ns(message.header.stamp)
         else:
-            self._stamp = msgs.stamp_ns(message.transforms[0].header)
+            self._stamp = stamp_ns(message.transforms[0].header.stamp)
         data = self._types.serialize_cdr(message, message.__msgtype__)
         self._writer.write(self._connections[topic], self._stamp, data)
 

@@ -1,4 +1,4 @@
-"""What every kind of drive offers, and sampling along it."""
+"""The interface of a drive, and sampling along one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from vpr_ros.base.times import Span
 
 
 class Drive(Protocol):
-    """A recorded (or simulated) trip: images in order of time, not decoded until asked for.
+    """A recorded or simulated trip: images in order of time, decoded on demand.
 
-    name: for people and for the map's drives table. world: names the frame its poses live in ("utm 30 north", "town 7",
-    "local"), see ``world``, "" if it has no poses; drives of one world can share a map. len() is the number of images,
-    of which those that cannot be placed in time are left out on the way. Iterating twice gives the same frames.
+    len() is the number of images; iterating leaves out those without a valid time. Iterating twice gives the same
+    frames.
 
-    A drive that was read from files also has: path, where it lies; tally, a Tally of what it left out, on opening and
-    on the last pass; pose_span, a ``times.Span`` from its first to its last true pose, or None. A folder of images has
-    table, the CSV file of its poses or None, and numbers, those of its frames, [] if their names do not count them.
+    A drive that is read from files may also have these attributes:
+    path: the file or folder.
+    tally: a Tally of what was left out, on opening and in the last iteration.
+    pose_span: a ``times.Span`` from the first to the last true pose, or None.
+    table: the CSV file with the poses, or None.
+    numbers: the frame numbers in the images' names; [] if the names have none.
     """
 
     name: str
+    """Name in maps and reports."""
     world: str
+    """Name of the frame of the poses, such as "utm 30 north" or "local" (see ``base.world``); "" without poses. Drives
+    of one world can share a map."""
 
     def __len__(self) -> int: ...
 
@@ -35,29 +40,30 @@ class Drive(Protocol):
 
 
 def path_of(drive: Drive) -> Path | None:
-    """Where a drive lies, None for one that is computed."""
+    """The file or folder of a drive; None for a simulated one."""
     return getattr(drive, "path", None)
 
 
 def tally_of(drive: Drive) -> Tally:
-    """What a drive itself left out, on opening and on the last pass."""
+    """What a drive left out, on opening and in the last iteration."""
     return getattr(drive, "tally", None) or Tally()
 
 
 def pose_span_of(drive: Drive) -> Span | None:
-    """From when to when a drive has true poses, None if it has none or does not know."""
+    """The time from the first to the last true pose of a drive, None if it has none."""
     return getattr(drive, "pose_span", None)
 
 
 def numbers_of(drive: Drive) -> Iterable[int]:
-    """The numbers of a drive's frames: of its images, else 0, 1, ..."""
+    """The frame numbers of a drive: those in its images' names, else 0, 1, ..."""
     return getattr(drive, "numbers", None) or count()
 
 
 def sample(drive: Iterable[DriveFrame], every_m: float = 5.0, every_s: float = 0.0) -> Iterator[DriveFrame]:
-    """The frames of a drive that lie at least every_m metres and every_s seconds after the last one taken.
+    """The frames of a drive that are at least every_m metres and every_s seconds after the last one taken.
 
-    Distance is straight between true positions; a frame without a true pose is left out when every_m is above zero.
+    Distances are straight lines between true positions. If every_m is above zero, frames without a true pose are left
+    out.
     """
     taken_stamp_ns: int | None = None
     taken_position = np.zeros(3)

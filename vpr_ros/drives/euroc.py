@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,23 @@ import yaml
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import apart
 from vpr_ros.base.track import Track
-from vpr_ros.drives.files import detached, read_bytes, read_image, read_table
+from vpr_ros.base.world import LOCAL
+from vpr_ros.drives.files import file_frame, read_bytes, read_table
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
-_TIME = "timestamp [ns]"
+TIME, FILE = "timestamp [ns]", "filename"
+POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
+QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
-_POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
-_QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 
 
 def is_euroc(path: Path) -> bool:
-    """Whether a folder is a sequence: it is or holds mav0, with a camera's data.csv, or is that camera's folder."""
+    """Whether a folder is a sequence, its mav0 or one of its cameras' folders."""
     return bool(_cameras(_root(path)))
 
 
@@ -48,8 +48,9 @@ def _cameras(root: Path) -> list[str]:
 class EurocDrive:
     """``mav0/cam0`` with data.csv, data/ and sensor.yaml, and poses in ``mav0/state_groundtruth_estimate0`` or mocap0.
 
-    Poses are of the body in a room, z up; sensor.yaml, or else DriveOptions.T_base_camera, says where the camera is on
-    it. Images that data.csv names and that are not there are left out. Raises DriveError for what is missing.
+    Poses are of the body in a local frame, z up. The camera's pose on the body is DriveOptions.T_base_camera, or
+    sensor.yaml's T_BS without one. Images that data.csv names and that are missing are left out. Raises DriveError for
+    any other missing file.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -65,51 +66,49 @@ class EurocDrive:
         sensor = _sensor(root / camera / "sensor.yaml")
         self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
         self._track = self._read_poses(root, sensor, options)
-        self.world = "" if self._track is None else "local"
+        self.world = "" if self._track is None else LOCAL
         self.pose_span = None if self._track is None else self._track.span
 
     def _listed(self, folder: Path) -> list[tuple[int, Path]]:
-        """(stamp, image) of a camera's data.csv, in order of time."""
+        """(stamp, image) of each row of a camera's data.csv, in order of time."""
         table = read_table(folder / "data.csv")
-        stamps = table.stamps_ns(_TIME, "nanoseconds", "the images' times").tolist()
-        listed = sorted(zip(stamps, table.text("filename", "the images' names"), strict=True))
+        stamps = table.stamps_ns(TIME, "nanoseconds", "the images' times").tolist()
+        listed = sorted(zip(stamps, table.text(FILE, "the images' names"), strict=True))
         found = [(stamp, folder / "data" / name) for stamp, name in listed if (folder / "data" / name).is_file()]
         if not found:
-            raise DriveError(f"there are no images in {folder / 'data'} of those that {table.path} names")
+            raise DriveError(f"none of the images that {table.path} names is in {folder / 'data'}")
         self.tally.add("image(s) left out: data.csv names them and they are missing", "", len(listed) - len(found))
         return list(zip(apart([stamp for stamp, _ in found]), [image for _, image in found], strict=True))
 
     def _read_poses(self, root: Path, sensor: dict[str, Any], options: DriveOptions) -> Track | None:
-        """T_map_camera over time, None without a file of poses."""
+        """T_map_camera over time; None without a file of poses."""
         path = next((root / name / "data.csv" for name in _POSES if (root / name / "data.csv").is_file()), None)
         if path is None:
             return None
         mount = options.mount
         if mount is None and "T_BS" not in sensor:
-            raise DriveError(f"{root} does not say where the camera is on the body: give T_base_camera")
+            raise DriveError(f"{root} has no pose of the camera on the body (T_BS in sensor.yaml): give T_base_camera")
         table = read_table(path)
-        time = _TIME if _TIME in table.columns else "timestamp"
+        time = TIME if TIME in table.columns else "timestamp"
         stamps_ns = table.stamps_ns(time, "nanoseconds", "the poses' times")
-        poses = table.numbers((*_POSITION, *_QUATERNION), "the body's poses")
-        good = np.isfinite(poses).all(axis=1)
+        poses = table.numbers((*POSITION, *QUATERNION), "the body's poses")
+        T = table.poses(poses[:, :3], poses[:, 3:])
+        good = np.array([pose is not None for pose in T])
         self.tally.add("pose(s) left out: not a number", str(path), int((~good).sum()))
-        try:
-            T = [transform(matrix_from_quat_xyzw(row[3:]), row[:3]) for row in poses[good]]
-        except ValueError as error:
-            raise DriveError(f"{path} has a row that is no pose: {error}") from error
-        if not T:
+        if not good.any():
             raise DriveError(f"{path} holds no poses")
         T_body_camera = np.reshape(sensor["T_BS"]["data"], (4, 4)) if mount is None else mount
-        return Track.of(stamps_ns[good], T, options.max_pose_gap_ns).compose(T_body_camera)
+        return Track.of(stamps_ns[good], [pose for pose in T if pose is not None], options.max_pose_gap_ns).compose(
+            T_body_camera
+        )
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for stamp_ns, path in self._images:
-            read = partial(read_image, path)
             T_map_camera = None if self._track is None else self._track.at(stamp_ns)
-            yield DriveFrame(stamp_ns, read, T_map_camera, detach=detached(read), intrinsics=self._intrinsics)
+            yield file_frame(stamp_ns, path, T_map_camera, self._intrinsics)
 
 
 def _sensor(path: Path) -> dict[str, Any]:
@@ -133,6 +132,9 @@ def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
         width, height = map(int, sensor["resolution"])
         distortion = tuple(map(float, sensor.get("distortion_coefficients") or ()))
     except (TypeError, ValueError) as error:
-        raise DriveError(f"{path} has intrinsics or a resolution that are no numbers: {error}") from error
+        raise DriveError(f"{path} has invalid intrinsics or an invalid resolution: {error}") from error
     K = np.array([[fu, 0, cu], [0, fv, cv], [0, 0, 1]])
     return Intrinsics(width, height, K, distortion, sensor.get("distortion_model") == "equidistant")
+
+
+FORMAT = Format("a EuRoC sequence", is_euroc, EurocDrive)

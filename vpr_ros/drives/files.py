@@ -7,22 +7,27 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.image_files import read_pixels
 from vpr_ros.base.image_messages import annotate, decode_compressed
+from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.times import check_spacing, nanoseconds
 
+BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder, numbers in names in order of value (2.jpg before 10.jpg); [] where there is none."""
+    """The images of a folder, numbers in names in order of value (2.jpg before 10.jpg); [] without a folder."""
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
@@ -35,10 +40,10 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def numbers_of(images: Sequence[Path]) -> list[int]:
-    """The numbers that names of images end in, such as 12 of "frame_0012.png"; [] if they do not count the images.
+    """The numbers that the names of images end in, such as 12 of "frame_0012.png"; [] if they are not frame numbers.
 
-    They do if every name has one, behind the same text, and they ascend, most of them there: a name's last digits may
-    be the tenths of a second, or the seconds of a minute.
+    They are if every name has one, after the same text, and they ascend with few gaps. Otherwise the last digits may be
+    tenths of a second, or the seconds of a minute.
     """
     found = [re.fullmatch(r"(.*?)(\d+)\D*", image.stem, re.DOTALL) for image in images]
     names = [(match[1], int(match[2])) for match in found if match is not None]
@@ -52,14 +57,14 @@ def numbers_of(images: Sequence[Path]) -> list[int]:
 def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[int, Path]:
     """Files named by a stamp in whole microseconds, by the stamp in nanoseconds, in order of it.
 
-    Raises DriveError with their purpose if there is none, and for a stamp that is no time or that two files have.
+    Raises DriveError if there is none, with their purpose, if a stamp is not a valid time, or if two files have one.
     """
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() in suffixes and path.stem.isdecimal():
             stamp_ns = nanoseconds(path.stem, "microseconds", str(path))
             if stamp_ns in found:
-                raise DriveError(f"{found[stamp_ns]} and {path} are of one stamp: remove one of them")
+                raise DriveError(f"{found[stamp_ns]} and {path} have the same stamp: remove one of them")
             found[stamp_ns] = path
     if not found:
         raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
@@ -68,9 +73,9 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
 
 
 def beside(folder: Path, *places: str) -> Path | None:
-    """The first file or folder there is of some places, relative to a folder, whose name is {name} in a place.
+    """The first of some paths that exists, relative to a folder; "{name}" in a path is the folder's name.
 
-    A folder that is a link has neighbours where the link is, and where it points to: those of the link go first.
+    If the folder is a link, the paths are tried from the link first, then from the folder it points to.
     """
     for base in (Path(os.path.abspath(folder)), folder.resolve()):
         for place in places:
@@ -81,7 +86,7 @@ def beside(folder: Path, *places: str) -> Path | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises DriveError where it cannot be read."""
+    """A file's content. Raises DriveError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -89,14 +94,26 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises DriveError where the file cannot be read, ImageError where it is no whole image."""
+    """(H, W, 3) uint8 RGB. Raises DriveError if the file cannot be read, ImageError if it is not a whole image."""
     data = read_bytes(path)
     return annotate(lambda: decode_compressed(data), str(path))
 
 
 def detached(read: Callable[[], np.ndarray]) -> Callable[[], Callable[[], np.ndarray]]:
-    """A frame's detach where read is good in any thread already: it opens a file of its own."""
+    """A frame's ``detach`` for a ``read`` that works in any thread, because it opens the file itself."""
     return lambda: read
+
+
+def file_frame(
+    stamp_ns: int,
+    image: Path,
+    T_map_camera: np.ndarray | None,
+    intrinsics: Intrinsics | None = None,
+    read_depth: Callable[[], np.ndarray] | None = None,
+) -> DriveFrame:
+    """A frame whose image is a file."""
+    read = partial(read_image, image)
+    return DriveFrame(stamp_ns, read, T_map_camera, read_depth=read_depth, detach=detached(read), intrinsics=intrinsics)
 
 
 def read_unchanged(path: Path) -> np.ndarray:
@@ -107,7 +124,10 @@ def read_unchanged(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A CSV file with a header, all cells text. columns: lower-case name -> cells."""
+    """A CSV file with a header.
+
+    columns: name in lower case -> cells, as text.
+    """
 
     path: Path
     columns: dict[str, list[str]]
@@ -116,24 +136,26 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
     def text(self, column: str, purpose: str) -> list[str]:
-        """A column's cells. Raises DriveError, saying what the column was for, where it is missing."""
+        """A column's cells. Raises DriveError, with the purpose of the column, if it is missing."""
         if column not in self.columns:
             have = ", ".join(self.columns) or "none"
             raise DriveError(f"{self.path} has no column {column!r}, needed for {purpose}; its columns are {have}")
         return self.columns[column]
 
     def numbers(self, names: Sequence[str], purpose: str) -> np.ndarray:
-        """(N, len(names)) float64 of some columns; an empty cell is NaN. Raises DriveError where missing or text."""
+        """(N, len(names)) float64 of some columns; an empty cell is NaN. Raises DriveError for other text."""
         cells = [self.text(name, purpose) for name in names]
         try:
             return np.array([[number(cell or "nan") for cell in column] for column in cells]).T.reshape(-1, len(names))
         except ValueError as error:
-            raise DriveError(f"{self.path} has a cell that is no number in {', '.join(names)}: {error}") from error
+            raise DriveError(
+                f"{self.path} has a cell that is not a number in column {', '.join(names)}: {error}"
+            ) from error
 
     def stamps_ns(self, column: str, unit: str, purpose: str) -> np.ndarray:
         """(N,) int64 nanoseconds of a column of times, exact.
 
-        unit: see ``times.nanoseconds``. Raises DriveError for a missing column, and for a cell that is no such time.
+        unit: see ``times.nanoseconds``. Raises DriveError for a missing column or an invalid time.
         """
         cells, where = self.text(column, purpose), f"{self.path}, column {column}"
         instead = "stamp_ns" if column == "stamp" else ""
@@ -141,12 +163,26 @@ class Table:
         check_spacing(stamps, unit, where)
         return stamps
 
+    def poses(self, positions: np.ndarray, quats_xyzw: np.ndarray) -> list[np.ndarray | None]:
+        """(N, 3) positions, (N, 4) quaternions of the rows -> (4, 4) poses, None for a row with NaN.
+
+        Raises DriveError if a quaternion is not of unit length.
+        """
+        known = np.isfinite(np.hstack([positions, quats_xyzw])).all(axis=1)
+        try:
+            return [
+                transform(matrix_from_quat_xyzw(quat), position) if ok else None
+                for position, quat, ok in zip(positions, quats_xyzw, known, strict=True)
+            ]
+        except ValueError as error:
+            raise DriveError(f"{self.path} has a row with an invalid pose: {error}") from error
+
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and comments are left out.
+    """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and comments are skipped.
 
-    A comment is any other line with #, unless it begins with the name of a file beside the table, such as #001.jpg.
-    Raises DriveError where it cannot be read or a row is short.
+    A comment is any other line that begins with #, unless with the name of a file in the table's folder, such as
+    #001.jpg. Raises DriveError if the file cannot be read or a row has too few cells.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -166,13 +202,13 @@ def read_table(path: Path) -> Table:
 
 
 def number(text: str) -> float:
-    """A number as files have it. Raises ValueError for anything else; Python alone would read 12_5 as 125."""
+    """A number in a file. Raises ValueError for any other text; Python alone would read 12_5 as 125."""
     if "_" in text:
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return float(text)
 
 
-_Line = tuple[int, list[str]]  # its number in the file, its cells
+_Line = tuple[int, list[str]]  # line number in the file, cells
 
 
 def _header(lines: list[_Line], folder: Path) -> tuple[list[str], list[_Line]]:
@@ -181,7 +217,7 @@ def _header(lines: list[_Line], folder: Path) -> tuple[list[str], list[_Line]]:
     if not rows:
         return [], []
     header: list[str] = []
-    if any(map(_is_number, rows[0][1])):  # so it is no header, which then is the last line with # above it
+    if any(map(_is_number, rows[0][1])):  # not a header: that is the last line with # above
         hashed = [cells for number, cells in lines if number < rows[0][0] and len(cells) > 1]
         header = [hashed[-1][0].lstrip("# "), *hashed[-1][1:]] if hashed else []
     if not header:

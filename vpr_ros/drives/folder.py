@@ -1,50 +1,59 @@
-"""A folder of images as a drive, with poses from a CSV file or with none."""
+"""Folders of images, with poses from a CSV file or without poses."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, apart, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
-from vpr_ros.drives.files import Table, detached, list_images, numbers_of, read_image, read_table
+from vpr_ros.base.world import LOCAL
+from vpr_ros.drives import euroc
+from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 
-# The time columns and their units; and EuRoC's names for columns, of which "timestamp" alone says no unit.
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
-_POSES = ("x", "y", "z", "lat", "lon", "alt", "qx", "qy", "qz", "qw", "yaw")
-_EUROC = {"timestamp [ns]": "stamp_ns", "filename": "file"}
-_EUROC |= {f"p_rs_r_{axis} [m]": axis for axis in "xyz"} | {f"q_rs_{axis} []": f"q{axis}" for axis in "xyzw"}
+_QUATERNION = ("qx", "qy", "qz", "qw")
+_POSES = ("x", "y", "z", "lat", "lon", "alt", *_QUATERNION, "yaw")
+_EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
+_EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, _QUATERNION, strict=True))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a CSV file, or a folder that holds images or a CSV file."""
+    if path.is_file():
+        return path.suffix == ".csv"
+    return bool(list_images(path)) or any(path.glob("*.csv"))
 
 
 class FolderDrive:
-    """Images of one folder and, where there is one, ``poses.csv`` (or the folder's only CSV file).
+    """Images of one folder, with poses from ``poses.csv`` (or the folder's only CSV file) if there is one.
 
-    The CSV file has a header. Which image a row is for:
-        file: name of the image, relative to the CSV file; rows are frames, in order of stamp where given, else of
-        rows. Or
-        no file column: images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp), and
-        poses are interpolated at them; images with other names are left out.
-    When: stamp_ns (whole nanoseconds) or stamp (seconds). Images of one stamp are moved on by 1 ns each.
-    Where: x, y and optionally z (metres, east north up); or lat, lon and optionally alt (WGS84 degrees, metres; empty
-        is 0).
-    Looking where: qx, qy, qz, qw of the camera's optical frame (x right, y down, z forward); or yaw of the view,
-        radians counter-clockwise from east. With lat and lon both may be missing: the camera then looks along the
-        track.
-    Where DriveOptions.T_base_camera is given, positions, quaternions and yaw are the robot's, not the camera's.
-    A row with an empty cell among these has no pose, nor has one at latitude and longitude 0, 0. A second row of an
-    image is left out if its pose is the same, and a DriveError if it is another. Without a CSV file the
-    images, in order of their names, have no poses, and lie 1 / frame_rate_hz apart in time. Raises DriveError for a
-    missing file, column or image, and for times of another unit.
+    Columns of the CSV file, by the names in its header:
+
+    - Image: ``file``, relative to the CSV file. Each row is a frame, in order of time if there are times, else of rows.
+      Without this column, images are named by their stamps (1700000000123456789.png for stamp_ns, 12.5.png for stamp)
+      and poses are interpolated at these times; images with other names are left out.
+    - Time: ``stamp_ns`` (whole nanoseconds) or ``stamp`` (seconds). Equal stamps of images are moved apart by 1 ns.
+    - Position: ``x, y`` and optionally ``z`` (metres, east north up); or ``lat, lon`` and optionally ``alt`` (WGS84,
+      degrees and metres; an empty ``alt`` is 0).
+    - Orientation: ``qx, qy, qz, qw`` of the camera's optical frame (x right, y down, z forward); or ``yaw``, radians
+      counter-clockwise from east. Optional with lat and lon: without it the camera looks along the track.
+
+    With DriveOptions.T_base_camera, positions and orientations are the robot's, not the camera's. A row with an empty
+    cell in these columns, or with latitude and longitude 0, has no pose. A second row for an image is left out if its
+    pose is the same. Without a CSV file, images are in order of their names, 1 / frame_rate_hz apart in time, without
+    poses.
+
+    Raises DriveError for a missing file, column or image, for two poses of one image and for times in another unit.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -81,7 +90,7 @@ class FolderDrive:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
             named = {os.path.realpath(image) for image in self._images}
             others = [image for image in list_images(folder) if os.path.realpath(image) not in named]
-            self.tally.add("image(s) left out: no row names them", others[0].name if others else "", len(others))
+            self.tally.add_files("image(s) left out: no row names them", others)
         else:
             self._images, self._stamps, self._T = _by_stamp(table, track, folder, self.tally)
 
@@ -90,8 +99,7 @@ class FolderDrive:
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for path, stamp, T in zip(self._images, self._stamps, self._T, strict=True):
-            read = partial(read_image, path)
-            yield DriveFrame(stamp, read, T, detach=detached(read))
+            yield file_frame(stamp, path, T)
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -101,12 +109,12 @@ def _table_in(folder: Path) -> Path | None:
         return folder / "poses.csv"
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables)
-        raise DriveError(f"{folder} has several CSV files ({names}): call the one with the poses poses.csv")
+        raise DriveError(f"{folder} has several CSV files ({names}): name the one with the poses poses.csv")
     return tables[0] if tables else None
 
 
 def _one_row_each(table: Table, tally: Tally) -> Table:
-    """The table with the first row of each image. Raises DriveError if another row gives it another pose."""
+    """The table with the first row of each image. Raises DriveError if another row has a different pose."""
     columns = [name for name in _POSES if name in table.columns]
     first: dict[str, int] = {}
     for row, cell in enumerate(table.columns["file"]):
@@ -115,43 +123,35 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
             one, other = table.columns[name][kept], table.columns[name][row]
             if one != other:
                 raise DriveError(
-                    f"{table.path} has two poses of {cell}, {name} {one} and {other}: keep one row of each"
+                    f"{table.path} has two poses of {cell}, with {name} {one} and {other}: keep one row for each image"
                 )
         if kept != row:
-            tally.add("row(s) left out: a row before names the same image", f"{table.path}: {cell}")
+            tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
     return Table(table.path, {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()})
 
 
 def _stamps(table: Table) -> list[int] | None:
-    """Nanoseconds of each row, or None where the table has no times."""
+    """Nanoseconds of each row, or None without times."""
     column = next((name for name in _TIMES if name in table.columns), None)
     return None if column is None else table.stamps_ns(column, _TIMES[column], "times").tolist()
 
 
 def _track(stamps: list[int], poses: list[np.ndarray | None], max_gap_ns: int) -> Track:
-    """The rows that have a pose."""
+    """The poses of the rows that have one, over time."""
     known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
     return Track.of([stamp for stamp, _ in known], [T for _, T in known], max_gap_ns)
 
 
 def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.ndarray | None], str]:
-    """T_map_camera of each row, None where a cell is empty, and the name of the world they live in."""
+    """T_map_camera of each row, None if a cell is empty, and the name of their world."""
     positions, world = _positions(table, options.world, tally)
     camera = camera_on_body(options.mount)
-    if "qx" in table.columns or ("yaw" not in table.columns and world == "local"):
-        what = "poses (yaw would do as well)"
-        quats = table.numbers(("qx", "qy", "qz", "qw"), what)
-        # With a mounting the quaternions are the robot's, without they are the camera's own.
+    if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
+        what = "orientations (or give yaw)"
+        poses = table.poses(positions, table.numbers(_QUATERNION, what))
+        # With a mount the quaternions are the robot's, without one the camera's own.
         camera = np.eye(4) if options.mount is None else options.mount
-        known = np.isfinite(np.hstack([positions, quats])).all(axis=1)
-        try:
-            T = [
-                transform(matrix_from_quat_xyzw(quat), position) @ camera if ok else None
-                for position, quat, ok in zip(positions, quats, known, strict=True)
-            ]
-        except ValueError as error:
-            raise DriveError(f"{table.path} has a row that is no pose: {error}") from error
-        return T, world
+        return [None if T is None else T @ camera for T in poses], world
     known = np.isfinite(positions).all(axis=1)
     yaw = np.full(len(table), np.nan)
     if "yaw" in table.columns:
@@ -160,25 +160,25 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
     elif known.any():
         course = headings_from_track(positions[known])
         if course is None:
-            raise DriveError(f"{table.path} has no column 'yaw', and its positions never move to give a heading")
+            raise DriveError(f"{table.path} has no column 'yaw', and its positions do not move to give a heading")
         yaw[known] = course
     moved = planar_poses(positions, yaw) @ camera
     return [T if ok else None for T, ok in zip(moved, known, strict=True)], world
 
 
 def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]:
-    """(N, 3) metres, NaN where a cell is empty, and the world's name."""
+    """(N, 3) metres, NaN for an empty cell, and the world's name."""
     if "lat" not in table.columns:
         z = ("z",) if "z" in table.columns else ()
-        purpose = "positions (or lat and lon; if the file is of something else, move it out of the folder)"
+        purpose = "positions (or give lat and lon; if the file holds something else, move it out of the folder)"
         positions = table.numbers(("x", "y", *z), purpose)
-        return (positions if z else np.column_stack([positions, np.zeros(len(table))])), "local"
+        return (positions if z else np.column_stack([positions, np.zeros(len(table))])), LOCAL
     latitude, longitude = table.numbers(("lat", "lon"), "positions").T
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
     positions = np.full((len(table), 3), np.nan)
-    given = np.isfinite(latitude) & np.isfinite(longitude)  # an empty cell is no pose, and no fault
+    given = np.isfinite(latitude) & np.isfinite(longitude)  # an empty cell means no pose; it is not an error
     if not given.any():
-        raise DriveError(f"{table.path} has no row with lat and lon")
+        raise DriveError(f"{table.path} has no row with lat and lon: fill them in, or give x and y")
     known = np.flatnonzero(given)
     known = known[good_fixes(latitude[known], longitude[known], tally, str(table.path))]
     positions[known], world = utm_from_latlon(latitude[known], longitude[known], altitude[known], world)
@@ -189,11 +189,11 @@ _Frames = tuple[list[Path], list[int], list["np.ndarray | None"]]
 
 
 def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | None, options: DriveOptions) -> _Frames:
-    """Images, stamps, poses of a table whose rows name their images."""
+    """Images, stamps and poses of a table with a column for the image."""
     images = [table.path.parent / cell for cell in table.columns["file"]]
     missing = [image for image in images if not image.is_file()]
     if missing:
-        raise DriveError(f"the image {missing[0]} that {table.path} names is missing ({len(missing)} such)")
+        raise DriveError(f"{len(missing)} image(s) that {table.path} names are missing, the first: {missing[0]}")
     if stamps is None:
         return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
     order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
@@ -201,9 +201,9 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
 
 
 def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> _Frames:
-    """Images named by their stamps, poses interpolated at them."""
+    """Images named by their stamps, with interpolated poses."""
     if track is None:
-        table.text("file", "matching rows to images (stamp or stamp_ns would do as well)")
+        table.text("file", "matching rows to images (or give stamp or stamp_ns)")
         return [], [], []
     unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
     stamped: list[tuple[int, Path]] = []
@@ -216,8 +216,11 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
             problem = problem or error
             others.append(image)
     if problem is not None and not stamped:
-        raise DriveError(f"{others[0]} is not named by a stamp, and {table.path} has no column 'file': {problem}")
-    tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
+        raise DriveError(f"{others[0]} is not named by its stamp, and {table.path} has no column 'file': {problem}")
+    tally.add_files("image(s) left out: their names are not stamps", others)
     stamped.sort()
     times = [stamp for stamp, _ in stamped]
     return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]
+
+
+FORMAT = Format("a folder of images (with poses in poses.csv or without)", is_folder, FolderDrive)

@@ -1,4 +1,4 @@
-"""Latitude and longitude to metres, and a heading from a track of positions."""
+"""Latitude and longitude to UTM metres, and headings from a track of positions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NO_FIX_DEG = 1e-6  # receivers without a fix say 0, 0
+_NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours
-_STEP_M = 10.0  # eastward, to see which way that is in another zone
+_STEP_M = 10.0  # eastward, to measure the rotation between zones
 
 
 def utm_zone(latitude: float, longitude: float) -> int:
     """UTM zone (1 to 60) of a position in degrees, with the exceptions for south-west Norway and Svalbard.
 
-    As in NGA.SIG.0012, the utm package and GeographicLib, so that positions agree with what other tools give.
+    As in NGA.SIG.0012, the utm package and GeographicLib, so that positions agree with other tools.
     """
     longitude = (longitude + 180) % 360 - 180
     if 56 <= latitude < 64 and 3 <= longitude < 12:
@@ -38,10 +38,9 @@ def utm_zone(latitude: float, longitude: float) -> int:
 
 
 def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where: str) -> np.ndarray:
-    """(N,) bool: which positions in degrees are fixes; the others are counted.
+    """(N,) bool: which positions in degrees are valid fixes. The others are counted.
 
-    0, 0 is what receivers say before their first fix. Raises DriveError, saying what is wrong, if most lie off the
-    globe or none is left.
+    Receivers report 0, 0 before their first fix. Raises DriveError if most positions are out of range or none is valid.
     """
     finite = np.isfinite(latitude) & np.isfinite(longitude)
     off = finite & ((np.abs(latitude) > 90) | (np.abs(longitude) > 360))
@@ -50,13 +49,13 @@ def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where:
     if off.sum() > good.sum():
         row = int(np.argmax(off))
         raise DriveError(
-            f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is not on the globe: latitude and "
-            "longitude may be exchanged"
+            f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is out of range: latitude and "
+            "longitude may be swapped"
         )
-    for kind, rows in (("0, 0 is no fix", none), ("not on the globe", off), ("not a number", ~finite)):
+    for kind, rows in (("0, 0 is no fix", none), ("out of range", off), ("not a number", ~finite)):
         tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))
     if not good.any():
-        raise DriveError(f"{where}: there is no valid fix; {'; '.join(tally.lines()) or 'there is no position'}")
+        raise DriveError(f"{where}: no position is a valid fix; {'; '.join(tally.lines()) or 'there are none'}")
     return good
 
 
@@ -65,16 +64,16 @@ def utm_from_latlon(
 ) -> tuple[np.ndarray, str]:
     """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the world, "utm 30 north").
 
-    An altitude that is not a number is 0.
-    All positions go into one zone, the median position's, so that a drive across a zone's edge stays whole; or, if
-    world names a zone, into that one. Fixes in two zones and jumps of kilometres are warned of.
+    An altitude that is NaN becomes 0. All positions are converted to one zone, so that a drive across a zone's edge
+    stays whole: that of world if it names one, else that of the median position. Warns of fixes in several zones and of
+    jumps of kilometres. Raises DriveError for positions too far from the zone.
     """
-    # Counted on from the first one, so that a track across the antimeridian has its median on it.
+    # Relative to the first, so that the median of a track across the antimeridian is on the track.
     ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
     zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
     east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
     if not np.isfinite(east).all():
-        raise DriveError(f"the positions lie too far from the zone of '{utm_world(*zone)}': give world as another zone")
+        raise DriveError(f"the positions are too far from '{utm_world(*zone)}': set world to another zone")
     positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
     _warn(latitude, longitude, positions, utm_world(*zone))
     return positions, utm_world(*zone)
@@ -84,13 +83,13 @@ def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, wo
     zones = sorted({utm_zone(float(a), float(b)) for a, b in zip(latitude, longitude, strict=True)})
     if len(zones) > 1:
         named = ", ".join(map(str, zones))
-        logger.warning("positions lie in UTM zones %s: all of them are given in '%s'", named, world)
+        logger.warning("positions lie in UTM zones %s: all are converted to '%s'", named, world)
     steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
     jumps = np.flatnonzero(~(steps < _JUMP_M))
     if len(jumps):
         row = int(jumps[0])
         logger.warning(
-            "positions jump by %.1f km from %.6f, %.6f to %.6f, %.6f (%d such jump(s)): are all of them right?",
+            "positions jump by %.1f km from %.6f, %.6f to %.6f, %.6f (%d such jump(s)): check the receiver's log",
             *(steps[row] / 1000, latitude[row], longitude[row], latitude[row + 1], longitude[row + 1], len(jumps)),
         )
 
@@ -103,10 +102,10 @@ def _projection(number: int, northern: bool) -> pyproj.Transformer:
 
 
 def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Function of (4, 4) poses in one UTM zone to the same poses in another: positions, and headings too.
+    """A function that converts (4, 4) poses from one UTM zone to another: positions, and headings by grid convergence.
 
-    North is another way in another zone. world, wanted: names of worlds of UTM coordinates. The function raises
-    DriveError for a position that is too far from the zone that is wanted.
+    world, wanted: names of worlds of UTM coordinates. The function raises DriveError for a position too far from the
+    wanted zone.
     """
     zones = utm_of(world), utm_of(wanted)
     assert zones[0] is not None and zones[1] is not None  # see above
@@ -116,7 +115,7 @@ def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
         ends = T[0, 3] + np.array([0.0, _STEP_M]), np.full(2, T[1, 3])
         east, north = here.transform(*there.transform(*ends, direction="INVERSE"))
         if not np.isfinite([east, north]).all():
-            raise DriveError(f"a position in '{world}' lies too far from '{wanted}': give world as another zone")
+            raise DriveError(f"a position in '{world}' is too far from '{wanted}': set world to another zone")
         turn = matrix_from_rpy(0.0, 0.0, float(np.arctan2(north[1] - north[0], east[1] - east[0])))
         return transform(turn @ T[:3, :3], np.array([east[0], north[0], T[2, 3]]))
 
@@ -126,8 +125,8 @@ def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
 def headings_from_track(positions: np.ndarray, min_step_m: float = 1.0) -> np.ndarray | None:
     """Course over ground of (N, 2 or more) positions -> (N,) yaw in radians, counter-clockwise from east.
 
-    Between positions at least min_step_m apart, so that standing still does not spin; a vehicle that reverses looks
-    turned round. None where the track never gets that far.
+    Taken between positions at least min_step_m apart, so that the heading does not spin at a standstill. A reversing
+    vehicle gets the opposite heading. None if the track is shorter than that.
     """
     kept = [0]
     for i in range(1, len(positions)):

@@ -15,12 +15,13 @@ from vpr_ros.base.geometry import T_BODY_OPTICAL, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import nanoseconds
-from vpr_ros.drives.files import beside, detached, list_images, number, read_bytes, read_image
+from vpr_ros.drives.files import beside, file_frame, list_images, number, read_bytes, read_image
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
-_LARGEST = 1e9  # of any number: metres, seconds, pixels
+_LARGEST = 1e9  # valid number: metres, seconds, pixels
 
 
 def is_kitti(path: Path) -> bool:
@@ -35,14 +36,13 @@ def _sequences(path: Path) -> list[Path]:
 
 
 class KittiDrive:
-    """``sequences/NN`` with image_0 (grey) and image_2 (colour), times.txt, calib.txt, and ``poses/NN.txt`` beside.
+    """``sequences/NN`` with image_0 (grey) or image_2 (colour), times.txt and calib.txt; poses in ``poses/NN.txt``.
 
-    KITTI's poses are in the optical frame of the first left camera (x right, y down, z forward); the world here is that
-    frame turned upright: x forward, y left, z up, at the first camera. Every sequence is a world of its own ("kitti
-    07"). Image 000005.png has the time and the pose of the sixth lines, whether or not all images before it are there;
-    images that are not named by a number are left out. Intrinsics are calib.txt's. Depth is from semi-global matching
-    where the camera's right neighbour is there. Raises DriveError for what is missing; a sequence without a pose file
-    has no poses.
+    KITTI's poses are in the optical frame of the first left camera (x right, y down, z forward). Here the world is that
+    frame turned upright: x forward, y left, z up. Every sequence is a world of its own ("kitti 07"). The number in an
+    image's name is its row in the other files: 000005.png has the sixth time and pose. Images with other names are left
+    out. Intrinsics are from calib.txt. Depth is from semi-global matching if the right image exists. Without a pose
+    file there are no poses. Raises DriveError for any other missing file.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -69,28 +69,28 @@ class KittiDrive:
         return sequences[0] if sequences else path
 
     def _numbered(self, folder: Path) -> dict[int, Path]:
-        """The images by their numbers, in order. Raises DriveError if there is none, or two have one number."""
+        """The images by number, in order. Raises DriveError without images, or if two have the same number."""
         images: dict[int, Path] = {}
         for image in list_images(folder):
             if not image.stem.isdecimal():
-                self.tally.add("image(s) left out: their names are no numbers", str(image))
+                self.tally.add("image(s) left out: their names are not numbers", str(image))
                 continue
             if int(image.stem) in images:
-                raise DriveError(f"{images[int(image.stem)]} and {image} have one number: remove one of them")
+                raise DriveError(f"{images[int(image.stem)]} and {image} have the same number: remove one of them")
             images[int(image.stem)] = image
         if not images:
             named = " named by numbers" if self.tally else ""
-            raise DriveError(f"there are no images{named} in {folder}; give another camera, such as image_0")
+            raise DriveError(f"there are no images{named} in {folder}: give another camera, such as image_0")
         return dict(sorted(images.items()))
 
     def _lines(self, path: Path, columns: int, purpose: str) -> list[list[str]]:
-        """The cells of a text file with a line for each image, by number."""
+        """The cells of a text file with one line for each image number."""
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds {purpose}")
         lines = [line.split() for line in read_bytes(path).decode(errors="replace").rstrip().splitlines()]
         for row, line in enumerate(lines, start=1):
-            if len(line) != columns:  # a blank line too: without it, every later image would have its neighbour's line
-                raise DriveError(f"{path} is damaged: line {row} should hold {columns} numbers, {purpose}")
+            if len(line) != columns:  # a blank line too: skipping it would shift all later lines
+                raise DriveError(f"{path} is damaged: line {row} needs {columns} number(s), {purpose}")
         last, image = next(reversed(self._images.items()))
         if last >= len(lines):
             raise DriveError(f"{path} has {len(lines)} lines, {purpose}, and {image} would need line {last + 1}")
@@ -99,17 +99,17 @@ class KittiDrive:
     def _read_calibration(self, path: Path) -> dict[str, np.ndarray]:
         """Camera -> (3, 4) rectified projection from the first camera's frame."""
         if not path.is_file():
-            raise DriveError(f"{path} is missing: it holds the cameras' places on the car (P0: ... to P3: ...)")
+            raise DriveError(f"{path} is missing: it holds the cameras' projections (P0: ... to P3: ...)")
         try:
             lines = [line.split() for line in path.read_text().splitlines() if line.startswith("P")]
             found = {
                 f"image_{line[0][1]}": np.array([number(word) for word in line[1:]]).reshape(3, 4) for line in lines
             }
             if not all(np.isfinite(P).all() and np.linalg.cond(P[:, :3]) < _LARGEST for P in found.values()):
-                raise ValueError("no projection")
+                raise ValueError("not a projection")
             return found
         except (ValueError, IndexError) as error:
-            raise DriveError(f"{path} is damaged: every line should be P0: to P3: and twelve numbers") from error
+            raise DriveError(f"{path} is damaged: every line needs P0: to P3: and 12 numbers") from error
 
     def _projection(self, camera: str) -> np.ndarray:
         if camera not in self._projections:
@@ -118,7 +118,7 @@ class KittiDrive:
 
     @cached_property
     def _intrinsics(self) -> Intrinsics | None:
-        """Of the rectified images, all of one size; None where calib.txt leaves this camera out."""
+        """Of the rectified images, all of one size; None if calib.txt does not have this camera."""
         P = self._projections.get(self._camera)
         height, width = read_image(next(iter(self._images.values()))).shape[:2]
         return None if P is None else Intrinsics(width, height, P[:, :3])
@@ -131,7 +131,7 @@ class KittiDrive:
             if not np.all(np.abs(poses) < _LARGEST):
                 raise ValueError("a number is not finite")
         except ValueError as error:
-            raise DriveError(f"{path} is damaged: every line should hold 12 numbers, camera poses") from error
+            raise DriveError(f"{path} is damaged: every line needs 12 numbers, camera poses") from error
         P = self._projection(self._camera)
         # The camera's centre in the first camera's frame: where P projects to nothing.
         T_first_camera = transform(np.eye(3), -np.linalg.solve(P[:, :3], P[:, 3]))
@@ -145,19 +145,12 @@ class KittiDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         for i, image in self._images.items():
             right = None if self._right is None else self._right / image.name
-            read = partial(read_image, image)
-            yield DriveFrame(
-                self._stamps_ns[i],
-                read,
-                None if self._T is None else self._T[i],
-                None,
-                partial(self._depth, image, right) if right is not None and right.is_file() else None,
-                detached(read),
-                self._intrinsics,
-            )
+            depth = partial(self._depth, image, right) if right is not None and right.is_file() else None
+            T_map_camera = None if self._T is None else self._T[i]
+            yield file_frame(self._stamps_ns[i], image, T_map_camera, self._intrinsics, depth)
 
     def _depth(self, left: Path, right: Path) -> np.ndarray:
-        """(H, W) float32 metres, 0 where the matcher is not sure or beyond 100 m. Hirschmueller, PAMI 2008."""
+        """(H, W) float32 metres, 0 if unknown or beyond 100 m. Hirschmueller, PAMI 2008."""
         import cv2
 
         P_left, P_right = self._projection(left.parent.name), self._projection(right.parent.name)
@@ -177,3 +170,6 @@ class KittiDrive:
         disparity = matcher.compute(*greys).astype(np.float32) / 16
         depth = np.where(disparity > 0, focal_baseline / np.maximum(disparity, 1e-3), 0)
         return np.where(depth <= _MAX_DEPTH_M, depth, 0).astype(np.float32)
+
+
+FORMAT = Format("a KITTI sequence", is_kitti, KittiDrive)

@@ -1,4 +1,4 @@
-"""Images that a job leaves out, in the same words whichever job it is."""
+"""Sentences about images that a job leaves out, the same for every job."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ NO_POSE = "image(s) left out: no pose at their time"
 def count_without_pose(tally: Tally, drive: Drive, stamps_ns: Sequence[int], count: int, kind: str = NO_POSE) -> None:
     """Count the images of a drive that have no true pose. stamps_ns: of all its images."""
     if count:
-        told = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
-        tally.add(kind, f"drive {drive.name}" + (f", {told}" if told else ""), count)
+        times = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
+        tally.add(kind, f"drive {drive.name}" + (f", {times}" if times else ""), count)
 
 
 def without_poses(drive: Drive, stamps_ns: Sequence[int], needed: str) -> DriveError:
-    """What to say of a drive if none of its images has a true pose.
+    """The error for a drive of which no image has a true pose.
 
-    stamps_ns: of its images. needed: what cannot be done, and what to do, if the drive has no poses at all.
+    stamps_ns: of its images. needed: if the drive has no poses at all, what cannot be done and what to do.
     """
     if not stamps_ns:
         lines = "; ".join(tally_of(drive).lines())
-        return DriveError(f"drive {drive.name} has no images that can be used" + (f": {lines}" if lines else ""))
-    told = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
+        return DriveError(f"drive {drive.name} has no usable images" + (f": {lines}" if lines else ""))
+    times = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
     return DriveError(
-        f"no image of drive {drive.name} has a pose at its time: {told}"
-        if told
+        f"no image of drive {drive.name} has a pose at its time: {times}"
+        if times
         else f"drive {drive.name} has no poses, {needed}"
     )

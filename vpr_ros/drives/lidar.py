@@ -1,4 +1,4 @@
-"""Depth images from the scans of lidars that sweep while the vehicle drives (push-broom)."""
+"""Depth images from push-broom lidars, which sweep the scene as the vehicle drives."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ _MIN_DEPTH_M, _MAX_DEPTH_M = 0.5, 100.0
 
 @dataclass(frozen=True, eq=False)
 class PushBroom:
-    """A lidar's scans and where it was. scans: stamp in nanoseconds -> file, ascending. track: of the vehicle in any
-    fixed frame. planar: whether scans are (x, y, reflectance) instead of (x, y, z). window_ns: scans used before and
-    after an image.
+    """A lidar's scans and its track.
+
+    scans: stamp in nanoseconds -> file, ascending.
+    track: of the vehicle in any fixed frame.
+    T_vehicle_lidar: (4, 4) pose of the lidar on the vehicle.
+    planar: whether scans are (x, y, reflectance) instead of (x, y, z).
+    window_ns: how long before and after an image scans are used.
     """
 
     scans: dict[int, Path]
@@ -30,7 +34,7 @@ class PushBroom:
     window_ns: int = 10_000_000_000
 
     def points_in(self, T_vehicle_camera: np.ndarray, stamp_ns: int) -> np.ndarray:
-        """(N, 3) float64 points in the camera's optical frame at an image's time; empty where the pose is unknown."""
+        """(N, 3) float64 points in the camera's optical frame at an image's time; empty if the pose is unknown."""
         T_fixed_vehicle = self.track.at(stamp_ns)
         if T_fixed_vehicle is None:
             return np.zeros((0, 3))
@@ -46,16 +50,16 @@ class PushBroom:
     def _scan(self, path: Path) -> np.ndarray:
         data = read_bytes(path)
         if len(data) % 24:
-            raise DriveError(f"the lidar scan {path} is truncated: {len(data)} bytes are no whole number of points")
+            raise DriveError(f"the lidar scan {path} is truncated: {len(data)} bytes are not a whole number of points")
         points = np.frombuffer(data, "<f8").reshape(-1, 3)
         return points * [1.0, 1.0, 0.0] if self.planar else points
 
 
 def depth_image(points: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(N, 3) points in the optical frame, (3, 3) intrinsics, (H, W) -> (H, W) float32 metres, 0 where unknown.
+    """(N, 3) points in the optical frame, (3, 3) intrinsics, (H, W) -> (H, W) float32 metres, 0 if unknown.
 
-    Points beyond 100 m are dropped, and those that stand clearly behind a neighbour within about 0.35 % of the width:
-    seen through the gaps between the points of a nearer surface. What is left is spread by a pixel.
+    Points beyond 100 m are dropped. So are points clearly behind a neighbour within about 0.35 % of the width, because
+    they are seen through gaps between the points of a nearer surface. The rest is spread by one pixel.
     """
     height, width = size
     near = points[(points[:, 2] > _MIN_DEPTH_M) & (points[:, 2] <= _MAX_DEPTH_M)]

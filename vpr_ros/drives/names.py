@@ -1,4 +1,4 @@
-"""What drives are called: by their folder or file, and by as many parent folders as it takes to tell them apart."""
+"""Names of drives: the folder or file, with as many parent folders as are needed to make them unique."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vpr_ros.drives.drive import Drive, path_of
 
 
 def names_of(path: Path) -> Iterator[str]:
-    """Names for what lies at a path, each with one more folder: "images", "monday/images", ..."""
+    """Names for a path, each with one more parent folder: "images", "monday/images", ..."""
     whole = Path(os.path.abspath(path))
     parts = [*whole.parts[1:-1], whole.stem if whole.is_file() else whole.name]
     for count in range(1, len(parts) + 1):
@@ -22,7 +22,7 @@ def names_of(path: Path) -> Iterator[str]:
 
 
 def tell_apart(drives: Sequence[Drive]) -> None:
-    """Give longer names to those of several drives that share one. Raises DriveError if one is given twice."""
+    """Give longer names to drives that share one. Raises DriveError if a drive is given twice."""
     paths = {id(drive): path for drive in drives if (path := path_of(drive)) is not None}
     _check_once([drive for drive in drives if id(drive) in paths])
     namesakes = defaultdict(list)
@@ -34,7 +34,7 @@ def tell_apart(drives: Sequence[Drive]) -> None:
 
 
 def _check_once(drives: Sequence[Drive]) -> None:
-    """Raises DriveError if a drive is given twice, be it as a folder and as the file in it that is read."""
+    """Raises DriveError if a drive is given twice; a folder and the file in it that is read are one drive."""
     read = [os.path.realpath(getattr(drive, "table", None) or path_of(drive) or "") for drive in drives]
     for i, (drive, file) in enumerate(zip(drives, read, strict=True)):
         others = read[:i] + read[i + 1 :]

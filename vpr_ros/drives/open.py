@@ -1,54 +1,103 @@
-"""Finds what kind of drive a path is, by what lies there."""
+"""Opening drives: the format of each is recognised by its files."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.config import from_texts
+from vpr_ros.base.errors import DriveError, brief
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.formats import Format, all_formats
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
 
 __all__ = ["DriveOptions", "open_drive", "open_drives"]
 
+OPTION = "--drive-option"  # where a user sets the options, for errors
+
 logger = logging.getLogger(__name__)
 
-_BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 
+def open_drive(spec: str | Path, options: DriveOptions | Mapping[str, object] = DriveOptions()) -> Drive:  # noqa: B008
+    """Open a recording of any format, those that other packages register included (see ``formats``).
 
-def open_drive(spec: str | Path, options: DriveOptions = DriveOptions()) -> Drive:  # noqa: B008 (frozen)
-    """A bag, an Oxford RobotCar run, a KITTI or EuRoC sequence, or a folder of images with or without poses -> Drive.
-
-    What each kind needs is in the docstrings of BagDrive, RobotCarDrive, KittiDrive, EurocDrive, UtmFolderDrive and
-    FolderDrive.
-    Raises DriveError, one sentence that names what is missing and what it was for.
+    What a format needs is in the docstring of its class: BagDrive, RobotCarDrive, KittiDrive, EurocDrive,
+    UtmFolderDrive, FolderDrive.
+    options: DriveOptions, or names with values; a value that is text is read as on the command line.
+    Raises DriveError, which names what is missing and its purpose; ConfigError for an unknown option or a wrong value.
     """
-    path = Path(spec).expanduser()
-    if path.name in ("", ".."):  # a drive is called as its folder is
-        path = path.resolve()
-    kinds = (
-        "a ROS bag, a RobotCar run, a KITTI or EuRoC sequence, or a folder of images (with poses in poses.csv or in "
-        "@utm names)"
-    )
+    return _find(spec, options).open()
+
+
+@dataclass(frozen=True)
+class _Recording:
+    path: Path
+    format: Format
+    options: DriveOptions
+
+    def open(self, world: str | None = None) -> Drive:
+        """The drive, named and in the world of its options. world: instead of theirs."""
+        options = self.options if world is None else replace(self.options, world=world)
+        with _readable(self.path):
+            drive = self.format.open(self.path, options)
+        drive.name = options.name or drive.name
+        return _in_world(drive, options.world)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        drive = _open(path, options)
+        yield
     except PermissionError as error:
         raise DriveError(f"{path} cannot be read: {error.strerror}") from error
-    if drive is None:
-        problem = "holds nothing a drive is made of" if path.exists() else "does not exist"
-        raise DriveError(f"{path} {problem}: give {kinds}")
-    drive.name = options.name or drive.name
-    return _in_world(drive, options.world)
+
+
+def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Recording:
+    """Recognise the format of what lies at a path, and read the options that it has."""
+    path = Path(spec).expanduser()
+    if path.name in ("", ".."):  # a drive has the name of its folder
+        path = path.resolve()
+    formats = all_formats()
+    with _readable(path):
+        exists = path.exists()
+        found = next((f for name, f in formats.items() if _recognises(name, f, path)), None) if exists else None
+    if found is None:
+        *first, last = (f.description for f in formats.values())
+        problem = "is not a drive of a known format" if exists else "does not exist"
+        raise DriveError(f"{path} {problem}: give {', '.join(first)} or {last}")
+    return _Recording(path, found, _options_of(found, options))
+
+
+def _recognises(name: str, format: Format, path: Path) -> bool:
+    """Whether a path is of this format. A format of another package that fails is left out with a warning."""
+    try:
+        return format.recognises(path)
+    except PermissionError:
+        raise
+    except Exception as error:
+        logger.warning("drive format '%s' is left out: it failed on %s (%s)", name, path, brief(error))
+        return False
+
+
+def _options_of(format: Format, options: DriveOptions | Mapping[str, object]) -> DriveOptions:
+    """Options of the class that the format wants."""
+    if not isinstance(options, DriveOptions):
+        return from_texts(format.options, options, OPTION)
+    if isinstance(options, format.options):
+        return options
+    shared = {field.name for field in fields(format.options)} & {field.name for field in fields(options)}
+    return format.options(**{name: getattr(options, name) for name in shared})
 
 
 def _in_world(drive: Drive, wanted: str) -> Drive:
-    """The drive in the world that is asked for: another UTM zone, or a name of one's own for the frame it has."""
+    """The drive in the wanted world: converted to another UTM zone, or with a new name for its own frame."""
     drive.world = world = canonical_world(drive.world)
-    if not wanted or not world or wanted == world:  # without poses, it lies in no world
+    if not wanted or not world or wanted == world:  # without poses there is no world
         return drive
     if utm_of(world) and utm_of(wanted):
         from vpr_ros.drives.geodesy import zone_change
@@ -59,78 +108,36 @@ def _in_world(drive: Drive, wanted: str) -> Drive:
     return drive
 
 
-def open_drives(specs: Sequence[str | Path], options: DriveOptions = DriveOptions()) -> list[Drive]:  # noqa: B008
-    """Several drives, each with a name of its own: of two called "images", the parent folders are in the names too.
+def open_drives(
+    specs: Sequence[str | Path],
+    options: DriveOptions | Mapping[str, object] = DriveOptions(),  # noqa: B008 (frozen)
+) -> list[Drive]:
+    """Open several drives, each with a unique name: of two called "images", the names get their parent folders.
 
-    Raises DriveError as ``open_drive`` does, for one that is given twice, and for one name for several.
+    Raises DriveError and ConfigError as ``open_drive`` does, DriveError if a drive is given twice or several drives
+    would get one name.
     """
-    if options.name and len(specs) > 1:
-        raise DriveError(
-            f"{len(specs)} drives cannot all be called {options.name!r}: give name for one drive at a time"
-        )
-    if options.world and not utm_of(options.world):
-        drives = [open_drive(spec, replace(options, world="")) for spec in specs]
-        _check_one_zone(drives, options.world)
-        drives = [_in_world(drive, options.world) for drive in drives]
+    recordings = [_find(spec, options) for spec in specs]
+    if not recordings:
+        return []
+    name, world = recordings[0].options.name, recordings[0].options.world
+    if name and len(recordings) > 1:
+        raise DriveError(f"{len(recordings)} drives cannot all be called {name!r}: give name for one drive at a time")
+    if world and not utm_of(world):
+        drives = [recording.open(world="") for recording in recordings]
+        _check_one_zone(drives, world)
+        drives = [_in_world(drive, world) for drive in drives]
     else:
-        drives = [open_drive(spec, options) for spec in specs]
+        drives = [recording.open() for recording in recordings]
     tell_apart(drives)
     return drives
 
 
 def _check_one_zone(drives: Sequence[Drive], name: str) -> None:
-    """Raises DriveError if drives that are to share a world of this name have coordinates of several UTM zones."""
+    """Raises DriveError if drives that shall share a world of this name are in several UTM zones."""
     zones = sorted({drive.world for drive in drives if utm_of(drive.world)})
     if len(zones) > 1:
         raise DriveError(
-            f"the drives lie in {' and '.join(zones)}, so their coordinates are not of one frame called '{name}': give "
-            f"world as one of these zones, and all are read in it"
+            f"the drives lie in {' and '.join(zones)}, so they cannot share a world '{name}': set world to "
+            "one of these zones to convert all of them to it"
         )
-
-
-def _open(path: Path, options: DriveOptions) -> Drive | None:
-    """The drive, or None where nothing known lies there. Readers are imported as they are needed."""
-    if path.suffix in _BAG_SUFFIXES or (path.is_dir() and _holds_bag(path)):
-        from vpr_ros.drives.bag import BagDrive
-
-        return BagDrive(path, options) if path.exists() else None
-    if path.is_file():
-        from vpr_ros.drives.folder import FolderDrive
-
-        return FolderDrive(path, options) if path.suffix == ".csv" else None
-    if not path.is_dir():
-        return None
-    from vpr_ros.drives import euroc, files, folder, kitti, robotcar, utm_folder
-
-    if robotcar.is_robotcar(path):
-        return robotcar.RobotCarDrive(path, options)
-    if kitti.is_kitti(path):
-        return kitti.KittiDrive(path, options)
-    if euroc.is_euroc(path):
-        return euroc.EurocDrive(path, options)
-    if next((p for p in path.rglob("@*") if p.suffix.lower() in files.IMAGE_SUFFIXES), None) is not None:
-        return utm_folder.UtmFolderDrive(path, options)
-    if files.list_images(path) or list(path.glob("*.csv")):
-        return folder.FolderDrive(path, options)
-    return None
-
-
-def _holds_bag(folder: Path) -> bool:
-    """Whether a folder is a rosbag2, or holds bag files and no images."""
-    from vpr_ros.drives.files import list_images
-
-    bags = sorted(p for p in folder.iterdir() if p.suffix in _BAG_SUFFIXES)
-    if _is_rosbag2(folder / "metadata.yaml"):
-        return True
-    images = list_images(folder) if bags else []
-    if images:
-        logger.warning("%s holds %d images and %s: the images are read", folder, len(images), bags[0].name)
-    return bool(bags) and not images
-
-
-def _is_rosbag2(metadata: Path) -> bool:
-    """Whether a metadata.yaml is a rosbag2's; image folders have files of that name too."""
-    try:
-        return "rosbag2_bagfile_information" in metadata.read_text(errors="replace")
-    except OSError:
-        return False

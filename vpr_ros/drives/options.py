@@ -1,4 +1,4 @@
-"""How a drive is to be read, whatever its kind."""
+"""Options of a drive, whatever its format."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpr_ros.base.config import option
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.geometry import transform_from_xyzrpy
 from vpr_ros.base.world import canonical_world
 
 POSE_SOURCES = ("auto", "rtk", "ins", "vo")
@@ -15,60 +16,58 @@ POSE_SOURCES = ("auto", "rtk", "ins", "vo")
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """Which camera and which poses of a drive to use. The defaults find them where only one can be meant.
+    """Which camera and which poses of a drive to use. The defaults find them if there is only one candidate.
 
-    For every kind:
-    name: what the drive is called in maps and reports; "" takes the name of its folder or file.
-    world: name of the frame the poses live in; "" takes what the drive says ("utm 30 north", "kitti 07", "local").
-        UTM coordinates, such as those of latitudes and longitudes, are given in the zone it names; they need one.
-    max_pose_gap_s: seconds; an image has no pose where the two poses round it are further apart than this.
-    T_base_camera: metres and radians, "x y z roll pitch yaw" of the camera's optical frame (x right, y down, z
-        forward) on the robot's base (x forward, y left, z up); a camera that looks ahead has -1.5708 0 -1.5708. For
-        bags without a transform in /tf_static, and for folders whose poses are the robot's; None takes the transform
-        of the bag.
-    depth: whether frames offer read_depth where the drive has lidar or stereo to compute it from.
-    frame_rate_hz: images a second where an image folder has no times.
-
-    For Oxford RobotCar, KITTI and EuRoC:
-    camera: "stereo/left", "stereo/centre", "mono_rear", "image_2", "cam1", ...; "" takes stereo/left (RobotCar),
-    image_2 or image_0 (KITTI), cam0 (EuRoC).
-    pose_source: "rtk", "ins" or "vo"; "auto" takes rtk.csv where present, else ins.csv, else vo.csv.
-    models_dir, extrinsics_dir: RobotCar's camera models with undistortion tables, and its extrinsics; "" looks for
-        models/ and extrinsics/ in the run and beside it.
-    undistort: whether raw RobotCar images are undistorted; images already processed (three channels) never are.
-
-    For bags:
-    image_topic, pose_topic, odom_topic, navsat_topic: "" finds the only one; "none" does without (not for images).
-        pose_topic may be PoseStamped, PoseWithCovarianceStamped or Odometry, the pose of base_frame.
-    map_frame, odom_frame: frames of /tf that poses are looked up in where no topic gives them.
-    base_frame: frame the pose and odometry topics speak of; "" takes the odometry's child frame, else base_link.
-    camera_frame: optical frame of the camera; "" takes the frame the image messages name.
+    A format with options of its own subclasses this. Raises DriveError for a value out of range.
     """
 
-    name: str = ""
-    world: str = ""
-    max_pose_gap_s: float = 2.0
-    T_base_camera: tuple[float, float, float, float, float, float] | None = None
-    depth: bool = True
-    frame_rate_hz: float = 1.0
-    camera: str = ""
-    pose_source: str = "auto"
-    models_dir: str = ""
-    extrinsics_dir: str = ""
-    undistort: bool = True
-    image_topic: str = ""
-    pose_topic: str = ""
-    odom_topic: str = ""
-    navsat_topic: str = ""
-    map_frame: str = "map"
-    odom_frame: str = "odom"
-    base_frame: str = ""
-    camera_frame: str = ""
+    # Every format.
+    name: str = option("", "name in maps and reports; empty: the name of the folder or file")
+    world: str = option(
+        "",
+        "name of the frame of the poses; empty: what the drive says ('utm 30 north', 'kitti 07', 'local'). The name of"
+        " a UTM zone converts UTM coordinates, latitudes and longitudes to that zone",
+    )
+    max_pose_gap_s: float = option(2.0, "maximum time between two poses to interpolate between them", "s")
+    T_base_camera: tuple[float, float, float, float, float, float] | None = option(
+        None,
+        "pose of the camera's optical frame (x right, y down, z forward) on the robot's base (x forward, y left, z up):"
+        " x y z roll pitch yaw; -1.5708 0 -1.5708 looks ahead. For bags without the transform in /tf_static, and for"
+        " folders with poses of the robot; empty: the bag's transform",
+        "m, rad",
+    )
+    depth: bool = option(True, "offer depth images if the drive has lidar or stereo to compute them from")
+    frame_rate_hz: float = option(1.0, "frame rate of an image folder without times", "Hz")
+
+    # Oxford RobotCar, KITTI and EuRoC.
+    camera: str = option(
+        "", "camera, such as mono_rear, image_2 or cam1; empty: stereo/left, image_2 or image_0, cam0, by format"
+    )
+    pose_source: str = option(
+        "auto", "RobotCar: file of the true poses; auto: rtk.csv, else ins.csv, else vo.csv", choices=POSE_SOURCES
+    )
+    models_dir: str = option("", "RobotCar: folder of the SDK's camera models; empty: models/ in the run or its parent")
+    extrinsics_dir: str = option("", "RobotCar: folder of the extrinsics; empty: extrinsics/ in the run or its parent")
+    undistort: bool = option(True, "RobotCar: undistort raw images (three-channel images already are)")
+
+    # Bags.
+    image_topic: str = option("", "bags: topic of the images; empty: the only one")
+    pose_topic: str = option(
+        "",
+        "bags: topic of base_frame's true poses (PoseStamped, PoseWithCovarianceStamped or Odometry); empty: the only"
+        " one; none: do without",
+    )
+    odom_topic: str = option("", "bags: topic of base_frame's odometry; empty: the only one; none: do without")
+    navsat_topic: str = option("", "bags: topic of NavSatFix positions; empty: the only one; none: do without")
+    map_frame: str = option("map", "bags: frame in /tf of the true poses, if no topic has them")
+    odom_frame: str = option("odom", "bags: frame in /tf of the odometry, if no topic has it")
+    base_frame: str = option("", "bags: frame of pose and odometry topics; empty: odometry's child frame, or base_link")
+    camera_frame: str = option("", "bags: optical frame of the camera; empty: the images' frame_id")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "world", canonical_world(self.world))
         if self.pose_source not in POSE_SOURCES:
-            raise DriveError(f"the pose source {self.pose_source!r} is not known: give {', '.join(POSE_SOURCES)}")
+            raise DriveError(f"unknown pose_source {self.pose_source!r}: choose one of {', '.join(POSE_SOURCES)}")
         if self.T_base_camera is not None and not (
             len(self.T_base_camera) == 6 and np.all(np.isfinite(self.T_base_camera))
         ):
@@ -84,6 +83,4 @@ class DriveOptions:
     @property
     def mount(self) -> np.ndarray | None:
         """T_base_camera as a (4, 4) matrix, or None."""
-        if self.T_base_camera is None:
-            return None
-        return transform(matrix_from_rpy(*self.T_base_camera[3:]), np.array(self.T_base_camera[:3]))
+        return None if self.T_base_camera is None else transform_from_xyzrpy(self.T_base_camera)

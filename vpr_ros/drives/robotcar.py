@@ -16,14 +16,16 @@ from vpr_ros.base.image_messages import demosaic
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
+from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.files import detached, list_images, list_stamped, read_unchanged
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.robotcar_calibration import CAMERAS, Calibration, bayer_pattern
 from vpr_ros.drives.robotcar_poses import find_poses, read_global_track, read_vo_track
 
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
-_DEPTH_UNITS = 256.0  # stored depth maps: 16 bits, 1/256 m, as KITTI's
+_DEPTH_UNITS = 256.0  # of stored depth maps: 16 bits, 1/256 m, as in KITTI
 
 
 def is_robotcar(path: Path) -> bool:
@@ -34,11 +36,11 @@ def is_robotcar(path: Path) -> bool:
 class RobotCarDrive:
     """A run: ``stereo/left`` and the like, ``gps/ins.csv``, ``rtk.csv``, ``vo/vo.csv``, ``lms_front``.
 
-    Images of one channel are raw: demosaiced and undistorted. Images of three channels were processed before
-    (undistorted, cropped, resized) and are taken as they are. True poses are those of DriveOptions.pose_source,
-    composed with the extrinsics to the camera's optical frame; vo.csv also gives T_odom_camera. Depth is read from
-    ``depth/<camera>/ <timestamp>.png`` (16 bits, 1/256 m) where a simulator wrote it, else computed from lidar for
-    raw images. Raises DriveError naming the file that is missing and what it was for.
+    Images of one channel are raw: they are demosaiced and undistorted. Images of three channels are already processed
+    (undistorted, cropped, resized) and are used unchanged. True poses are those of DriveOptions.pose_source, composed
+    with the extrinsics to the camera's optical frame; vo.csv also gives T_odom_camera. Depth is read from
+    ``depth/<camera>/<timestamp>.png`` (16 bits, 1/256 m), as a simulator writes it, or computed from lidar for raw
+    images. Raises DriveError, which names the missing file and its purpose.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -51,7 +53,7 @@ class RobotCarDrive:
             raise DriveError(f"RobotCar has no camera {self._camera!r}: give one of {', '.join(CAMERAS)}")
         self._images = list_stamped(path / self._camera, _SUFFIXES, f"they are the images of {self._camera}")
         others = sorted(set(list_images(path / self._camera)) - set(self._images.values()))
-        self.tally.add("image(s) left out: their names are no stamps", others[0].name if others else "", len(others))
+        self.tally.add_files("image(s) left out: their names are not stamps", others)
         self._calibration = Calibration(path, options.models_dir, options.extrinsics_dir)
         first = read_unchanged(next(iter(self._images.values())))
         self._size, self._raw = (first.shape[0], first.shape[1]), first.ndim == 2
@@ -66,7 +68,7 @@ class RobotCarDrive:
         self._T_vehicle_image = self._calibration.T_vehicle_image(self._camera) if known else np.eye(4)
 
     def _read_truth(self) -> tuple[Track | None, str]:
-        """T_map_vehicle over time and the name of the map; None where there are no poses and none were asked for."""
+        """T_map_vehicle over time and its world; None if there are no poses and pose_source asks for none."""
         source = self._options.pose_source
         if source in ("auto", "rtk", "ins"):
             for name in ("rtk", "ins") if source == "auto" else (source,):
@@ -75,9 +77,9 @@ class RobotCarDrive:
                     T_vehicle_ins, gap_ns = self._calibration.extrinsics("ins"), self._options.max_pose_gap_ns
                     return read_global_track(path, T_vehicle_ins, gap_ns, self.tally)
         if source in ("auto", "vo") and self._odometry is not None:
-            return self._odometry, "local"
+            return self._odometry, LOCAL
         if source != "auto":
-            raise DriveError(f"{self._path} has no {source}.csv: it holds the true poses; give another pose_source")
+            raise DriveError(f"{self._path} has no {source}.csv, the file of the true poses: give another pose_source")
         return None, ""
 
     @cached_property
@@ -86,12 +88,12 @@ class RobotCarDrive:
 
     @cached_property
     def _lidar(self) -> PushBroom | None:
-        """The lidar depth is computed from, placed by visual odometry where there is some; None without one."""
+        """The lidar to compute depth from, along visual odometry or else the true track; None without either."""
         track = self._odometry or self._truth
         name = next((n for n in ("lms_front", "lms_rear", "ldmrs") if (self._path / n).is_dir()), None)
         if name is None or track is None:
             return None
-        scans = list_stamped(self._path / name, frozenset((".bin",)), "they are the scans depth is computed from")
+        scans = list_stamped(self._path / name, frozenset((".bin",)), "depth is computed from these scans")
         return PushBroom(scans, track, self._calibration.extrinsics(name), planar=name != "ldmrs")
 
     def __len__(self) -> int:
@@ -124,13 +126,13 @@ class RobotCarDrive:
         if pixels.ndim == 3:
             return cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_BGR2RGB)
         if pixels.shape != self._size:
-            raise ImageError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]}, unlike the first of {self._camera}")
+            raise ImageError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]}, unlike the first in {self._camera}")
         image = demosaic(pixels, bayer_pattern(self._camera))
         return cv2.remap(image, *self._undistortion, cv2.INTER_LINEAR) if self._options.undistort else image
 
     @cached_property
     def _intrinsics(self) -> Intrinsics | None:
-        """Of undistorted images. A processed image was cropped nobody knows how; a raw one's lens is a table."""
+        """Of undistorted images. The crop of a processed image is unknown; a raw image's distortion is only a table."""
         if not (self._raw and self._options.undistort):
             return None
         K = self._calibration.model(self._camera).K
@@ -138,11 +140,11 @@ class RobotCarDrive:
 
     @property
     def _computes_depth(self) -> bool:
-        """Lidar is projected into images whose intrinsics are known."""
+        """Whether depth is computed: lidar points are projected with the intrinsics."""
         return self._options.depth and self._lidar is not None and self._intrinsics is not None
 
     def _compute_depth(self, stamp_ns: int) -> np.ndarray:
-        """(H, W) float32 metres from the scans within 10 s; all 0 where the vehicle's pose is unknown."""
+        """(H, W) float32 metres from the scans within 10 s; all 0 if the vehicle's pose is unknown."""
         assert self._lidar is not None and self._intrinsics is not None  # see _computes_depth
         return depth_image(self._lidar.points_in(self._T_vehicle_image, stamp_ns), self._intrinsics.K, self._size)
 
@@ -151,5 +153,8 @@ def _read_stored_depth(path: Path) -> np.ndarray:
     """(H, W) float32 metres of a 16-bit depth map in 1/256 m."""
     depth = read_unchanged(path)
     if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise DriveError(f"{path} is no depth map: it should have one channel of 16 bits in 1/256 m")
+        raise DriveError(f"{path} is not a depth map: it needs one channel of 16 bits in 1/256 m")
     return depth.astype(np.float32) / _DEPTH_UNITS
+
+
+FORMAT = Format("an Oxford RobotCar run", is_robotcar, RobotCarDrive)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import inverse, matrix_from_rpy, transform
+from vpr_ros.base.geometry import inverse, transform_from_xyzrpy
 from vpr_ros.drives.files import beside, number, read_bytes
 
 CAMERAS = {
@@ -23,7 +23,7 @@ CAMERAS = {
     "mono_right": "mono_right",
     "mono_rear": "mono_rear",
 }
-# Published extrinsics of sensors whose file is not at hand: x y z roll pitch yaw.
+# Published extrinsics, used without a file: x y z roll pitch yaw.
 _PUBLISHED = {
     "stereo": (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "ins": (-1.7132, 0.1181, 1.1948, -0.0125, 0.0400, 0.0050),
@@ -40,14 +40,18 @@ def bayer_pattern(camera: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """K: (3, 3) intrinsics of undistorted images in pixels, or None without a model file. T_camera_image: (4, 4)."""
+    """A camera of RobotCar.
+
+    K: (3, 3) intrinsics of undistorted images in pixels, or None without a model file.
+    T_camera_image: (4, 4) optical frame in the camera's frame (x forward, y right, z down).
+    """
 
     K: np.ndarray | None
     T_camera_image: np.ndarray
 
 
 class Calibration:
-    """Finds and reads the calibration files of a run. Raises DriveError naming the file and what it was for."""
+    """Finds and reads the calibration files of a run. Raises DriveError, which names the file and its purpose."""
 
     def __init__(self, run: Path, models_dir: str, extrinsics_dir: str) -> None:
         self._models = self._folder(run, models_dir, "models")
@@ -62,10 +66,12 @@ class Calibration:
         return beside(run, name, f"../{name}")
 
     def model(self, camera: str) -> CameraModel:
-        """A camera's intrinsics and axes; without a models folder its axes only, which left cameras and mono share."""
+        """A camera's model; without a models folder only its axes, which the left and mono cameras share."""
         if self._models is None:
             if camera == "stereo/right":
-                raise DriveError("models/stereo_wide_right.txt is missing: it places stereo/right; give models_dir")
+                raise DriveError(
+                    "models/stereo_wide_right.txt is missing: it holds the pose of stereo/right; give models_dir"
+                )
             return CameraModel(None, _AXES)
         path = self._models / f"{CAMERAS[camera]}.txt"
         if not path.is_file():
@@ -75,7 +81,7 @@ class Calibration:
             fx, fy, cx, cy = values[:4]
             T_camera_image = np.array(values[4:20]).reshape(4, 4)
         except (ValueError, UnicodeDecodeError) as error:
-            raise DriveError(f"{path} is damaged: it should hold fx fy cx cy and a 4 x 4 matrix") from error
+            raise DriveError(f"{path} is damaged: it needs fx fy cx cy and a 4 x 4 matrix") from error
         return CameraModel(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), T_camera_image)
 
     def undistortion(self, camera: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +91,7 @@ class Calibration:
         if path is None or not path.is_file():
             raise DriveError(
                 f"{path or 'models/' + name} is missing: it undistorts raw images of {camera}; give models_dir (of the "
-                "RobotCar SDK), or undistort off"
+                "RobotCar SDK), or undistort=false"
             )
         data = read_bytes(path)
         if len(data) != 2 * 8 * size[0] * size[1]:
@@ -102,12 +108,12 @@ class Calibration:
             except (ValueError, UnicodeDecodeError):
                 values = ()
             if len(values) != 6:
-                raise DriveError(f"{path} is damaged: it should hold x y z roll pitch yaw")
+                raise DriveError(f"{path} is damaged: it needs x y z roll pitch yaw")
         elif sensor in _PUBLISHED:
             values = _PUBLISHED[sensor]
         else:
-            raise DriveError(f"extrinsics/{sensor}.txt is missing: it holds the place of {sensor}; give extrinsics_dir")
-        return transform(matrix_from_rpy(*values[3:]), np.array(values[:3]))
+            raise DriveError(f"extrinsics/{sensor}.txt is missing: it holds the pose of {sensor}; give extrinsics_dir")
+        return transform_from_xyzrpy(values)
 
     def T_vehicle_image(self, camera: str) -> np.ndarray:
         """(4, 4) pose of a camera's optical frame on the vehicle."""

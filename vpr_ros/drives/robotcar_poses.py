@@ -20,7 +20,7 @@ _T_UPRIGHT_VEHICLE = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def find_poses(run: Path, source: str) -> Path | None:
-    """The file of a source ("rtk", "ins", "vo") in a run; rtk may lie beside it, as in the release."""
+    """The file of a source ("rtk", "ins", "vo") in a run; rtk may be in a neighbouring folder, as in the release."""
     places = {
         "rtk": ("rtk.csv", "gps/rtk.csv", "../rtk/{name}/rtk.csv", "../ground_truth_rtk/{name}/rtk.csv"),
         "ins": ("gps/ins.csv", "ins.csv"),
@@ -41,19 +41,19 @@ def _transforms(xyz: np.ndarray, rpy: np.ndarray) -> np.ndarray:
 def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, tally: Tally) -> tuple[Track, str]:
     """rtk.csv or ins.csv -> (T_map_vehicle over time, "utm 30 north").
 
-    map: east, north, up in metres (NED converted once, here). vehicle: x forward, y right, z down. Rows of ins.csv
-    whose ins_status is not INS_SOLUTION_GOOD are left out and counted. Raises DriveError for a missing column, where no
-    row is good, and for several zones.
+    map: east, north, up in metres (converted from NED). vehicle: x forward, y right, z down. Rows of ins.csv whose
+    ins_status is not INS_SOLUTION_GOOD are left out and counted. Raises DriveError for a missing column, for several
+    zones, and if no row is good.
     """
     table = read_table(path)
     stamps_ns = table.stamps_ns("timestamp", "microseconds", "the poses' times")
     poses = table.numbers(("northing", "easting", "down", "roll", "pitch", "yaw"), "the vehicle's poses")
     good = np.isfinite(poses).all(axis=1)
     if path.stem == "ins":
-        good &= np.array(table.text("ins_status", "leaving out poses the INS is not sure of")) == _INS_GOOD
+        good &= np.array(table.text("ins_status", "leaving out uncertain poses")) == _INS_GOOD
     tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
     if not good.any():
-        raise DriveError(f"{path} has no good pose: every ins_status is another than {_INS_GOOD}")
+        raise DriveError(f"{path} has no good pose: no row has ins_status {_INS_GOOD}")
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
@@ -61,16 +61,14 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
     worlds = np.unique(zones)
     if len(worlds) > 1:
-        raise DriveError(
-            f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it where the zone changes"
-        )
+        raise DriveError(f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it at the change of zone")
     return track, str(worlds[0])
 
 
 def read_vo_track(path: Path, max_gap_ns: int) -> Track:
     """vo.csv -> T_odom_vehicle over time; odom is the first vehicle frame turned upright (x forward, y left, z up).
 
-    A row is the pose of the later image's vehicle in the earlier one's, whichever of the two is called the source.
+    A row is the vehicle's pose at the later image in its frame at the earlier one, whichever of them is the source.
     """
     table: Table = read_table(path)
     purpose = "visual odometry"

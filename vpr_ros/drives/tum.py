@@ -1,4 +1,4 @@
-"""Trajectories in TUM's format, as SLAM systems and evo write them: stamp x y z qx qy qz qw."""
+"""Trajectories in TUM format, as SLAM systems and evo write them: stamp x y z qx qy qz qw."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from vpr_ros.drives.files import number, read_bytes
 
 
 def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
-    """The track in a file: seconds, exact to the nanosecond, metres, unit quaternions; lines with # are left out.
+    """The track in a file: stamps in seconds, exact to the nanosecond; metres; unit quaternions.
 
-    Raises DriveError where it cannot be read, naming the line, or holds no pose.
+    Lines that begin with # are skipped. Raises DriveError, which names the line, if the file cannot be read or has no
+    poses.
     """
     path, stamps_ns, poses = Path(path), [], []
     for row, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        stamp_ns = nanoseconds(words[0], "seconds", f"line {row} of {path}, a trajectory in TUM's format")
+        stamp_ns = nanoseconds(words[0], "seconds", f"line {row} of {path}, a trajectory in TUM format")
         try:
             x, y, z, *quat_xyzw = (number(word) for word in words[1:])
             poses.append(transform(matrix_from_quat_xyzw(np.array(quat_xyzw)), np.array([x, y, z])))
@@ -32,10 +33,10 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
             stamps_ns.append(stamp_ns)
         except ValueError as error:
             raise DriveError(
-                f"{path} cannot be read as a trajectory: line {row} of {path.name} is no pose in TUM's format, "
+                f"{path} cannot be read as a trajectory: line {row} of {path.name} is not a pose in TUM format, "
                 f"stamp x y z qx qy qz qw ({error})"
             ) from error
     if not poses:
-        raise DriveError(f"{path} holds no poses: it needs lines of stamp x y z qx qy qz qw")
+        raise DriveError(f"{path} has no poses: it needs lines of stamp x y z qx qy qz qw")
     check_spacing(stamps_ns, "seconds", str(path))
     return Track.of(stamps_ns, poses, max_gap_ns)

@@ -1,10 +1,9 @@
-"""Folders of images whose names hold their positions, the habit of place-recognition data sets."""
+"""Folders of images with UTM positions in their names, as in many place-recognition data sets."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,27 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import camera_on_body
 from vpr_ros.base.world import canonical_world, utm_of, utm_world
-from vpr_ros.drives.files import IMAGE_SUFFIXES, detached, number, read_image
+from vpr_ros.drives.files import IMAGE_SUFFIXES, file_frame, number
+from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
+
+
+def is_utm_folder(path: Path) -> bool:
+    """Whether a folder, or one within, holds an image whose name begins with @."""
+    return path.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.rglob("@*"))
 
 
 class UtmFolderDrive:
     """Images named ``@east@north@zone@letter@lat@lon@pano@tile@heading@pitch@roll@height@timestamp@note@.jpg``.
 
-    Only east and north (metres, UTM) must be there; trailing fields may be empty or missing. letter: the MGRS band,
-    which gives the hemisphere where lat does not. heading: degrees
-    clockwise from north; a camera without one is taken to look north. pitch and roll mean different things in
-    different sets and are not used. height: metres. Frames are in order of their names, folders within included, 1 /
-    frame_rate_hz apart: such sets are places, not trips. Images with other names are left out. Raises DriveError for a
-    name without a position and for positions in several zones.
+    Only east and north (metres, UTM) are required; other fields may be empty, trailing ones missing.
+    letter: the MGRS band, which gives the hemisphere if lat is empty.
+    heading: degrees clockwise from north; north if empty.
+    height: metres.
+    pitch, roll: not used, because data sets disagree on their meaning.
+    Frames are in order of their names, subfolders included, and 1 / frame_rate_hz apart, since such sets are places,
+    not trips. Images with other names are left out. Raises DriveError for a name without a position and for positions
+    in several zones.
     """
 
     def __init__(self, path: Path, options: DriveOptions) -> None:
@@ -38,7 +45,7 @@ class UtmFolderDrive:
             raise DriveError(f"there are no images named @utm_east@utm_north@... in {path}")
         self.tally = Tally()
         others = [p for p in images if not p.name.startswith(("@", "."))]
-        self.tally.add("image(s) left out: their names hold no position", others[0].name if others else "", len(others))
+        self.tally.add_files("image(s) left out: no position in their names", others)
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
         self._T = [self._pose(p) for p in self._images]
@@ -49,30 +56,31 @@ class UtmFolderDrive:
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for i, (path, T_map_camera) in enumerate(zip(self._images, self._T, strict=True)):
-            read = partial(read_image, path)
-            yield DriveFrame(round(i * self._period_ns), read, T_map_camera, detach=detached(read))
+            yield file_frame(round(i * self._period_ns), path, T_map_camera)
 
     def _world(self) -> str:
-        """The one world of all names that give a zone. Raises DriveError if there are several."""
+        """The world of all names that give a zone. Raises DriveError if there are several."""
         worlds = {_world(path): path for path in reversed(self._images)}
-        # A name may give no zone, or none of the hemisphere; the others then say it.
+        # A name may lack the zone or the hemisphere; others then give it.
         worlds = {world: path for world, path in worlds.items() if utm_of(world)} or worlds
         if len(worlds) > 1:
             listing = ", ".join(f"{world} ({path.name})" for world, path in sorted(worlds.items()))
-            raise DriveError(f"the images in {self.path} lie in several UTM zones: {listing}; give one folder a zone")
+            raise DriveError(
+                f"the images in {self.path} lie in several UTM zones: {listing}; make one folder for each zone"
+            )
         return next(iter(worlds))
 
     def _pose(self, path: Path) -> np.ndarray:
         east, north = _number(path, 1), _number(path, 2)
         if np.isnan(east) or np.isnan(north):
-            raise DriveError(f"the name of {path} holds no position: it needs @utm_east@utm_north@...")
+            raise DriveError(f"the name of {path} has no position: name it @utm_east@utm_north@...")
         compass, height = np.nan_to_num([_number(path, 9), _number(path, 12)])
         R = matrix_from_rpy(0.0, 0.0, np.pi / 2 - np.radians(compass))
         return transform(R, np.array([east, north, height])) @ self._camera
 
 
 def _field(path: Path, field: int) -> str:
-    """A field of the name, "" where it is missing; field 0 is what stands before the first @."""
+    """A field of the name, "" if it is missing; field 0 is the text before the first @."""
     fields = path.stem.split("@")
     return fields[field].strip() if field < len(fields) else ""
 
@@ -86,8 +94,11 @@ def _number(path: Path, field: int) -> float:
 
 
 def _world(path: Path) -> str:
-    """Of one name; "utm" if it gives no zone."""
+    """The world that a name gives; "utm" without a zone."""
     zone, letter, latitude = _field(path, 3).lstrip("0"), _field(path, 4), _field(path, 5)
     if zone.isdecimal() and re.fullmatch(r"[+-]?\d+(\.\d*)?", latitude):
         return utm_world(int(zone), float(latitude) >= 0)
     return canonical_world(f"utm {zone}{letter}".strip())
+
+
+FORMAT = Format("a folder of images with @utm names", is_utm_folder, UtmFolderDrive)

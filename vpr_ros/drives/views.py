@@ -1,4 +1,4 @@
-"""Drives seen otherwise: numbered instead of posed, or moved to a map's origin."""
+"""Drives derived from others: with frame numbers as poses, moved to another frame, or sampled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
+from vpr_ros.base.world import FRAMES
 from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sample, tally_of
 from vpr_ros.drives.left_out import count_without_pose
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class _View:
-    """What a drive seen otherwise shares with the drive itself."""
+    """A drive derived from another, with the same name and files."""
 
     def __init__(self, drive: Drive) -> None:
         self.name, self.world = drive.name, drive.world
@@ -36,20 +37,18 @@ class _View:
 
 
 class NumberedDrive(_View):
-    """A drive whose truth is the numbers of its images: frame k lies at x = k in the world "frames".
+    """A drive whose true poses are frame numbers: frame k is at x = k metres in the world "frames".
 
-    The numbers are those in the images' names, where they count them (``files.numbers_of``), so that an image that is
-    missing moves no other; else their order, which the user is told.
-
-    For recordings where the same number means the same place, so that a tolerance in frames is one in metres. Only on
-    request, since a robot has no use for such poses.
+    For recordings in which the same number means the same place; a tolerance in frames is then one in metres. The
+    numbers are those in the images' names (``files.numbers_of``), so that a missing image moves no other. If the names
+    have none, it is the order of the images, with a warning.
     """
 
     def __init__(self, drive: Drive) -> None:
         super().__init__(drive)
-        self.world = "frames"
+        self.world = FRAMES
         if getattr(drive, "numbers", None) == []:
-            logger.warning("the names of drive %s do not count its images: their places in the list do", drive.name)
+            logger.warning("drive %s: the images' names have no frame numbers; their order is used", drive.name)
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends
@@ -58,7 +57,7 @@ class NumberedDrive(_View):
 
 
 class MovedDrive(_View):
-    """A drive whose true poses went through a function, such as ``PlaceMap.map_pose``: (4, 4) -> (4, 4)."""
+    """A drive with its true poses changed by a function (4, 4) -> (4, 4), such as ``PlaceMap.map_pose``."""
 
     def __init__(self, drive: Drive, move: Callable[[np.ndarray], np.ndarray]) -> None:
         super().__init__(drive)
@@ -71,13 +70,13 @@ class MovedDrive(_View):
 
 
 class SampledDrive(_View):
-    """A drive thinned by distance and time, as ``drive.sample`` does; its length is counted once."""
+    """A drive sampled by distance and time, see ``drive.sample``. Its length is counted once."""
 
     def __init__(self, drive: Drive, every_m: float = 5.0, every_s: float = 0.0) -> None:
         super().__init__(drive)
         self._every_m, self._every_s = every_m, every_s
-        self._stamps_ns: list[int] = []  # of all images of the last pass
-        self._missing = 0  # of them, those without a pose to sample by
+        self._stamps_ns: list[int] = []  # of all images in the last iteration
+        self._missing = 0  # how many of them have no pose to sample by
 
     @cached_property
     def _length(self) -> int:
@@ -90,7 +89,7 @@ class SampledDrive(_View):
         return sample(self._noted(), self._every_m, self._every_s)
 
     def _noted(self) -> Iterator[DriveFrame]:
-        """The frames of the drive; how many of them sampling leaves out for want of a pose is noted."""
+        """The frames of the drive. Counts those that sampling leaves out because they have no pose."""
         self._stamps_ns, self._missing = [], 0
         for frame in self._drive:
             self._stamps_ns.append(frame.stamp_ns)
@@ -99,7 +98,7 @@ class SampledDrive(_View):
 
     @property
     def tally(self) -> Tally:
-        """What the drive left out, and what has no pose to sample by."""
+        """What the drive left out, and the images without a pose to sample by."""
         tally = Tally()
         tally.update(super().tally)
         count_without_pose(tally, self._drive, self._stamps_ns, self._missing)

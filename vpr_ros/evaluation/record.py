@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.records import DriveFrame, Estimate, Hypothesis
+from vpr_ros.base.records import DriveFrame, Estimate, Hypothesis, likeliest
 
 FORMAT = "vpr_ros answers 1"
 MATCHES_KEPT = 25
@@ -60,6 +60,7 @@ class Answer:
     T_map_camera_true: np.ndarray | None = None
     place_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     similarities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    place_probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
     T_map_places: np.ndarray = field(default_factory=lambda: np.zeros((0, 4, 4)))
     hypotheses: tuple[Hypothesis, ...] = ()
     off_map_probability: float = 0.0
@@ -70,10 +71,8 @@ class Answer:
 
     @property
     def best(self) -> Hypothesis | None:
-        """The likeliest pose, or None where "not on this map" is likelier, as in ``Estimate.best``."""
-        if not self.hypotheses or self.off_map_probability >= self.hypotheses[0].probability:
-            return None
-        return self.hypotheses[0]
+        """The likeliest pose, or None if "not on this map" is at least as likely, as in ``Estimate.best``."""
+        return likeliest(self.hypotheses, self.off_map_probability)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +151,7 @@ def answer_from_estimate(
         T_map_camera_true=T_map_camera_true,
         place_ids=np.array([match.place_id for match in matches], np.int64),
         similarities=np.array([match.similarity for match in matches], float),
+        place_probabilities=np.array([match.probability for match in matches], float),
         T_map_places=np.array([match.T_map_camera for match in matches], float).reshape(-1, 4, 4),
         hypotheses=tuple(estimate.hypotheses),
         off_map_probability=estimate.off_map_probability,
@@ -175,6 +175,7 @@ def answer_to_json(answer: Answer) -> str:
             "places": {
                 "ids": answer.place_ids.tolist(),
                 "similarities": answer.similarities.tolist(),
+                "probabilities": answer.place_probabilities.tolist(),
                 "poses": [_pose_to_list(T) for T in answer.T_map_places],
             },
             "hypotheses": [_hypothesis_to_dict(hypothesis) for hypothesis in answer.hypotheses],
@@ -196,6 +197,7 @@ def answer_from_json(line: str) -> Answer:
         T_map_camera_true=None if data["truth"] is None else _poses_from_lists([data["truth"]])[0],
         place_ids=np.array(data["places"]["ids"], np.int64),
         similarities=np.array(data["places"]["similarities"], float),
+        place_probabilities=np.array(data["places"].get("probabilities", []), float),
         T_map_places=_poses_from_lists(data["places"]["poses"]),
         hypotheses=tuple(_hypothesis_from_dict(entry) for entry in data["hypotheses"]),
         off_map_probability=data["off_map_probability"],

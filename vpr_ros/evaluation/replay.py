@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.records import DriveFrame, Estimate
@@ -16,10 +18,11 @@ from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estima
 if TYPE_CHECKING:
     from vpr_ros.localize.localizer import Localizer
 
+Replayed = tuple[DriveFrame, Answer, "Estimate | None"]
 Seen = Callable[[DriveFrame, Answer, "Estimate | None"], None]
 
 
-def replay(localizer: Localizer, drive: Drive) -> Iterator[tuple[DriveFrame, Answer, Estimate | None]]:
+def replay(localizer: Localizer, drive: Drive) -> Iterator[Replayed]:
     """Forget the past, then feed every frame in order, none skipped.
 
     drive: its true poses in the map's frame, see ``MovedDrive``. Yields (frame, answer, estimate) each; a frame that
@@ -47,13 +50,27 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     seen: Seen | None = None,
 ) -> Run:
-    """Replay a drive and keep its answers beside the truth; frames without truth are answered and not judged.
+    """Replay a drive through the localiser: see ``replay`` and ``collect``."""
+    return collect(replay(localizer, drive), drive, localizer.places.T_map_camera, condition, tolerance, progress, seen)
 
+
+def collect(
+    replayed: Iterable[Replayed],
+    drive: Drive,
+    T_map_places: np.ndarray,
+    condition: str = "",
+    tolerance: Tolerance | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    seen: Seen | None = None,
+) -> Run:
+    """The answers of a replayed drive, with the truth. Frames without truth are answered and not scored.
+
+    replayed: what ``replay`` or ``ros.replay.replay_bag`` yields. T_map_places: (N, 4, 4) every place of the map.
     condition: defaults to the drive's name. progress: called with (frames done, frames in all) after each; seen: with
     the frame, its answer and its estimate. Raises DriveError where the drive has no frame, or not one that can be read.
     """
     answers = []
-    for frame, answer, estimate in replay(localizer, drive):
+    for frame, answer, estimate in replayed:
         answers.append(answer)
         if seen:
             seen(frame, answer, estimate)
@@ -63,8 +80,7 @@ def evaluate(
         raise without_poses(drive, [], "so there is nothing to evaluate")
     if not any(answer.answered for answer in answers):
         raise DriveError(f"no frame of the drive {drive.name} can be read; the first one: {answers[0].problem}")
-    places = localizer.places.T_map_camera
-    return Run(drive.name, condition or drive.name, tuple(answers), places, tolerance or Tolerance())
+    return Run(drive.name, condition or drive.name, tuple(answers), T_map_places, tolerance or Tolerance())
 
 
 def left_out(run: Run, drive: Drive) -> Tally:

@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, and its pictures as PNG beside it."""
+"""The report: one HTML file with everything in it that opens without a network, and pictures as PNG next to it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from vpr_ros import __version__
-from vpr_ros.evaluation.pictures import draw_overviews, draw_scenes
-from vpr_ros.evaluation.scenes import Images, Plan
-from vpr_ros.evaluation.summary import Assessment, honesty_rows, recall_rows, speed_rows, summarise_all
+from vpr_ros.evaluation.charts import CHARTS
+from vpr_ros.evaluation.report_data import report_data
+from vpr_ros.evaluation.scenes import Images, Plan, draw_pictures
+from vpr_ros.evaluation.summary import (
+    Assessment,
+    calibration_rows,
+    headline_figures,
+    recall_rows,
+    speed_rows,
+    summarise_all,
+)
 
 
 def write_report(
@@ -19,48 +27,58 @@ def write_report(
     runs: Sequence[Assessment],
     images: Mapping[str, Images] | None = None,
     plan: Plan | None = None,
-    title: str = "Where am I?",
+    title: str = "Localisation report",
     facts: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write ``path`` (HTML, self-contained) and the pictures as PNG into ``<stem>_pictures`` beside it.
+    """Write ``path`` (HTML, self-contained) and pictures for slides as PNG into ``<stem>_pictures`` next to it.
 
-    images: by the runs' names. plan: what to draw under the tracks. facts: lines for the head of the page (model, map,
-    machine). progress: called with (runs drawn, runs in all).
+    images: by the runs' names. plan: what to draw under the tracks. facts: how the report was made (model, map,
+    machine), by name. progress: called with (runs drawn, runs in all).
     """
     folder = path.parent / f"{path.stem}_pictures"
-    overviews = draw_overviews(runs, folder)
-    sections = []
+    images, plan = images or {}, plan or Plan()
     for done, run in enumerate(runs, start=1):
-        drawn = draw_scenes(run, (images or {}).get(run.run.name, Images()), plan or Plan(), folder)
-        sections.append({"summary": run.summary, "pictures": drawn, "id": run.run.slug})
+        draw_pictures(run, images.get(run.run.name, Images()), plan, folder)
         if progress:
             progress(done, len(runs))
     summaries = [run.summary for run in runs]
     if len(runs) > 1:
         summaries.append(summarise_all(runs))
+    charts = {chart.name: chart.draw(runs) for chart in CHARTS}
     return write_page(
         path,
         "report.html",
         title=title,
         facts=dict(facts or {}),
         tolerance=summaries[-1].tolerance,
-        tables=[rows(summaries) for rows in (recall_rows, honesty_rows, speed_rows)],
-        overviews=overviews,
-        sections=sections,
+        figures=headline_figures(summaries),
+        tables=[rows(summaries) for rows in (recall_rows, calibration_rows, speed_rows)],
+        charts=CHARTS,
+        pictures=folder.name,
+        data={**report_data(runs, images, plan), "charts": charts},
     )
 
 
 def write_page(path: Path, template: str, **content: Any) -> Path:
-    """Fill a template of this package, pictures inlined, write it to path and return that."""
+    """Fill a template of this package, scripts and pictures inlined, write it to path and return that."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(loader=PackageLoader("vpr_ros.evaluation"), autoescape=select_autoescape())
     environment.filters["inline"] = _inline
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    html = environment.get_template(template).render(version=__version__, made=made, **content)
+    page = environment.get_template(template)
+    html = page.render(version=__version__, made=made, plotly=_plotly, **content)
     path.write_text(html, encoding="utf-8")
     return path
+
+
+def _plotly() -> str:
+    """Plotly's script, for charts that can be zoomed and clicked."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def _inline(path: Path) -> str:

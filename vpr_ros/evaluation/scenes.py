@@ -1,9 +1,10 @@
-"""Pictures of places: the map from above, queries beside their places, hallucinated depth, confidence over time."""
+"""Pictures for slides: the track from above, and queries next to their five best places."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,27 +25,39 @@ THUMBNAIL_PX = 280
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Where a run's pictures get their images; each may return None.
+    """The images of a run; each function may return None.
 
-    query: frame's number in its drive -> (H, W, 3) uint8 RGB. place: place id -> JPEG or PNG bytes. depth: frame's
-    number -> (h, w) float32 metres, as hallucinated by the network.
+    query: the frame's number in its drive -> JPEG bytes. place: place id -> JPEG bytes. depth: the frame's number ->
+    (h, w) float metres, as hallucinated by the network.
     """
 
-    query: Callable[[int], np.ndarray | None] = lambda frame_index: None
+    query: Callable[[int], bytes | None] = lambda frame_index: None
     place: Callable[[int], bytes | None] = lambda place_id: None
     depth: Callable[[int], np.ndarray | None] = lambda frame_index: None
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What lies under the tracks: polygons, each (n, 2) metres in the map's plane, and a colour for each."""
+    """A ground plan, drawn under the tracks: polygons, (n, 2) metres in the map's plane, and a colour for each."""
 
     polygons: Sequence[np.ndarray] = ()
     colours: Sequence[str] = ()
 
 
-def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
-    """The map from above: places, the true track, and each estimate in the colour of its error."""
+def draw_pictures(run: Assessment, images: Images, plan: Plan, folder: Path) -> list[Path]:
+    """Write ``folder/<run>_map.png`` and ``folder/<run>_queries.png``, each if the run has something to show in it."""
+    written = []
+    with style.styled():
+        for name, figure in (("map", town(run, plan)), ("queries", queries(run, images))):
+            if figure is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                written.append(folder / f"{run.run.slug}_{name}.png")
+                figure.savefig(written[-1], dpi=130, bbox_inches="tight", pad_inches=0.1)
+    return written
+
+
+def town(run: Assessment, plan: Plan) -> Figure | None:
+    """The track from above: places, the true track, and each estimate in the colour of its error."""
     answers, judged = answered(run), run.judged
     truth = np.array([_position(a.T_map_camera_true) for a in answers]).reshape(-1, 2)
     places = run.run.T_map_places[:, :2, 3]
@@ -83,7 +96,7 @@ def town(run: Assessment, images: Images, plan: Plan) -> Figure | None:
 
 
 def draw_plan(ax: Axes, plan: Plan) -> None:
-    """What lies under the tracks."""
+    """The ground plan, under everything else."""
     if not len(plan.polygons):
         return
     from matplotlib.collections import PolyCollection
@@ -92,18 +105,18 @@ def draw_plan(ax: Axes, plan: Plan) -> None:
 
 
 def _mark_off_map(ax: Axes, truth: np.ndarray, called: np.ndarray, off_map: np.ndarray) -> None:
-    """Where the answer was "not on this map": rightly so or not."""
+    """Frames answered with "not on this map", right or wrong."""
     edge: dict[str, Any] = {"markersize": 5.5, "zorder": 5, "linestyle": "none"}
     if (called & off_map).any():
-        ax.plot(*truth[called & off_map].T, "s", color=style.OFF_MAP, label="rightly “not on this map”", **edge)
+        ax.plot(*truth[called & off_map].T, "s", color=style.OFF_MAP, label="“not on this map”, right", **edge)
     if (called & ~off_map).any():
-        ax.plot(*truth[called & ~off_map].T, "X", color=style.WRONG, label="wrongly “not on this map”", **edge)
+        ax.plot(*truth[called & ~off_map].T, "X", color=style.WRONG, label="“not on this map”, wrong", **edge)
 
 
-def queries(run: Assessment, images: Images, plan: Plan) -> Figure | None:
-    """Queries beside their five best places, each framed green or red."""
+def queries(run: Assessment, images: Images) -> Figure | None:
+    """Queries next to their five best places, framed in green if right and in red if wrong."""
     chosen = choose_frames(run, count=6)
-    shown = [(position, images.query(answered(run)[position].frame_index)) for position in chosen]
+    shown = [(position, decode(images.query(answered(run)[position].frame_index))) for position in chosen]
     if not any(image is not None for _, image in shown):
         return None
     tallest = max(image.shape[0] / image.shape[1] for _, image in shown if image is not None)
@@ -128,65 +141,13 @@ def queries(run: Assessment, images: Images, plan: Plan) -> Figure | None:
     return fig
 
 
-def depth(run: Assessment, images: Images, plan: Plan) -> Figure | None:
-    """Queries above the depth the network hallucinates for them."""
-    frames = [answered(run)[position].frame_index for position in choose_frames(run, count=4)]
-    pairs = [(images.query(frame), images.depth(frame)) for frame in frames]
-    pairs = [(query, metres) for query, metres in pairs if query is not None and metres is not None]
-    if not pairs:
-        return None
-    fig, axes = style.figure(2, len(pairs), (2.6 * len(pairs) + 0.7, 4.6))
-    farthest = max(
-        float(np.nanpercentile(np.asarray(metres, np.float32), 98)) for _, metres in pairs if metres is not None
-    )
-    options: dict[str, Any] = {"cmap": "magma_r", "vmin": 0.0, "vmax": max(farthest, 1.0)}
-    for column, (query, metres) in zip(axes.T, pairs, strict=True):
-        assert query is not None and metres is not None
-        style.show_image(column[0], _thumbnail(query))
-        style.show_image(
-            column[1], np.asarray(metres, np.float32), extent=(0, query.shape[1], query.shape[0], 0), **options
-        )
-    fig.colorbar(axes[1, -1].images[0], ax=axes[1, :].tolist(), label="depth (m)", extend="max", pad=0.01)
-    return fig
-
-
-def confidence(run: Assessment, images: Images, plan: Plan) -> Figure | None:
-    """Probability of the best pose and of "not on this map" over time; true off-map stretches are shaded."""
-    answers, judged = answered(run), run.judged
-    if not answers:
-        return None
-    fig, axes = style.figure(1, 1, (9.5, 2.7))
-    ax = axes[0, 0]
-    seconds = np.array([a.stamp_ns - answers[0].stamp_ns for a in answers]) / 1e9
-    pose = np.array([a.hypotheses[0].probability if a.hypotheses else 0.0 for a in answers])
-    ax.fill_between(
-        seconds,
-        0,
-        103,
-        where=judged.off_map.tolist(),
-        color=style.OFF_MAP,
-        alpha=0.3,
-        linewidth=0,
-        step="mid",
-        label="off the map",
-    )
-    ax.plot(seconds, 100 * pose, color="#0072b2", linewidth=1.2, label="best pose")
-    off = np.array([a.off_map_probability for a in answers])
-    ax.plot(seconds, 100 * off, color="#b8860b", linewidth=1.2, linestyle="--", label="“not on this map”")
-    wrong = judged.known & ~judged.correct
-    ax.plot(seconds[wrong], 100 * judged.confidence[wrong], "x", color=style.WRONG, markersize=5, label="wrong answer")
-    ax.set(xlabel="time (s)", ylabel="probability (%)", ylim=(0, 103), xlim=(0, max(seconds[-1], 1e-3)))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    return fig
-
-
 def answered(run: Assessment) -> list[Answer]:
-    """The answered frames, in step with the rows of ``run.judged``."""
+    """The answered frames, in the order of the rows of ``run.judged``."""
     return [answer for answer in run.run.answers if answer.answered]
 
 
 def choose_frames(run: Assessment, count: int) -> list[int]:
-    """Rows of ``run.judged`` worth a look: evenly spread, with a miss and an off-map frame where there are any."""
+    """Rows of ``run.judged`` to show: evenly spread, with a miss and an off-map frame if there are any."""
     judged = run.judged
     groups = [np.flatnonzero(judged.off_map), np.flatnonzero(judged.on_map & ~judged.match_right[:, 0])]
     chosen = {int(group[len(group) // 2]) for group in groups if len(group)}
@@ -197,11 +158,11 @@ def choose_frames(run: Assessment, count: int) -> list[int]:
 
 
 def _verdict(run: Assessment, position: int) -> str:
-    """What the localiser said about a frame and how far off it was."""
+    """The answer for a frame and its error."""
     judged = run.judged
     sure = f"{100 * judged.confidence[position]:.0f} %"
     if judged.called_off_map[position]:
-        return f"answer: off map ({sure})" + (", true" if judged.off_map[position] else "")
+        return f"off the map: {sure}" + (", right" if judged.correct[position] else ", wrong")
     error = judged.position_error[position]
     return f"answer: {sure}" + (f", {error:.1f} {run.run.tolerance.unit} off" if np.isfinite(error) else "")
 
@@ -211,7 +172,7 @@ def _position(T_map_camera: np.ndarray | None) -> np.ndarray:
 
 
 def decode(encoded: bytes | None) -> np.ndarray | None:
-    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB; None where there are none or they are broken."""
+    """JPEG or PNG bytes -> (H, W, 3) uint8 RGB; None if there are none or they are broken."""
     if not encoded:
         return None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -15,9 +15,9 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.views import MovedDrive
 from vpr_ros.evaluation.output import write_csv, write_results, write_trajectories
 from vpr_ros.evaluation.record import Answer, Run, Tolerance
-from vpr_ros.evaluation.replay import evaluate
+from vpr_ros.evaluation.replay import Replayed, collect, replay
 from vpr_ros.evaluation.report import write_report
-from vpr_ros.evaluation.scenes import Images, Plan, decode
+from vpr_ros.evaluation.scenes import Images, Plan
 from vpr_ros.evaluation.summary import Assessment, summarise_all
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.place_map import PlaceMap
@@ -36,7 +36,7 @@ class Gallery:
 
     def images(self, place_map: PlaceMap) -> Images:
         """As the report asks for them."""
-        return Images(query=self._query, place=place_map.thumbnail, depth=self.depths.get)
+        return Images(query=self.jpegs.get, place=place_map.thumbnail, depth=self.depths.get)
 
     def keep(self, frame: DriveFrame, answer: Answer, estimate: Estimate | None) -> None:
         """Take what the report may show of a frame."""
@@ -46,9 +46,6 @@ class Gallery:
         if estimate.depth is not None:
             self.depths[answer.frame_index] = estimate.depth.astype(np.float16)
 
-    def _query(self, frame_index: int) -> np.ndarray | None:
-        return decode(self.jpegs.get(frame_index))
-
 
 def run_drive(
     localizer: Localizer,
@@ -57,15 +54,19 @@ def run_drive(
     condition: str = "",
     tolerance: Tolerance | None = None,
     on_progress: Progress | None = None,
+    replayed: Iterable[Replayed] | None = None,
 ) -> tuple[Run, Gallery]:
-    """Replay a drive from a clear memory; frames without truth are answered and not judged.
+    """Replay a drive from a clear memory. Frames without truth are answered and not scored.
 
-    Raises DriveError where the drive lies in another world than the map, is empty or cannot be read.
+    replayed: answers that another replay of this drive yields, in the map's frame; the localiser's by default.
+    Raises DriveError if the drive lies in another world than the map, is empty or cannot be read.
     """
     place_map.check_world(drive.name, drive.world)
     gallery = Gallery()
-    moved = MovedDrive(drive, place_map.map_pose)
-    return evaluate(localizer, moved, condition, tolerance, on_progress, gallery.keep), gallery
+    if replayed is None:
+        replayed = replay(localizer, MovedDrive(drive, place_map.map_pose))
+    places = localizer.places.T_map_camera
+    return collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep), gallery
 
 
 def write_study(
@@ -74,7 +75,7 @@ def write_study(
     galleries: Mapping[str, Gallery],
     place_map: PlaceMap,
     plan: Plan | None = None,
-    title: str = "Where am I?",
+    title: str = "Localisation report",
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """results.json, one CSV and two TUM trajectories a run, its answers, and the report, whose path is returned."""

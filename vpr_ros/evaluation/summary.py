@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +144,37 @@ def _recall(judged: Judged, right: np.ndarray, error_m: np.ndarray, curve: metri
     )
 
 
+@dataclass(frozen=True)
+class HeadlineFigure:
+    """One of the figures at the top of the report: its value for all runs together, and (condition, value) of each."""
+
+    title: str
+    caption: str
+    value: str
+    parts: tuple[tuple[str, str], ...]
+
+
+def headline_figures(summaries: Sequence[Summary]) -> list[HeadlineFigure]:
+    """The four figures at the top of the report. The last summary is of all runs together, or of the only run."""
+
+    def figure(title: str, caption: str, value: Callable[[Summary], str]) -> HeadlineFigure:
+        parts = tuple((s.condition, value(s)) for s in summaries[:-1])
+        return HeadlineFigure(title, caption, value(summaries[-1]), parts)
+
+    def percent(value: float) -> str:
+        return "–" if math.isnan(value) else f"{_percent(value)} %"
+
+    right = f"best answer {summaries[-1].tolerance} of the truth, frames on the map"
+    return [
+        figure("Right, one image alone", right, lambda s: percent(s.single.at_n[1])),
+        figure("Right, filtered over time", right, lambda s: percent(s.filtered.at_n[1])),
+        figure("Off-map detection", "off-map frames detected", lambda s: percent(s.off_map_detected)),
+        figure(
+            "Calibration error", "gap between stated probability and share right (ECE)", lambda s: _number(s.ece, 3)
+        ),
+    ]
+
+
 Rows = tuple[list[str], list[list[str]]]  # header, and cells as people read them
 
 
@@ -159,10 +190,10 @@ def recall_rows(summaries: Sequence[Summary]) -> Rows:
     return header, rows
 
 
-def honesty_rows(summaries: Sequence[Summary]) -> Rows:
-    """Whether the answers know what they are worth: one row a run; shares in percent."""
+def calibration_rows(summaries: Sequence[Summary]) -> Rows:
+    """Off-map detection, calibration and errors of the poses: one row a run; shares in percent."""
     unit = _unit(summaries)
-    header = ["condition", "off map", "called so", "falsely so", "ECE"]
+    header = ["condition", "off map", "detected", "false alarms", "ECE"]
     header += [f"error p50 {unit}", f"p95 {unit}", "heading deg"]
     rows = [
         [

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vpr_ros.evaluation.summary import Summary, honesty_rows, recall_rows, speed_rows
+from vpr_ros.evaluation.summary import Summary, calibration_rows, recall_rows, speed_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def tables(summaries: Sequence[Summary]) -> list[Table]:
-    """Three rich tables, recall, honesty and speed, ready for ``Console.print``."""
+    """Three rich tables (recall, calibration, speed), ready for ``Console.print``."""
     if not summaries:
         return []
-    title = f"Recall in percent, frames on the map, {summaries[0].tolerance}"
+    title = f"Recall (%), frames on the map, {summaries[0].tolerance}"
     return [
         text_table(title, *recall_rows(summaries)),
-        text_table("Honesty, shares in percent", *honesty_rows(summaries)),
+        text_table("Calibration and off-map detection (%)", *calibration_rows(summaries)),
         text_table("Speed, image in to answer out", *speed_rows(summaries)),
     ]
 

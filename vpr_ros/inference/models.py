@@ -8,6 +8,7 @@ from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import shipped_folders
 
 DEFAULT_MODEL = "demixvpr_mobilenet"
+MODEL_SUFFIXES = (".onnx", ".pt", ".engine")  # of this package's backends; a registered one may have others
 
 
 def find_model(name: str) -> Path:
@@ -17,9 +18,9 @@ def find_model(name: str) -> Path:
     naming the models there are.
     """
     given = Path(name).expanduser()
-    if given.suffix in (".onnx", ".pt", ".engine"):
-        if given.is_file():
-            return given
+    if given.suffix and given.is_file():
+        return given
+    if given.suffix in MODEL_SUFFIXES:
         raise ModelError(f"no model file {given}")
     folders = _model_folders()
     for folder in folders:

@@ -180,14 +180,17 @@ def cached_engine(trt: Any, onnx_path: Path, wanted: Fingerprint, cache: Path) -
 
 
 class TensorRTDescriber:
-    """A Describer on TensorRT. path: an ONNX file, whose engine is cached, or an engine file with its ONNX file beside.
+    """A Describer on TensorRT.
 
-    precision: see ``choose_variant``; an engine file has its own. cache: folder of engines, default
-    $XDG_CACHE_HOME/vpr_ros. Raises MissingDependencyError without TensorRT, CUDA's Python module or a GPU; ModelError
-    where the model does not build or the engine file does not fit.
+    path: an ONNX file, whose engine is cached, or an engine file with its ONNX file in the same folder.
+    threads: not used.
+    precision: see ``choose_variant``; an engine file has its own.
+    cache: folder of engines, default $XDG_CACHE_HOME/vpr_ros.
+    Raises MissingDependencyError without TensorRT, CUDA's Python module or a GPU; ModelError if the model cannot be
+    built or the engine file does not fit.
     """
 
-    def __init__(self, path: Path, precision: str = "auto", cache: Path | None = None) -> None:
+    def __init__(self, path: Path, threads: int = 0, precision: str = "auto", cache: Path | None = None) -> None:
         trt, cuda = import_tensorrt(), Cuda()
         gpu = cuda.gpu()
         cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vpr_ros"

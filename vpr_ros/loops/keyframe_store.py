@@ -15,12 +15,11 @@ from vpr_ros.loops.writing import Writing, two_writers
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.map_file import Link
-from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import Sample, standard_scores
 from vpr_ros.matching.local_features import LocalFeatures
 
-ODOMETRY_OF = "odometry of "  # begins the name of a world that is a session's own
 _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), ("T_map_camera", np.float64, (4, 4))])
 
 
@@ -51,7 +50,7 @@ class KeyframeStore:
         self._rows = np.zeros(1024, _ROW)
         self._count = 0
         self._drives: dict[str, int] = {}
-        self._one_world = not place_map.world.startswith(ODOMETRY_OF)
+        self._one_world = not place_map.is_odometry
         self._anchors = Anchors()
         self._sample = Sample(place_map.model.dimension)
         self._writing: Writing | None = None
@@ -80,15 +79,14 @@ class KeyframeStore:
         cls,
         path: Path,
         model: MapModel,
-        world: str,
         factory: str = "Flat",
         calibration: Calibration | None = None,
     ) -> KeyframeStore:
         """A map to add to: a new one, or one that is there, with all its places admitted.
 
-        world: what a new map's poses live in; one that is there may be named after another odometry. calibration: of a
-        new map. Raises MapError where another process adds to it, where it is another model's or another world's,
-        cannot be read or cannot be written, and ConfigError for a bad factory and for one that has to be trained.
+        Its poses are raw odometry. calibration: of a new map. Raises MapError if another process adds to the map, if it
+        is another model's or has poses of a world, if it cannot be read or written; ConfigError for a bad factory and
+        for one that needs training.
         """
         path = Path(path)
         index = Index.growing(model.dimension, model.views, factory)
@@ -97,17 +95,18 @@ class KeyframeStore:
             if path.exists():
                 place_map = PlaceMap.open(path, writable=True)
             else:
-                place_map = PlaceMap.create(path, model, world, calibration=calibration)
+                place_map = PlaceMap.create(
+                    path, model, session_world(path.stem), calibration=calibration, is_odometry=True
+                )
         except BaseException:
             writing.end()
             raise
         try:
             place_map.check_model(model.name, model.fingerprint)
-            same = place_map.world == world or all(w.startswith(ODOMETRY_OF) for w in (place_map.world, world))
-            if not same or place_map.model.views != model.views:
+            if not place_map.is_odometry or place_map.model.views != model.views:
                 raise MapError(
                     f"{path} is a map of '{place_map.world}' with {place_map.model.views} view(s) of each image, not "
-                    f"of '{world}' with {model.views}: choose another file for this session"
+                    f"of a session's odometry with {model.views}: choose another file for this session"
                 )
             place_map.begin_growing()
             memory = cls(place_map, index)

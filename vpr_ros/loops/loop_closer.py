@@ -21,7 +21,7 @@ from vpr_ros.inference.open import open_describer
 from vpr_ros.loops.agreement import Agreement
 from vpr_ros.loops.candidates import Candidate, LoopSearch, closure_of
 from vpr_ros.loops.config import LoopCloserConfig
-from vpr_ros.loops.keyframe_store import ODOMETRY_OF, KeyframeStore
+from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -104,8 +104,7 @@ class LoopCloser:
             manifest = describer.manifest
             map_model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
             calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else None
-            world = f"{ODOMETRY_OF}{session.stem}"
-            opened.append(KeyframeStore.grow(session, map_model, world, config.index, calibration))
+            opened.append(KeyframeStore.grow(session, map_model, config.index, calibration))
             return cls(opened[-1], describer, config, opened[:-1], threads)
         except BaseException:
             for memory in opened:

@@ -41,12 +41,25 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
                     f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
                     "they cannot be merged"
                 )
+            if other.is_odometry != first.is_odometry:
+                raise MapError(
+                    f"the poses of only one of {other.path} and {first.path} are raw odometry: they cannot be merged"
+                )
             check_kind(other.path, other.feature_kind(), kind)
             kind = kind or other.feature_kind()
-        given = first.model, first.world, first.origin, first.calibration, first.frame_id
-        with map_file.new_file(Path(path)) as part, PlaceMap.create(part, *given) as merged:
-            for place_map in opened:
-                _copy(place_map, merged, Tally() if tally is None else tally)
+        with map_file.new_file(Path(path)) as part:
+            merged = PlaceMap.create(
+                part,
+                first.model,
+                first.world,
+                first.origin,
+                first.calibration,
+                frame_id=first.frame_id,
+                is_odometry=first.is_odometry,
+            )
+            with merged:
+                for place_map in opened:
+                    _copy(place_map, merged, Tally() if tally is None else tally)
         return PlaceMap.open(path, writable=True)
     finally:
         for place_map in opened:

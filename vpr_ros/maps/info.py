@@ -20,6 +20,7 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "spacing_m": round(places.spacing, 2),
         "extent_m": [round(float(value), 1) for value in extent],
         "world": place_map.world,
+        "poses": "raw odometry" if place_map.is_odometry else "of the world",
         "origin": place_map.origin.tolist(),
         "model": place_map.model.name,
         "fingerprint": place_map.model.fingerprint,

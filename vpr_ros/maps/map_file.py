@@ -129,8 +129,8 @@ def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
 
 
 def set_meta(connection: sqlite3.Connection, **values: str) -> None:
-    """Say other things of the whole map."""
-    connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(value, key) for key, value in values.items()])
+    """Set values of the meta table; keys that an older version did not write are added."""
+    connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
 
 
 def begin_growing(connection: sqlite3.Connection) -> None:

@@ -21,6 +21,7 @@ from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.places import Places
 
 _LARGEST_DIMENSION = 1 << 16
+_SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # What reading other data than was written raises.
 _CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -49,11 +50,28 @@ class MapModel:
         return model
 
 
+def session_world(name: str) -> str:
+    """Name of the world of a session's map while its poses are raw odometry."""
+    return f"{_SESSION_WORLD}{name}"
+
+
+def _is_odometry(meta: dict[str, str]) -> bool:
+    """Whether a map's poses are raw odometry.
+
+    The meta table names the world in which they are. Another world there means that an earlier version has set other
+    poses since; no such key, that an earlier version made the map: then the world's name tells.
+    """
+    if "odometry_world" not in meta:
+        return meta["world"].startswith(_SESSION_WORLD)
+    return meta["odometry_world"] == meta["world"] != ""
+
+
 class PlaceMap:
     """A map file, open. Use as a context manager.
 
     Poses are of the camera in ``frame_id``: the drives' world less ``origin`` (3,) metres, which is zero unless the
-    world's coordinates are too large for small numbers (UTM).
+    world's coordinates are too large for small numbers (UTM). ``is_odometry``: the poses are raw odometry, which drifts
+    and has another origin for each drive, until ``set_poses`` replaces them.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -65,6 +83,7 @@ class PlaceMap:
             meta = map_file.meta(connection, path)
             self.model = MapModel.from_dict(json.loads(meta["model"]))
             self.world: str = canonical_world(meta["world"])
+            self.is_odometry = _is_odometry(meta)
             self.frame_id: str = meta["frame_id"]
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)
             if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
@@ -80,12 +99,17 @@ class PlaceMap:
         origin: np.ndarray | None = None,
         calibration: Calibration | None = None,
         frame_id: str = "map",
+        is_odometry: bool = False,
     ) -> PlaceMap:
-        """A new, empty map. Raises MapError where the file exists or cannot be written."""
+        """A new, empty map. Raises MapError if the file exists or cannot be written.
+
+        is_odometry: whether the poses will be raw odometry; the world is then ``session_world``.
+        """
         meta = {
             "model": json.dumps(asdict(model)),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
+            "odometry_world": world if is_odometry else "",
             "frame_id": frame_id,
             "calibration": json.dumps((calibration or Calibration()).to_dict()),
             "revision": "0",
@@ -250,8 +274,10 @@ class PlaceMap:
         if map_file.is_grown(self._connection):
             raise MapError(f"another process grows {self.path}: stop it first, or write a new map")
         with self.together():
-            map_file.set_meta(self._connection, world=world, origin=json.dumps([float(value) for value in origin]))
+            of_origin = json.dumps([float(value) for value in origin])
+            map_file.set_meta(self._connection, world=world, odometry_world="", origin=of_origin)
             self.world, self.origin = canonical_world(world), np.array(origin, dtype=float)
+            self.is_odometry = False
             map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
 
     def set_calibration(self, calibration: Calibration) -> None:

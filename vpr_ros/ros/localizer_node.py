@@ -19,17 +19,20 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.base.errors import VprError
-from vpr_ros.ros import diagnostics, params, qos, starting, subscription_watch
-from vpr_ros.ros.core_log import CoreLog
-from vpr_ros.ros.diagnostics import Condition
-from vpr_ros.ros.health import Health
-from vpr_ros.ros.interrupts import Interrupts
-from vpr_ros.ros.lifecycle import ResponsiveNode
-from vpr_ros.ros.pipeline import Arrival, Pipeline
-from vpr_ros.ros.worker import Worker
+from vpr_ros.ros import param_server, params
+from vpr_ros.ros.health import diagnostics
+from vpr_ros.ros.health.core_log import CoreLog
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.health.diagnostics import Status
+from vpr_ros.ros.input import qos, subscription_watch
+from vpr_ros.ros.input.worker import Worker
+from vpr_ros.ros.pipeline import Arrival
+from vpr_ros.ros.runtime import starting
+from vpr_ros.ros.runtime.interrupts import Interrupts
+from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
+from vpr_ros.ros.wiring import WiredPipeline
 
 _SWITCH_S = 1e-4  # an image waits no longer than this for Python while the executor tidies up after its callback
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
@@ -47,11 +50,11 @@ class LocalizerNode(ResponsiveNode):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("localizer", automatically_declare_parameters_from_overrides=True, **node_options)
         self._core_log = CoreLog(self)
-        params.declare(self)
+        param_server.declare(self)
         self._params = params.NodeParams()
         self._health = Health()
         self._failure = ""
-        self._pipeline: Pipeline | None = None
+        self._pipeline: WiredPipeline | None = None
         self._worker: Worker[Arrival] | None = None
         self._images: Subscription | None = None
         self._active_since = 0.0
@@ -84,9 +87,9 @@ class LocalizerNode(ResponsiveNode):
         """Read the parameters, open maps and network, create what is published and served."""
         self._core_log.last = ""
         try:
-            self._params = params.read(self)
+            self._params = param_server.read(self)
             self._health = Health()
-            self._pipeline = Pipeline(self, self._params, self._health)
+            self._pipeline = WiredPipeline(self, self._params, self._health)
         except Exception as error:
             return self._failed("configure", error)
         self._failure = ""
@@ -114,16 +117,15 @@ class LocalizerNode(ResponsiveNode):
             self.get_logger().error(f"{transition} failed: {self._failure}")
         return FAILURE
 
-    def _take_images(self, pipeline: Pipeline) -> None:
+    def _take_images(self, pipeline: WiredPipeline) -> None:
         """Start the worker and subscribe."""
-        self._worker = Worker(pipeline.process, pipeline.failed, pipeline.role.room, name="localizer")
+        self._worker = Worker(pipeline.process, pipeline.failed, pipeline.mode.queue_size, name="localizer")
         topic, reliability = self._params.image, ReliabilityPolicy[self._params.reliability.upper()]
         profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
-        kind = CompressedImage if pipeline.takes_compressed else Image
         # raw: an image that is dropped is never taken apart, and the others are in the worker's thread.
         self._active_since = time.monotonic()
-        self._images = self.create_subscription(kind, topic, self._take_image, profile, raw=True)
-        self.get_logger().info(f"{pipeline.role.doing} with images from {self._images.topic_name}")
+        self._images = self.create_subscription(pipeline.message_type, topic, self._take_image, profile, raw=True)
+        self.get_logger().info(f"{pipeline.mode.description} with images from {self._images.topic_name}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take no more images; maps and network stay loaded."""
@@ -153,9 +155,9 @@ class LocalizerNode(ResponsiveNode):
 
     def _take_image(self, serialized: bytes) -> None:
         self._health.image_arrived()
-        worker = self._worker
-        if worker is not None:
-            worker.offer(Arrival(serialized, time.monotonic_ns(), self.get_clock().now().nanoseconds))
+        worker, pipeline = self._worker, self._pipeline
+        if worker is not None and pipeline is not None:
+            worker.offer(pipeline.arrival(serialized))
 
     def _stop(self) -> None:
         if self._images is not None:
@@ -176,7 +178,7 @@ class LocalizerNode(ResponsiveNode):
     def _refuse_changes(self, changes: list[Parameter]) -> SetParametersResult:
         """Values that do not fit are refused, and so are changes that would do nothing: configure reads parameters."""
         ours = [name for name, _, _ in params.leaves()]
-        reason = params.refusal(changes)
+        reason = param_server.refusal(changes)
         if not reason and (self._pipeline is not None or self.doing[0]) and any(c.name in ours for c in changes):
             reason = "parameters are read by configure: clean up first"
         return SetParametersResult(successful=not reason, reason=reason)
@@ -187,9 +189,9 @@ class LocalizerNode(ResponsiveNode):
         values = {"state": self.state}
         if pipeline is not None:
             if not self.doing[0]:
-                pipeline.tend()
+                pipeline.on_timer()
             values |= {
-                **pipeline.role.values(),
+                **pipeline.mode.values(),
                 "dropped (busy)": str(worker.dropped if worker else 0),
                 **self._health.figures(),
             }
@@ -198,17 +200,17 @@ class LocalizerNode(ResponsiveNode):
         )
         self._diagnostics.publish(message)
 
-    def _condition(self) -> Condition:
+    def _condition(self) -> Status:
         """How the node is, in one sentence."""
         doing, seconds = self.doing
         if doing:
             step = f": {self._core_log.last}" if self._core_log.last else ""
-            return Condition(diagnostics.OK, f"{doing} under way for {seconds:.0f} s{step}")
+            return Status(diagnostics.OK, f"{doing} under way for {seconds:.0f} s{step}")
         if self._failure:
-            return Condition(diagnostics.ERROR, self._failure)
+            return Status(diagnostics.ERROR, self._failure)
         pipeline, images = self._pipeline, self._images
         if pipeline is None or images is None:
-            return Condition(diagnostics.OK, self.state)
+            return Status(diagnostics.OK, self.state)
         quiet_s = time.monotonic() - self._active_since
         if (since_image := self._health.silence_s) is not None:
             quiet_s = min(quiet_s, since_image)
@@ -216,14 +218,14 @@ class LocalizerNode(ResponsiveNode):
             kind = subscription_watch.IMAGE_TYPES[pipeline.takes_compressed]
             sentence = subscription_watch.silence(self, images, kind, quiet_s)
             self.get_logger().warning(sentence, throttle_duration_sec=30.0)
-            return Condition(diagnostics.WARN, sentence)
-        if pipeline.trouble:
-            return Condition(diagnostics.WARN, pipeline.trouble)
+            return Status(diagnostics.WARN, sentence)
+        if pipeline.problem:
+            return Status(diagnostics.WARN, pipeline.problem)
         if self._health.bad_in_a_row >= _BAD_IN_A_ROW:
-            return Condition(diagnostics.WARN, f"the last {self._health.bad_in_a_row} images were bad and dropped")
-        if pipeline.clock_trouble:
-            return Condition(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_trouble}")
-        return Condition(diagnostics.OK, self._health.last_answer)
+            return Status(diagnostics.WARN, f"the last {self._health.bad_in_a_row} images were bad and dropped")
+        if pipeline.clock_problem:
+            return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
+        return Status(diagnostics.OK, self._health.last_answer)
 
 
 def run(interrupts: Interrupts) -> None:

@@ -1,52 +1,41 @@
-"""The node's parameters: one frozen dataclass; ROS declarations, checks and the README's table all come from it."""
+"""The node's parameters: one frozen dataclass. ROS declarations, checks and the documented table come from it."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
+from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.config import checked, from_dict, option, renamed_key, unknown_key
+from vpr_ros.base.config import checked, from_dict, merged, nested, option, read_yaml
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.inference.open import BACKENDS
+from vpr_ros.inference.open import backend_names
 from vpr_ros.localize.config import FilterConfig, HypothesesConfig, LocalizerConfig, RerankConfig, SearchConfig
 from vpr_ros.loops.config import LoopCloserConfig
-from vpr_ros.ros import map_url, qos
 from vpr_ros.ros.adapters.names import CHOICES, check_names
+from vpr_ros.ros.services import map_url
 
 Pose6 = tuple[float, float, float, float, float, float]
 Pinhole = tuple[float, float, float, float]
-# What rclpy itself declares on a node; everything else has to be a field of NodeParams.
-_RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
-_TYPES = {
-    bool: Parameter.Type.BOOL,
-    int: Parameter.Type.INTEGER,
-    float: Parameter.Type.DOUBLE,
-    str: Parameter.Type.STRING,
-}
-_ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
 # What means something in one mode only. Set in the other, it is a mistake.
 _OF_MODE = {
     "localize": ("map", "publish_tf", "answers_file"),
     "map": ("session", "earlier", "save_folder"),
 }
 _PATHS = ("map", "session", "earlier", "save_folder", "answers_file")
-_RENAMED = {
+RENAMED = {
     "depth": "queue_size",
     **{f"localizer.{old}": new for old, new in LocalizerConfig.RENAMED.items()},
 }
-_WHERE = "node parameters"
+WHERE = "node parameters"
+_ROS = "ros__parameters"
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class NodeParams:
     earlier: tuple[str, ...] = option((), "mode map: other maps to close loops on, a list of .vprmap files")
     save_folder: str = option("", "mode map: where ~/save_map puts its copies; empty: beside the session")
     model: str = option("", "network, by name or path of its .onnx file; empty: the one the map was made with")
-    backend: str = option("auto", "what runs the network", choices=BACKENDS)
+    backend: str = option("auto", "what runs the network", choices=backend_names())
     threads: int = option(0, "CPU threads the network may use; 0: all cores but one", low=0, high=256)
     autostart: bool = option(True, "configure and activate at start; false leaves that to a lifecycle manager")
 
@@ -117,6 +106,14 @@ class NodeParams:
         return LocalizerConfig(self.search, self.filter, self.rerank, self.hypotheses)
 
     @property
+    def T_base_camera(self) -> np.ndarray | None:
+        """camera_pose as T_base_camera (4, 4), optical, or None."""
+        if self.camera_pose is None:
+            return None
+        x, y, z, *rpy = self.camera_pose
+        return geometry.transform(geometry.matrix_from_rpy(*rpy), np.array([x, y, z])) @ geometry.T_BODY_OPTICAL
+
+    @property
     def network_threads(self) -> int:
         """Threads for the network: a core is left to the node's own."""
         return self.threads or max(1, (os.cpu_count() or 2) - 1)
@@ -139,74 +136,36 @@ def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, datac
             yield prefix + field.name, field, hint
 
 
-def declare(node: Node) -> None:
-    """Declare every parameter with its description, range and a value, so that one request can read them all.
+def read_params_file(path: Path, node: str = "localizer") -> dict[str, Any]:
+    """Parameters of a node in a file as ROS takes it (``NODE: ros__parameters:``), or of a plain one, nested.
 
-    The node must have been made with ``automatically_declare_parameters_from_overrides``: so overrides of an unknown
-    name or of a value that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
+    Raises ConfigError if it cannot be read.
     """
-    for name, field, hint in leaves():
-        value = _plain(field.default)
-        if node.has_parameter(name):
-            given = node.get_parameter(name).value
-            try:
-                value = _plain(_fitting(name, given))
-            except ConfigError:
-                node.set_descriptor(name, _descriptor(field, hint, ranged=False))
-                continue
-            node.undeclare_parameter(name)
-        node.declare_parameter(name, None, _descriptor(field, hint), ignore_override=True)
-        node.set_parameters([Parameter(name, _type(hint), value)])  # rclpy takes a default of [] for one of bytes
+    data = read_yaml(path)
+    sections = [value[_ROS] for value in data.values() if isinstance(value, dict) and _ROS in value]
+    if not sections:
+        return nested(data)
+    named = [data[key][_ROS] for key in data if key.strip("/") in ("**", node) and isinstance(data[key], dict)]
+    out: dict[str, Any] = {}
+    for section in named:
+        out = merged(out, nested(section or {}))
+    return out
 
 
-def refusal(changes: list[Parameter]) -> str:
-    """Why one of these values cannot be set, as one sentence; "" if all can."""
-    ours = {name for name, _, _ in leaves()}
-    for change in changes:
-        try:
-            if not change.name:  # rclpy would take it, and nothing could take it away again
-                raise ConfigError(f"{_WHERE}: a parameter without a name cannot be set")
-            if change.name in _RENAMED:
-                raise renamed_key(change.name, _RENAMED, _WHERE)
-            if change.name.startswith(qos.PREFIX):
-                qos.read(change.name, change.value)
-            if change.name in ours:
-                _fitting(change.name, change.value)
-        except ConfigError as error:
-            return str(error)
-    return ""
+def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
+    """Parameters of names with values, nested ones as nested dicts.
 
-
-def read(node: Node) -> NodeParams:
-    """The node's parameters as they are now.
-
-    Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
+    Raises ConfigError for an unknown name, a wrong type, a value out of range, or parameters that contradict each
+    other.
     """
-    known = [name for name, _, _ in leaves()]
-    data: dict[str, Any] = {}
-    declared = typing.cast(dict[str, Parameter], node.get_parameters_by_prefix(""))  # rclpy's own hint is wrong
-    for name, parameter in declared.items():
-        if name in _RCLPY_PARAMETERS or name.startswith(qos.PREFIX):
-            continue
-        if name in _RENAMED:
-            raise renamed_key(name, _RENAMED, _WHERE)
-        if name not in known:
-            raise unknown_key(name, known, _WHERE)
-        if parameter.value is not None:
-            *groups, leaf = name.split(".")
-            at = data
-            for group in groups:
-                at = at.setdefault(group, {})
-            at[leaf] = _fitting(name, parameter.value)
     for name in set(_PATHS) & set(data):
-        data[name] = _expanded(data[name])
-    params = from_dict(NodeParams, data, _WHERE)
+        data = {**data, name: _expanded(data[name])}
+    params = from_dict(NodeParams, data, where)
     _check(params)
-    qos.check(node, [params.image, params.odom])
     return params
 
 
-def _fitting(name: str, value: Any) -> Any:
+def fitting(name: str, value: Any) -> Any:
     """A ROS parameter's value as the field of this name wants it. Raises ConfigError if it does not fit."""
     field, hint = next((field, hint) for known, field, hint in leaves() if known == name)
     if not isinstance(value, (bool, int, float, str)) and value is not None:
@@ -215,13 +174,13 @@ def _fitting(name: str, value: Any) -> Any:
         value = [value] if value else []
     if value in ([], "") and hint in (Pose6 | None, Pinhole | None):
         value = None  # ROS has no parameter without a value that tools can read
-    value = checked(hint, field, value, f"{_WHERE}: {name}")
+    value = checked(hint, field, value, f"{WHERE}: {name}")
     if name == "adapters":
         check_names(value)
     if name == "intrinsics" and value is not None:
         pinhole(value)
     if name == "image" and not value:
-        raise ConfigError(f"{_WHERE}: image is empty; name the topic of the camera's images")
+        raise ConfigError(f"{WHERE}: image is empty; name the topic of the camera's images")
     return value
 
 
@@ -231,7 +190,7 @@ def pinhole(values: Pinhole, width: int = 1, height: int = 1) -> Intrinsics:
     return Intrinsics(width, height, np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A field's value as a ROS parameter's."""
     return list(value or ()) if value is None or isinstance(value, tuple) else value
 
@@ -246,17 +205,17 @@ def _expanded(value: Any) -> Any:
 def _check(params: NodeParams) -> None:
     """Raises ConfigError for what is missing, or belongs to the other mode."""
     if params.mode == "localize" and not (params.map or params.session):
-        raise ConfigError(f"{_WHERE}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
+        raise ConfigError(f"{WHERE}: no map given; set map:=FILE.vprmap (vpr map build makes one)")
     for mode, names in _OF_MODE.items():
         for name in names if mode != params.mode else ():
             if getattr(params, name) != NodeParams.__dataclass_fields__[name].default:
-                raise ConfigError(f"{_WHERE}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
+                raise ConfigError(f"{WHERE}: {name} is for mode:={mode}, and this is mode:={params.mode}; change one")
     if params.publish_tf and not params.odom:
-        raise ConfigError(f"{_WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+        raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     if params.mode == "map" and not params.session:
-        raise ConfigError(f"{_WHERE}: no session given; set session:=FILE.vprmap, the file that the map grows in")
+        raise ConfigError(f"{WHERE}: no session given; set session:=FILE.vprmap, the file that the map grows in")
     if params.mode == "map" and not params.odom:
-        raise ConfigError(f"{_WHERE}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
+        raise ConfigError(f"{WHERE}: a map grows by odometry; set odom:=TOPIC of nav_msgs/Odometry")
 
 
 def table() -> str:
@@ -276,27 +235,3 @@ def shown_default(field: dataclasses.Field[Any]) -> str:
     written: dict[Any, str] = {None: "[]", "": '""', (): "[]"}
     default = written.get(field.default, str(field.default))
     return default.lower() if isinstance(field.default, bool) else default
-
-
-def _type(hint: Any) -> Parameter.Type:
-    """A field's type, or the one that it may have besides None, as a ROS parameter's."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(inner for inner in typing.get_args(hint) if inner is not type(None))
-    return _ARRAYS[typing.get_args(hint)[0]] if typing.get_origin(hint) is tuple else _TYPES[hint]
-
-
-def _descriptor(field: dataclasses.Field[Any], hint: Any, ranged: bool = True) -> ParameterDescriptor:
-    """A field's description, unit and range as ROS tools show them. What fits is decided by ``refusal``."""
-    meta = field.metadata
-    text = meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else "")
-    descriptor = ParameterDescriptor(description=text, dynamic_typing=True)
-    if meta["choices"]:
-        descriptor.additional_constraints = "one of: " + ", ".join(map(str, meta["choices"]))
-    if meta["low"] is not None and ranged:
-        if hint is int:
-            descriptor.integer_range = [IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=0)]
-        elif hint is float:
-            high = sys.float_info.max if meta["high"] is None else float(meta["high"])
-            limits = FloatingPointRange(from_value=float(meta["low"]), to_value=high, step=0.0)
-            descriptor.floating_point_range = [limits]
-    return descriptor

@@ -1,167 +1,156 @@
-"""One image message in, one answer out: decode, say where the camera is on the robot and on its way, hand it on."""
+"""One image message in, one answer out: order, decode, locate the camera on the robot and in odometry, hand on.
+
+No ROS in here: the live node feeds it from subscriptions (``wiring``), ``vpr replay`` from a bag (``replay``).
+"""
 
 from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
-from vpr_ros.base.errors import ImageError, VprError
+from vpr_ros.base.errors import VprError
 from vpr_ros.base.image_messages import decode_message
 from vpr_ros.base.image_order import ImageOrder, Ordered, clock_problem
-from vpr_ros.ros import convert
-from vpr_ros.ros.health import Health, Sample
-from vpr_ros.ros.lifecycle import ResponsiveNode
-from vpr_ros.ros.localizing import Localizing
-from vpr_ros.ros.mapping import Mapping
-from vpr_ros.ros.odometry import OdometryPose, OdometryTrack
-from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.role import Role, Sighting
-from vpr_ros.ros.tf import CameraMount
-from vpr_ros.ros.topics import resolved
-from vpr_ros.ros.trouble import Trouble
-
-_ROLES: dict[str, type[Localizing] | type[Mapping]] = {"localize": Localizing, "map": Mapping}
+from vpr_ros.base.messages import stamp_ns
+from vpr_ros.ros.health.condition import Condition, Log
+from vpr_ros.ros.health.counters import FrameTiming, Health
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.input.odometry import OdometryPose, OdometryTrack
+from vpr_ros.ros.modes.mode import ImageSample, Mode, Reply
 
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """An image message as it came over the wire. time_ns, clock_ns: of the callback, monotonic and ROS clock."""
+    """An image message that came in.
 
-    serialized: bytes
+    read: gives the message; raises ImageError if its bytes are damaged.
+    time_ns: when its callback ran, monotonic clock.
+    clock_ns: the same on the ROS clock; 0 if that does not run.
+    """
+
+    read: Callable[[], Any]
     time_ns: int
     clock_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of an image.
+
+    stamp_ns: its time; the arrival time if its own could not be read.
+    problem: why it was not answered, else empty.
+    in_order: false for one that came late or twice.
+    reply: what the mode replied, or None.
+    """
+
+    stamp_ns: int
+    problem: str = ""
+    in_order: bool = True
+    reply: Reply | None = None
+
+
 class Pipeline:
-    """Everything an image passes. ``process`` runs in the worker's thread, the rest in the executor's."""
+    """The stages that every image passes. ``process`` is called from one thread."""
 
-    def __init__(self, node: ResponsiveNode, params: NodeParams, health: Health) -> None:
-        """Raises a VprError, one sentence, where the role that the parameters name cannot be opened."""
-        self._node = node
+    def __init__(
+        self,
+        mode: Mode,
+        mount: CameraMount,
+        odometry: OdometryTrack | None,
+        health: Health,
+        log: Log,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """now_ns: the ROS clock."""
+        self.mode = mode
+        self._mount = mount
+        self._odometry = odometry
         self._health = health
-        self.takes_compressed = params.image_is_compressed(resolved(node, params.image))
-        self._message_type = CompressedImage if self.takes_compressed else Image
-        self._mount = CameraMount(node, params)
-        self._odometry: OdometryTrack | None = None
-        self._mount_trouble = Trouble(node, "the camera's place on the robot is known now")
-        self._odometry_trouble = Trouble(node, "images have odometry now")
-        self._stamp_trouble = Trouble(node, "images have stamps that advance now")
+        self._log = log
+        self._now_ns = now_ns
+        self._mount_condition = Condition(log, "the camera's mounting is known now")
+        self._odometry_condition = Condition(log, "images have odometry now")
+        self._stamp_condition = Condition(log, "images have stamps that advance now")
         self._order = ImageOrder()
-        self._clock_trouble = ""
+        self._clock_problem = ""
         self._traceback_shown = False
-        try:
-            if params.odom:
-                self._odometry = OdometryTrack(node, params.odom, params.odom_gap, health)
-            self.role: Role = _ROLES[params.mode].open(node, params, self._mount)
-        except BaseException:
-            self._stop_listening()
-            raise
 
     @property
-    def trouble(self) -> str:
-        """Why answers are none, or less than they could be, although images come; empty when all is well."""
-        return (
-            self._mount_trouble.lasting
-            or self._stamp_trouble.lasting
-            or self._odometry_trouble.lasting
-            or self.role.trouble
-        )
+    def problem(self) -> str:
+        """Why poses are missing or degraded while images arrive; empty if nothing is wrong."""
+        return self._mount_condition.lasting or self._stamp_condition.lasting or self._odometry_condition.lasting
 
     @property
-    def clock_trouble(self) -> str:
+    def clock_problem(self) -> str:
         """How far the images' stamps are from the node's clock, if that is no delay; else empty."""
-        return self._clock_trouble
+        return self._clock_problem
 
-    def process(self, arrival: Arrival) -> None:
-        """Answer one image. A bad one is dropped, counted and reported."""
+    def process(self, arrival: Arrival) -> Outcome:
+        """Answer one image. One that cannot be used is dropped, counted and reported."""
+        placed: Ordered | None = None
         try:
-            message = self._read(arrival)
+            message = arrival.read()
             image_rgb = decode_message(message)
-            placed = self._place(convert.stamp_ns(message.header.stamp), arrival.clock_ns)
+            placed = self._place(stamp_ns(message.header.stamp), arrival.clock_ns)
             if not placed.taken:
                 self._health.count(f"images {placed.problem}")
-                return
-            header = Header(stamp=convert.time_message(placed.stamp_ns), frame_id=message.header.frame_id)
-            sighting = self._sighting(image_rgb, header, arrival.time_ns)
-            if sighting.T_odom_camera is None and self.role.needs_odometry:
-                return
-            reply = self.role.answer(sighting)
+                return Outcome(placed.stamp_ns, placed.problem, in_order=False)
+            frame_id = message.header.frame_id.lstrip("/")
+            sample = self._sample(image_rgb, stamp_ns=placed.stamp_ns, frame_id=frame_id, arrived_ns=arrival.time_ns)
+            if sample.T_odom_camera is None and self.mode.needs_odometry:
+                return Outcome(placed.stamp_ns, "no odometry at its time")
+            reply = self.mode.answer(sample)
         except VprError as error:
             self._health.bad_image()
-            self._node.get_logger().warning(f"image dropped: {error}", throttle_duration_sec=5.0)
-            return
-        sample = None
+            self._log.warning(f"image dropped: {error}", throttle_duration_sec=5.0)
+            return Outcome(placed.stamp_ns if placed else arrival.clock_ns, str(error))
+        timing = None
         if reply.timings_ms:
-            now_ns = self._node.get_clock().now().nanoseconds
-            age = None if self._clock_trouble else (now_ns - sighting.stamp_ns) / 1e6
-            sample = Sample((reply.sent_ns - arrival.time_ns) / 1e6, age, reply.timings_ms)
-        self._health.answered(sample, reply.words)
+            age = None if self._clock_problem else (self._now_ns() - sample.stamp_ns) / 1e6
+            timing = FrameTiming((reply.sent_ns - arrival.time_ns) / 1e6, age, reply.timings_ms)
+        self._health.answered(timing, reply.words)
+        return Outcome(placed.stamp_ns, reply=reply)
 
     def failed(self, error: Exception) -> None:
-        """An image met a fault of the program: say so with the traceback once, count it, live on."""
-        if not self._node.context.ok():
-            return  # shutting down: nothing can be published any more, and nothing is wrong
+        """An image met a fault of the program: log the traceback once, count it, go on."""
         self._health.count("internal errors")
         text = "".join(traceback.format_exception(error)) if not self._traceback_shown else repr(error)
         self._traceback_shown = True
-        self._node.get_logger().error(f"an image could not be answered: {text}", throttle_duration_sec=5.0)
-
-    def tend(self) -> None:
-        """What wants doing now and then, in the executor's thread."""
-        self._mount.tend()
-        self.role.tend()
-
-    def close(self) -> None:
-        """Destroy subscriptions and publishers, close the maps. Stop the worker first."""
-        self._stop_listening()
-        self.role.close()
-
-    def _stop_listening(self) -> None:
-        self._mount.close()
-        if self._odometry is not None:
-            self._odometry.close()
-
-    def _read(self, arrival: Arrival) -> Image | CompressedImage:
-        """The message. Raises ImageError where its bytes are none."""
-        try:
-            return deserialize_message(arrival.serialized, self._message_type)
-        except Exception as error:  # rclpy's own, of several kinds
-            raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
+        self._log.error(f"an image could not be answered: {text}", throttle_duration_sec=5.0)
 
     def _place(self, header_ns: int, clock_ns: int) -> Ordered:
         """The time of an image and whether it comes in order; if the clock jumped back, the past is forgotten."""
         placed = self._order.place(header_ns, clock_ns or time.time_ns())
         if placed.taken:
             what = f"images come {placed.problem}, so the time of their arrival is used: have the driver stamp them"
-            self._stamp_trouble.report(what if placed.problem else "")
-        self._clock_trouble = self._clock_problem(header_ns, clock_ns)
+            self._stamp_condition.report(what if placed.problem else "")
+        self._clock_problem = _clock_problem(header_ns, clock_ns)
         if placed.back_ns:
             back_s = placed.back_ns / 1e9
-            self._node.get_logger().warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")
+            self._log.warning(f"the images' clock jumped back by {back_s:.3f} s: the past is forgotten")
             self._health.count("clock jumps")
-            self.role.forget()
+            self.mode.forget()
         return placed
 
-    @staticmethod
-    def _clock_problem(header_ns: int, clock_ns: int) -> str:
-        if not clock_ns:
-            return "use_sim_time is set and nothing publishes /clock: play the bag with --clock, or unset it"
-        return clock_problem(header_ns, clock_ns) if header_ns > 0 else ""
-
-    def _sighting(self, image_rgb: np.ndarray, header: Header, arrived_ns: int) -> Sighting:
-        stamp_ns, camera_frame = convert.stamp_ns(header.stamp), header.frame_id.lstrip("/")
-        T_base_camera = self._mount.camera_in_base(camera_frame, stamp_ns)
-        self._mount_trouble.report("" if T_base_camera is not None else self._mount.missing(camera_frame))
+    def _sample(self, image_rgb: np.ndarray, *, stamp_ns: int, frame_id: str, arrived_ns: int) -> ImageSample:
+        T_base_camera = self._mount.camera_in_base(frame_id, stamp_ns)
+        self._mount_condition.report("" if T_base_camera is not None else self._mount.missing(frame_id))
         odometry = None if self._odometry is None else self._odometry.at(stamp_ns)
-        T_odom_camera = self._camera_in_odom(odometry, camera_frame, stamp_ns)
-        known = ("", 0) if odometry is None else (odometry.odom_frame, odometry.start)
-        return Sighting(arrived_ns, header, image_rgb, T_base_camera, T_odom_camera, *known)
+        return ImageSample(
+            arrived_ns=arrived_ns,
+            stamp_ns=stamp_ns,
+            frame_id=frame_id,
+            image_rgb=image_rgb,
+            T_base_camera=T_base_camera,
+            T_odom_camera=self._camera_in_odom(odometry, frame_id, stamp_ns),
+            odom_frame="" if odometry is None else odometry.odom_frame,
+            odometry_start=0 if odometry is None else odometry.start,
+        )
 
     def _camera_in_odom(self, odometry: OdometryPose | None, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """(4, 4), or None without odometry; the reason is counted and reported."""
@@ -170,13 +159,19 @@ class Pipeline:
         T_odom_camera, why = None, f"no odometry on {self._odometry.topic} near the images' stamps (odom_gap)"
         if odometry is not None:
             T_child_camera = self._mount.camera_in(odometry.child_frame, camera_frame, stamp_ns)
-            why = f"odometry speaks of frame '{odometry.child_frame}' and nothing tells where the camera is on it"
+            why = f"odometry is of frame '{odometry.child_frame}', and the camera's pose in it is unknown"
             if T_child_camera is not None:
                 T_odom_camera, why = odometry.T_odom_child @ T_child_camera, ""
             else:
                 why += ": publish that transform or set base_frame to that frame"
         if T_odom_camera is None:
             self._health.count("images without odometry")
-            why += "; images are skipped" if self.role.needs_odometry else "; odometry is not used"
-        self._odometry_trouble.report(why)
+            why += "; images are skipped" if self.mode.needs_odometry else "; odometry is not used"
+        self._odometry_condition.report(why)
         return T_odom_camera
+
+
+def _clock_problem(header_ns: int, clock_ns: int) -> str:
+    if not clock_ns:
+        return "use_sim_time is set and nothing publishes /clock: play the bag with --clock, or unset it"
+    return clock_problem(header_ns, clock_ns) if header_ns > 0 else ""

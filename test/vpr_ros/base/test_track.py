@@ -1,11 +1,12 @@
-"""Tracks and trees of transforms: order, gaps, and frames reached from both sides."""
+"""Tracks and the tree of frames: order, gaps, and frames reached from both sides."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from vpr_ros.base.frames import FrameTree
 from vpr_ros.base.geometry import inverse, matrix_from_rpy, transform
-from vpr_ros.base.track import Track, TransformTree
+from vpr_ros.base.track import PoseTrack, Track
 
 
 def shift(x: float, y: float = 0.0, yaw: float = 0.0) -> np.ndarray:
@@ -22,15 +23,29 @@ def test_poses_in_any_order_become_a_track() -> None:
 
 def test_lookup_goes_up_and_down() -> None:
     """Between two leaves, with a moving joint, in both directions."""
-    tree = TransformTree(max_gap_ns=100)
-    tree.moving["base"] = ("map", Track.of([0, 10], [shift(0, 0, 0.0), shift(10, 0, 0.0)], 100))
-    tree.static["camera"] = ("base", shift(1, 2, 0.5))
-    tree.static["beacon"] = ("map", shift(7, 7, 1.0))
+    tree = FrameTree()
+    tree.move("map", "base", Track.of([0, 10], [shift(0, 0, 0.0), shift(10, 0, 0.0)], 100))
+    tree.fix("base", "camera", shift(1, 2, 0.5))
+    tree.fix("map", "beacon", shift(7, 7, 1.0))
     T = tree.lookup("beacon", "camera", 5)
     np.testing.assert_allclose(T, inverse(shift(7, 7, 1.0)) @ shift(5) @ shift(1, 2, 0.5), atol=1e-12)
     np.testing.assert_allclose(tree.lookup("camera", "beacon", 5), inverse(T), atol=1e-12)
     np.testing.assert_allclose(tree.lookup("camera", "camera", 5), np.eye(4))
     assert tree.connected("camera", "beacon") and not tree.connected("camera", "moon")
+    assert not tree.is_fixed("beacon", "camera") and tree.is_fixed("base", "camera")
     assert tree.lookup("map", "moon", 5) is None and tree.lookup("map", "camera", 50) is None
-    tree.static["map"] = ("camera", np.eye(4))  # a loop in a broken bag must not hang
+    tree.fix("camera", "map", np.eye(4))  # a loop in a broken bag must not hang
     assert len(tree.ancestors("beacon")) == 4
+
+
+def test_a_joint_that_is_not_heard_of_is_unknown() -> None:
+    """A camera on a head: half a second after the last transform the head may have turned."""
+    tree, head = FrameTree(), PoseTrack(gap_ns=500)
+    for stamp in (1000, 2000):
+        head.add(stamp, shift(0, yaw=stamp / 1000))
+    tree.fix("base", "mast", shift(1))
+    tree.move("mast", "head", head)
+    tree.fix("head", "camera", shift(0.5))
+    expected = shift(1) @ shift(0, yaw=1.5) @ shift(0.5)
+    np.testing.assert_allclose(tree.lookup("base", "camera", 1500), expected, atol=1e-12)
+    assert tree.lookup("base", "camera", 9000) is None

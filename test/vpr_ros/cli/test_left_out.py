@@ -67,7 +67,7 @@ def test_thinned_drives_without_a_pose_say_from_when_to_when(drives, tmp_path, m
     out.mkdir()
     assert vpr(monkeypatch, "evaluate", path, drives["late"], "--every", "5", "-o", out) == 1
     said = capsys.readouterr().err
-    assert "drive late has no images that can be used: 6 image(s) left out: no pose at their time" in said
+    assert "drive late has no usable images: 6 image(s) left out: no pose at their time" in said
     assert "22:13:57" in said and "22:14:02" in said and "22:13:20" in said
     assert out.is_dir()  # it was there before
 

@@ -31,7 +31,7 @@ def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def session(tmp_path, toy_world) -> tuple[Path, Path]:
     """A session of ten keyframes, and the base's trajectory for eight of them."""
     path, track = tmp_path / "session.vprmap", tmp_path / "optimised.tum"
-    with KeyframeStore.grow(path, MODEL, "odometry of session") as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         for second in range(10):
             T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([1.1 * second, 0.0, 1.5]))
             memory.add("session-1", second * SECOND, T, toy_world.descriptor(second))

@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from vpr_msgs.msg import LoopClosure
 from vpr_ros.base.geometry import transform
 from vpr_ros.demo.pose_graph_node import PoseGraphNode
-from vpr_ros.ros import convert
+from vpr_ros.ros.outputs import convert
 
 SECOND = 1_000_000_000
 

@@ -104,7 +104,7 @@ def test_zero_zero_is_no_fix(tmp_path: Path, bag_by_hand) -> None:
             add("/fix", maker.fix(START + i * SECOND, 151.21 + 1e-4 * i, -33.87), START + i * SECOND)
             add("/image", maker.image(START + i * SECOND), START + i * SECOND)
 
-    with pytest.raises(DriveError, match="latitude and longitude may be exchanged"):
+    with pytest.raises(DriveError, match="latitude and longitude may be swapped"):
         open_drive(bag_by_hand(tmp_path / "swap", exchanged), DriveOptions(T_base_camera=AHEAD))
 
 

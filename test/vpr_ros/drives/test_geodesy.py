@@ -81,7 +81,7 @@ def test_another_zones_coordinates_are_those_of_the_place() -> None:
         np.testing.assert_allclose(T[:3, 3], end, atol=1e-3)
         expected = np.arctan2(*(asked[1] - asked[0])[1::-1])
         assert np.arctan2(T[1, 0], T[0, 0]) == pytest.approx(expected, abs=1e-4) and abs(expected - yaw) > 0.05
-    with pytest.raises(DriveError, match="lies too far from 'utm 31 north': give world as another zone"):
+    with pytest.raises(DriveError, match="is too far from 'utm 31 north': set world to another zone"):
         change(transform(np.eye(3), np.array([np.nan, 0.0, 0.0])))
 
 
@@ -92,9 +92,9 @@ def test_what_is_no_fix_is_counted() -> None:
     longitude = np.array([0.0, 1.0, 0.0, 0.1, 3.0])
     assert good_fixes(latitude, longitude, tally, "gps").tolist() == [False, False, True, True, False]
     assert [line.split(" ", 1)[0] for line in tally.lines()] == ["1", "1", "1"]
-    with pytest.raises(DriveError, match=r"latitude 151.2, longitude -33.9 is not on the globe.*exchanged"):
+    with pytest.raises(DriveError, match=r"latitude 151.2, longitude -33.9 is out of range.*swapped"):
         good_fixes(np.full(3, 151.2), np.full(3, -33.9), tally, "gps")
-    with pytest.raises(DriveError, match=r"no valid fix; .*0, 0 is no fix"):
+    with pytest.raises(DriveError, match=r"no position is a valid fix; .*0, 0 is no fix"):
         good_fixes(np.zeros(3), np.zeros(3), Tally(), "gps")
 
 

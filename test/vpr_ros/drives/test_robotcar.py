@@ -258,7 +258,7 @@ def _remove(run: Path, name: str) -> None:
         ),
         (lambda run: None, DriveOptions(camera="stereo/right"), "images of stereo/right"),
         (lambda run: None, DriveOptions(camera="fisheye"), "no camera 'fisheye': give one of"),
-        (lambda run: None, DriveOptions(pose_source="rtk"), "has no rtk.csv: it holds the true poses"),
+        (lambda run: None, DriveOptions(pose_source="rtk"), "has no rtk.csv, the file of the true poses"),
         (lambda run: None, DriveOptions(models_dir="/none"), "no folder /none"),
         (
             lambda run: (run / "rtk.csv").write_text("timestamp,northing\n1,2\n"),

@@ -30,9 +30,20 @@ def test_a_line_of_json_loses_nothing() -> None:
     assert read.stamp_ns == 2**62 + 1
     assert read.latency_ms == 3.5
     np.testing.assert_array_equal(read.T_map_places, given.T_map_places)
+    np.testing.assert_array_equal(read.place_probabilities, given.place_probabilities)
+    assert given.place_probabilities.tolist() == [0.5] * 25
     np.testing.assert_array_equal(read.hypotheses[0].covariance, given.hypotheses[0].covariance)
     assert read.best is not None
     assert read.best.place_ids == (4, 5)
+
+
+def test_answers_recorded_without_place_probabilities_are_read(street: Run, tmp_path: Path) -> None:
+    """Files of earlier versions do not have them."""
+    path = tmp_path / "street.jsonl"
+    street.save(path)
+    path.write_text(path.read_text().replace('"probabilities": [], ', ""))
+    assert "probabilities" not in path.read_text()
+    assert len(Run.load(path).answers[0].place_probabilities) == 0
 
 
 def test_latency_prefers_what_was_measured_over_the_sum_of_steps() -> None:

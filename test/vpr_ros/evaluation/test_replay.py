@@ -53,7 +53,7 @@ def test_replay_hands_out_frame_answer_and_estimate_together(localizer: Localize
 
 
 def test_nothing_to_evaluate_is_an_error_that_says_so(localizer: Localizer, drive: Make) -> None:
-    with pytest.raises(DriveError, match="no images that can be used"):
+    with pytest.raises(DriveError, match="no usable images"):
         evaluate(localizer, drive(0))
     with pytest.raises(DriveError, match=r"can be read; the first one: image 0"):
         evaluate(localizer, drive(2, broken=(0, 1)))

@@ -11,7 +11,7 @@ import pytest
 
 from vpr_ros.evaluation.judge import judge
 from vpr_ros.evaluation.record import Run, Tolerance
-from vpr_ros.evaluation.summary import assess, honesty_rows, recall_rows, speed_rows, summarise_all
+from vpr_ros.evaluation.summary import assess, calibration_rows, recall_rows, speed_rows, summarise_all
 from vpr_ros.evaluation.table import tables
 
 Make = Callable[..., Any]
@@ -144,5 +144,5 @@ def test_the_terminal_shows_the_same_cells_as_the_report(street: Run) -> None:
     for table in tables(summaries):
         console.print(table)
     text = console.export_text()
-    for rows in (recall_rows(summaries)[1], honesty_rows(summaries)[1], speed_rows(summaries)[1]):
+    for rows in (recall_rows(summaries)[1], calibration_rows(summaries)[1], speed_rows(summaries)[1]):
         assert all(cell in text for row in rows for cell in row)

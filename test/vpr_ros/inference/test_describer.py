@@ -25,7 +25,7 @@ def test_shipped_model_runs_without_torch() -> None:
     import sys
 
     code = (
-        "import sys, numpy as np; from vpr_ros.inference.describer import open_describer;"
+        "import sys, numpy as np; from vpr_ros.inference.open import open_describer;"
         f"d = open_describer('{DEFAULT_MODEL}', 'onnx', 1); m = d.manifest; p = m.preprocessing;"
         "o = d.describe(np.zeros((2, p.height, p.width, 3), np.uint8));"
         "assert o.descriptors.shape == (2, m.dimension) and o.descriptors.dtype == np.float32;"

@@ -133,7 +133,7 @@ def test_auto_says_why_not_tensorrt(caplog: pytest.LogCaptureFixture, tmp_path: 
     engine.touch()
     with pytest.raises(MissingDependencyError):  # never silently another model
         open_describer(engine)
-    with pytest.raises(ModelError, match="engine for TensorRT"):
+    with pytest.raises(ModelError, match="is a TensorRT engine"):
         open_describer(engine, "onnx")
 
 

@@ -28,7 +28,6 @@ from vpr_ros.maps.scores import BACKGROUND
 from vpr_ros.matching.local_features import LocalFeatures
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
-WORLD = "odometry of toy"
 ROOT = Path(__file__).parents[3]
 
 
@@ -46,7 +45,7 @@ def descriptor_of(number: int) -> np.ndarray:
 
 @pytest.fixture
 def session(tmp_path):
-    with KeyframeStore.grow(tmp_path / "session.vprmap", MODEL, WORLD) as memory:
+    with KeyframeStore.grow(tmp_path / "session.vprmap", MODEL) as memory:
         yield memory
 
 
@@ -94,7 +93,7 @@ def test_blocks_of_the_index_answer_as_one(tmp_path, toy_world, monkeypatch):
     rng = np.random.default_rng(1)
     seen = rng.normal(size=(100, 64)).astype(np.float32)
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, WORLD) as memory:
+    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL) as memory:
         for row, descriptor in enumerate(seen):
             memory.add("d", row, toy_world.pose(0.0), descriptor)
             if row % 7 == 0:
@@ -109,10 +108,10 @@ def test_blocks_of_the_index_answer_as_one(tmp_path, toy_world, monkeypatch):
 def test_a_session_goes_on_where_it_stopped(tmp_path, toy_world):
     """Reopened, it knows all it knew, finds all of it, and judges similarities alike; its file is one ordinary map."""
     path = tmp_path / "s.vprmap"
-    with KeyframeStore.grow(path, MODEL, WORLD) as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         drive(memory, toy_world, 60)
     assert [file.name for file in tmp_path.iterdir()] == ["s.vprmap"]
-    with KeyframeStore.grow(path, MODEL, WORLD) as memory, PlaceMap.open(path) as ordinary:
+    with KeyframeStore.grow(path, MODEL) as memory, PlaceMap.open(path) as ordinary:
         assert len(memory) == 60 and memory.search(toy_world.descriptor(295.0), 1)[1].tolist() == [59]
         expected = ObservationModel(ordinary.places, Calibration())
         image, similarities = toy_world.descriptor(100.0, noise=1.0), np.array([0.9, 0.1])
@@ -125,14 +124,17 @@ def test_a_session_goes_on_where_it_stopped(tmp_path, toy_world):
 def test_a_session_is_not_mixed_with_another_map(toy_world, tmp_path):
     """Neither other models' descriptors nor poses of another world get into it."""
     path = tmp_path / "session.vprmap"
-    KeyframeStore.grow(path, MODEL, WORLD).close()
-    for model, world, what in (
-        (replace(MODEL, fingerprint="0" * 64), WORLD, "build the map again"),
-        (replace(MODEL, views=3), WORLD, r"session\.vprmap is a map of .* 1 view"),
-        (MODEL, "town", "choose another file"),
+    KeyframeStore.grow(path, MODEL).close()
+    for model, what in (
+        (replace(MODEL, fingerprint="0" * 64), "build the map again"),
+        (replace(MODEL, views=3), r"session\.vprmap is a map of .* 1 view"),
     ):
         with pytest.raises(MapError, match=what):
-            KeyframeStore.grow(path, model, world)
+            KeyframeStore.grow(path, model)
+    with PlaceMap.open(path, writable=True) as place_map:
+        place_map.set_poses(np.zeros(0, np.int64), np.zeros((0, 4, 4)), "town", np.zeros(3))
+    with pytest.raises(MapError, match="choose another file"):
+        KeyframeStore.grow(path, MODEL)
 
 
 def test_a_second_writer_does_not_spoil_the_first(session, toy_world):
@@ -159,13 +161,13 @@ def test_a_refused_keyframe_leaves_no_trace(session, toy_world):
 def test_indexes_that_cannot_grow_are_refused(tmp_path, factory):
     """In one sentence, before there is a file."""
     with pytest.raises(ConfigError, match=r"Flat( or SQfp16)?$"):
-        KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, WORLD, factory)
+        KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, factory)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("factory", ["SQfp16", "HNSW16"])
 def test_smaller_indexes_grow(tmp_path, toy_world, factory):
-    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, WORLD, factory) as memory:
+    with KeyframeStore.grow(tmp_path / "s.vprmap", MODEL, factory) as memory:
         drive(memory, toy_world, 60)
         memory.admit(60)
         assert memory.search(toy_world.descriptor(100.0), 2)[1][0] == 20
@@ -192,7 +194,7 @@ def test_an_ordinary_map_is_searched_as_it_is(tmp_path, toy_world, factory):
 def test_closed_loops_outlive_the_process(tmp_path, toy_world):
     """Two drives of other origins that a loop makes one street: in RAM, reopened, read only and in a copy alike."""
     path, astray = tmp_path / "s.vprmap", geometry.transform(np.eye(3), [300.0, 200.0, 0.0])
-    with KeyframeStore.grow(path, MODEL, WORLD) as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         drive(memory, toy_world, 20)
         for row in range(20):
             memory.add("toy-2", row, astray @ toy_world.pose(5.0 * row), toy_world.descriptor(5.0 * row))
@@ -206,7 +208,7 @@ def test_closed_loops_outlive_the_process(tmp_path, toy_world):
         memory.place_map.save(tmp_path / "copy.vprmap")
         with KeyframeStore.open(path) as reader:
             assert np.array_equal(reader.anchored(rows)[0], lived[0])
-    for opened in (KeyframeStore.grow(path, MODEL, WORLD), KeyframeStore.open(tmp_path / "copy.vprmap")):
+    for opened in (KeyframeStore.grow(path, MODEL), KeyframeStore.open(tmp_path / "copy.vprmap")):
         with opened as memory:
             assert np.array_equal(memory.anchored(rows)[0], lived[0])
             assert memory.anchored(rows)[1] == pytest.approx(lived[1])
@@ -252,7 +254,7 @@ def test_ram_holds_no_descriptors_but_the_index(tmp_path):
     """Of any number of places 512 are kept to compare with, each as likely; the map's own arrays are never made."""
     model = MapModel("toy", "f" * 64, 2, Preprocessing(32, 32))
     count = 5000
-    with KeyframeStore.grow(tmp_path / "s.vprmap", model, WORLD) as memory:
+    with KeyframeStore.grow(tmp_path / "s.vprmap", model) as memory:
         with memory.place_map.together():
             for row in range(count):
                 memory.add("d", row, np.eye(4), np.array([1.0, row], np.float32))
@@ -271,7 +273,7 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import numpy as np
-from test_keyframe_store import MODEL, WORLD, descriptor_of, features_of
+from test_keyframe_store import MODEL, descriptor_of, features_of
 from vpr_ros.loops.keyframe_store import KeyframeStore
 
 for _ in sys.stdin:  # one writer a line; they are forked because importing takes far longer than writing
@@ -281,7 +283,7 @@ for _ in sys.stdin:  # one writer a line; they are forked because importing take
         print("dead", flush=True)
         continue
     print(os.getpid(), flush=True)
-    with KeyframeStore.grow(Path(sys.argv[1]), MODEL, WORLD) as memory:
+    with KeyframeStore.grow(Path(sys.argv[1]), MODEL) as memory:
         while True:
             row = len(memory)
             memory.add("drive", row, np.eye(4), descriptor_of(row), features_of(row, 300), b"jpeg" * 1000)
@@ -330,7 +332,7 @@ def test_twenty_kills_lose_nothing_that_was_stored(tmp_path):
     assert stored > 20
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    with KeyframeStore.grow(path, MODEL, WORLD) as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         assert len(memory) == stored
         found = np.concatenate([piece.descriptors[:, 0] for piece in memory.place_map.pieces()])
         assert np.array_equal(found, [descriptor_of(row) for row in range(stored)])
@@ -339,7 +341,7 @@ def test_twenty_kills_lose_nothing_that_was_stored(tmp_path):
 def test_one_process_adds_to_a_session(tmp_path):
     """Two would spoil each other's numbers: the second is told when it opens, and after a close nobody is."""
     path = tmp_path / "one.vprmap"
-    with KeyframeStore.grow(path, MODEL, WORLD), pytest.raises(MapError, match="another process adds to"):
-        KeyframeStore.grow(path, MODEL, WORLD)
-    KeyframeStore.grow(path, MODEL, WORLD).close()
+    with KeyframeStore.grow(path, MODEL), pytest.raises(MapError, match="another process adds to"):
+        KeyframeStore.grow(path, MODEL)
+    KeyframeStore.grow(path, MODEL).close()
     assert not list(tmp_path.glob("*.lock"))

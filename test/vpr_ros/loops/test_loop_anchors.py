@@ -76,7 +76,7 @@ class Robot:
     """Drives round and round; a clock that never stops."""
 
     def __init__(self, street: Street, path, earlier=()) -> None:
-        session = KeyframeStore.grow(path, MODEL, f"odometry of {path.stem}")
+        session = KeyframeStore.grow(path, MODEL)
         self.closer = LoopCloser(session, street, CONFIG, [KeyframeStore.open(other) for other in earlier])
         self.closer.extractor = self.street = street
         self.stamp_ns = 10**9 * (1 + len(session))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.maps import map_file
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.editor import merge_maps, set_poses
+from vpr_ros.maps.info import map_info
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 
@@ -37,7 +41,7 @@ def test_merging(tmp_path, describer, painted_drive):
 def test_merging_keeps_closed_loops(tmp_path, toy_world):
     """Two copies of one session, saved at different times, give what the later one knew, in whatever order."""
     path, copy = tmp_path / "s.vprmap", tmp_path / "copy.vprmap"
-    with KeyframeStore.grow(path, MODEL, "odometry of s") as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         for row in range(10):
             memory.add(f"s-{1 + row // 5}", row, toy_world.pose(5.0 * (row % 5)), toy_world.descriptor(row))
         memory.link([Link(7, 2, np.eye(4))])
@@ -69,7 +73,7 @@ def trajectory(first: float = 0.0, last: float = 30.0, every: float = 0.5) -> Tr
 def session(tmp_path, toy_world):
     """A session of thirty keyframes whose odometry went astray."""
     path = tmp_path / "session.vprmap"
-    with KeyframeStore.grow(path, MODEL, "odometry of session") as memory:
+    with KeyframeStore.grow(path, MODEL) as memory:
         for second in range(30):
             T_odom_camera = geometry.transform(np.eye(3), np.array([0.05 * second, 0.0, 0.0])) @ base(second) @ MOUNT
             memory.add("session-1", second * SECOND, T_odom_camera, toy_world.descriptor(second))
@@ -90,7 +94,7 @@ def test_places_lie_where_the_trajectory_says(session, tmp_path):
 
 def test_in_place_it_is_one_transaction(session):
     """Closed loops go with it: the poses are of one world now, and say what they did."""
-    with KeyframeStore.grow(session, MODEL, "odometry of session") as memory:
+    with KeyframeStore.grow(session, MODEL) as memory:
         memory.link([Link(25, 5, np.eye(4))])
     with PlaceMap.open(session) as old:
         revision = old.revision
@@ -99,7 +103,7 @@ def test_in_place_it_is_one_transaction(session):
         assert place_map.revision == revision + 1 and place_map.world == "map" and place_map.links() == []
         np.testing.assert_allclose(place_map.places.T_map_camera[7], base(7) @ MOUNT, atol=1e-9)
     with pytest.raises(MapError, match="choose another file for this session"):
-        KeyframeStore.grow(session, MODEL, "odometry of session")
+        KeyframeStore.grow(session, MODEL)
 
 
 def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path, monkeypatch):
@@ -122,8 +126,56 @@ def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path, monk
             set_poses(session, trajectory(), MOUNT, "map", output)
     with PlaceMap.open(session) as old:
         np.testing.assert_array_equal(old.places.T_map_camera, T_before)
-        assert old.world == "odometry of session"
+        assert old.world == "odometry of session" and old.is_odometry
     assert [path.name for path in tmp_path.iterdir()] == ["session.vprmap"]
+
+
+def older(path: Path) -> None:
+    """Make a map one of an earlier version, which had no key for the frame of the poses."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'odometry_world'")
+    connection.close()
+
+
+@pytest.mark.parametrize("version", ["now", "earlier"])
+def test_raw_odometry_stays_marked_until_it_is_replaced(session, tmp_path, version):
+    """Raw odometry taken for a world's poses sends a robot astray: maps of earlier versions are understood as well."""
+    if version == "earlier":
+        older(session)
+    session.chmod(0o444)  # a reader adds nothing to an earlier version's map
+    with PlaceMap.open(session) as place_map:
+        assert place_map.is_odometry and map_info(place_map)["poses"] == "raw odometry"
+    session.chmod(0o644)
+    KeyframeStore.grow(session, MODEL).close()
+    merged = tmp_path / "merged.vprmap"
+    merge_maps(merged, [session]).close()
+    for path in (session, merged):
+        with PlaceMap.open(path) as place_map:
+            assert place_map.is_odometry
+        set_poses(path, trajectory(), MOUNT, "town")
+        with PlaceMap.open(path) as place_map:
+            assert not place_map.is_odometry and place_map.world == "town"
+            assert map_info(place_map)["poses"] == "of the world"
+
+
+def test_poses_that_an_earlier_version_set_are_no_odometry(session):
+    """It changes the world of the meta table and leaves the key, which it has never heard of."""
+    with sqlite3.connect(session) as connection:
+        connection.execute("UPDATE meta SET value = 'town' WHERE key = 'world'")
+    connection.close()
+    with PlaceMap.open(session) as place_map:
+        assert not place_map.is_odometry
+
+
+def test_a_world_is_no_odometry_because_of_its_name(tmp_path, toy_world):
+    """A surveyed world may have any name; it is not merged with a session that has the same."""
+    for name, is_odometry in (("surveyed", False), ("session", True)):
+        path = tmp_path / f"{name}.vprmap"
+        with PlaceMap.create(path, MODEL, "odometry of session", is_odometry=is_odometry) as place_map:
+            place_map.add("drive", 0, toy_world.pose(0.0), toy_world.descriptor(0.0))
+            assert place_map.is_odometry == is_odometry
+    with pytest.raises(MapError, match=r"only one of .* raw odometry"):
+        merge_maps(tmp_path / "merged.vprmap", [tmp_path / "surveyed.vprmap", tmp_path / "session.vprmap"])
 
 
 def test_keyframes_outside_are_left_out_of_a_new_map_only(session, tmp_path):
@@ -157,7 +209,7 @@ def test_a_forgotten_mounting_is_noticed(session):
 
 def test_a_session_that_is_driving_is_left_alone(session, toy_world):
     """Its next keyframes would be in odometry's frame, among places in the map's."""
-    with KeyframeStore.grow(session, MODEL, "odometry of session") as memory:
+    with KeyframeStore.grow(session, MODEL) as memory:
         with pytest.raises(MapError, match="stop it first"):
             set_poses(session, trajectory(), MOUNT)
         memory.add("session-1", 100 * SECOND, base(3) @ MOUNT, toy_world.descriptor(3))

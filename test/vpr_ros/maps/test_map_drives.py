@@ -120,7 +120,7 @@ def test_maps_of_before_name_bands(week, tmp_path, describer):
     with PlaceMap.open(tmp_path / "old.vprmap", writable=True) as old:
         assert old.world == "utm 13 north"
         assert add_drive(old, open_drive(week[1], DriveOptions(world="utm 13 north")), describer).new == 6
-        with pytest.raises(DriveError, match=r"'utm 13 south'.*: -d world='utm 13 north'"):
+        with pytest.raises(DriveError, match=r"'utm 13 south'.*to its zone with -d world='utm 13 north'"):
             add_drive(old, open_drive(week[1], DriveOptions(world="utm 13 south")), describer)
 
 

@@ -290,7 +290,7 @@ class Robot:
         """nav_msgs/Odometry of base_link."""
         from nav_msgs.msg import Odometry
 
-        from vpr_ros.ros.convert import pose_message
+        from vpr_ros.ros.outputs.convert import pose_message
 
         message = Odometry(header=_header(stamp_s, "odom"), child_frame_id="base_link")
         message.pose.pose = pose_message(T_odom_base)
@@ -300,7 +300,7 @@ class Robot:
 def _header(stamp_s: float, frame_id: str) -> Any:
     from std_msgs.msg import Header
 
-    from vpr_ros.ros.convert import time_message
+    from vpr_ros.ros.outputs.convert import time_message
 
     return Header(stamp=time_message(round(stamp_s * 1e9)), frame_id=frame_id)
 

@@ -11,8 +11,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 
 from sensor_msgs.msg import CameraInfo
 
+from vpr_ros.base.messages import camera_info_topic
 from vpr_ros.loops.config import LoopCloserConfig
-from vpr_ros.ros.camera_calibration import CameraCalibration, beside
+from vpr_ros.ros.input.camera_calibration import CameraCalibration
 from vpr_ros.ros.params import NodeParams
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 510.0, 239.5], [0.0, 0.0, 1.0]])
@@ -34,7 +35,7 @@ def info(model: str = "plumb_bob", d: Any = (), k: np.ndarray = K, **others: Any
     ],
 )
 def test_where_drivers_publish_it(image: str, expected: str) -> None:
-    assert beside(image) == expected
+    assert camera_info_topic(image) == expected
 
 
 def test_rectified_images_are_seen_with_p(robot: Any) -> None:
@@ -61,16 +62,16 @@ def test_listens_until_it_fits(robot: Any) -> None:
     calibration = CameraCalibration(robot.node, NodeParams())
     calibration._store(info(width=640, height=360))
     for _ in range(2):
-        calibration.tend()
+        calibration.on_timer()
         assert calibration.of_image(320, 240) is None
         assert calibration._subscriptions
-    assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.trouble
+    assert "is of 640 x 360 pixels and the images are 320 x 240" in calibration.problem
     calibration._store(info())
     assert calibration.of_image(320, 240) is not None
-    calibration.tend()
-    assert (calibration._subscriptions, calibration.trouble) == ([], "")
+    calibration.on_timer()
+    assert (calibration._subscriptions, calibration.problem) == ([], "")
     assert calibration.of_image(320, 180) is None  # the camera was set to another mode
-    calibration.tend()
+    calibration.on_timer()
     assert calibration._subscriptions
     calibration.close()
 
@@ -79,7 +80,7 @@ def test_trouble_says_what_becomes_of_loops(robot: Any) -> None:
     """In one line, for logs; unverified closures are there only for who asked for them."""
     for unverified, words in ((False, "no loops are closed"), (True, "loop closures stay unverified")):
         calibration = CameraCalibration(robot.node, NodeParams(loops=LoopCloserConfig(unverified=unverified)))
-        assert words in calibration.trouble
+        assert words in calibration.problem
         calibration._store(info(k=np.full((3, 3), np.nan)))
-        assert calibration.trouble.endswith(f"(or set intrinsics); {words}") and "\n" not in calibration.trouble
+        assert calibration.problem.endswith(f"(or set intrinsics); {words}") and "\n" not in calibration.problem
         calibration.close()

@@ -10,8 +10,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 from geometry_msgs.msg import Pose
 from std_msgs.msg import Header
 
-from vpr_ros.base import geometry
-from vpr_ros.ros import convert
+from vpr_ros.base import geometry, messages
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs import covariance as covariances
 
 
 def some_pose(seed: int) -> np.ndarray:
@@ -21,8 +22,8 @@ def some_pose(seed: int) -> np.ndarray:
 
 def test_pose_and_stamp_there_and_back() -> None:
     T = some_pose(1)
-    np.testing.assert_allclose(convert.matrix_from_pose(convert.pose_message(T)), T, atol=1e-12)
-    assert convert.stamp_ns(convert.time_message(1_700_000_000_123_456_789)) == 1_700_000_000_123_456_789
+    np.testing.assert_allclose(messages.matrix_from_pose(convert.pose_message(T)), T, atol=1e-12)
+    assert messages.stamp_ns(convert.time_message(1_700_000_000_123_456_789)) == 1_700_000_000_123_456_789
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -31,10 +32,10 @@ def test_a_pose_that_is_none_is_none(value: float) -> None:
     pose = Pose()
     pose.position.x = value
     pose.orientation.w = 1.0
-    assert convert.matrix_from_pose(pose) is None
+    assert messages.matrix_from_pose(pose) is None
     unfilled = Pose()
     unfilled.orientation.w = 0.0
-    assert convert.matrix_from_pose(unfilled) is None
+    assert messages.matrix_from_pose(unfilled) is None
 
 
 def test_covariance_moves_with_the_lever_arm() -> None:
@@ -43,7 +44,7 @@ def test_covariance_moves_with_the_lever_arm() -> None:
     rng = np.random.default_rng(4)
     root = rng.normal(size=(6, 6)) * 0.01
     covariance = root @ root.T
-    T_map_base, moved = convert.move_to_base(T_map_camera, covariance, T_camera_base)
+    T_map_base, moved = covariances.moved(T_map_camera, covariance, T_camera_base)
     draws = rng.multivariate_normal(np.zeros(6), covariance, 20_000)
     errors = np.empty_like(draws)
     for error, (x, y, z, *turn) in zip(errors, draws, strict=True):

@@ -25,12 +25,12 @@ from std_srvs.srv import Trigger
 from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import ConfigError, VprError
+from vpr_ros.base.messages import matrix_from_pose, stamp_ns
 from vpr_ros.drives.bag import BagDrive, DriveOptions
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.matching.extractors import open_extractor
-from vpr_ros.ros import convert
-from vpr_ros.ros.mapping import Mapping
+from vpr_ros.ros.modes.map import MapMode
 from vpr_ros.ros.params import NodeParams
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,7 +92,7 @@ def stamp_of(number: int, start_s: float) -> float:
 
 
 def seconds(stamp: Any) -> float:
-    return convert.stamp_ns(stamp) * 1e-9
+    return stamp_ns(stamp) * 1e-9
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ def test_loops_survive_a_kill_and_the_map_a_second_session(
         assert (closure.match_map, closure.match_drive, closure.drive) == ("", "day-1", "day-1")
     path = robot.wait(lambda: robot.heard["/localizer/keyframes"], "the path of keyframes")[-1]
     assert path.header.frame_id == "odom"
-    np.testing.assert_allclose(convert.matrix_from_pose(path.poses[1].pose), stretch.T_odom_base[2], atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(path.poses[1].pose), stretch.T_odom_base[2], atol=1e-9)
     robot.wait_for_diagnosis("keyframe")
     values = robot.diagnosis()[2]
     assert (values["drive"], values["keyframes"]) == ("day-1", str(COUNT))
@@ -191,7 +191,7 @@ def check_closure(closure: Any, stretch: Stretch, now_start_s: float, earlier_st
     assert seconds(closure.header.stamp) == pytest.approx(stamp_of(now, now_start_s), abs=_AGAIN_S)
     assert now % 2 == 1 and earlier % 2 == 0 and earlier in range(COUNT)
     (measured,) = closure.t_match_query
-    T_match_query = convert.matrix_from_pose(measured.pose)
+    T_match_query = matrix_from_pose(measured.pose)
     assert T_match_query is not None
     truth = geometry.inverse(stretch.T_odom_base[earlier]) @ stretch.T_odom_base[now]
     off = geometry.inverse(truth) @ T_match_query
@@ -294,7 +294,7 @@ def test_a_configure_that_fails_leaves_no_session(
         wrong = {**wrong, "earlier": (str(build_with_orb(tmp_path / "orb.vprmap", describer)),)}
     before, session = set(tmp_path.iterdir()), tmp_path / "day.vprmap"
     with pytest.raises((VprError, InvalidTopicNameException), match=words):
-        Mapping.open(node, NodeParams(mode="map", session=str(session), **wrong), None)  # type: ignore[arg-type]
+        MapMode.open(node, NodeParams(mode="map", session=str(session), **wrong), None)  # type: ignore[arg-type]
     assert {path for path in tmp_path.iterdir() if path.suffix != ".faiss"} == before
 
 
@@ -303,10 +303,10 @@ def test_a_configure_that_fails_keeps_what_was_there(describer: Any, node: Lifec
     session = tmp_path / "day.vprmap"
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
-    PlaceMap.create(session, model, "odometry of day").close()
+    PlaceMap.create(session, model, "odometry of day", is_odometry=True).close()
     params = NodeParams(mode="map", session=str(session), loops=LoopCloserConfig(features="superpoint"))
     with pytest.raises(ConfigError, match="superpoint"):
-        Mapping.open(node, params, None)  # type: ignore[arg-type]
+        MapMode.open(node, params, None)  # type: ignore[arg-type]
     assert session.exists()
 
 

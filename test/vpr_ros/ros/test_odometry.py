@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
-from vpr_ros.ros.health import Health
-from vpr_ros.ros.odometry import OdometryTrack
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.input.odometry import OdometryTrack
 
 
 @pytest.fixture
-def track(robot: Any) -> Iterator[OdometryTrack]:
-    track = OdometryTrack(robot.node, "/odom", 0.5, Health())
-    yield track
-    track.close()
+def track(robot: Any) -> OdometryTrack:
+    return OdometryTrack("/odom", 0.5, Health(), robot.node.get_logger())
 
 
 @pytest.mark.parametrize(
@@ -35,8 +32,8 @@ def test_restarts_are_noticed(
     track: OdometryTrack, robot: Any, first: float, then: float, stamp_s: float, starts: int
 ) -> None:
     """A driver that is restarted is silent for seconds: what it could have driven meanwhile must not excuse a jump."""
-    track._store(robot.odometry(first, 10.0))
-    track._store(robot.odometry(then, stamp_s))
+    track.store(robot.odometry(first, 10.0))
+    track.store(robot.odometry(then, stamp_s))
     pose = track.at(round(stamp_s * 1e9))
     assert pose is not None and pose.start == starts
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
@@ -45,11 +42,10 @@ def test_restarts_are_noticed(
 def test_a_late_message_begins_nothing_anew(robot: Any) -> None:
     """Two messages of a network that swap places must not cost the drive, its keyframes and all that waits for them."""
     health = Health()
-    track = OdometryTrack(robot.node, "/odom", 0.5, health)
+    track = OdometryTrack("/odom", 0.5, health, robot.node.get_logger())
     for x, stamp_s in ((20.0, 10.0), (20.1, 10.02), (20.05, 10.015), (20.2, 10.04)):
-        track._store(robot.odometry(x, stamp_s))
+        track.store(robot.odometry(x, stamp_s))
     pose = track.at(round(10.01e9))
     assert pose is not None and pose.start == 0
     assert pose.T_odom_child[0, 3] == pytest.approx(20.05)
     assert (health.counts["odometry out of order"], health.counts["odometry restarts"]) == (1, 0)
-    track.close()

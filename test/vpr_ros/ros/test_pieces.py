@@ -11,10 +11,10 @@ import pytest
 
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
-from vpr_ros.ros.health import Health, Sample
-from vpr_ros.ros.map_url import path_of
-from vpr_ros.ros.track import PoseTrack
-from vpr_ros.ros.worker import Worker
+from vpr_ros.base.track import PoseTrack
+from vpr_ros.ros.health.counters import FrameTiming, Health
+from vpr_ros.ros.input.worker import Worker
+from vpr_ros.ros.services.map_url import path_of
 
 SECOND = 10**9
 
@@ -23,8 +23,8 @@ def at_x(x: float) -> np.ndarray:
     return geometry.transform(np.eye(3), np.array([x, 0.0, 0.0]))
 
 
-@pytest.mark.parametrize(("room", "answered"), [(1, [0, 3]), (2, [0, 2, 3]), (5, [0, 1, 2, 3])])
-def test_worker_drops_the_oldest_that_wait_and_counts_them(room: int, answered: list[int]) -> None:
+@pytest.mark.parametrize(("queue_size", "answered"), [(1, [0, 3]), (2, [0, 2, 3]), (5, [0, 1, 2, 3])])
+def test_worker_drops_the_oldest_that_wait_and_counts_them(queue_size: int, answered: list[int]) -> None:
     """A localiser must never work on an old image while a newer one waits; a map must not lose one it has time for."""
     done: list[int] = []
     started, go_on = threading.Event(), threading.Event()
@@ -34,7 +34,7 @@ def test_worker_drops_the_oldest_that_wait_and_counts_them(room: int, answered: 
         go_on.wait(5)
         done.append(item)
 
-    worker = Worker(work, on_error=lambda error: None, room=room)
+    worker = Worker(work, on_error=lambda error: None, queue_size=queue_size)
     worker.offer(0)
     assert started.wait(5)
     for item in (1, 2, 3):
@@ -75,47 +75,47 @@ def test_worker_survives_what_its_work_raises() -> None:
 )
 def test_track_interpolates_and_looks_a_little_ahead(stamp: float, expected: float | None) -> None:
     """Images come before the odometry that brackets them: constant velocity bridges that, and no more than that."""
-    track = PoseTrack()
+    track = PoseTrack(SECOND // 2)
     for second in (1.0, 1.5, 2.0):
         track.add(int(second * SECOND), at_x(second))
-    T = track.at(int(stamp * SECOND), gap_ns=SECOND // 2)
+    T = track.at(int(stamp * SECOND))
     assert (T is None) == (expected is None)
     assert T is None or T[0, 3] == pytest.approx(expected)
 
 
 def test_track_does_not_bridge_a_gap() -> None:
     """Ten seconds without odometry may hide a turn: no straight line across them."""
-    track = PoseTrack()
+    track = PoseTrack(SECOND // 2)
     for second in (1, 11):
         track.add(second * SECOND, at_x(float(second)))
-    assert track.at(6 * SECOND, gap_ns=SECOND // 2) is None
-    assert track.at(int(10.8 * SECOND), gap_ns=SECOND // 2) is None
-    np.testing.assert_allclose(track.at(int(11.2 * SECOND), gap_ns=SECOND // 2), at_x(11.0))
+    assert track.at(6 * SECOND) is None
+    assert track.at(int(10.8 * SECOND)) is None
+    np.testing.assert_allclose(track.at(int(11.2 * SECOND)), at_x(11.0))
 
 
 def test_track_forgets_when_the_clock_jumps_back() -> None:
     """A bag that starts again must not be mixed with its own end."""
-    track = PoseTrack()
+    track = PoseTrack(SECOND)
     for second in (10, 11, 1, 2):
         track.add(second * SECOND, at_x(float(second)))
-    assert track.at(10 * SECOND, gap_ns=SECOND) is None
-    np.testing.assert_allclose(track.at(2 * SECOND, gap_ns=SECOND), at_x(2.0))
+    assert track.at(10 * SECOND) is None
+    np.testing.assert_allclose(track.at(2 * SECOND), at_x(2.0))
 
 
 def test_track_stays_small() -> None:
     """Hours of odometry must not fill the robot's memory, and the newest poses must stay."""
-    track = PoseTrack(keep=10)
+    track = PoseTrack(SECOND, keep=10)
     for second in range(1000):
         track.add(second * SECOND, at_x(float(second)))
     assert len(track._stamps_ns) <= 20
-    np.testing.assert_allclose(track.at(995 * SECOND, gap_ns=SECOND), at_x(995.0))
+    np.testing.assert_allclose(track.at(995 * SECOND), at_x(995.0))
 
 
 def test_health_reports_percentiles_and_counts() -> None:
     """These figures are what a user tunes by."""
     health = Health()
     for latency in range(1, 101):
-        health.answered(Sample(float(latency), 5.0, {"network": 3.0}), "here")
+        health.answered(FrameTiming(float(latency), 5.0, {"network": 3.0}), "here")
     health.count("clock jumps")
     figures = health.figures()
     assert figures["latency p50 [ms]"] == "50.5"

@@ -15,8 +15,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 
 from std_srvs.srv import Trigger
 
-from vpr_ros.ros.saving import SaveMapService
-from vpr_ros.ros.serving import create_service
+from vpr_ros.ros.services.saving import SaveMapService
+from vpr_ros.ros.services.serving import create_service
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpr_ros.ros.stamp_table import StampTable
+from vpr_ros.ros.adapters.stamp_table import StampTable
 
 
 def table(*pairs: tuple[int, int]) -> StampTable:

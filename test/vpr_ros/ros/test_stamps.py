@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
-from vpr_ros.ros import convert
+from vpr_ros.base import messages
 
 WARN = 1
 
@@ -41,8 +41,8 @@ def test_stamps_that_say_nothing(stamp_s: float, words: str, street: Any, robot:
     show(robot, street, 3, stamp_s)
     show(robot, street, 4, stamp_s)
     last = robot.heard["/localizer/pose"][-1]
-    assert abs(convert.stamp_ns(last.header.stamp) * 1e-9 - time.time()) < 10.0
-    stamps = [convert.stamp_ns(pose.header.stamp) for pose in robot.heard["/localizer/pose"]]
+    assert abs(messages.stamp_ns(last.header.stamp) * 1e-9 - time.time()) < 10.0
+    stamps = [messages.stamp_ns(pose.header.stamp) for pose in robot.heard["/localizer/pose"]]
     assert np.all(np.diff(stamps) > 0)
     for _ in range(5):
         robot.publish("/image", robot.image(street.draw(4), stamp_s))

@@ -13,34 +13,14 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from vpr_ros.base import geometry
-from vpr_ros.ros import convert
-from vpr_ros.ros.tf import TransformBuffer
+from vpr_ros.base import geometry, messages
+from vpr_ros.ros.outputs import convert
 
 SECOND = 10**9
 
 
 def shifted(x: float, yaw: float = 0.0) -> np.ndarray:
     return geometry.transform(geometry.matrix_from_rpy(0, 0, yaw), np.array([x, 0.0, 0.0]))
-
-
-def test_lookup_goes_up_and_down_the_tree() -> None:
-    """base_link <- mast (static) <- head (moving) <- camera (static), and a wheel on another branch."""
-    buffer = TransformBuffer()
-    buffer.add("base_link", "mast", 0, shifted(1.0), static=True)
-    for second in (1, 2):
-        buffer.add("mast", "head", second * SECOND, shifted(0.0, yaw=float(second)), static=False)
-    buffer.add("head", "camera", 0, shifted(0.5), static=True)
-    buffer.add("base_link", "wheel", 0, shifted(-1.0), static=True)
-
-    T, static = buffer.lookup("base_link", "camera", int(1.5 * SECOND))
-    np.testing.assert_allclose(T, shifted(1.0) @ shifted(0.0, yaw=1.5) @ shifted(0.5), atol=1e-12)
-    assert not static
-    T, static = buffer.lookup("wheel", "mast", 0)
-    np.testing.assert_allclose(T, shifted(2.0), atol=1e-12)
-    assert static
-    assert buffer.lookup("base_link", "camera", 9 * SECOND) is None  # the head may have turned since
-    assert buffer.lookup("base_link", "nobody", 0) is None
 
 
 def tf_message(parent: str, child: str, T: np.ndarray, stamp_s: float) -> Any:
@@ -70,7 +50,7 @@ def test_camera_from_tf_and_map_to_odom(street: Any, robot: Any, start_node: Any
         robot.publish("/image", robot.image(street.draw(5), 10.0 + 0.1 * sent))
         robot.spin(0.2)
     pose = robot.wait(lambda: robot.heard["/localizer/pose"], "a pose")[-1]
-    base = convert.matrix_from_pose(pose.pose.pose)
+    base = messages.matrix_from_pose(pose.pose.pose)
     np.testing.assert_allclose(base[:3, 3], [street.spacing_m * 5 - 0.5, 0.0, 0.0], atol=1.0)
 
     # The chain turned out static, so the robot's joints no longer cost the node anything.
@@ -79,9 +59,9 @@ def test_camera_from_tf_and_map_to_odom(street: Any, robot: Any, start_node: Any
     transform = robot.heard["/tf"][-1].transforms[0]
     assert (transform.header.frame_id, transform.child_frame_id) == ("map", "odom")
     # Between images it goes on, dated ahead of "now" in the images' own time, and ends when they do.
-    ahead_s = (convert.stamp_ns(transform.header.stamp) - convert.stamp_ns(pose.header.stamp)) / SECOND
+    ahead_s = (messages.stamp_ns(transform.header.stamp) - messages.stamp_ns(pose.header.stamp)) / SECOND
     assert 0.2 <= ahead_s < 20.0
-    stamps_ns = [convert.stamp_ns(message.transforms[0].header.stamp) for message in robot.heard["/tf"]]
+    stamps_ns = [messages.stamp_ns(message.transforms[0].header.stamp) for message in robot.heard["/tf"]]
     assert stamps_ns == sorted(stamps_ns)
-    T_map_odom = convert.matrix_from_transform(transform.transform)
+    T_map_odom = messages.matrix_from_transform(transform.transform)
     np.testing.assert_allclose(T_map_odom @ shifted(7.0), base, atol=1e-6)

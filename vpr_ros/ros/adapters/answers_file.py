@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation.record import answer_from_estimate, answer_to_json
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs.answer import Answer
 
 
 class AnswersFile:

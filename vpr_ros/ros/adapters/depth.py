@@ -6,9 +6,9 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 
-from vpr_ros.ros import convert
-from vpr_ros.ros.camera_calibration import CameraCalibration
-from vpr_ros.ros.role import Sighting
+from vpr_ros.ros.input.camera_calibration import CameraCalibration
+from vpr_ros.ros.modes.mode import ImageSample
+from vpr_ros.ros.outputs import convert
 
 
 class DepthOutput:
@@ -28,17 +28,17 @@ class DepthOutput:
         """Whether somebody listens."""
         return bool(self._image.get_subscription_count() or self._info.get_subscription_count())
 
-    def publish(self, depth: np.ndarray | None, sighting: Sighting) -> None:
+    def publish(self, depth: np.ndarray | None, sample: ImageSample) -> None:
         """depth: (h, w) float32 metres, 0 where unknown, of the whole image that was sighted."""
         if depth is None or not self.wanted:
             return
-        height, width = sighting.image_rgb.shape[:2]
+        height, width = sample.image_rgb.shape[:2]
         camera = self._calibration.of_image(width, height)
         if camera is not None:
             camera = camera.resized(depth.shape[1], depth.shape[0])
             depth = camera.rectified(depth)
-            self._info.publish(convert.camera_info(camera, sighting.header))
-        self._image.publish(convert.depth_image(depth, sighting.header))
+            self._info.publish(convert.camera_info(camera, convert.header(sample.stamp_ns, sample.frame_id)))
+        self._image.publish(convert.depth_image(depth, convert.header(sample.stamp_ns, sample.frame_id)))
 
     def close(self) -> None:
         """Destroy the publishers."""

@@ -11,10 +11,10 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from vpr_ros.ros import convert, covariance
-from vpr_ros.ros.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.serving import create_service
+from vpr_ros.ros.services.serving import create_service
 
 TOPIC = "initialpose"
 _HEARD_FOR_S = 0.5  # a subscriber that DDS has found finds us a little later, and nothing is repeated
@@ -40,7 +40,7 @@ class InitialPose:
         heard, best = self._is_heard(), answer.estimate.best
         if not heard or best is None or best.probability < SURE or answer.T_camera_base is None:
             return
-        moved = convert.move_to_base(best.T_map_camera, best.covariance, answer.T_camera_base)
+        moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
         self._send(*moved, answer.map_header)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:

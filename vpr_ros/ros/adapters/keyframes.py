@@ -10,8 +10,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 
 _SHOWN = 500  # keyframes of a path: about 1 km, 40 kB
 
@@ -37,7 +37,7 @@ class KeyframeOutputs:
     def closed(self, closure: ClosureAnswer) -> None:
         """Nothing is shown of it."""
 
-    def tend(self) -> None:
+    def on_timer(self) -> None:
         """Publish the path where it has changed or somebody new listens: once a second, however fast it grows."""
         listeners = self._path.get_subscription_count()
         poses = list(self._shown)  # first: the worker may forget them at any time

@@ -7,7 +7,7 @@ import time
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64MultiArray
 
-from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 
 TOPIC = "lio_loop/loop_closure_detection"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rclpy.lifecycle import LifecycleNode
 
 from vpr_msgs.msg import LoopClosure as LoopClosureMessage  # type: ignore[attr-defined]
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 
 

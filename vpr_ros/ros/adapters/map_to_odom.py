@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros.base import geometry
+from vpr_ros.base import geometry, messages
 from vpr_ros.base.errors import MissingDependencyError
 from vpr_ros.base.image_order import LATE_NS
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Answer
 
 _PERIOD_S = 0.05  # 20 Hz, as AMCL's and RTAB-Map's users are used to
 _SAME_CLOCK_NS = 10_000_000_000  # images stamped nearer to now than this are of the node's clock, only delayed
@@ -71,7 +71,7 @@ class MapToOdom:
         if T_map_odom is None or not odom_frame:
             return
         header = answer.map_header
-        moments = convert.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds, time.monotonic_ns()
+        moments = messages.stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds, time.monotonic_ns()
         self._alignment = _Alignment(T_map_odom, header.frame_id, odom_frame, *moments)
         self._broadcast()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Answer
 
 
 class PoseOutput:

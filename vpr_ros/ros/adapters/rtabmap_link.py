@@ -16,12 +16,13 @@ from rtabmap_msgs.msg import Link, MapData
 from rtabmap_msgs.srv import AddLink
 
 from vpr_ros.base import geometry
-from vpr_ros.ros import convert, covariance
-from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
-from vpr_ros.ros.health import Health
-from vpr_ros.ros.odometry import OdometryTrack
+from vpr_ros.ros.adapters.stamp_table import StampTable
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.input.listeners import OdometryListener
+from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.stamp_table import StampTable
 
 TOPIC, SERVICE = "mapData", "rtabmap/add_link"
 GLOBAL_CLOSURE = 1  # rtabmap::Link::kGlobalClosure
@@ -47,7 +48,11 @@ class RtabmapLink:
         self._T_odom_base: dict[int, np.ndarray] = {}  # of our keyframes, by stamp: 0.3 kB each
         self._T_odom_child: dict[int, np.ndarray] = {}  # of RTAB-Map's nodes, by stamp
         self._T_child_base: np.ndarray | None = None
-        self._odometry = OdometryTrack(node, params.odom, params.odom_gap, Health()) if params.odom else None
+        self._odometry: OdometryTrack | None = None
+        self._listener: OdometryListener | None = None
+        if params.odom:
+            self._odometry = OdometryTrack(params.odom, params.odom_gap, Health(), node.get_logger())
+            self._listener = OdometryListener(node, params.odom, self._odometry)
         self._nodes = node.create_subscription(MapData, TOPIC, self._learn, 10)
         self._client = node.create_client(AddLink, SERVICE)
 
@@ -82,8 +87,8 @@ class RtabmapLink:
 
     def close(self) -> None:
         """Destroy the client and stop listening."""
-        if self._odometry is not None:
-            self._odometry.close()
+        if self._listener is not None:
+            self._listener.close()
         self._node.destroy_subscription(self._nodes)
         self._node.destroy_client(self._client)
 

@@ -7,8 +7,8 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from vpr_ros.ros import convert, covariance
-from vpr_ros.ros.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 
 TOPIC = "global_pose"
@@ -31,7 +31,7 @@ class RtabmapPose:
         if best is None or best.probability < SURE or answer.T_camera_base is None:
             return
         header = Header(stamp=answer.image_header.stamp, frame_id=self._base_frame or answer.image_header.frame_id)
-        self._send(*convert.move_to_base(best.T_map_camera, best.covariance, answer.T_camera_base), header)
+        self._send(*covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base), header)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
         """Nothing is kept."""

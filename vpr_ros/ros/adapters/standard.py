@@ -10,8 +10,8 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vpr_ros.base import geometry
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Answer
 
 _GREEN, _RED, _GREY = (0.1, 0.8, 0.2), (0.9, 0.2, 0.1), (0.6, 0.6, 0.6)
 

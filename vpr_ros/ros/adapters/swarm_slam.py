@@ -10,11 +10,11 @@ import numpy as np
 from cslam_common_interfaces.msg import GlobalDescriptor, GlobalDescriptors, KeyframeOdom, LocalKeyframeMatch
 from rclpy.lifecycle import LifecycleNode
 
+from vpr_ros.base import messages
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.adapters.stamp_table import StampTable
+from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.stamp_table import StampTable
 
 KEYFRAMES, MATCHES = "cslam/keyframe_odom", "cslam/local_keyframe_match"
 DESCRIPTORS = "cslam/global_descriptors"
@@ -76,7 +76,7 @@ class SwarmSlam:
 
     def _learn(self, message: KeyframeOdom) -> None:
         with self._lock:
-            self._table.add(message.id, convert.stamp_ns(message.odom.header.stamp))
+            self._table.add(message.id, messages.stamp_ns(message.odom.header.stamp))
             self._send()
 
     def _send(self) -> None:

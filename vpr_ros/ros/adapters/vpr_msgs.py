@@ -7,8 +7,9 @@ from rclpy.lifecycle import LifecycleNode
 
 from vpr_msgs.msg import Match, Matches  # type: ignore[attr-defined]
 from vpr_ros.base import records
-from vpr_ros.ros import convert
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs import covariance as covariances
+from vpr_ros.ros.outputs.answer import Answer
 
 
 class TypedMatches:
@@ -42,7 +43,7 @@ def matches_message(answer: Answer, T_camera_base: np.ndarray) -> Matches:
 
 
 def _match_message(match: records.Match, T_camera_base: np.ndarray) -> Match:
-    T_map_base, covariance = convert.move_to_base(match.T_map_camera, match.covariance, T_camera_base)
+    T_map_base, covariance = covariances.moved(match.T_map_camera, match.covariance, T_camera_base)
     return Match(
         place_id=int(match.place_id),
         drive=match.drive,

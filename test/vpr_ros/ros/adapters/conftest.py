@@ -85,8 +85,8 @@ class Bench:
         """A ClosureAnswer on drive "today-1"; changes: other fields of its record."""
         from std_msgs.msg import Header
 
-        from vpr_ros.ros.answer import ClosureAnswer
-        from vpr_ros.ros.convert import time_message
+        from vpr_ros.ros.outputs.answer import ClosureAnswer
+        from vpr_ros.ros.outputs.convert import time_message
 
         now_ns, earlier_ns = round(now_s * 1e9), round(earlier_s * 1e9)
         geometry_of = {
@@ -113,7 +113,7 @@ class Bench:
 
     def keyframe(self, stamp_s: float, T_odom_base: np.ndarray | None = None, keyframe_id: int = 0) -> Any:
         """A KeyframeRecord with three views of four numbers."""
-        from vpr_ros.ros.answer import KeyframeRecord
+        from vpr_ros.ros.outputs.answer import KeyframeRecord
 
         descriptor = np.arange(12, dtype=np.float32).reshape(3, 4)
         return KeyframeRecord(round(stamp_s * 1e9), keyframe_id, descriptor, T_odom_base, "odom")
@@ -122,8 +122,8 @@ class Bench:
         """An Answer of localize mode."""
         from std_msgs.msg import Header
 
-        from vpr_ros.ros.answer import Answer
-        from vpr_ros.ros.convert import time_message
+        from vpr_ros.ros.outputs.answer import Answer
+        from vpr_ros.ros.outputs.convert import time_message
 
         covariance = changes.pop("covariance", self.covariance)
         best = Hypothesis(T_map_base @ self.T_base_camera, covariance, probability, (1,))

@@ -71,6 +71,6 @@ def test_no_transform_of_the_base_without_its_mount(bench: Any) -> None:
 
 def test_no_pose_on_a_map_of_raw_odometry(bench: Any) -> None:
     """A session's map lies where its odometry began: its poses mean nothing in the frame of a map."""
-    closure = replace(bench.closure(match_map="day.vprmap"), map_world="odometry of day")
+    closure = replace(bench.closure(match_map="day.vprmap"), map_is_odometry=True)
     assert closure.base_in_map() is None
     assert closure.relative_base() is not None

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 messages = needs.module_with("pose_graph_tools_msgs.msg", of="PoseGraph")
 
-from vpr_ros.ros import convert, covariance  # noqa: E402
+from vpr_ros.base.messages import matrix_from_pose  # noqa: E402
+from vpr_ros.ros.outputs import covariance  # noqa: E402
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_edge_says_where_now_is_seen_from_then(bench: Any, robot: Any, hydra: An
     assert len(graph.nodes) == 0
     (edge,) = graph.edges
     assert (edge.key_from, edge.key_to, edge.type) == (now_ns, earlier_ns, messages.PoseGraphEdge.LOOPCLOSE)
-    np.testing.assert_allclose(convert.matrix_from_pose(edge.pose), bench.T_match_base, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(edge.pose), bench.T_match_base, atol=1e-9)
     sent = np.array(edge.covariance).reshape(6, 6)
     np.testing.assert_array_equal(sent, sent.T)
     assert np.linalg.eigvalsh(sent)[0] > 0

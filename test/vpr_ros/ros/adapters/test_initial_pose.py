@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
 from vpr_ros.base import geometry
-from vpr_ros.ros import convert
+from vpr_ros.base.messages import matrix_from_pose
 
 T_MAP_BASE = geometry.transform(geometry.matrix_from_rpy(0.01, -0.02, 2.5), np.array([30.0, -4.0, 0.2]))
 
@@ -65,7 +65,7 @@ def test_message_is_one_that_amcl_takes(bench: Any, robot: Any, open_and_hear: A
     assert np.linalg.eigvalsh(sent.reshape(6, 6))[0] > 0
     q = message.pose.pose.orientation
     assert np.linalg.norm([q.x, q.y, q.z, q.w]) == pytest.approx(1.0, abs=1e-9)
-    np.testing.assert_allclose(convert.matrix_from_pose(message.pose.pose), T_MAP_BASE, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(message.pose.pose), T_MAP_BASE, atol=1e-9)
 
 
 def test_waits_for_a_listener_and_for_a_sure_pose(bench: Any, robot: Any, hear: Any) -> None:
@@ -98,4 +98,4 @@ def test_while_mapping_a_closure_on_an_earlier_map_tells(bench: Any, robot: Any,
     assert len(heard) == 1
     assert (heard[0].header.frame_id, heard[0].header.stamp.sec) == ("town", 100)
     expected = T_MAP_BASE @ bench.T_match_base
-    np.testing.assert_allclose(convert.matrix_from_pose(heard[0].pose.pose), expected, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(heard[0].pose.pose), expected, atol=1e-9)

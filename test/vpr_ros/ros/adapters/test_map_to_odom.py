@@ -17,10 +17,11 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
+from vpr_ros.base import messages
 from vpr_ros.base.records import Estimate, Hypothesis
-from vpr_ros.ros import convert
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Answer
 
 SECOND = 10**9
 TFMessage = module_with("tf2_msgs.msg", of="TFMessage").TFMessage
@@ -64,7 +65,7 @@ def test_no_stamp_twice_and_an_end(robot: Any) -> None:
             adapter.publish(answer(float(x), now_ns))
         wait(0.05)
     sent = [message.transforms[0] for message in robot.heard["/tf"]]
-    stamps = [convert.stamp_ns(transform.header.stamp) for transform in sent]
+    stamps = [messages.stamp_ns(transform.header.stamp) for transform in sent]
     assert len(sent) >= 9 and np.all(np.diff(stamps) > 0)
     assert sent[-1].transform.translation.x >= 8.5  # the newest answer got through
 

@@ -15,7 +15,8 @@ messages = needs.module_with("rtabmap_msgs.msg", of="MapData")
 services = needs.module_with("rtabmap_msgs.srv", of="AddLink")
 
 from vpr_ros.base import geometry  # noqa: E402
-from vpr_ros.ros import convert, covariance  # noqa: E402
+from vpr_ros.base.messages import matrix_from_transform, stamp_ns  # noqa: E402
+from vpr_ros.ros.outputs import convert, covariance  # noqa: E402
 
 T_IMU_BASE = geometry.transform(geometry.matrix_from_rpy(0, 0, 0.5), np.array([-0.3, 0.1, -0.4]))
 
@@ -77,7 +78,7 @@ def test_link_between_nodes_of_the_same_images(bench: Any, robot: Any, rtabmap: 
     adapter.closed(bench.closure(now_s=100.0, earlier_s=10.0))
     made = robot.wait(lambda: rtabmap.links, "a link")[0]
     assert (made.from_id, made.to_id, made.type) == (3, 60, 1)
-    np.testing.assert_allclose(convert.matrix_from_transform(made.transform), bench.T_match_base, atol=1e-6)
+    np.testing.assert_allclose(matrix_from_transform(made.transform), bench.T_match_base, atol=1e-6)
     information = np.array(made.information).reshape(6, 6)
     np.testing.assert_array_equal(information, information.T)
     assert np.isfinite(information).all() and (np.diag(information) > 0).all()
@@ -108,20 +109,20 @@ def test_odometry_carries_the_transform_to_the_nodes(bench: Any, robot: Any, rta
     T_from_match = geometry.inverse(T_odom_base(10.0)) @ T_odom_base(10.4)
     T_query_to = geometry.inverse(T_odom_base(100.7)) @ T_odom_base(101.0)
     expected = T_from_match @ bench.T_match_base @ T_query_to
-    np.testing.assert_allclose(convert.matrix_from_transform(made.transform), expected, atol=1e-3)
+    np.testing.assert_allclose(matrix_from_transform(made.transform), expected, atol=1e-3)
 
 
 def send_until_taken(robot: Any, odometry: Any, message: Any) -> None:
     """Best effort may lose one of many: each is sent until it has come."""
-    stamp_ns = convert.stamp_ns(message.header.stamp)
+    sent_ns = stamp_ns(message.header.stamp)
     for _ in range(50):
         robot.publish("/odom", message)
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
-            if odometry._last is not None and odometry._last[0] == stamp_ns:
+            if odometry._last is not None and odometry._last[0] == sent_ns:
                 return
             time.sleep(0.001)
-    raise AssertionError(f"odometry at {stamp_ns / 1e9} s did not arrive")
+    raise AssertionError(f"odometry at {sent_ns / 1e9} s did not arrive")
 
 
 def test_asks_only_when_both_numbers_are_known(bench: Any, robot: Any, rtabmap: RtabMap, link: Any) -> None:

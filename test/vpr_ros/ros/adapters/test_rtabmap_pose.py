@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vpr_ros.base.messages import matrix_from_pose
+
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
 from vpr_ros.base import geometry
-from vpr_ros.ros import convert
 
 T_MAP_BASE = geometry.transform(geometry.matrix_from_rpy(0, 0, 1.2), np.array([30.0, -4.0, 0.2]))
 
@@ -34,7 +35,7 @@ def test_sure_poses_in_the_frame_of_the_base(bench: Any, robot: Any, heard: Any)
     message = robot.wait(lambda: messages, "a pose")[0]
     assert message.header.frame_id == "base_link"
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (6, 500_000_000)
-    np.testing.assert_allclose(convert.matrix_from_pose(message.pose.pose), T_MAP_BASE, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(message.pose.pose), T_MAP_BASE, atol=1e-9)
     sent = np.array(message.pose.covariance).reshape(6, 6)
     np.testing.assert_array_equal(sent, sent.T)
     assert np.linalg.eigvalsh(sent)[0] > 0
@@ -51,4 +52,4 @@ def test_closures_on_earlier_maps_are_priors(bench: Any, robot: Any, heard: Any)
     message = robot.wait(lambda: messages, "a pose")[0]
     assert (message.header.frame_id, message.header.stamp.sec) == ("base_link", 101)
     expected = T_MAP_BASE @ bench.T_match_base
-    np.testing.assert_allclose(convert.matrix_from_pose(message.pose.pose), expected, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_pose(message.pose.pose), expected, atol=1e-9)

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 messages = needs.module_with("cslam_common_interfaces.msg", of="KeyframeOdom")
 
 from vpr_ros.base.errors import ConfigError  # noqa: E402
-from vpr_ros.ros.convert import time_message  # noqa: E402
+from vpr_ros.ros.outputs.convert import time_message  # noqa: E402
 
 
 @pytest.fixture

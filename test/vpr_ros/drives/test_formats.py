@@ -1,0 +1,134 @@
+"""Drive formats of other packages: registered by entry points, used like this package's own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from packages import install
+
+from vpr_ros.base.errors import ConfigError, DriveError
+from vpr_ros.cli.main import main
+from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
+
+# A recording is a folder with a file stripes.txt: an image every metre along x, each of one grey.
+STRIPES = """
+from dataclasses import dataclass
+from functools import partial
+import numpy as np
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.drives.formats import Format
+from vpr_ros.drives.options import DriveOptions
+
+@dataclass(frozen=True)
+class StripesOptions(DriveOptions):
+    spacing_m: float = 1.0
+    lens: str = ""
+
+class StripesDrive:
+    def __init__(self, path, options):
+        self.path, self.name, self.world, self.options = path, path.name, "local", options
+        self.greys = [int(line) for line in (path / "stripes.txt").read_text().split()]
+
+    def __len__(self):
+        return len(self.greys)
+
+    def __iter__(self):
+        for i, grey in enumerate(self.greys):
+            T = np.eye(4)
+            T[0, 3] = i * self.options.spacing_m
+            yield DriveFrame(i * 10**9, partial(np.full, (48, 64, 3), grey, np.uint8), T)
+
+FORMAT = Format("a stripes recording", lambda path: (path / "stripes.txt").is_file(), StripesDrive, StripesOptions)
+"""
+
+
+@pytest.fixture
+def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recording of a format that an installed package registers. It holds an image too, as a plain folder would."""
+    install(tmp_path / "stripes_pkg", monkeypatch, "vpr.drives", {"stripes": "stripes_fmt:FORMAT"}, stripes_fmt=STRIPES)
+    recording = tmp_path / "garden"
+    recording.mkdir()
+    (recording / "stripes.txt").write_text("10\n20\n30\n")
+    cv2.imwrite(str(recording / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    yield recording
+    sys.modules.pop("stripes_fmt", None)
+
+
+def folder_of_images(path: Path) -> Path:
+    path.mkdir()
+    cv2.imwrite(str(path / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    return path
+
+
+def test_a_registered_format_is_recognised_before_the_general_ones(stripes: Path, tmp_path: Path) -> None:
+    """Any folder of images is a drive for this package; a format that knows the recording must be asked before."""
+    drive, plain = open_drives([stripes, folder_of_images(tmp_path / "walk")])
+    assert (drive.name, drive.world, len(drive)) == ("garden", "local", 3)
+    assert [int(frame.read()[0, 0, 0]) for frame in drive] == [10, 20, 30]
+    assert (plain.name, len(plain)) == ("walk", 1)
+
+
+def test_a_registered_format_has_options_of_its_own(stripes: Path) -> None:
+    """They are read like the built-in ones: by type, text fields as text; and those of every drive still count."""
+    drive = open_drive(stripes, {"spacing_m": "2.5", "lens": "8", "name": "backyard", "world": "campus"})
+    assert [frame.T_map_camera[0, 3] for frame in drive] == [0, 2.5, 5]
+    assert (drive.options.lens, drive.name, drive.world) == ("8", "backyard", "campus")
+    assert open_drive(stripes, DriveOptions(name="backyard")).options.spacing_m == 1.0
+    with pytest.raises(ConfigError, match="--drive-option: unknown parameter 'spacing'; did you mean 'spacing_m'"):
+        open_drive(stripes, {"spacing": "2"})
+    with pytest.raises(ConfigError, match="--drive-option: spacing_m is 'wide'; expected float"):
+        open_drive(stripes, {"spacing_m": "wide"})
+
+
+def test_options_of_one_format_are_unknown_to_another(stripes: Path, tmp_path: Path) -> None:
+    """An option that has no effect would mislead."""
+    with pytest.raises(ConfigError, match="--drive-option: unknown parameter 'spacing_m'"):
+        open_drive(folder_of_images(tmp_path / "walk"), {"spacing_m": "2"})
+
+
+def test_a_map_is_built_from_a_registered_format(
+    stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one registration gives: the command line with the format's own options."""
+    command = f"vpr map build {stripes} -o {tmp_path / 'm.vprmap'} --backend onnx --views 1 -d spacing_m=10"
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "3 places of 1 drive(s)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("unimportable", "import a_package_that_is_not_there"),
+        ("failing", "raise RuntimeError('broken on import')"),
+        ("nameless", "OTHER = 1"),
+        ("wrong", "FORMAT = 'a string'"),
+        (
+            "crashing",
+            "from vpr_ros.drives.formats import Format\nFORMAT = Format('x', lambda path: 1 / 0, lambda p, o: None)",
+        ),
+    ],
+)
+def test_a_broken_format_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, source: str
+) -> None:
+    """Somebody else's package must cost one warning, not the robot's drives."""
+    entries = {name: f"{name}_fmt:FORMAT"}
+    install(tmp_path / f"{name}_pkg", monkeypatch, "vpr.drives", entries, **{f"{name}_fmt": source})
+    folder = folder_of_images(tmp_path / "walk")
+    with caplog.at_level(logging.WARNING):
+        assert len(open_drive(folder)) == 1
+    assert [f"drive format '{name}'" in message for message in caplog.messages] == [True]
+
+
+def test_what_is_no_drive_is_answered_with_every_format(stripes: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DriveError, match="is not a drive of a known format: give a stripes recording, a ROS bag, "):
+        open_drive(tmp_path / "notes.txt")

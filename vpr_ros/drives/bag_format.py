@@ -1,0 +1,45 @@
+"""Recognising ROS bags without importing what reads them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.files import BAG_SUFFIXES, list_images
+from vpr_ros.drives.formats import Format
+from vpr_ros.drives.options import DriveOptions
+
+logger = logging.getLogger(__name__)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a bag file, a rosbag2 folder, or a folder that holds bag files and no images."""
+    if path.suffix in BAG_SUFFIXES:
+        return True
+    if not path.is_dir():
+        return False
+    if _is_rosbag2(path / "metadata.yaml"):
+        return True
+    bags = sorted(p for p in path.iterdir() if p.suffix in BAG_SUFFIXES)
+    images = list_images(path) if bags else []
+    if images:
+        logger.warning("%s holds %d images and %s: the images are read", path, len(images), bags[0].name)
+    return bool(bags) and not images
+
+
+def _is_rosbag2(metadata: Path) -> bool:
+    """Whether a metadata.yaml is a rosbag2's; image folders have files of that name too."""
+    try:
+        return "rosbag2_bagfile_information" in metadata.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def _open(path: Path, options: DriveOptions) -> Drive:
+    from vpr_ros.drives.bag import BagDrive
+
+    return BagDrive(path, options)
+
+
+FORMAT = Format("a ROS bag", is_bag, _open)

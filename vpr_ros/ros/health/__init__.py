@@ -1,0 +1,1 @@
+"""Counters, conditions and diagnostics."""

@@ -1,0 +1,1 @@
+"""What the node listens to: odometry, transforms, the camera's calibration, and the queue of images."""

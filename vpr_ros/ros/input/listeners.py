@@ -1,0 +1,71 @@
+"""Subscriptions that feed odometry and the camera's mounting."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from vpr_ros.ros.input import qos
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.input.odometry import OdometryTrack
+
+
+class OdometryListener:
+    """Subscribes to an odometry topic."""
+
+    def __init__(self, node: Node, topic: str, track: OdometryTrack) -> None:
+        self._node = node
+        profile = qos.overridden(node, topic, QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._subscription = node.create_subscription(Odometry, topic, track.store, profile)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._node.destroy_subscription(self._subscription)
+
+
+class TransformListener:
+    """Subscribes to /tf_static, and to /tf while something asked for may move.
+
+    Not tf2_ros: it does not exist outside a full ROS installation, and /tf costs a Python process dearly.
+    """
+
+    def __init__(self, node: Node, mount: CameraMount) -> None:
+        self._node = node
+        self._mount = mount
+        self._fixed: Subscription | None = None
+        self._moving: Subscription | None = None
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            mount.without_transforms("package tf2_msgs is not installed")
+            return
+        self._type: Any = TFMessage
+        self._fixed = self._subscribe("/tf_static", DurabilityPolicy.TRANSIENT_LOCAL)
+        self.on_timer()
+
+    def on_timer(self) -> None:
+        """Subscribe to /tf, or stop. Call once a second, in the executor's thread."""
+        if self._fixed is None:
+            return
+        if not self._mount.needs_moving and self._moving is not None:
+            self._node.destroy_subscription(self._moving)
+            self._moving = None
+        elif self._mount.needs_moving and self._moving is None:
+            self._moving = self._subscribe("/tf", DurabilityPolicy.VOLATILE)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in (self._fixed, self._moving):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._fixed = self._moving = None
+
+    def _subscribe(self, topic: str, durability: DurabilityPolicy) -> Subscription:
+        fixed = durability == DurabilityPolicy.TRANSIENT_LOCAL
+        profile = QoSProfile(depth=100, durability=durability)
+        return self._node.create_subscription(self._type, topic, partial(self._mount.store, fixed=fixed), profile)

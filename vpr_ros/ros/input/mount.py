@@ -1,0 +1,89 @@
+"""Where the camera is mounted on the robot: from a parameter, or from the tree of frames. Never a guess."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base.frames import FrameTree
+from vpr_ros.base.messages import matrix_from_transform, stamp_ns
+from vpr_ros.base.track import PoseTrack
+
+_GAP_NS = 500_000_000  # a moving joint further away in time than this is unknown
+_KEEP = 500  # poses of each moving joint
+
+
+class CameraMount:
+    """Poses of the camera on the robot. May be written and read from different threads."""
+
+    def __init__(self, base_frame: str, T_base_camera: np.ndarray | None = None) -> None:
+        """base_frame: "" asks for the camera's own pose. T_base_camera: (4, 4), optical; None takes it from TF."""
+        self._base_frame = base_frame
+        self._tree = FrameTree()
+        self._tracks: dict[tuple[str, str], PoseTrack] = {}
+        self._asked_is_fixed: dict[tuple[str, str], bool] = {}
+        self._source = "TF"
+        self._T_base_camera = T_base_camera
+
+    @property
+    def needs_moving(self) -> bool:
+        """Whether something that was asked for may move, so that /tf is needed."""
+        asked = list(self._asked_is_fixed.values())  # a copy in one step: the worker adds to it
+        return not (asked and all(asked))
+
+    def without_transforms(self, why: str) -> None:
+        """No transforms will come. why: for ``missing``."""
+        self._source = f"TF ({why})"
+
+    def store(self, message: Any, fixed: bool) -> None:
+        """Take a tf2_msgs/TFMessage. fixed: of /tf_static. Transforms that are not finite are left out."""
+        for stamped in message.transforms:
+            T = matrix_from_transform(stamped.transform)
+            parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
+            if T is None:
+                continue
+            if fixed:
+                self._tree.fix(parent, child, T)
+                continue
+            track = self._tracks.get((parent, child))
+            if track is None:
+                track = self._tracks[parent, child] = PoseTrack(_GAP_NS, _KEEP)
+            track.add(stamp_ns(stamped.header.stamp), T)
+            self._tree.move(parent, child, track)
+
+    def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
+        """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
+        if not self._base_frame:
+            return np.eye(4)  # asked for: the pose published is the camera's own
+        if self._T_base_camera is not None:
+            return self._T_base_camera
+        return self._transform(self._base_frame, camera_frame, stamp_ns)
+
+    def camera_in(self, frame: str, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
+        """T_frame_camera (4, 4), optical, for a frame of odometry; None if nothing gives it."""
+        if frame == self._base_frame and self._base_frame:
+            return self.camera_in_base(camera_frame, stamp_ns)
+        T_frame_camera = self._transform(frame, camera_frame, stamp_ns)
+        if T_frame_camera is None and self._base_frame:
+            T_frame_base = self._transform(frame, self._base_frame, stamp_ns)
+            T_base_camera = self.camera_in_base(camera_frame, stamp_ns)
+            if T_frame_base is not None and T_base_camera is not None:
+                return T_frame_base @ T_base_camera
+        return T_frame_camera
+
+    def missing(self, camera_frame: str) -> str:
+        """What to say if ``camera_in_base`` has no answer."""
+        if not camera_frame:
+            return "images carry no frame_id, so TF cannot give the camera's pose; set camera_pose"
+        return (
+            f"no transform {self._base_frame} -> {camera_frame} in {self._source}, so no pose is published; publish it,"
+            " set camera_pose, or set base_frame to '' for the camera's own pose"
+        )
+
+    def _transform(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:
+        if target == source and target:
+            return np.eye(4)
+        T = self._tree.lookup(target, source, stamp_ns)
+        self._asked_is_fixed[target, source] = T is not None and self._tree.is_fixed(target, source)
+        return T

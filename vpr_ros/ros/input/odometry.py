@@ -1,0 +1,100 @@
+"""The robot's odometry at the moment an image was taken."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base import geometry
+from vpr_ros.base.image_order import LATE_NS
+from vpr_ros.base.messages import matrix_from_pose
+from vpr_ros.base.messages import stamp_ns as to_ns
+from vpr_ros.base.track import PoseTrack
+from vpr_ros.ros.health.condition import Log
+from vpr_ros.ros.health.counters import Health
+
+# From one message to the next, no robot moves or turns further than this: its odometry began anew.
+_STEP_M, _SPEED_M_S = 1.0, 60.0
+_STEP_RAD, _TURN_RAD_S = 0.5, 20.0
+_SILENCE_NS = 1_000_000_000  # after which a jump is a restart, however far the robot could have come meanwhile
+
+
+@dataclass(frozen=True, eq=False)
+class OdometryPose:
+    """T_odom_child (4, 4) at some stamp, with the names of both frames.
+
+    start: how often odometry had begun anew; poses with different counts have nothing to do with each other.
+    """
+
+    T_odom_child: np.ndarray
+    odom_frame: str
+    child_frame: str
+    start: int = 0
+
+
+class OdometryTrack:
+    """The latest odometry. A message that is not finite, or comes late, is dropped and counted."""
+
+    def __init__(self, topic: str, gap_s: float, health: Health, log: Log) -> None:
+        """topic: for the log. gap_s: maximum distance in time between odometry and an image, seconds."""
+        self.topic = topic
+        self._health = health
+        self._log = log
+        self._gap_ns = int(gap_s * 1e9)
+        self._lock = threading.Lock()  # a pose and the start it belongs to
+        self._track = PoseTrack(self._gap_ns)
+        self._start = 0
+        self._last: tuple[int, np.ndarray] | None = None
+        self._frames = ("", "")
+
+    def at(self, stamp_ns: int) -> OdometryPose | None:
+        """The odometry at a stamp, or None where there is none near enough."""
+        with self._lock:
+            T_odom_child = self._track.at(stamp_ns)
+            return None if T_odom_child is None else OdometryPose(T_odom_child, *self._frames, self._start)
+
+    def store(self, message: Any) -> None:
+        """Take a nav_msgs/Odometry message."""
+        T_odom_child = matrix_from_pose(message.pose.pose)
+        if T_odom_child is None:
+            self._health.count("odometry rejected")
+            self._log.warning(
+                f"odometry on {self.topic} is not a finite pose with a unit quaternion; rejected",
+                throttle_duration_sec=5.0,
+            )
+            return
+        stamp_ns = to_ns(message.header.stamp)
+        with self._lock:
+            if self._last is not None and 0 < self._last[0] - stamp_ns < LATE_NS:
+                self._health.count("odometry out of order")
+                return
+            if why := self._break(stamp_ns, T_odom_child):
+                self._track.clear()
+                self._start += 1
+                self._health.count("odometry restarts")
+                sentence = f"odometry on {self.topic} {why}: it began anew"
+                self._log.warning(sentence, throttle_duration_sec=5.0)
+            self._frames = (message.header.frame_id.lstrip("/"), message.child_frame_id.lstrip("/"))
+            self._track.add(stamp_ns, T_odom_child)
+            self._last = stamp_ns, T_odom_child
+
+    def _break(self, stamp_ns: int, T_odom_child: np.ndarray) -> str:
+        """Why a pose cannot go on from the last one; empty where it can."""
+        if self._last is None:
+            return ""
+        last_ns, T_odom_last = self._last
+        seconds = (stamp_ns - last_ns) * 1e-9
+        if seconds < 0:
+            return f"went back by {-seconds:.3f} s"
+        allowed_s = seconds if stamp_ns - last_ns <= max(_SILENCE_NS, self._gap_ns) else 0.0
+        T_last_child = geometry.inverse(T_odom_last) @ T_odom_child
+        moved = float(np.linalg.norm(T_last_child[:3, 3]))
+        if moved > _STEP_M + _SPEED_M_S * allowed_s:
+            return f"jumped by {moved:.1f} m within {seconds:.3f} s"
+        turned = float(np.linalg.norm(geometry.vector_from_rotation(T_last_child[:3, :3])))
+        if turned > _STEP_RAD + _TURN_RAD_S * allowed_s:
+            return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
+        return ""

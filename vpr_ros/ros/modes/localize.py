@@ -1,0 +1,222 @@
+"""Mode localize: each image becomes a pose on a map."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nav_msgs.srv import LoadMap
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from vpr_ros.base.errors import MapError, VprError
+from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.ros import typed_messages
+from vpr_ros.ros.adapters.answers_file import AnswersFile
+from vpr_ros.ros.adapters.depth import DepthOutput
+from vpr_ros.ros.adapters.map_to_odom import MapToOdom
+from vpr_ros.ros.adapters.open import check_adapters, open_adapters
+from vpr_ros.ros.adapters.pose import PoseOutput
+from vpr_ros.ros.adapters.standard import StandardOutputs
+from vpr_ros.ros.input.camera_calibration import CameraCalibration
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.modes.mode import ImageSample, Reply
+from vpr_ros.ros.outputs import convert
+from vpr_ros.ros.outputs.answer import Adapter, Answer
+from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
+from vpr_ros.ros.services import map_url
+from vpr_ros.ros.services.serving import create_service
+
+
+class LocalizeMode:
+    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query where vpr_msgs is built."""
+
+    needs_odometry = False
+    queue_size = 1  # where the robot is now, not where it was
+    problem = ""
+
+    def __init__(self, node: ResponsiveNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
+        """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
+        self.localizer = localizer
+        self._alone: Localizer | None = None  # the same without a memory, once somebody asks
+        self._node = node
+        self._params = params
+        self._using = threading.Lock()  # the localiser, by one thread at a time
+        self._standard = StandardOutputs(node)
+        self._pose = PoseOutput(node)
+        self._calibration = CameraCalibration(node, params, wanted=False)
+        self._depth = DepthOutput(node, self._calibration)
+        self._adapters: list[Adapter] = [self._pose, self._standard]
+        self._services: list[Any] = []
+        try:
+            self._adapters += _optional_adapters(node, params)
+        except BaseException:
+            self._close_adapters()
+            raise
+        self._services.append(create_service(node, Trigger, "~/relocalize", self._relocalize))
+        aside = {"callback_group": node.slow_group}
+        self._services.append(create_service(node, LoadMap, "~/load_map", self._load_map, **aside))
+        if typed_messages.available():
+            from vpr_ros.ros.services.query import QueryService
+
+            self._services.append(QueryService(node, self, mount).service)
+        self._show_map()
+
+    @classmethod
+    def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> LocalizeMode:
+        """On the map that the parameters name. Raises a VprError, one sentence, where that cannot be."""
+        check_adapters(params.adapters, params.mode)  # what costs nothing first
+        localizer = _open_localizer(params, Path(params.map))
+        try:
+            return cls(node, params, mount, localizer)
+        except BaseException:
+            localizer.close()
+            raise
+
+    @property
+    def description(self) -> str:
+        """For the log."""
+        return f"localising on {self.localizer.place_map.path}"
+
+    @property
+    def map_frame(self) -> str:
+        """frame_id of the poses published."""
+        return self._params.map_frame or self.localizer.place_map.frame_id
+
+    def answer(self, sample: ImageSample) -> Reply:
+        """Localise one image and publish."""
+        with self._using:
+            estimate = self.localizer.localize(sample.frame())
+            answer = self._answer(estimate, sample)
+        self._pose.publish(answer)  # what most users want goes first
+        sent_ns = time.monotonic_ns()
+        for adapter in self._adapters[1:]:
+            adapter.publish(answer)
+        self._depth.publish(estimate.depth, sample)
+        return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
+
+    def lookup(self, sample: ImageSample) -> Answer:
+        """Which places one image looks like, by itself: what was seen before says nothing, and forgets nothing."""
+        with self._using:
+            if self._alone is None:
+                self._alone = self.localizer.alone()
+            return self._answer(self._alone.localize(Frame(sample.stamp_ns, sample.image_rgb)), sample)
+
+    def forget(self, localizer: Localizer | None = None) -> None:
+        """Forget the past, and where one is given go on with another localiser."""
+        with self._using:
+            if localizer is not None:
+                self.localizer.close()
+                self.localizer, self._alone = localizer, None
+            self.localizer.reset()
+            for adapter in self._adapters:
+                adapter.forget()
+
+    def on_timer(self) -> None:
+        """Listen to CameraInfo while somebody listens to depth."""
+        self._calibration.on_timer(self._depth.wanted)
+
+    def values(self) -> dict[str, str]:
+        """For diagnostics."""
+        return {
+            "map": str(self.localizer.place_map.path),
+            "places": str(len(self.localizer.places)),
+            "model": self.localizer.describer.manifest.name,
+            "backend": self.localizer.describer.backend,
+        }
+
+    def close(self) -> None:
+        """Destroy services and publishers, close the map."""
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._close_adapters()
+        self.localizer.close()
+
+    def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
+        """An estimate for an image as adapters take it."""
+        return Answer(
+            arrived_ns=sample.arrived_ns,
+            estimate=estimate,
+            image_header=convert.header(sample.stamp_ns, sample.frame_id),
+            map_header=convert.header(sample.stamp_ns, self.map_frame),
+            T_camera_base=sample.T_camera_base,
+            T_odom_base=sample.T_odom_base,
+            odom_frame=sample.odom_frame,
+        )
+
+    def _close_adapters(self) -> None:
+        self._calibration.close()
+        self._depth.close()
+        for adapter in self._adapters:
+            adapter.close()
+
+    def _show_map(self) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self.map_frame)
+        self._standard.show_map(self.localizer.places.positions, header)
+
+    def _relocalize(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.forget()
+        response.success, response.message = True, "the past is forgotten"
+        return response
+
+    async def _load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        """Go on with another map; if it does not fit, with the one in use."""
+        response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
+        try:
+            path = map_url.path_of(request.map_url)
+            if not os.path.isfile(path):
+                response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
+            await self._node.exclusively("load_map", lambda: self._go_on_with(_open_localizer(self._params, path)))
+        except VprError as error:
+            missing = response.result == LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
+            if isinstance(error, MapError) and not missing:
+                response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
+            self._node.get_logger().error(f"{error}; the map in use stays")
+            return response
+        response.result = LoadMap.Response.RESULT_SUCCESS
+        return response
+
+    def _go_on_with(self, localizer: Localizer) -> None:
+        self.forget(localizer)
+        self._show_map()
+        self._node.get_logger().info(self.description)
+
+
+def in_words(estimate: Estimate) -> str:
+    """An answer as one short line for people."""
+    best = estimate.best
+    if best is None:
+        return f"not on this map ({estimate.off_map_probability:.0%})"
+    x, y, z = best.T_map_camera[:3, 3]
+    return f"camera at {x:.1f} {y:.1f} {z:.1f} m ({best.probability:.0%})"
+
+
+def _open_localizer(params: NodeParams, path: Path) -> Localizer:
+    return Localizer.open(path, params.model, params.backend, params.localizer, params.network_threads)
+
+
+def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
+    """What is published beside the standard messages."""
+    adapters: list[Adapter] = []
+    try:
+        if params.publish_tf:
+            adapters.append(MapToOdom(node, params.transform_tolerance, params.image_timeout))
+        if params.answers_file:
+            adapters.append(AnswersFile(Path(params.answers_file)))
+        if not typed_messages.available():
+            node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not there")
+        else:
+            from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
+
+            adapters.append(TypedMatches(node))
+        return [*adapters, *open_adapters(params.adapters, params.mode, node, params)]
+    except BaseException:
+        for adapter in adapters:
+            adapter.close()
+        raise

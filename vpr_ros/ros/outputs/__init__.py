@@ -1,0 +1,1 @@
+"""Answers with what adapters need, and records as messages."""

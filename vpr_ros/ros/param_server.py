@@ -1,0 +1,116 @@
+"""Declares ``NodeParams`` on the node, refuses values that do not fit, and reads the parameters back."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vpr_ros.base.config import renamed_key, unknown_key
+from vpr_ros.base.errors import ConfigError
+from vpr_ros.ros.input import qos
+from vpr_ros.ros.params import RENAMED, WHERE, NodeParams, fitting, leaves, node_params, plain
+
+# What rclpy itself declares on a node; everything else has to be a field of NodeParams.
+_RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
+_TYPES = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+}
+_ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter with its description, range and a value, so that one request can read them all.
+
+    The node must have been made with ``automatically_declare_parameters_from_overrides``: so overrides of an unknown
+    name or of a value that does not fit are kept for ``read`` to report, instead of throwing in the constructor.
+    """
+    for name, field, hint in leaves():
+        value = plain(field.default)
+        if node.has_parameter(name):
+            given = node.get_parameter(name).value
+            try:
+                value = plain(fitting(name, given))
+            except ConfigError:
+                node.set_descriptor(name, _descriptor(field, hint, ranged=False))
+                continue
+            node.undeclare_parameter(name)
+        node.declare_parameter(name, None, _descriptor(field, hint), ignore_override=True)
+        node.set_parameters([Parameter(name, _type(hint), value)])  # rclpy takes a default of [] for one of bytes
+
+
+def refusal(changes: list[Parameter]) -> str:
+    """Why one of these values cannot be set, as one sentence; "" if all can."""
+    ours = {name for name, _, _ in leaves()}
+    for change in changes:
+        try:
+            if not change.name:  # rclpy would take it, and nothing could take it away again
+                raise ConfigError(f"{WHERE}: a parameter without a name cannot be set")
+            if change.name in RENAMED:
+                raise renamed_key(change.name, RENAMED, WHERE)
+            if change.name.startswith(qos.PREFIX):
+                qos.read(change.name, change.value)
+            if change.name in ours:
+                fitting(change.name, change.value)
+        except ConfigError as error:
+            return str(error)
+    return ""
+
+
+def read(node: Node) -> NodeParams:
+    """The node's parameters as they are now.
+
+    Raises ConfigError for an unknown name (with the nearest known one), a wrong type or a value out of range.
+    """
+    known = [name for name, _, _ in leaves()]
+    data: dict[str, Any] = {}
+    declared = typing.cast(dict[str, Parameter], node.get_parameters_by_prefix(""))  # rclpy's own hint is wrong
+    for name, parameter in declared.items():
+        if name in _RCLPY_PARAMETERS or name.startswith(qos.PREFIX):
+            continue
+        if name in RENAMED:
+            raise renamed_key(name, RENAMED, WHERE)
+        if name not in known:
+            raise unknown_key(name, known, WHERE)
+        if parameter.value is not None:
+            *groups, leaf = name.split(".")
+            at = data
+            for group in groups:
+                at = at.setdefault(group, {})
+            at[leaf] = fitting(name, parameter.value)
+    params = node_params(data)
+    qos.check(node, [params.image, params.odom])
+    return params
+
+
+def _type(hint: Any) -> Parameter.Type:
+    """A field's type, or the one that it may have besides None, as a ROS parameter's."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(inner for inner in typing.get_args(hint) if inner is not type(None))
+    return _ARRAYS[typing.get_args(hint)[0]] if typing.get_origin(hint) is tuple else _TYPES[hint]
+
+
+def _descriptor(field: dataclasses.Field[Any], hint: Any, ranged: bool = True) -> ParameterDescriptor:
+    """A field's description, unit and range as ROS tools show them. What fits is decided by ``refusal``."""
+    meta = field.metadata
+    text = meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else "")
+    descriptor = ParameterDescriptor(description=text, dynamic_typing=True)
+    if meta["choices"]:
+        descriptor.additional_constraints = "one of: " + ", ".join(map(str, meta["choices"]))
+    if meta["low"] is not None and ranged:
+        if hint is int:
+            descriptor.integer_range = [IntegerRange(from_value=int(meta["low"]), to_value=int(meta["high"]), step=0)]
+        elif hint is float:
+            high = sys.float_info.max if meta["high"] is None else float(meta["high"])
+            limits = FloatingPointRange(from_value=float(meta["low"]), to_value=high, step=0.0)
+            descriptor.floating_point_range = [limits]
+    return descriptor

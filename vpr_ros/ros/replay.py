@@ -1,0 +1,212 @@
+"""A bag through the node's own pipeline, without ROS: what goes wrong here goes wrong on the robot.
+
+Messages come in the order of the bag. Images are ordered, decoded and located, and odometry and transforms are used, by
+the code of the live node. Unpaced, no image is dropped and the same bag always gives the same answers; at a pace, the
+node's own queue drops what the localiser is too slow for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.image_messages import decode_message
+from vpr_ros.base.messages import stamp_ns
+from vpr_ros.base.records import DriveFrame, Estimate
+from vpr_ros.base.tally import Tally
+from vpr_ros.drives.bag import BagDrive
+from vpr_ros.evaluation.record import answer_from_estimate, unanswered
+from vpr_ros.evaluation.replay import Replayed
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.input.worker import Worker
+from vpr_ros.ros.modes.mode import ImageSample, Reply
+from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.pipeline import Arrival, Outcome, Pipeline
+
+logger = logging.getLogger(__name__)
+
+DROPPED = "dropped: the localiser was busy"
+
+
+class _Offline:
+    """The mode localize without outputs: it keeps the latest estimate."""
+
+    needs_odometry = False
+    queue_size = 1  # as of the live mode
+
+    def __init__(self, localizer: Localizer) -> None:
+        self._localizer = localizer
+        self.estimate: Estimate | None = None
+
+    def answer(self, sample: ImageSample) -> Reply:
+        """See Mode."""
+        self.estimate = estimate = self._localizer.localize(sample.frame())
+        return Reply("", time.monotonic_ns(), estimate.timings_ms)
+
+    def forget(self) -> None:
+        """See Mode."""
+        self._localizer.reset()
+
+
+class _Log:
+    """The node's log offline: each sentence once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def info(self, message: str) -> None:
+        """See Log."""
+        self._say(logging.INFO, message)
+
+    def warning(self, message: str, *, throttle_duration_sec: float = 0.0) -> None:
+        """See Log."""
+        self._say(logging.WARNING, message)
+
+    def error(self, message: str, *, throttle_duration_sec: float = 0.0) -> None:
+        """See Log."""
+        self._say(logging.ERROR, message)
+
+    def _say(self, level: int, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            logger.log(level, "%s", message)
+
+
+class BagReplay:
+    """Plays one bag. Iterate once; then ``tally`` has what the node counted."""
+
+    def __init__(self, localizer: Localizer, drive: BagDrive, params: NodeParams, pace: float = 0.0) -> None:
+        """params: of the node; its topics are those of the drive. pace: times real time; 0 is unpaced.
+
+        Raises DriveError if the pace is negative.
+        """
+        if not 0 <= pace < float("inf"):
+            raise DriveError(f"the pace is {pace}; give 0 for every image, 1 for real time, 2 for twice as fast")
+        self._localizer = localizer
+        self._drive = drive
+        self._pace = pace
+        self._health = Health()
+        self._clock_ns = 0
+        log = _Log()
+        self._mode = _Offline(localizer)
+        mount = drive.options.mount
+        base_frame = params.base_frame if mount is None else drive.base_frame
+        self._mount = CameraMount(base_frame, params.T_base_camera if mount is None else mount)
+        self._odometry: OdometryTrack | None = None
+        if drive.odom_topic:
+            self._odometry = OdometryTrack(drive.odom_topic, params.odom_gap, self._health, log)
+        now = partial(getattr, self, "_clock_ns")
+        self._pipeline = Pipeline(self._mode, self._mount, self._odometry, self._health, log, now)
+
+    @property
+    def tally(self) -> Tally:
+        """What the pipeline counted that is not an answer."""
+        tally = Tally()
+        for kind, count in self._health.counts.items():
+            if kind not in ("images answered", "dropped (bad image)"):
+                tally.add(kind, "", count)
+        return tally
+
+    def __iter__(self) -> Iterator[Replayed]:
+        """(frame, answer, estimate) of each image but those that come late or twice; true poses in the map's frame."""
+        self._localizer.reset()
+        return self._paced() if self._pace else self._unpaced()
+
+    def _unpaced(self) -> Iterator[Replayed]:
+        for index, (log_ns, message) in enumerate(self._images()):
+            arrival = Arrival(partial(_itself, message), time.monotonic_ns(), log_ns)
+            self._mode.estimate = None
+            outcome = self._pipeline.process(arrival)
+            replayed = self._replayed(index, message, arrival, outcome, self._mode.estimate)
+            if replayed is not None:
+                yield replayed
+
+    def _paced(self) -> Iterator[Replayed]:
+        """Through the node's own worker, in its own thread."""
+        done: SimpleQueue[tuple[int, Replayed | None] | Exception] = SimpleQueue()
+
+        def work(item: tuple[int, Any, Arrival]) -> None:
+            index, message, arrival = item
+            self._mode.estimate = None
+            outcome = self._pipeline.process(arrival)
+            done.put((index, self._replayed(index, message, arrival, outcome, self._mode.estimate)))
+
+        worker = Worker(work, done.put, self._mode.queue_size)
+        waiting: dict[int, int] = {}  # images that are neither answered nor dropped yet: index -> stamp
+        first_ns, started_ns = 0, time.monotonic_ns()
+        try:
+            for index, (log_ns, message) in enumerate(self._images()):
+                first_ns = first_ns or log_ns
+                due_ns = started_ns + (log_ns - first_ns) / self._pace
+                time.sleep(max(0.0, (due_ns - time.monotonic_ns()) * 1e-9))
+                waiting[index] = stamp_ns(message.header.stamp)
+                worker.offer((index, message, Arrival(partial(_itself, message), time.monotonic_ns(), log_ns)))
+                yield from self._finished(done, waiting)
+        finally:
+            worker.stop(finish=True)
+        yield from self._finished(done, waiting)
+        yield from (self._dropped(index, stamp) for index, stamp in waiting.items())
+
+    def _finished(self, done: SimpleQueue[Any], waiting: dict[int, int]) -> Iterator[Replayed]:
+        """What the worker has done since, and before each what it dropped, in the order of the bag."""
+        while not done.empty():
+            item = done.get()
+            if isinstance(item, Exception):
+                raise item
+            index, replayed = item
+            for earlier in [number for number in waiting if number < index]:
+                yield self._dropped(earlier, waiting.pop(earlier))
+            waiting.pop(index)
+            if replayed is not None:
+                yield replayed
+
+    def _dropped(self, index: int, stamp_ns: int) -> Replayed:
+        frame = replace(self._frame(stamp_ns, None), read=_gone)
+        return frame, unanswered(frame, index, DROPPED), None
+
+    def _images(self) -> Iterator[tuple[int, Any]]:
+        """(log time, message) of each image; what comes between is stored."""
+        for topic, log_ns, message in self._drive.messages():
+            self._clock_ns = log_ns
+            if topic == self._drive.image_topic:
+                yield log_ns, message
+            elif topic == self._drive.odom_topic:
+                if self._odometry is not None:
+                    self._odometry.store(message)
+            elif topic.endswith("tf_static") or self._mount.needs_moving:
+                self._mount.store(message, fixed=topic.endswith("tf_static"))
+
+    def _replayed(
+        self, index: int, message: Any, arrival: Arrival, outcome: Outcome, estimate: Estimate | None
+    ) -> Replayed | None:
+        """None for an image out of order, which ``tally`` counts."""
+        frame = self._frame(outcome.stamp_ns, message)
+        if outcome.reply is None or estimate is None:
+            return (frame, unanswered(frame, index, outcome.problem), None) if outcome.in_order else None
+        latency_ms = (outcome.reply.sent_ns - arrival.time_ns) / 1e6
+        return frame, answer_from_estimate(estimate, index, frame.T_map_camera, latency_ms), estimate
+
+    def _frame(self, stamp_ns: int, message: Any) -> DriveFrame:
+        """For the report: the image, and the truth in the map's frame."""
+        truth = self._drive.true_pose(stamp_ns)
+        T_map_camera = None if truth is None else self._localizer.place_map.map_pose(truth)
+        return DriveFrame(stamp_ns, partial(decode_message, message), T_map_camera)
+
+
+def _itself(message: Any) -> Any:
+    return message
+
+
+def _gone() -> np.ndarray:
+    raise DriveError("an image that was dropped is not kept")

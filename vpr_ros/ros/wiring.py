@@ -1,0 +1,97 @@
+"""The pipeline of the live node, with what feeds it and what it publishes."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, Image
+
+from vpr_ros.base.errors import ImageError
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.input.listeners import OdometryListener, TransformListener
+from vpr_ros.ros.input.mount import CameraMount
+from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.input.topics import resolved
+from vpr_ros.ros.modes.localize import LocalizeMode
+from vpr_ros.ros.modes.map import MapMode
+from vpr_ros.ros.modes.mode import LiveMode
+from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.pipeline import Arrival, Pipeline
+from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
+
+_MODES: dict[str, type[LocalizeMode] | type[MapMode]] = {"localize": LocalizeMode, "map": MapMode}
+
+
+class WiredPipeline:
+    """Opens the mode and the subscriptions that the parameters name. ``process`` runs in the worker's thread."""
+
+    def __init__(self, node: ResponsiveNode, params: NodeParams, health: Health) -> None:
+        """Raises a VprError, one sentence, if the mode cannot be opened."""
+        self._node = node
+        self.takes_compressed = params.image_is_compressed(resolved(node, params.image))
+        self.message_type = CompressedImage if self.takes_compressed else Image
+        log = node.get_logger()
+        mount = CameraMount(params.base_frame, params.T_base_camera)
+        track = OdometryTrack(resolved(node, params.odom), params.odom_gap, health, log) if params.odom else None
+        self._transforms: TransformListener | None = None
+        self._odometry: OdometryListener | None = None
+        try:
+            if (params.base_frame and params.camera_pose is None) or params.odom:
+                self._transforms = TransformListener(node, mount)
+            if track is not None:
+                self._odometry = OdometryListener(node, params.odom, track)
+            self.mode: LiveMode = _MODES[params.mode].open(node, params, mount)
+        except BaseException:
+            self._stop_listening()
+            raise
+        self._pipeline = Pipeline(self.mode, mount, track, health, log, lambda: node.get_clock().now().nanoseconds)
+
+    @property
+    def problem(self) -> str:
+        """Why poses are missing or degraded while images arrive; empty if nothing is wrong."""
+        return self._pipeline.problem or self.mode.problem
+
+    @property
+    def clock_problem(self) -> str:
+        """See Pipeline."""
+        return self._pipeline.clock_problem
+
+    def arrival(self, serialized: bytes) -> Arrival:
+        """An image message as it came over the wire, now. It is deserialised in the worker's thread."""
+        read = partial(_deserialized, serialized, self.message_type)
+        return Arrival(read, time.monotonic_ns(), self._node.get_clock().now().nanoseconds)
+
+    def process(self, arrival: Arrival) -> None:
+        """See Pipeline."""
+        self._pipeline.process(arrival)
+
+    def failed(self, error: Exception) -> None:
+        """See Pipeline. Nothing is wrong while the process shuts down."""
+        if self._node.context.ok():
+            self._pipeline.failed(error)
+
+    def on_timer(self) -> None:
+        """Call once a second, in the executor's thread."""
+        if self._transforms is not None:
+            self._transforms.on_timer()
+        self.mode.on_timer()
+
+    def close(self) -> None:
+        """Destroy subscriptions and publishers, close the maps. Stop the worker first."""
+        self._stop_listening()
+        self.mode.close()
+
+    def _stop_listening(self) -> None:
+        for listener in (self._transforms, self._odometry):
+            if listener is not None:
+                listener.close()
+
+
+def _deserialized(serialized: bytes, message_type: Any) -> Any:
+    try:
+        return deserialize_message(serialized, message_type)
+    except Exception as error:  # rclpy's own, of several kinds
+        raise ImageError(f"a message is damaged ({str(error).splitlines()[0]})") from error
