@@ -3,8 +3,8 @@
 
     python tools/make_reference.py
 
-docs/reference/parameters.md comes from vpr_ros.ros.params.table(), which needs ROS 2. command_line.md comes from the
-Typer app. A code block below a comment with the path of a file, <!-- examples/lost_node.py -->, gets that file.
+docs/reference/parameters.md comes from vpr_ros.ros.params.table(), command_line.md from the Typer app. A code block
+below a comment with the path of a file, <!-- examples/lost_node.py -->, gets that file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def parameters() -> str:
 
 Set them as launch arguments, in a YAML file (`params_file:=`), or with `--ros-args -p`.
 A launch argument beats the file. An unknown name is an error that names the nearest known one.
-`vpr evaluate` and `vpr replay` take those of the stages `search.` to `hypotheses.` with `--set`.
+`vpr replay` takes all of mode localize with `--params-file` and `--set`.
+`vpr evaluate` takes those of the stages `search.` to `hypotheses.` with `--set`.
 
 {table()}
 """
