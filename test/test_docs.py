@@ -110,7 +110,7 @@ def test_the_api_page_has_every_public_name() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     """A page that nothing leads to is not read."""
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
-    assert sorted(re.findall(r"- ([\w/]+\.md)", navigation)) == sorted(
+    assert sorted(re.findall(r"([\w/]+\.md)", navigation)) == sorted(
         str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")
     )
 
