@@ -13,7 +13,7 @@ import pytest
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.evaluation.record import Tolerance
-from vpr_ros.evaluation.study import run_drive
+from vpr_ros.evaluation.run_report import run_drive
 from vpr_ros.evaluation.summary import assess
 from vpr_ros.localize.config import LocalizerConfig, RerankConfig, SearchConfig
 from vpr_ros.localize.localizer import Localizer

@@ -50,7 +50,26 @@ def command_line() -> str:
 
 `vpr --help` and `vpr COMMAND --help` show the same. In a ROS 2 workspace the command is `ros2 run vpr_ros vpr`.
 
-{sections}"""
+{sections}
+## Drive options
+
+What `--drive-option` (`-d`) takes for each drive. A registered format may have more.
+
+{_drive_options()}
+"""
+
+
+def _drive_options() -> str:
+    from dataclasses import fields
+
+    from vpr_ros.drives.options import DriveOptions
+    from vpr_ros.ros.params import shown_default
+
+    rows = ["| option | default | unit | meaning |", "| --- | --- | --- | --- |"]
+    for field in fields(DriveOptions):
+        unit, text = field.metadata["unit"], field.metadata["description"]
+        rows.append(f"| `{field.name}` | {shown_default(field)} | {unit} | {text} |")
+    return "\n".join(rows)
 
 
 def _sections(command: Any, name: str) -> Iterator[str]:

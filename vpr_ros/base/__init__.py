@@ -1,1 +1,1 @@
-"""Records, errors, geometry and files: what every room uses. Imports nothing of the others."""
+"""Records, errors, geometry and files: what all layers use. Imports none of them."""

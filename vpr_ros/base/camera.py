@@ -1,4 +1,4 @@
-"""What a camera does to a direction: pixels to rays, with the lens taken out."""
+"""Camera intrinsics: pixels to rays, with the distortion undone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import numpy as np
 
 from vpr_ros.base.errors import ConfigError
 
-_COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # as many distortion coefficients as OpenCV's models have
+_COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # numbers of distortion coefficients of OpenCV's models
 
 
 @dataclass(frozen=True, eq=False)
 class Intrinsics:
     """A calibrated camera.
 
-    width, height: pixels of the images it was calibrated with; pixel centres lie at integers. K: (3, 3) in those
-    pixels. distortion: coefficients in OpenCV's order (plumb bob k1 k2 p1 p2 k3, rational eight, or four of a fisheye),
-    none for images without distortion. fisheye: the four are OpenCV's fisheye (Kannala-Brandt, "equidistant" in ROS).
+    width, height: pixels of the calibrated images; pixel centres lie at integers.
+    K: (3, 3) in those pixels.
+    distortion: coefficients in OpenCV's order, of plumb bob (k1 k2 p1 p2 k3), rational (eight) or fisheye (four); empty
+    if images have no distortion.
+    fisheye: whether they are of OpenCV's fisheye model (Kannala-Brandt, "equidistant" in ROS).
+    Raises ConfigError for invalid values.
     """
 
     width: int
@@ -27,24 +30,23 @@ class Intrinsics:
     fisheye: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for numbers that are no camera's."""
         numbers = np.concatenate([np.ravel(self.K), self.distortion])
         if np.shape(self.K) != (3, 3) or not np.all(np.isfinite(numbers)) or min(self.K[0, 0], self.K[1, 1]) <= 0:
             found = np.asarray(self.K).tolist()  # on one line
             raise ConfigError(f"camera intrinsics need a finite 3 x 3 matrix with focal lengths above 0, not {found}")
         if min(self.width, self.height) <= 0:
-            raise ConfigError(f"camera intrinsics are for images of some size, not {self.width} x {self.height}")
+            raise ConfigError(f"camera intrinsics need an image size above 0, not {self.width} x {self.height}")
         if len(self.distortion) not in ((4,) if self.fisheye else _COEFFICIENTS):
-            raise ConfigError(f"{len(self.distortion)} distortion coefficients fit no model of OpenCV's")
+            raise ConfigError(f"no model of OpenCV has {len(self.distortion)} distortion coefficients")
 
     @classmethod
     def pinhole(cls, width: int, height: int, focal_px: float) -> Intrinsics:
-        """A camera without distortion whose axis meets the image's centre."""
+        """A camera without distortion, with its optical axis at the image's centre."""
         K = np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])
         return cls(width, height, K)
 
     def resized(self, width: int, height: int) -> Intrinsics:
-        """The same camera for its images resized to other pixels."""
+        """The same camera for resized images."""
         if (width, height) == (self.width, self.height):
             return self
         scale = np.array([width / self.width, height / self.height])
@@ -65,9 +67,9 @@ class Intrinsics:
         return np.asarray(undistort(points, np.asarray(self.K, dtype=np.float64), distortion)).reshape(-1, 2)
 
     def rectified(self, image: np.ndarray) -> np.ndarray:
-        """(height, width) image of this camera -> the same without distortion, by nearest pixels; 0 where not seen.
+        """(height, width) image of this camera -> the same without distortion, with the same K.
 
-        K stays.
+        By nearest pixels; 0 outside the camera's view.
         """
         import cv2
 

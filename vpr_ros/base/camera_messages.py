@@ -1,6 +1,6 @@
-"""What a sensor_msgs/CameraInfo says of the images it comes with, in one place for bags and the node.
+"""sensor_msgs/CameraInfo to intrinsics, for bags and the node.
 
-Knows nothing of ROS: anything with the message's fields will do, ROS 2 (k, d, p) or ROS 1 (K, D, P).
+Needs no ROS: any object with the message's fields works, of ROS 2 (k, d, p) or ROS 1 (K, D, P).
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import ConfigError
 
 _FISHEYE = ("equidistant", "fisheye")  # REP-104's name and OpenCV's
-# With their numbers of coefficients, in OpenCV's order: fewer leave out k3, more add a thin prism's and a tilt.
+# Valid numbers of coefficients, in OpenCV's order: four leave out k3, more than eight add thin prism and tilt.
 _MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), **dict.fromkeys(_FISHEYE, (4,))}
 
 
 def intrinsics_of(message: Any, rectified: bool) -> Intrinsics:
-    """The camera of the images that a CameraInfo of rclpy, rospy or rosbags goes with, in the pixels they have.
+    """The intrinsics in a CameraInfo of rclpy, rospy or rosbags, for the pixels of the images as they are sent.
 
-    rectified: of images with the distortion taken out, which P describes instead of K and D. The region of interest is
-    in pixels of the whole sensor and binned after it is cut (REP-104). Coefficients that are all zero are no distortion
-    but a fisheye's. Raises ConfigError for a camera without calibration or size, or with a lens of no known model.
+    rectified: whether the images are rectified; then P is used instead of K and D.
+    The region of interest is in pixels of the whole sensor and is binned after cropping (REP-104). If all coefficients
+    are zero there is no distortion, except for a fisheye. Raises ConfigError for a camera without calibration or size,
+    or with an unknown distortion model.
     """
     name = "p" if rectified else "k"
     numbers = _numbers(message, name)
@@ -36,7 +37,7 @@ def intrinsics_of(message: Any, rectified: bool) -> Intrinsics:
         width, height = int(region.width), int(region.height)
         K[:2, 2] -= region.x_offset, region.y_offset
     if min(width, height) <= 0:
-        raise ConfigError("the calibration does not say how large its images are: mend the driver")
+        raise ConfigError("the camera calibration has no image size: fix the driver's camera_info")
     columns, rows = max(int(message.binning_x), 1), max(int(message.binning_y), 1)
     sent = width // columns, height // rows
     fisheye = bool(distortion) and message.distortion_model in _FISHEYE
@@ -44,30 +45,32 @@ def intrinsics_of(message: Any, rectified: bool) -> Intrinsics:
 
 
 def is_rectified(image_topic: str) -> bool:
-    """Whether images are without distortion by their name: image_rect, image_rect_color, image_color_rect, ..."""
+    """Whether a topic's name says that its images are rectified: image_rect, image_rect_color, image_color_rect, ..."""
     words = image_topic.removesuffix("/compressed").rpartition("/")[2].split("_")
     return "rect" in words or "rectified" in words
 
 
 def _distortion(message: Any) -> tuple[float, ...]:
-    """Coefficients in OpenCV's order. Old drivers name no model: theirs is plumb bob."""
+    """Coefficients in OpenCV's order. Old drivers leave the model empty, which means plumb bob."""
     model, coefficients = message.distortion_model, tuple(map(float, _numbers(message, "d")))
     if model not in _FISHEYE and not any(coefficients):
         return ()
     known = _MODELS.get(model or "plumb_bob")
     if known is None:
         raise ConfigError(
-            f"the lens' model '{model}' is not known: have the driver send one of {', '.join(_MODELS)}, or use"
-            " rectified images"
+            f"unknown distortion model '{model}': the driver must send one of {', '.join(_MODELS)}; or use rectified"
+            " images"
         )
     if len(coefficients) not in known:
-        name = model or "a lens of no named model, taken for plumb_bob,"
+        name = model or "no distortion model (which means plumb_bob)"
         counts = " or ".join(map(str, known))
-        raise ConfigError(f"{name} has {counts} distortion coefficients, not {len(coefficients)}: mend the driver")
+        raise ConfigError(
+            f"{name} needs {counts} distortion coefficients, not {len(coefficients)}: fix the driver's camera_info"
+        )
     return coefficients
 
 
 def _numbers(message: Any, name: str) -> np.ndarray:
-    """(N,) float64 of a field, which ROS 1 writes in upper case."""
+    """(N,) float64 of a field; ROS 1 names it in upper case."""
     field = getattr(message, name) if hasattr(message, name) else getattr(message, name.upper())
     return np.asarray(field, dtype=float).ravel()

@@ -1,7 +1,7 @@
-"""Configurations: frozen dataclasses whose fields carry description, unit and range; YAML in and out.
+"""Configurations: frozen dataclasses whose fields have description, unit and range; YAML in and out.
 
-One declaration serves the YAML file, the command line, the node's parameters and the README's tables. An unknown key
-is an error that names the nearest known one.
+One declaration serves the YAML file, the command line, the node's parameters and the tables in the documents. An
+unknown key is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ def option(
     high: float | None = None,
     choices: Sequence[Any] = (),
 ) -> Any:
-    """A dataclass field that knows what it is for.
+    """A dataclass field with its description.
 
-    low and high are inclusive; choices, where given, are all there are.
+    low, high: inclusive bounds. choices: all valid values, if there are only some.
     """
     metadata = {"description": description, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def unknown_key(key: str, known: Sequence[str], where: str) -> ConfigError:
-    """The error for a key nobody knows, with the nearest known one."""
+    """The error for an unknown key, with the nearest known one."""
     return ConfigError(f"{where}: unknown parameter '{key}'; {nearest_name(key, known)}")
 
 
 def renamed_key(key: str, renamed: Mapping[str, str], where: str) -> ConfigError:
-    """The error for a key that has another name now. renamed: old name -> what to set instead."""
+    """The error for a key that was renamed. renamed: old name -> new name."""
     return ConfigError(f"{where}: '{key}' is called '{renamed[key]}' now; set that")
 
 
 def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") -> C:
     """Build a configuration from plain data, nested ones included.
 
-    Raises ConfigError for an unknown key, a wrong type or a value outside its range, naming where it came from.
+    where: the source of the data, which begins each error. Raises ConfigError for an unknown key, a wrong type or a
+    value outside its range.
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected names with values, got {data!r}")
@@ -68,7 +69,7 @@ def from_dict(cls: type[C], data: dict[str, Any], where: str = "configuration") 
 
 
 def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) -> Any:
-    """A plain value as the field's type. Raises ConfigError, naming where, if it is of another or out of range."""
+    """A plain value as the field's type. Raises ConfigError, starting with where, for a wrong type or range."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         if value is None:
             return None
@@ -117,7 +118,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def load_yaml(cls: type[C], path: Path, overrides: dict[str, Any] | None = None) -> C:
     """Defaults, beaten by the file, beaten by the overrides (the command line's flags).
 
-    Raises ConfigError where the file is missing, is not YAML, or does not fit.
+    Raises ConfigError if the file is missing, is not YAML or has invalid values.
     """
     return from_dict(cls, merged(read_yaml(path), overrides or {}), str(path))
 
@@ -133,7 +134,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested sets of names with values; the one above wins."""
+    """Merge two nested mappings; values of the one above win."""
     out = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
@@ -191,7 +192,7 @@ def _text(text: str, hint: Any, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Names with values, as a file has them. Raises ConfigError where it is missing or holds something else."""
+    """The mapping in a YAML file. Raises ConfigError if the file is missing or holds something else."""
     import yaml
 
     try:
@@ -204,7 +205,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def save_yaml(config: Any, path: Path) -> None:
-    """Write the resolved configuration, saved beside every result."""
+    """Write a configuration, with all its values."""
     import yaml
 
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False))

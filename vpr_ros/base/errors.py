@@ -1,11 +1,11 @@
-"""The errors a user can cause. Each message is one sentence that says what to do; the command line prints it alone."""
+"""The errors a user can cause. Each message is one sentence that says what to do; the command line prints only it."""
 
 import difflib
 from collections.abc import Sequence
 
 
 class VprError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Base of all errors of this package."""
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str:
@@ -15,7 +15,7 @@ def nearest_name(name: str, known: Sequence[str]) -> str:
 
 
 def brief(error: object, most: int = 200) -> str:
-    """What a library says, for a sentence of ours: one line, printable, not longer than a sentence should be."""
+    """A library's message, to quote in an error: one printable line of at most ``most`` characters."""
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else "?" for character in words)
     return (line if len(line) <= most else f"{line[:most]}...") or type(error).__name__
@@ -30,7 +30,7 @@ class DriveError(VprError):
 
 
 class ImageError(VprError):
-    """An image is empty, truncated or in an encoding nobody knows."""
+    """An image is empty, truncated or in an unknown encoding."""
 
 
 class MapError(VprError):
@@ -38,14 +38,14 @@ class MapError(VprError):
 
 
 class ModelError(VprError):
-    """A model or its manifest is missing, corrupt or does not fit what is asked of it."""
+    """A model or its manifest is missing, corrupt or does not fit its use."""
 
 
 class MissingDependencyError(VprError):
-    """An optional part (an extra, a ROS package) is needed and not installed."""
+    """An optional package (of an extra, or of ROS) is needed and not installed."""
 
 
-# Packages that only a part of this one needs, and what brings them. What is imported and not here is always installed.
+# How to install optional packages. Imported packages that are not here are always installed.
 REMEDIES = {
     **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy", "onnx"), "pip install 'vpr_ros[train]'"),
     "moderngl": "pip install 'vpr_ros[sim]'",
@@ -58,7 +58,7 @@ REMEDIES = {
 
 
 def missing_dependency(error: ImportError) -> MissingDependencyError | None:
-    """The sentence for an import that failed; None where it is no optional part that is missing."""
+    """The error for a failed import; None if the missing package is not an optional one."""
     package = (error.name or "").partition(".")[0]
     if package not in REMEDIES:
         return None

@@ -1,4 +1,4 @@
-"""Files that no reader, and no start after a power failure, finds half written; and where those lie that ship."""
+"""Files that are written whole or not at all, and the folders of files that ship with the package."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _ABANDONED_S = 86400.0
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to, which takes its place when the block ends, or goes when it fails.
+    """A temporary path to write to, which replaces ``path`` when the block ends and is removed if the block fails.
 
-    Its folder is made where it is missing. Two processes may write at once; the last one wins. What a kill left of
-    earlier writing goes when it is a day old. Raises OSError.
+    A reader, or a start after a power failure, never finds the file half written. A missing folder is made. Two
+    processes may write at once; the last one wins. Temporary files of killed processes are removed after a day. Raises
+    OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in path.parent.glob(f"{glob.escape(path.name)}.*.part*"):
@@ -42,7 +43,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def shipped_folders(*parts: str) -> list[Path]:
-    """Where a folder that ships, such as models, may lie: in the repository, and where pip and colcon install it."""
+    """Where a folder that ships, such as models, may be: in the repository, or where pip or colcon installs it."""
     share = Path("share", "vpr_ros", *parts)
     prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     # An installed package lies in <prefix>/lib/pythonX.Y/site-packages/vpr_ros, with --user or --target too.

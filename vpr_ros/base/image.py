@@ -1,4 +1,4 @@
-"""The preprocessing, one place for training, map and robot: RGB of any size -> RGB of the network's size."""
+"""Preprocessing, the same for training, map and robot: RGB of any size -> RGB of the network's size."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LARGEST_SIDE = 8192  # of a network's input, pixels
 class Preprocessing:
     """How an image becomes the network's input. Part of a model's fingerprint and of a map's meta table.
 
-    height, width: pixels; the whole image is squashed to them. mean, std: per RGB channel, on the 0..255 scale; the
-    network itself subtracts and divides, so that what is copied and batched are bytes.
+    height, width: pixels; the whole image is resized to them, without keeping its aspect ratio.
+    mean, std: for each RGB channel, on the 0..255 scale. The network applies them, so that images are copied as bytes.
     """
 
     height: int = 224
@@ -27,24 +27,24 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """Read what ``dataclasses.asdict`` made and JSON kept. Raises ValueError, TypeError for other data."""
+        """From ``dataclasses.asdict``, after JSON. Raises ValueError or TypeError for other data."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         found = cls(**values)
         if not all(isinstance(side, int) and 0 < side <= _LARGEST_SIDE for side in (found.height, found.width)):
-            raise ValueError(f"a network's images of {found.width} x {found.height} pixels")
+            raise ValueError(f"invalid size of the network's input: {found.width} x {found.height} pixels")
         if not all(len(numbers) == 3 and np.isfinite(numbers).all() for numbers in (found.mean, found.std)):
-            raise ValueError("mean and std are three numbers each")
+            raise ValueError("mean and std need three finite numbers each")
         return found
 
 
 VIEWS = (1, 3)  # how many views of an image a map can hold
-_SIDE = 0.75  # share of the width in a view to one side
+_SIDE = 0.75  # fraction of the width in a left or right view
 
 
 def views(image_rgb: np.ndarray, count: int) -> list[np.ndarray]:
     """(H, W, 3) -> the image (count 1), and its left and right three quarters (count 3).
 
-    A camera that passes a place further to one side sees about what one of these shows: a place described by all three
+    A camera that passes further to one side sees about the same as one of these views. A place described by all three
     is recognised from the other side of the road, at no cost to the query.
     """
     part = max(1, round(_SIDE * image_rgb.shape[1]))
@@ -54,7 +54,7 @@ def views(image_rgb: np.ndarray, count: int) -> list[np.ndarray]:
 def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(H, W, 3) uint8 RGB of any size -> (height, width, 3) uint8, the network's input, by area averaging.
 
-    Raises ImageError for anything else.
+    Raises ImageError if the array is not an (H, W, 3) uint8 RGB image.
     """
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
         raise ImageError(f"expected a (H, W, 3) uint8 RGB image, got shape {image_rgb.shape} of {image_rgb.dtype}")
@@ -64,11 +64,11 @@ def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarra
 
 
 def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG of that width, for reports and second looks; ratio kept."""
+    """(H, W, 3) uint8 RGB -> JPEG of this width, with the same aspect ratio, for reports and re-ranking."""
     import cv2
 
     height = max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1]))
-    # By a whole factor first, less than a factor of pixels at the edge left out: OpenCV does that faster.
+    # By a whole factor first, without the last pixels at the edge: OpenCV does that faster.
     factor = max(1, min(image_rgb.shape[1] // width, image_rgb.shape[0] // height))
     rows, columns = (size // factor for size in image_rgb.shape[:2])
     small = cv2.resize(image_rgb[: rows * factor, : columns * factor], (columns, rows), interpolation=cv2.INTER_AREA)

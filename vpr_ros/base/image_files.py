@@ -1,7 +1,7 @@
-"""Image files, and what compressed messages carry: JPEG, PNG, TIFF, BMP, WebP and PNM to pixels of any depth.
+"""Image files and the data of compressed messages: JPEG, PNG, TIFF, BMP, WebP and PNM to pixels.
 
-What OpenCV leaves open is settled before it decodes: how large the image claims to be, because a file of 100 kB may
-claim gigabytes, and whether a JPEG is whole, because missing rows come out grey without a word.
+Two checks that OpenCV does not make: the size in the header, because a file of 100 kB can claim gigabytes; and whether
+a JPEG is complete, because OpenCV returns missing rows as grey without an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vpr_ros.base.errors import ImageError
 
 KINDS = "JPEG, PNG, TIFF, BMP, WebP or PNM"
 _MOST_PIXELS = 100_000_000
-# As they are seen: rotated by EXIF, of several pages the first, alpha dropped; grey stays (H, W), 16 bits stay 16 bits.
+# Rotated by EXIF, the first of several pages, without alpha; grey stays (H, W), 16 bits stay 16 bits.
 _AS_SEEN = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
 
 _PNG_END = b"IEND\xaeB`\x82"
@@ -30,10 +30,10 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 def read_pixels(data: bytes, flags: int = _AS_SEEN) -> np.ndarray:
-    """An image file -> (H, W) grey or (H, W, 3) in OpenCV's BGR order, uint8 or uint16, as it is seen.
+    """An image file -> (H, W) grey or (H, W, 3) in OpenCV's BGR order, uint8 or uint16, rotated by EXIF.
 
-    flags: other ones of cv2.imdecode. Raises ImageError where it is empty, truncated, damaged, of another kind or
-    larger than 100 megapixels.
+    flags: of cv2.imdecode. Raises ImageError if the file is empty, truncated, damaged, of another format or larger than
+    100 megapixels.
     """
     if not data:
         raise ImageError("the image is empty")
@@ -41,7 +41,7 @@ def read_pixels(data: bytes, flags: int = _AS_SEEN) -> np.ndarray:
     if size is None:
         raise ImageError(f"the image ({len(data)} bytes) is damaged or not {KINDS}")
     if size[0] * size[1] > _MOST_PIXELS:
-        raise ImageError(f"the image is too large: {size[0]} x {size[1]} pixels, at most {_MOST_PIXELS:,} are read")
+        raise ImageError(f"the image is too large: {size[0]} x {size[1]} pixels, the limit is {_MOST_PIXELS:,} in all")
     if data.startswith(b"\x89PNG") and _PNG_END not in data[-64:]:  # cameras pad
         raise ImageError(f"the PNG is truncated: {len(data)} bytes without an end chunk")
     image = _jpeg(data, flags) if data.startswith(b"\xff\xd8") else _decode(data, flags)
@@ -63,29 +63,31 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _jpeg(data: bytes, flags: int) -> np.ndarray | None:
-    """A JPEG with an end marker, or one without it whose rows are all there. Raises ImageError for other ones.
+    """Decode a JPEG that has an end marker, or all its rows without one. Raises ImageError if rows are missing.
 
-    Some cameras leave the end marker out. What follows a whole image does not matter to a decoder, what follows a
-    truncated one becomes its next rows: opposite continuations have to give the same pixels.
+    Some cameras leave out the end marker. A decoder ignores data after a complete image, but reads data after a
+    truncated one as its next rows. So two opposite continuations must give the same pixels.
     """
     ends = ((code, at) for code, at, _ in _segments(data) if code in (_SOI, _EOI))
-    code, at = next(ends, (_SOI, len(data)))  # of this image, or where the next one begins
+    code, at = next(ends, (_SOI, len(data)))  # the end of this image, or the begin of another
     if code == _EOI:
         return _decode(data, flags)
     data = data[:at]
     short = data.rstrip(b"\0")  # cameras pad
     ones = len(short) - len(short.rstrip(b"\xff"))
-    short = short + b"\0" if ones == 1 else short[: len(short) - ones]  # a single one is the scan's, with its stuffing
+    short = (
+        short + b"\0" if ones == 1 else short[: len(short) - ones]
+    )  # a single one belongs to the scan, with its stuffing
     image = _whole(short, flags)
     if image is None and ones == 0 and 0 < len(data) - len(short) <= 16 and _whole(data[:-1], flags) is None:
-        image = _whole(data, flags)  # which needs each of the zeros: they are the scan's
+        image = _whole(data, flags)  # the zeros belong to the scan
     if image is None:
         raise ImageError(f"the JPEG is truncated: {len(data)} bytes without an end marker, and rows are missing")
     return image
 
 
 def _whole(body: bytes, flags: int) -> np.ndarray | None:
-    """A JPEG without its end marker, None where a part is missing."""
+    """Decode a JPEG without its end marker; None if a part is missing."""
     if not _all_scans(body):
         return None
     first, *others = (_decode(body + more, flags) for more in _continuations(body))
@@ -94,7 +96,7 @@ def _whole(body: bytes, flags: int) -> np.ndarray | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(marker, where it begins, payload) of each segment of a JPEG after the first; scan data is passed over."""
+    """(marker, its offset, payload) of each segment of a JPEG after the first; scan data is skipped."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         code, at = found[1][0], found.end()
@@ -104,7 +106,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _all_scans(data: bytes) -> bool:
-    """Whether each coefficient of each component has been in a scan to its last bit (T.81, G.1.1)."""
+    """Whether the scans hold every coefficient of every component to its last bit (T.81, G.1.1)."""
     missing: set[tuple[int, int]] = set()
     sequential = True
     for code, _, payload in _segments(data):
@@ -119,10 +121,10 @@ def _all_scans(data: bytes) -> bool:
 
 
 def _continuations(body: bytes) -> list[bytes]:
-    """What might follow a JPEG's scan: random bits and their opposite.
+    """Data to append to a JPEG's scan: random bits and their opposite.
 
-    A JPEG of several scans is decoded only to its end marker, and by then a missing restart marker has to be there.
-    Others get neither where OpenCV refuses what ends early: a decoder that finds markers after such bits warns of it.
+    A JPEG of several scans is decoded only up to its end marker, so that and a missing restart marker are appended.
+    Others get neither if OpenCV rejects images that end early, because a marker after random bits causes a warning.
     """
     codes, scan = [], 0
     for code, at, _ in _segments(body):
@@ -134,14 +136,14 @@ def _continuations(body: bytes) -> list[bytes]:
         return pair
     last = _RESTART.findall(body, scan)[-1:]
     restart = bytes([0xFF, 0xD0 + (last[0][0] + 1) % 8 if last else 0xD0]) if _DRI in codes else b""
-    pair.append(pair[0][::-1])  # a refinement is easily the same by chance
+    pair.append(pair[0][::-1])  # a refinement scan may be the same by chance
     pair.append(pair[1][::-1])
     return [some + restart + some + b"\xff\xd9" for some in pair]
 
 
 @cache
 def _refuses_early_ends() -> bool:
-    """OpenCV 4 leaves rows as they are when the data ends before an end marker, 5 gives no image."""
+    """Whether OpenCV rejects data without an end marker: version 5 does, 4 leaves the missing rows as they are."""
     whole = cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes()
     return _decode(whole[:-8], _AS_SEEN) is None
 
@@ -150,7 +152,7 @@ def _refuses_early_ends() -> bool:
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
-    """Width and height that the header claims, None where it is none of KINDS or is cut off."""
+    """Width and height in the header; None if it is truncated or of no format in KINDS."""
     try:
         if data.startswith(b"\xff\xd8"):
             return _jpeg_size(data)
@@ -165,7 +167,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp_size(data)
         return _pnm_size(data)
-    except (struct.error, OverflowError):  # what it points at is not there
+    except (struct.error, OverflowError):  # an offset outside the data
         return None
 
 
@@ -180,7 +182,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Of the first page, or of its tiles where those are larger."""
+    """Of the first page, or of its tiles if they are larger."""
     order = "<" if data.startswith(b"II") else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)

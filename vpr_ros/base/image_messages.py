@@ -1,8 +1,7 @@
-"""Payloads of image messages to RGB: every encoding cameras send, in one place for bags, image files and the node.
+"""Image messages to RGB, for bags, image files and the node.
 
-Knows nothing of ROS: ``decode_message`` takes anything with the fields of sensor_msgs/Image or CompressedImage.
-Encodings are named as in ROS's ``sensor_msgs/image_encodings.hpp``; those that are not known here are left to
-cv_bridge where ROS has it installed.
+Needs no ROS: ``decode_message`` takes any object with the fields of sensor_msgs/Image or CompressedImage. Encodings
+have the names in ROS's ``sensor_msgs/image_encodings.hpp``. cv_bridge decodes other encodings if it is installed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _EIGHT_BIT: dict[str, tuple[int, int | None]] = {
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
     **{name: (1, code) for name, code in _BAYER.items()},
 }
-# Channels, and what the first three of them are once they have eight bits.
+# Channels, and the encoding of the first three when reduced to eight bits.
 _SIXTEEN_BIT: dict[str, tuple[int, str]] = {
     "mono16": (1, "mono8"),
     "16UC1": (1, "mono8"),
@@ -53,7 +52,7 @@ _SIXTEEN_BIT: dict[str, tuple[int, str]] = {
     "16UC4": (4, "bgr8"),
     **{f"{name[:-1]}16": (1, name) for name in _BAYER},
 }
-# A plane of brightness, below it one of half the height with both colours.
+# A plane of brightness and below it one of half its height with both colours.
 _PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 ENCODINGS = tuple(sorted([*_EIGHT_BIT, *_SIXTEEN_BIT, *_PLANAR]))
 
@@ -61,15 +60,21 @@ ENCODINGS = tuple(sorted([*_EIGHT_BIT, *_SIXTEEN_BIT, *_PLANAR]))
 def decode_message(message: Any) -> np.ndarray:
     """A sensor_msgs Image or CompressedImage of rclpy, rospy or rosbags -> (H, W, 3) uint8 RGB.
 
-    May share the message's memory and be read-only. Raises ImageError.
+    The result may share the message's memory and be read-only. Raises ImageError.
     """
     try:
         if hasattr(message, "encoding"):
-            sizes = message.height, message.width, message.step
-            return decode_image(message.encoding, *sizes, message.data, message.is_bigendian)
+            return decode_image(
+                message.encoding,
+                height=message.height,
+                width=message.width,
+                step=message.step,
+                data=message.data,
+                is_bigendian=message.is_bigendian,
+            )
         return decode_compressed(message.data, message.format)
-    except (AttributeError, TypeError) as error:  # a bag may define the type as it likes
-        raise ImageError(f"the message is no sensor_msgs Image or CompressedImage: {brief(error)}") from error
+    except (AttributeError, TypeError) as error:  # a bag may define other fields
+        raise ImageError(f"the message is not a sensor_msgs Image or CompressedImage: {brief(error)}") from error
 
 
 def decode_image(
@@ -77,10 +82,12 @@ def decode_image(
 ) -> np.ndarray:
     """The payload of a sensor_msgs/Image -> (H, W, 3) uint8 RGB.
 
-    encoding: one of ENCODINGS, or one that cv_bridge makes rgb8 of, where it is installed. step: bytes a row, padding
-    included. data: any buffer of bytes. rgb8 comes back as a view of data. 16-bit images are stretched so that their
-    0.5th to 99.5th percentile fill 0..255, because cameras put 10, 12 or 14 bits there without saying so. Raises
-    ImageError for an empty image, an unknown encoding or sizes that do not agree.
+    encoding: one of ENCODINGS, or another that an installed cv_bridge converts to rgb8.
+    step: bytes of a row, with padding.
+    data: any buffer of bytes. For rgb8 the result is a view of it.
+    Images of 16 bits are stretched so that their 0.5th to 99.5th percentiles fill 0..255, because cameras send 10, 12
+    or 14 bits in them without saying so. Raises ImageError for an empty image, an unknown encoding or sizes that do not
+    agree.
     """
     if height <= 0 or width <= 0:
         raise ImageError(f"the image is empty ({width} x {height} pixels)")
@@ -104,7 +111,7 @@ def decode_image(
         return pixels
     try:
         if channels == 2 and width % 2:  # OpenCV 4 would read past the row
-            raise cv2.error("two pixels share their colour")
+            raise cv2.error("pairs of pixels share their colour")
         return cv2.cvtColor(pixels, code)
     except cv2.error as error:
         raise ImageError(f"a {width} x {height} image cannot be {encoding}") from error
@@ -113,12 +120,12 @@ def decode_image(
 def decode_compressed(data: Any, format: str = "") -> np.ndarray:
     """The payload of a sensor_msgs/CompressedImage or an image file (JPEG, PNG, ...) -> (H, W, 3) uint8 RGB.
 
-    format: of the message, as image_transport writes it: "bayer_rggb8; png compressed" is a mosaic and becomes colour.
-    Images are taken as they are seen, so rotated where EXIF says so; 16 bits are stretched as in ``decode_image``.
-    Raises ImageError where it is empty, truncated, too large, a depth image or no image.
+    format: of the message, as image_transport writes it. "bayer_rggb8; png compressed" is demosaiced.
+    Images are rotated by EXIF; 16 bits are stretched as in ``decode_image``. Raises ImageError if the data is empty,
+    truncated, too large, a depth image or not an image.
     """
     if "compressedDepth" in format:
-        raise ImageError(f"a depth image ({format!r}) is no picture: choose a topic of the camera's images")
+        raise ImageError(f"a depth image ({format!r}) cannot be used: choose the topic of a camera's images")
     try:
         pixels = read_pixels(_as_bytes(data).tobytes())
     except ImageError as error:
@@ -136,12 +143,12 @@ def decode_compressed(data: Any, format: str = "") -> np.ndarray:
 
 
 def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
-    """(H, W) uint8 mosaic -> (H, W, 3) uint8 RGB. pattern: rggb, bggr, gbrg or grbg, the corner's rows."""
+    """(H, W) uint8 mosaic -> (H, W, 3) uint8 RGB. pattern: rggb, bggr, gbrg or grbg, the corner by rows."""
     return cv2.cvtColor(mosaic, _BAYER[f"bayer_{pattern}8"])
 
 
 def annotate(read: Callable[[], np.ndarray], where: str) -> np.ndarray:
-    """What read gives; its ImageError is raised again with the file or topic it happened in."""
+    """Call ``read``; its ImageError is raised again with where, the file or topic, in front."""
     try:
         return read()
     except ImageError as error:
@@ -180,30 +187,30 @@ def _stretch(image: np.ndarray) -> np.ndarray:
 def _through_cv_bridge(
     encoding: str, height: int, width: int, step: int, flat: np.ndarray, is_bigendian: bool | int
 ) -> np.ndarray:
-    """What cv_bridge makes of an image. Raises ImageError where it is not installed or does not know it either."""
-    known = f"the image encoding {encoding!r} is not known; have the camera send one of {', '.join(ENCODINGS)}"
+    """Convert with cv_bridge. Raises ImageError if it is not installed or cannot read the encoding either."""
+    known = f"unknown image encoding {encoding!r}: set the camera driver to one of {', '.join(ENCODINGS)}"
     tools = _cv_bridge()
     if tools is None:
-        raise ImageError(f"{known}, or install ROS's cv_bridge, which knows more")
+        raise ImageError(f"{known}; or install ROS's cv_bridge, which reads more")
     bridge, make = tools
     try:
         message = make(height=height, width=width, encoding=encoding, is_bigendian=int(is_bigendian), step=step)
-        message.data = array("B", flat.tobytes())  # what rclpy takes without looking at each byte
+        message.data = array("B", flat.tobytes())  # rclpy takes this type without checking each byte
         image_rgb = np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:  # cv_bridge raises its own errors, NumPy's, OpenCV's and those of the message's checks
         raise ImageError(f"{known}; cv_bridge cannot read it: {' '.join(str(error).split())}") from error
     if image_rgb.shape != (height, width, 3) or image_rgb.dtype != np.uint8:
-        raise ImageError(f"{known}; cv_bridge makes {image_rgb.shape} {image_rgb.dtype} of it")
+        raise ImageError(f"{known}; cv_bridge converts it to {image_rgb.shape} {image_rgb.dtype}")
     return image_rgb
 
 
 @cache
 def _cv_bridge() -> tuple[Any, Any] | None:
-    """cv_bridge and the message it reads, or None where they do not work here."""
+    """cv_bridge and the class of its message, or None if they do not work here."""
     try:
         from cv_bridge import CvBridge
         from sensor_msgs.msg import Image
 
         return CvBridge(), Image
-    except Exception:  # built for another Python or NumPy it fails in many ways
+    except Exception:  # built for another Python or NumPy, it raises many errors
         return None

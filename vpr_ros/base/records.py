@@ -1,4 +1,4 @@
-"""What flows through the house: frozen records, each with its units and frames.
+"""The records that pass between the layers: frozen, each with its units and frames.
 
 Frames of reference (REP-103): ``map`` is east-north-up in metres; ``camera`` is the *optical* frame, x right,
 y down, z forward. ``T_map_camera`` takes points from camera to map. Stamps are integer nanoseconds.
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class OnDemand(Sequence[T], Generic[T]):
-    """Items that are made when someone looks at them, each once: the best answer need not wait for the others."""
+    """A sequence whose items are made on first access, so that the first need not wait for the others."""
 
     def __init__(self, count: int, make: Callable[[int], T]) -> None:
-        """make: number in 0..count - 1 -> item."""
+        """make: index in 0..count - 1 -> item."""
         self._make = make
         self._made: list[T | None] = [None] * count
 
@@ -45,39 +45,37 @@ class OnDemand(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image, ready to be localised.
-
-    image_rgb: (H, W, 3) uint8. stamp_ns: time of exposure. T_odom_camera: (4, 4) pose of the camera in the
-    odometry frame at that time, or None where there is no odometry. intrinsics: of the camera, or None where unknown:
-    nothing can be measured in the image then.
-    """
+    """One image, ready to be localised."""
 
     stamp_ns: int
+    """Time of exposure."""
     image_rgb: np.ndarray
+    """(H, W, 3) uint8."""
     T_odom_camera: np.ndarray | None = None
+    """(4, 4) pose of the camera in the odometry frame at that time; None without odometry."""
     intrinsics: Intrinsics | None = None
+    """Of the camera; None if it is not calibrated, in which case no metric pose can be measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class DriveFrame:
-    """One image of a drive, not decoded yet, with the truth the drive knows about it.
-
-    read: () -> (H, W, 3) uint8 RGB; raises DriveError or ImageError naming the file or topic.
-    T_map_camera: (4, 4) true pose in the drive's world frame, or None where the drive has none at this time.
-    T_odom_camera: (4, 4) pose in a drifting odometry frame, or None.
-    read_depth: () -> (H, W) float32 metres along the optical axis, 0 where unknown; None where there is no depth.
-    detach: () -> a read that any thread may call at any later time, holding what it needs; None where an image can
-    only be read by the thread that iterates the drive (a renderer). To be called while the frame is the current one.
-    intrinsics: of the camera, or None where the drive does not know them.
-    """
+    """One image of a drive, not decoded yet, with its true pose if the drive has one."""
 
     stamp_ns: int
+    """Time of exposure."""
     read: Callable[[], np.ndarray]
+    """() -> (H, W, 3) uint8 RGB. Raises DriveError or ImageError, which names the file or topic."""
     T_map_camera: np.ndarray | None = None
+    """(4, 4) true pose in the drive's world; None if the drive has none at this time."""
     T_odom_camera: np.ndarray | None = None
+    """(4, 4) pose in a drifting odometry frame, or None."""
     read_depth: Callable[[], np.ndarray] | None = None
+    """() -> (H, W) float32 metres along the optical axis, 0 if unknown; None without depth."""
     detach: Callable[[], Callable[[], np.ndarray]] | None = None
+    """() -> a ``read`` that any thread may call at any later time. Call it while the frame is the current one. None if
+    only the thread that iterates the drive can read the image (a renderer)."""
     intrinsics: Intrinsics | None = None
+    """Of the camera, or None if unknown."""
 
     def load(self) -> Frame:
         """Decode the image."""
@@ -86,35 +84,35 @@ class DriveFrame:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """One place of the map that looks like the image.
-
-    similarity: cosine of the descriptors less their means (``retrieval.centring``), -1 to 1. probability: of the robot
-    being at this place now.
-    T_map_camera: (4, 4) pose the place was recorded from. covariance: (6, 6) of the robot's pose if it is here,
-    order x y z roll pitch yaw about the map's axes, metres and radians.
-    """
+    """A place of the map that looks like the image."""
 
     place_id: int
     drive: str
+    """Name of the drive that recorded the place."""
     stamp_ns: int
+    """Time at which the place was recorded."""
     similarity: float
+    """Cosine of the mean-centred descriptors (``maps.centring``), -1 to 1."""
     probability: float
+    """That the robot is at this place now."""
     T_map_camera: np.ndarray
+    """(4, 4) pose from which the place was recorded."""
     covariance: np.ndarray
+    """(6, 6) of the robot's pose if it is here: x y z roll pitch yaw about the map's axes, metres and radians."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """One place in space where the robot may be: a cluster of places.
-
-    T_map_camera: (4, 4). covariance: (6, 6), order x y z roll pitch yaw about the map's axes, metres and
-    radians, positive definite. probability: calibrated; those of an estimate and off the map sum to at most 1.
-    """
+    """A pose that the robot may have, from a cluster of places."""
 
     T_map_camera: np.ndarray
+    """(4, 4)."""
     covariance: np.ndarray
+    """(6, 6), positive definite: x y z roll pitch yaw about the map's axes, metres and radians."""
     probability: float
+    """Calibrated. Those of an estimate and its off_map_probability sum to at most 1."""
     place_ids: tuple[int, ...]
+    """The places in the cluster."""
 
 
 def likeliest(hypotheses: Sequence[Hypothesis], off_map_probability: float) -> Hypothesis | None:
@@ -124,20 +122,19 @@ def likeliest(hypotheses: Sequence[Hypothesis], off_map_probability: float) -> H
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The answer for one image.
-
-    hypotheses: best first, over the images so far. matches: this image's places, most similar first.
-    off_map_probability: that the robot is nowhere on this map. depth: (h, w) float32 metres as hallucinated by the
-    network, or None for a model without depth. timings_ms: wall milliseconds of each step, by name (preprocess,
-    network, search, ...).
-    """
+    """The answer for one image."""
 
     stamp_ns: int
     hypotheses: Sequence[Hypothesis]
+    """Best first, from all images so far."""
     matches: Sequence[Match]
+    """Places for this image alone, most similar first."""
     off_map_probability: float
+    """That the robot is not on this map."""
     depth: np.ndarray | None = None
+    """(h, w) float32 metres, predicted by the network; None for a model without depth."""
     timings_ms: dict[str, float] = field(default_factory=dict)
+    """Wall milliseconds of each step, by name (preprocess, network, search, ...)."""
 
     @property
     def best(self) -> Hypothesis | None:
@@ -147,52 +144,53 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class LoopClosure:
-    """The robot was here before: a keyframe of now and one of earlier that show the same place.
-
-    stamp_ns, keyframe_id: the keyframe of now. match_stamp_ns, match_id, match_drive: the earlier one, the last two by
-    its map's own number and its drive's name; match_map: that map's file name, empty for the session's own.
-    T_map_match: (4, 4) pose of the earlier camera in its map, or in odometry's frame for the session's own.
-    similarity: cosine of the descriptors, -1 to 1. probability: that it is the same place.
-
-    Of a verified closure: T_match_query (4, 4), metric pose of the camera now in the earlier camera's optical frame;
-    covariance (6, 6) of it, order x y z roll pitch yaw about the earlier camera's axes, metres and radians, positive
-    definite; inliers: local features that agree; reprojection_px: their root mean square distance, pixels of the image
-    now. Others have no transform.
-    """
+    """A keyframe of now and an earlier one that show the same place. Only a verified closure has a transform."""
 
     stamp_ns: int
+    """Of the keyframe now."""
     keyframe_id: int
+    """Of the keyframe now."""
     match_stamp_ns: int
+    """Of the earlier keyframe."""
     match_id: int
+    """Of the earlier keyframe, in its map."""
     match_drive: str
+    """Name of the earlier keyframe's drive."""
     match_map: str
+    """File name of the earlier keyframe's map; "" for this session's."""
     T_map_match: np.ndarray
+    """(4, 4) pose of the earlier camera in its map, or in the odometry frame for this session's."""
     similarity: float
+    """Cosine of the descriptors, -1 to 1."""
     probability: float
+    """That it is the same place."""
     T_match_query: np.ndarray | None = None
+    """(4, 4) metric pose of the camera now in the earlier camera's optical frame."""
     covariance: np.ndarray | None = None
+    """(6, 6) of it, positive definite: x y z roll pitch yaw about the earlier camera's axes, metres and radians."""
     inliers: int = 0
+    """Number of local features that agree."""
     reprojection_px: float = 0.0
+    """Their root mean square reprojection error, in pixels of the image now."""
 
     @property
     def verified(self) -> bool:
-        """Whether geometry was measured and neighbouring keyframes agree with it."""
+        """Whether the transform was measured and neighbouring keyframes agree with it."""
         return self.T_match_query is not None
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What one image meant to a growing map.
-
-    keyframe_id: its number in the session's map, or None where it did not become a keyframe (too near the last).
-    closures: found now; agreement may confirm one that began a few keyframes ago, under that keyframe's stamp.
-    depth: (h, w) float32 metres as hallucinated, or None. timings_ms: wall milliseconds of each step, by name.
-    descriptor: of a keyframe, (D,) or (V, D) float32 as the map keeps it.
-    """
+    """The result of one image for a growing map."""
 
     stamp_ns: int
     keyframe_id: int | None
+    """In the session's map; None if the image did not become a keyframe (too near the last)."""
     closures: Sequence[LoopClosure] = ()
+    """Found now. One that began a few keyframes ago has that keyframe's stamp."""
     depth: np.ndarray | None = None
+    """(h, w) float32 metres, predicted by the network, or None."""
     timings_ms: dict[str, float] = field(default_factory=dict)
+    """Wall milliseconds of each step, by name."""
     descriptor: np.ndarray | None = None
+    """Of a keyframe: (D,) or (V, D) float32, as stored in the map."""

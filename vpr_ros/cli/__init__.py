@@ -1,1 +1,1 @@
-"""The `vpr` command: parse, call the library, print."""
+"""The `vpr` command: parse arguments, call the library, print the result."""

@@ -1,4 +1,4 @@
-"""What the commands share: options, progress bars, opening drives."""
+"""Shared parts of the commands: options, opening drives, progress bars."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,30 +17,32 @@ if TYPE_CHECKING:
 
 
 def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
-    """The callback of an option in metres or seconds, which ``min`` would let be nan or inf."""
+    """Callback for an option in metres or seconds, which also refuses nan and inf (typer's ``min`` does not)."""
 
     def check(option: typer.CallbackParam, value: float) -> float:
         if not least <= value < math.inf:
-            raise ConfigError(f"{option.opts[0]} must be a finite number from {least:g} on, not {value:g}")
+            raise ConfigError(f"{option.opts[0]} must be a finite number of at least {least:g}, not {value:g}")
         return value
 
     return check
 
 
-Model = Annotated[str, typer.Option(help="Model file, or the name of a shipped one.")]
-MapModel = Annotated[str, typer.Option("--model", help="Model file or name, where the map's own is not found by name.")]
-Backend = Annotated[str, typer.Option(help="What runs the model: auto, onnx, tensorrt, torch or a registered backend.")]
+Model = Annotated[str, typer.Option(help="Model: a file, or the name of a shipped one.")]
+MapModel = Annotated[str, typer.Option("--model", help="Model file, if the map's own is not found by name.")]
+Backend = Annotated[str, typer.Option(help="Backend of the model: auto, onnx, tensorrt, torch or a registered one.")]
 DriveOption = Annotated[
     list[str],
-    typer.Option("--drive-option", "-d", help="KEY=VALUE of the drive, such as camera=stereo/left; repeatable."),
+    typer.Option("--drive-option", "-d", help="Drive option, KEY=VALUE, such as camera=stereo/left; repeatable."),
 ]
 Numbered = Annotated[
-    bool, typer.Option("--numbered", help="Images without poses: the frame's number stands for metres.")
+    bool, typer.Option("--numbered", help="Frame numbers as positions in metres, for images without poses.")
 ]
 Config = Annotated[
-    Optional[Path], typer.Option(help="YAML of localiser parameters; only what differs from the defaults.")
+    Optional[Path], typer.Option(help="YAML file of localiser parameters that differ from the defaults.")
 ]
-Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE, beats the file; repeatable.")]
+Set = Annotated[
+    list[str], typer.Option("--set", "-s", help="Localiser parameter, KEY=VALUE, overrides --config; repeatable.")
+]
 
 
 def pairs(values: list[str], where: str = "--set") -> dict[str, Any]:
@@ -51,7 +53,7 @@ def pairs(values: list[str], where: str = "--set") -> dict[str, Any]:
 
 
 def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfig":
-    """Defaults, beaten by the file, beaten by the flags."""
+    """The localiser's configuration: the flags win over the file, the file over the defaults."""
     from vpr_ros.base.config import from_dict, load_yaml, nested
     from vpr_ros.localize.config import LocalizerConfig
 
@@ -60,7 +62,7 @@ def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfi
 
 
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":
-    """Drives of any format, all of them opened before any work starts. options: KEY=VALUE strings."""
+    """Open drives of any format, all before the work starts. options: KEY=VALUE strings."""
     from vpr_ros.base.config import split_pairs
     from vpr_ros.drives import open as opening
     from vpr_ros.drives.views import NumberedDrive
@@ -71,7 +73,7 @@ def open_drives(specs: list[str], options: list[str], numbered: bool = False) ->
 
 @contextmanager
 def reported_tally() -> "Iterator[Tally]":
-    """Counts what a job leaves out; at its end, and if it fails, that is said by kind and count, and why."""
+    """A tally of what a job leaves out, printed when the job ends or fails."""
     from vpr_ros.base.tally import Tally
 
     tally = Tally()
@@ -84,14 +86,14 @@ def reported_tally() -> "Iterator[Tally]":
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[None]:
-    """A folder for a job's results, made before the work; if the job fails and leaves it empty, it goes again."""
+    """Make a folder for a job's results before the work. If the job fails and leaves it empty, remove it."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
         for folder in made:
-            with suppress(OSError):  # one that is not empty stays
+            with suppress(OSError):  # a folder with files stays
                 folder.rmdir()
         raise
 
@@ -112,7 +114,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
-    """A progress bar for work that reports steps instead of a total."""
+    """A callback for work that reports steps, from one that takes (done, total)."""
     done = 0
 
     def step(count: int) -> None:

@@ -1,4 +1,4 @@
-"""`vpr demo`: the whole thing, once, on real topics; `vpr demo slam`: the same for loop closures."""
+"""`vpr demo`: mapping and localisation with the real node; `vpr demo slam`: loop closures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from vpr_ros.cli.common import progress_bar
 
 app = typer.Typer(invoke_without_command=True)
-Bags = Annotated[Path, typer.Option(help="Folder with the town's drives.")]
+Bags = Annotated[Path, typer.Option(help="Folder of the demo's bags.")]
 
 
 @app.callback()
@@ -19,7 +19,7 @@ def demo(
     ] = Path("demo"),
     bags: Bags = Path("demo/bags"),
 ) -> None:
-    """Map a small town, start the ROS 2 node, replay sun, snow and night through it, and report."""
+    """Map a small town, replay bags of sun, snow and night through the ROS 2 node, and write a report."""
     if context.invoked_subcommand is not None:
         return
     from rich.console import Console
@@ -42,9 +42,9 @@ def slam(
         Path, typer.Option("--output", "-o", help="Folder for the maps, results.json and report.html.")
     ] = Path("demo/slam"),
     bags: Bags = Path("demo/bags"),
-    rate: Annotated[float, typer.Option(min=0.5, max=50.0, help="Images a second.")] = 5.0,
+    rate: Annotated[float, typer.Option(min=0.5, max=50.0, help="Frame rate of the replay, images per second.")] = 5.0,
 ) -> None:
-    """Drive loops by day and by night with drifting odometry, close them, and correct the track with a pose graph."""
+    """Replay loops with drifting odometry through the node, close them, and correct the track with a pose graph."""
     from rich.console import Console
 
     from vpr_ros.demo.slam_run import run_slam
@@ -52,5 +52,5 @@ def slam(
 
     console = Console()
     (header, *rows), report = run_slam(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar, rate)
-    console.print(text_table("Loops closed and what that did to the track", header, rows))
+    console.print(text_table("Loop closures and the error of the track", header, rows))
     console.print(f"figures: {output / 'results.json'}\nreport:  {report}")

@@ -126,7 +126,7 @@ def _write(
     from rich.console import Console
 
     from vpr_ros.evaluation.replay import left_out
-    from vpr_ros.evaluation.study import run_drive, write_study
+    from vpr_ros.evaluation.run_report import run_drive, write_run_report
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
 
@@ -138,7 +138,7 @@ def _write(
         galleries[run.name] = gallery
         tally.update(left_out(run, drive))
     facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
-    report = write_study(output, assessments, galleries, localizer.place_map, facts=facts)
+    report = write_run_report(output, assessments, galleries, localizer.place_map, facts=facts)
     summaries = [assessment.summary for assessment in assessments]
     if len(summaries) > 1:
         summaries.append(summarise_all(assessments))

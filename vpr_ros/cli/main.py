@@ -11,12 +11,23 @@ from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
 from vpr_ros.cli import demo, evaluate, maps
 
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists this package's commands first, in the order in which one needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        own = ("map", "evaluate", "replay", "demo")
+        found = super().list_commands(ctx)
+        return [*own, *sorted(set(found) - set(own))]
+
+
 app = typer.Typer(
     name="vpr",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Where is this camera? Build maps from drives, localise on them, and measure how well.",
+    help="Visual localisation with one camera: build maps from drives, localise on them, measure how well.",
+    cls=_InOrder,
 )
 app.add_typer(maps.app, name="map")
 app.command("evaluate")(evaluate.evaluate)
@@ -25,7 +36,7 @@ app.add_typer(demo.app, name="demo")
 
 
 def _add_registered() -> None:
-    """Commands that other packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
+    """Add the commands that packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
     for name, command in load_registered("vpr.commands", "command").items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
@@ -55,7 +66,7 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command; a known error prints one line, an unknown one a traceback."""
+    """Run the command. An expected error prints one line, an unexpected one a traceback."""
     utf8.ensure()
     try:
         app()

@@ -24,21 +24,22 @@ if TYPE_CHECKING:
     from vpr_ros.inference.describer import Describer
     from vpr_ros.maps.place_map import PlaceMap
 
-app = typer.Typer(
-    no_args_is_help=True, help="Build a map from drives, add to it, merge maps, calibrate, give poses, look inside."
-)
+app = typer.Typer(no_args_is_help=True, help="Build, extend, merge, calibrate and inspect maps.")
 
-Drives = Annotated[list[str], typer.Argument(help="Drives: RobotCar runs, KITTI sequences, bags, image folders.")]
-Every = Annotated[
-    float, typer.Option(callback=at_least(0.0), help="Least distance between places, metres; 0 takes every image.")
+Drives = Annotated[
+    list[str],
+    typer.Argument(metavar="DRIVE", help="Drives: bags, image folders, or RobotCar, KITTI or EuRoC sequences."),
 ]
-EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Least time between places, seconds.")]
+Every = Annotated[
+    float, typer.Option(callback=at_least(0.0), help="Minimum distance between places, metres; 0 takes every image.")
+]
+EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minimum time between places, seconds.")]
 
 
 @app.command()
 def build(
     drives: Drives,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The map file to write, such as town.vprmap.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write, such as town.vprmap.")],
     model: Model = "demixvpr_mobilenet",
     backend: Backend = "auto",
     every: Every = 5.0,
@@ -46,11 +47,11 @@ def build(
     local_features: Annotated[
         str,
         typer.Option(
-            help="Kept too, for verified loop closures on this map: none, xfeat, sift, orb or an .onnx file of XFeat."
+            help="Local features to store, for verified loop closures: none, xfeat, sift, orb or XFeat's .onnx file."
         ),
     ] = "none",
     views: Annotated[
-        int, typer.Option(help="Views kept of each image: 1, or 3 to be found from further aside too.")
+        int, typer.Option(help="Views to store of each image: 1, or 3 to recognise it from further aside.")
     ] = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
@@ -63,14 +64,24 @@ def build(
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
     with reported_tally() as tally, progress_bar("building") as progress:
-        made = build_map(output, opened, describer, every, every_seconds, progress, tally, views, extractor)
+        made = build_map(
+            output,
+            opened,
+            describer,
+            every_m=every,
+            every_s=every_seconds,
+            on_progress=progress,
+            tally=tally,
+            views_each=views,
+            extractor=extractor,
+        )
     with made:
-        _say(made)
+        _print_summary(made)
 
 
 @app.command()
 def add(
-    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to add to.")],
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to add to.")],
     drives: Drives,
     model: MapModel = "",
     backend: Backend = "auto",
@@ -78,12 +89,15 @@ def add(
     every_seconds: EverySeconds = 0.0,
     local_features: Annotated[
         str,
-        typer.Option(help="none, xfeat, sift, orb or an .onnx file of XFeat.", show_default="as the map's places have"),
+        typer.Option(
+            help="Local features to store: none, xfeat, sift, orb or XFeat's .onnx file.",
+            show_default="as in the map",
+        ),
     ] = "",
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
-    """Add drives to a map; what it holds already is skipped, so a killed build goes on here."""
+    """Add drives to a map. Places it already has are skipped, so this also resumes an interrupted build."""
     from vpr_ros.maps.builder import add_drive
     from vpr_ros.maps.features import choose_extractor
     from vpr_ros.maps.place_map import PlaceMap
@@ -95,36 +109,48 @@ def add(
         with reported_tally() as tally:
             for drive in opened:
                 with progress_bar(f"adding {drive.name}") as progress:
-                    added = add_drive(target, drive, describer, every, every_seconds, progress, tally, extractor)
-                there = f", {added.there} were there" if added.there else ""
+                    added = add_drive(
+                        target,
+                        drive,
+                        describer,
+                        every_m=every,
+                        every_s=every_seconds,
+                        on_progress=progress,
+                        tally=tally,
+                        extractor=extractor,
+                    )
+                there = f", {added.there} already in the map" if added.there else ""
                 typer.echo(f"{added.name}: {added.new} new places{there}")
-        _say(target)
+        _print_summary(target)
 
 
 @app.command()
 def merge(
-    sources: Annotated[list[Path], typer.Argument(metavar="MAP...", help="Maps of one model and one world.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The map file to write.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="MAP", help="Maps of one model and one world.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write.")],
 ) -> None:
-    """Merge maps into a new one; the first one's calibration is kept."""
+    """Merge maps into a new one, with the calibration of the first."""
     from vpr_ros.maps.editor import merge_maps
 
     with reported_tally() as tally:
         merged = merge_maps(output, sources, tally)
     with merged:
-        _say(merged)
+        _print_summary(merged)
 
 
 @app.command()
 def calibrate(
-    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to calibrate.")],
-    drives: Annotated[list[str], typer.Argument(help="Drives over the map that are not in it, with true poses.")],
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to calibrate.")],
+    drives: Annotated[
+        list[str],
+        typer.Argument(metavar="DRIVE", help="Drives with true poses that are not in the map."),
+    ],
     model: MapModel = "",
     backend: Backend = "auto",
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
-    """Fit the probabilities to held-out drives and keep them with the map."""
+    """Fit the probabilities to drives that are not in the map, and store them in it."""
     from vpr_ros.localize.calibrator import describe_drive, fit
     from vpr_ros.maps.place_map import PlaceMap
 
@@ -138,8 +164,8 @@ def calibrate(
                 described.append(describe_drive(drive, target, describer, progress, tally))
             if described[-1].is_in(target.places):
                 typer.echo(
-                    f"warning: images of {drive.name} are in {place_map} themselves, so the probabilities will be too "
-                    "sure: calibrate with a drive that is not in the map",
+                    f"warning: {place_map} contains images of {drive.name}, so the probabilities will be too high: "
+                    "calibrate with a drive that is not in the map",
                     err=True,
                 )
         calibration = fit(target.places, describer, described)
@@ -150,24 +176,28 @@ def calibrate(
 
 @app.command()
 def set_poses(
-    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map, such as a session of mapping mode.")],
-    trajectory: Annotated[Path, typer.Argument(help="TUM file: stamp x y z qx qy qz qw of camera or base, z up.")],
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map, such as a session of mapping mode.")],
+    trajectory: Annotated[
+        Path, typer.Argument(metavar="TRAJECTORY", help="TUM file, stamp x y z qx qy qz qw of camera or base, z up.")
+    ],
     output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="A new map, which may lack places; else MAP is changed.")
+        Optional[Path],
+        typer.Option("--output", "-o", help="New map, only of places that get a pose; else MAP is changed."),
     ] = None,
     camera_pose: Annotated[
         str,
         typer.Option(
-            help="The camera on the base, 'x y z roll pitch yaw' of its camera_link (x forward), as the node's "
-            "camera_pose; none where the trajectory is of the camera's optical frame."
+            help="Pose of camera_link (x forward) on the base, 'x y z roll pitch yaw', as the node's camera_pose; "
+            "empty if the trajectory is of the camera's optical frame."
         ),
     ] = "",
     world: Annotated[str, typer.Option(help="Name of the trajectory's frame.")] = "map",
     max_gap: Annotated[
-        float, typer.Option(callback=at_least(0.0), help="Widest gap between poses that is bridged, seconds.")
+        float,
+        typer.Option(callback=at_least(0.0), help="Maximum gap between poses to interpolate in, seconds."),
     ] = 2.0,
 ) -> None:
-    """Give a map's places the poses of a trajectory, such as those that SLAM has optimised."""
+    """Set the poses of a map's places from a trajectory, such as one that SLAM optimised."""
     from vpr_ros.drives.tum import read_tum
     from vpr_ros.maps.editor import set_poses
 
@@ -175,12 +205,12 @@ def set_poses(
     moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
     typer.echo(f"{output or place_map}: {moved} places have poses in '{world}'")
     if missing:
-        typer.echo(f"{missing} places of {place_map} are left out: {trajectory} has no pose at their stamps")
+        typer.echo(f"{missing} places of {place_map} are left out: {trajectory} has no pose at their times")
 
 
 @app.command()
-def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="The map to look into.")]) -> None:
-    """Say what a map holds and what it was built with."""
+def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to inspect.")]) -> None:
+    """Print a map's contents: places, drives, model, calibration."""
     from vpr_ros.maps.info import map_info
     from vpr_ros.maps.place_map import PlaceMap
 
@@ -196,10 +226,10 @@ def _describer(model: str, backend: str) -> "Describer":
 
 
 def _mount(camera_pose: str) -> "np.ndarray":
-    """T_body_camera (4, 4) of "x y z roll pitch yaw" of the camera_link; the identity where nothing is given."""
+    """T_body_camera (4, 4) from "x y z roll pitch yaw" of camera_link; the identity for an empty text."""
     import numpy as np
 
-    from vpr_ros.base.geometry import T_BODY_OPTICAL, matrix_from_rpy, transform
+    from vpr_ros.base.geometry import T_BODY_OPTICAL, transform_from_xyzrpy
 
     if not camera_pose.strip():
         return np.eye(4)
@@ -208,11 +238,11 @@ def _mount(camera_pose: str) -> "np.ndarray":
     except ValueError:
         numbers = []
     if len(numbers) != 6 or not np.isfinite(numbers).all():
-        raise ConfigError(f"--camera-pose is x y z in metres and roll pitch yaw in radians, not '{camera_pose}'")
-    return transform(matrix_from_rpy(*numbers[3:]), np.array(numbers[:3])) @ T_BODY_OPTICAL
+        raise ConfigError(f"--camera-pose is '{camera_pose}'; give x y z in metres and roll pitch yaw in radians")
+    return transform_from_xyzrpy(numbers) @ T_BODY_OPTICAL
 
 
-def _say(place_map: "PlaceMap") -> None:
+def _print_summary(place_map: "PlaceMap") -> None:
     from vpr_ros.maps.info import map_info
 
     found = map_info(place_map)

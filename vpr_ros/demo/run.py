@@ -19,8 +19,8 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
+from vpr_ros.evaluation.run_report import QUERY_PX, Gallery, write_run_report
 from vpr_ros.evaluation.scenes import Plan
-from vpr_ros.evaluation.study import Gallery, write_study
 from vpr_ros.evaluation.summary import Assessment, assess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
@@ -81,7 +81,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
             "backend": describer.backend,
             "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
         }
-        report = write_study(
+        report = write_run_report(
             folder, assessments, galleries, place_map, plan, f"A simulated town: {', '.join(CONDITIONS)}", facts
         )
     return assessments, report
@@ -132,7 +132,7 @@ def _replay(
             joined.append(unanswered(frame, number, "dropped"))
             continue
         joined.append(dataclasses.replace(answer, frame_index=number, T_map_camera_true=frame.T_map_camera))
-        gallery.jpegs[number] = thumbnail(frame.read(), 280)
+        gallery.jpegs[number] = thumbnail(frame.read(), QUERY_PX)
         if frame.stamp_ns in player.depths:
             gallery.depths[number] = player.depths[frame.stamp_ns]
     return Run(drive.name, drive.name, tuple(joined), place_map.places.T_map_camera), gallery

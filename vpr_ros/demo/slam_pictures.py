@@ -1,4 +1,4 @@
-"""Pictures of `vpr demo slam`: tracks over the town, the error along the way, and what closures were made of."""
+"""Pictures and charts of `vpr demo slam`: tracks over the town, errors, and the images of closures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.demo.slam_session import FALSE_M, Judgement, RecordedClosure, Session
+from vpr_ros.demo.slam_session import FALSE_M, RecordedClosure, Session, SessionScores
 from vpr_ros.drives.open import open_drive
-from vpr_ros.evaluation import style
+from vpr_ros.evaluation import charts, style
+from vpr_ros.evaluation.charts import Figure
 from vpr_ros.evaluation.scenes import Plan, draw_plan
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.local_features import LocalFeatures
@@ -18,29 +19,29 @@ from vpr_ros.matching.verify import verify
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
 ODOMETRY, OPTIMISED, EARLIER = "#e69f00", "#0072b2", "#6a4c93"
 _SHOWN = 6
 _LINES = 40  # of the inliers of one closure
 
 
-def town(session: Session, judgement: Judgement, plan: Plan) -> Figure:
-    """Both tracks over the town, aligned as for the error, and where loops were closed."""
+def town(session: Session, score: SessionScores, plan: Plan) -> Picture:
+    """Both tracks over the town, aligned as for the error, and the places of loop closures."""
     true = session.truth.T[:, :2, 3]
     fig, axes = style.figure(1, 2, (11.5, 6.9), sharex=True, sharey=True)
     for ax, track, error, colour, title in (
-        (axes[0, 0], session.odometry, judgement.before, ODOMETRY, "odometry"),
-        (axes[0, 1], session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+        (axes[0, 0], session.odometry, score.before, ODOMETRY, "odometry"),
+        (axes[0, 1], session.optimised, score.after, OPTIMISED, "with loop closures"),
     ):
         draw_plan(ax, plan)
         found = (error.T_truth_estimate @ track.T)[:, :2, 3]
         ax.plot(*true.T, color=style.INK, linewidth=1.0, label="true track", zorder=4)
         ax.plot(*found.T, color=colour, linewidth=1.8, label=title, zorder=5)
-        ax.set(aspect="equal", title=f"{title}: {error.rmse:.2f} m off", xlabel="east (m)")
+        ax.set(aspect="equal", title=f"{title}: error {error.rmse:.2f} m", xlabel="east (m)")
         ax.grid(not plan.polygons)
     axes[0, 0].set_ylabel("north (m)")
-    _mark_closures(axes[0, 1], session, judgement)
+    _mark_closures(axes[0, 1], session, score)
     low, high = true.min(0) - 30, true.max(0) + 30
     axes[0, 0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     shown = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -48,66 +49,85 @@ def town(session: Session, judgement: Judgement, plan: Plan) -> Figure:
     return fig
 
 
-def _mark_closures(ax: Axes, session: Session, judgement: Judgement) -> None:
-    """A dot where the robot was at each closure, by what it closed on; a cross where that was wrong."""
-    for own, colour, label in ((True, style.RIGHT, "closed on its own past"), (False, EARLIER, "on the earlier map")):
+def _mark_closures(ax: Axes, session: Session, score: SessionScores) -> None:
+    """A dot at the robot's position for each closure, coloured by the map of the match; a cross if it is false."""
+    for own, colour, label in (
+        (True, style.RIGHT, "closures on its own past"),
+        (False, EARLIER, "closures on the earlier map"),
+    ):
         at = [session.truth.at(c.stamp_ns) for c in session.closures if (c.match_map == "") == own]
         if at:
             points = np.array(at)[:, :2, 3]
             ax.plot(*points.T, "o", color=colour, markersize=2.6, label=f"{label} ({len(at)})", zorder=6)
-    wrong = [session.truth.at(session.closures[i].stamp_ns) for i in np.flatnonzero(judgement.position_m > FALSE_M)]
+    wrong = [session.truth.at(session.closures[i].stamp_ns) for i in np.flatnonzero(score.position_m > FALSE_M)]
     if wrong:
         ax.plot(*np.array(wrong)[:, :2, 3].T, "X", color=style.WRONG, markersize=7, label="false", zorder=7)
 
 
-def error_along(session: Session, judgement: Judgement) -> Figure:
-    """Distance from the truth along the way, before and after."""
-    fig, axes = style.figure(1, 1, (9.5, 2.9))
-    ax = axes[0, 0]
+def error_along(session: Session, score: SessionScores) -> Figure:
+    """Chart of the distance from the truth over the distance driven, before and after."""
     steps = np.linalg.norm(np.diff(session.truth.T[:, :3, 3], axis=0), axis=1)
-    way = np.concatenate([[0.0], np.cumsum(steps)])
-    for track, error, colour, label in (
-        (session.odometry, judgement.before, ODOMETRY, "odometry"),
-        (session.optimised, judgement.after, OPTIMISED, "with loop closures"),
+    driven = np.concatenate([[0.0], np.cumsum(steps)])
+    lines = []
+    for track, error, colour, name in (
+        (session.odometry, score.before, ODOMETRY, "odometry"),
+        (session.optimised, score.after, OPTIMISED, "with loop closures"),
     ):
-        ax.plot(np.interp(track.stamps_ns, session.truth.stamps_ns, way), error.errors, color=colour, label=label)
-    ax.set(xlabel="way (m)", ylabel="off by (m)", xlim=(0, way[-1]), ylim=(0, None))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return fig
+        x = np.interp(track.stamps_ns, session.truth.stamps_ns, driven)
+        lines.append(charts.line(x, error.errors, colour, name))
+    return {"data": lines, "layout": charts.layout("distance driven (m)", "error (m)", y_range=None)}
 
 
-def error_of_closures(session: Session, judgement: Judgement) -> Figure | None:
-    """How good the measured poses are, and how good they say they are."""
+def error_of_closures(session: Session, score: SessionScores) -> Figure | None:
+    """Chart of the errors of the measured poses, and of these errors relative to the stated covariance."""
     if not session.closures:
         return None
-    fig, axes = style.figure(1, 3, (11.5, 2.9))
     own = np.array([closure.match_map == "" for closure in session.closures])
     groups = [(own, style.RIGHT, "own past"), (~own, EARLIER, "earlier map")]
-    for ax, values, label, top in (
-        (axes[0, 0], judgement.position_m, "position error (m)", 1.0),
-        (axes[0, 1], judgement.rotation_deg, "rotation error (deg)", 2.0),
-        (axes[0, 2], judgement.nees, "NEES (6 is true)", 30.0),
+    bars: list[Figure] = []
+    layout: Figure = {"barmode": "overlay", "grid": {"rows": 1, "columns": 3, "pattern": "independent"}}
+    for number, (values, label, top) in enumerate(
+        (
+            (score.position_m, "position error (m)", 1.0),
+            (score.rotation_deg, "rotation error (deg)", 2.0),
+            (score.nees, "NEES (expected 6)", 30.0),
+        ),
+        start=1,
     ):
         edges = np.linspace(0, top, 31)
         for chosen, colour, name in groups:
             if chosen.any():
-                ax.hist(values[chosen].clip(0, top), edges, color=colour, alpha=0.65, label=name)
-        ax.set(xlabel=f"{label}, last bar: {top:g} and more", ylabel="closures")
-    axes[0, 0].legend()
-    return fig
+                counts, _ = np.histogram(values[chosen].clip(0, top), edges)
+                bars.append(
+                    {
+                        "type": "bar",
+                        "x": (0.5 * (edges[1:] + edges[:-1])).round(4).tolist(),
+                        "y": counts.tolist(),
+                        "xaxis": f"x{number}",
+                        "yaxis": f"y{number}",
+                        "marker": {"color": colour, "opacity": 0.65},
+                        "name": name,
+                        "legendgroup": name,
+                        "showlegend": number == 1,
+                    }
+                )
+        suffix = "" if number == 1 else str(number)
+        layout[f"xaxis{suffix}"] = {"title": {"text": f"{label}; last bar: {top:g} and more"}}
+        layout[f"yaxis{suffix}"] = {"title": {"text": "closures"}}
+    return {"data": bars, "layout": layout}
 
 
-def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Session]) -> Figure | None:
-    """Closures from the best measured to the worst: the image now beside the earlier one, features that agree joined.
+def gallery(session: Session, score: SessionScores, sessions: Mapping[str, Session]) -> Picture | None:
+    """Closures from the smallest error to the largest: the image, the earlier one, and lines between matching features.
 
-    Those on earlier maps where there are any: they cross seasons. sessions: by the file names of their maps; "" is
+    Closures on earlier maps are preferred, because they cross seasons. sessions: by the file names of their maps; "" is
     this one.
     """
     if not session.closures:
         return None
     across = [i for i, closure in enumerate(session.closures) if closure.match_map]
     order = np.array(across or range(len(session.closures)))
-    order = order[np.argsort(judgement.position_m[order])]
+    order = order[np.argsort(score.position_m[order])]
     chosen = [int(order[k]) for k in np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).astype(int)]
     rows = -(-len(chosen) // 2)
     fig, axes = style.figure(rows, 2, (11.5, 2.45 * rows))
@@ -115,15 +135,15 @@ def gallery(session: Session, judgement: Judgement, sessions: Mapping[str, Sessi
         ax.set_axis_off()
     for ax, number in zip(axes.ravel(), chosen, strict=False):
         closure = session.closures[number]
-        note = f"{closure.inliers} features agree; off by {judgement.position_m[number]:.2f} m"
-        note += f", {judgement.rotation_deg[number]:.1f} deg"
-        frame = style.RIGHT if judgement.position_m[number] <= FALSE_M else style.WRONG
+        note = f"{closure.inliers} matching features; error {score.position_m[number]:.2f} m"
+        note += f", {score.rotation_deg[number]:.1f} deg"
+        frame = style.RIGHT if score.position_m[number] <= FALSE_M else style.WRONG
         _draw_match(ax, closure, session, sessions[closure.match_map], note, frame)
     return fig
 
 
 def _draw_match(ax: Axes, closure: RecordedClosure, session: Session, matched: Session, note: str, frame: str) -> None:
-    """Two images side by side and lines between what agrees, as the node verified it."""
+    """Two images side by side and lines between matching features, as the node verified them."""
     now, camera = _image(session, closure.stamp_ns)
     then, _ = _image(matched, closure.match_stamp_ns)
     width = now.shape[1]

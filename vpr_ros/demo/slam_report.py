@@ -11,29 +11,19 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.demo import slam_pictures as pictures
-from vpr_ros.demo.slam_session import Judgement, Session
+from vpr_ros.demo.slam_session import Session, SessionScores
 from vpr_ros.evaluation import style
 from vpr_ros.evaluation.output import write_tum
-from vpr_ros.evaluation.pictures import Drawn
 from vpr_ros.evaluation.report import write_page
 from vpr_ros.evaluation.scenes import Plan
 
-_CAPTIONS = {
-    "town": ("Tracks", "The robot's track as odometry tells it and as the pose graph corrects it, each laid onto the "
-             "true one as well as a rigid motion can."),
-    "error": ("Error along the way", "Distance from the truth after that alignment."),
-    "closures": ("Measured closures", "Each closure's pose against the truth, and against its own covariance."),
-    "gallery": ("What they were made of", "The image now, the earlier one beside it, and features that agree; from the "
-                "best to the worst measured closure."),
-}  # fmt: skip
 
-
-def figures(sessions: Sequence[Session], judgements: Sequence[Judgement]) -> list[list[str]]:
+def figures(sessions: Sequence[Session], scores: Sequence[SessionScores]) -> list[list[str]]:
     """A table, header first: one row a session."""
-    header = ["session", "images", "closures", "on earlier", "false", "m", "deg", "NEES"]
-    header += ["ATE before", "after", "ratio"]
+    header = ["session", "images", "closures", "on earlier map", "false", "error m", "error deg", "NEES"]
+    header += ["ATE before m", "after m", "ratio"]
     rows = []
-    for numbers in (_numbers(s, j) for s, j in zip(sessions, judgements, strict=True)):
+    for numbers in (_numbers(s, j) for s, j in zip(sessions, scores, strict=True)):
         shown = [
             f"{numbers[name]:.2f}" for name in ("position_m", "rotation_deg", "nees", "before_m", "after_m", "ratio")
         ]
@@ -42,15 +32,15 @@ def figures(sessions: Sequence[Session], judgements: Sequence[Judgement]) -> lis
     return [header, *rows]
 
 
-def _numbers(session: Session, judgement: Judgement) -> dict[str, Any]:
-    """Of results.json; medians of the closures, NaN without any."""
+def _numbers(session: Session, score: SessionScores) -> dict[str, Any]:
+    """Of results.json; medians over the closures, NaN without closures."""
     nothing = np.array([np.nan])
     medians = {
         name: float(np.median(values if len(values) else nothing))
         for name, values in (
-            ("position_m", judgement.position_m),
-            ("rotation_deg", judgement.rotation_deg),
-            ("nees", judgement.nees),
+            ("position_m", score.position_m),
+            ("rotation_deg", score.rotation_deg),
+            ("nees", score.nees),
         )
     }
     return {
@@ -58,37 +48,46 @@ def _numbers(session: Session, judgement: Judgement) -> dict[str, Any]:
         "images": len(session.truth.stamps_ns),
         "closures": len(session.closures),
         "closures_earlier": sum(closure.match_map != "" for closure in session.closures),
-        "false": judgement.false,
+        "false": score.false,
         **medians,
-        "before_m": judgement.before.rmse,
-        "after_m": judgement.after.rmse,
-        "ratio": judgement.after.rmse / judgement.before.rmse,
+        "before_m": score.before.rmse,
+        "after_m": score.after.rmse,
+        "ratio": score.after.rmse / score.before.rmse,
     }
 
 
-def write_slam_report(folder: Path, sessions: Sequence[Session], judgements: Sequence[Judgement], plan: Plan) -> Path:
+def write_slam_report(folder: Path, sessions: Sequence[Session], scores: Sequence[SessionScores], plan: Plan) -> Path:
     """results.json, each session's closures and three trajectories for evo, and the page, whose path is returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    results = [_numbers(session, judgement) for session, judgement in zip(sessions, judgements, strict=True)]
+    results = [_numbers(session, score) for session, score in zip(sessions, scores, strict=True)]
     (folder / "results.json").write_text(json.dumps(results, indent=2).replace("NaN", "null") + "\n")
-    shown = []
-    for session, judgement in zip(sessions, judgements, strict=True):
+    shown: list[dict[str, Any]] = []
+    charts: dict[str, dict[str, Any]] = {}
+    for session, score in zip(sessions, scores, strict=True):
         for name, track in (("true", session.truth), ("odometry", session.odometry), ("optimised", session.optimised)):
             poses = zip(track.stamps_ns.tolist(), track.T, strict=True)
             write_tum(folder / f"{session.name}_{name}.tum", poses)
-        (folder / f"{session.name}_closures.json").write_text(
-            json.dumps(_closures(session, judgement), indent=1) + "\n"
-        )
-        drawn = _draw(folder / "report_pictures", session, judgement, sessions, plan)
-        shown.append({"name": session.name, "pictures": drawn})
-    facts = {"machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"}
-    page = {"title": "Loops closed", "facts": facts, "table_rows": figures(sessions, judgements), "sessions": shown}
-    return write_page(folder / "report.html", "slam.html", **page)
+        (folder / f"{session.name}_closures.json").write_text(json.dumps(_closures(session, score), indent=1) + "\n")
+        charts[f"{session.name}-error"] = pictures.error_along(session, score)
+        if closures := pictures.error_of_closures(session, score):
+            charts[f"{session.name}-closures"] = closures
+        drawn = _draw(folder / "report_pictures", session, score, sessions, plan)
+        shown.append({"name": session.name, "closures": len(session.closures), **drawn})
+    return write_page(
+        folder / "report.html",
+        "slam.html",
+        title="Loop closure report",
+        facts={"machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"},
+        table_rows=figures(sessions, scores),
+        sessions=shown,
+        pictures="report_pictures",
+        data={"charts": charts},
+    )
 
 
-def _closures(session: Session, judgement: Judgement) -> list[dict[str, Any]]:
+def _closures(session: Session, score: SessionScores) -> list[dict[str, Any]]:
     """Every closure with its errors."""
-    errors = zip(judgement.position_m.tolist(), judgement.rotation_deg.tolist(), judgement.nees.tolist(), strict=True)
+    errors = zip(score.position_m.tolist(), score.rotation_deg.tolist(), score.nees.tolist(), strict=True)
     names = ("stamp_ns", "keyframe_id", "match_stamp_ns", "match_id", "match_map", "inliers")
     return [
         {
@@ -101,20 +100,20 @@ def _closures(session: Session, judgement: Judgement) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(folder: Path, session: Session, judgement: Judgement, sessions: Sequence[Session], plan: Plan) -> list[Drawn]:
-    """A session's pictures on disk."""
+def _draw(
+    folder: Path, session: Session, score: SessionScores, sessions: Sequence[Session], plan: Plan
+) -> dict[str, Path | None]:
+    """A session's pictures as PNG: name -> path, or None if there is nothing to show."""
     folder.mkdir(exist_ok=True)
     by_map = {other.map_path.name: other for other in sessions} | {"": session}
-    drawn = []
+    written: dict[str, Path | None] = {}
     with style.styled():
-        for name, figure in (
-            ("town", pictures.town(session, judgement, plan)),
-            ("error", pictures.error_along(session, judgement)),
-            ("closures", pictures.error_of_closures(session, judgement)),
-            ("gallery", pictures.gallery(session, judgement, by_map)),
+        for name, picture in (
+            ("town", pictures.town(session, score, plan)),
+            ("gallery", pictures.gallery(session, score, by_map)),
         ):
-            if figure is not None:
-                path = folder / f"{session.name}_{name}.png"
-                figure.savefig(path, dpi=110)
-                drawn.append(Drawn(path, *_CAPTIONS[name]))
-    return drawn
+            path = folder / f"{session.name}_{name}.png"
+            if picture is not None:
+                picture.savefig(path, dpi=110)
+            written[name] = None if picture is None else path
+    return written

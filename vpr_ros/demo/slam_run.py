@@ -29,7 +29,7 @@ def run_slam(
     plan, camera_pose = read_town(bags)
     from vpr_ros.demo.slam_live import drive_session
     from vpr_ros.demo.slam_report import figures, write_slam_report
-    from vpr_ros.demo.slam_session import Session, judge, tracks
+    from vpr_ros.demo.slam_session import Session, score_session, tracks
 
     keep_to_oneself()
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,9 @@ def run_slam(
         sessions.append(Session(name, bag, map_path, truth, odometry, path, tuple(closures)))
     say("drawing the report")
     truths = {session.map_path.name: session.truth for session in sessions}
-    judgements = [judge(session, {**truths, "": session.truth}) for session in sessions]
-    path_of_report = write_slam_report(folder, sessions, judgements, plan)
-    return figures(sessions, judgements), path_of_report
+    scores = [score_session(session, {**truths, "": session.truth}) for session in sessions]
+    path_of_report = write_slam_report(folder, sessions, scores, plan)
+    return figures(sessions, scores), path_of_report
 
 
 def _told(progress: Progress, total: int, done: int) -> None:

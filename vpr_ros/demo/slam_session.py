@@ -1,4 +1,4 @@
-"""One drive of `vpr demo slam`: what it recorded, and how good that was."""
+"""One drive of `vpr demo slam`: its recorded closures and tracks, and their errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.slam_trajectory import TrajectoryError, trajectory_error
 from vpr_ros.drives.drive import Drive
 
-FALSE_M = 5.0  # a closure that is further off is no measurement of the place at all
+FALSE_M = 5.0  # a closure with a larger error is of another place
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedClosure:
-    """A verified closure as it came over the topic.
+    """A verified closure as received on the topic.
 
     match_map: file name of the earlier session's map, empty for the session's own past. T_match_query: (4, 4), base in
     base. covariance: (6, 6) of it about the earlier base's axes.
@@ -36,7 +36,7 @@ class RecordedClosure:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A drive with what was made of it. truth, odometry, optimised: T_..._base. map_path: of its keyframes."""
+    """A drive with its results. truth, odometry, optimised: tracks of T_..._base. map_path: map of its keyframes."""
 
     name: str
     bag: Path
@@ -48,11 +48,11 @@ class Session:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class SessionScores:
     """A session against the truth.
 
     before, after: trajectories of odometry and of the pose graph. position_m, rotation_deg, nees: (N,) of each closure
-    (nees against 6 degrees of freedom). false: closures further off than FALSE_M.
+    (nees with 6 degrees of freedom). false: number of closures with an error above FALSE_M.
     """
 
     before: TrajectoryError
@@ -63,7 +63,7 @@ class Judgement:
 
     @property
     def false(self) -> int:
-        """Closures of places that are not the same."""
+        """Number of closures between different places."""
         return int((self.position_m > FALSE_M).sum())
 
 
@@ -76,12 +76,12 @@ def tracks(drive: Drive, T_base_camera: np.ndarray) -> tuple[Track, Track]:
     return Track.of(stamps, truth, NO_GAP), Track.of(stamps, odometry, NO_GAP)
 
 
-def judge(session: Session, truths: Mapping[str, Track]) -> Judgement:
+def score_session(session: Session, truths: Mapping[str, Track]) -> SessionScores:
     """truths: true tracks by the file names of the maps their sessions made; "" is this session's own."""
     errors = [_closure_error(closure, session.truth, truths[closure.match_map]) for closure in session.closures]
     table = np.array(errors).reshape(-1, 3)
     before = trajectory_error(session.odometry, session.truth)
-    return Judgement(before, trajectory_error(session.optimised, session.truth), *table.T)
+    return SessionScores(before, trajectory_error(session.optimised, session.truth), *table.T)
 
 
 def _closure_error(closure: RecordedClosure, truth: Track, truth_match: Track) -> tuple[float, float, float]:

@@ -30,15 +30,14 @@ from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.files import BAG_SUFFIXES
 from vpr_ros.drives.options import DriveOptions
 
 logger = logging.getLogger(__name__)
 
-_BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in _BAG_SUFFIXES and p.is_file())
+    return sorted(p for p in folder.iterdir() if p.suffix in BAG_SUFFIXES and p.is_file())
 
 
 def _repair(path: Path) -> str:

@@ -148,9 +148,7 @@ class Table:
         try:
             return np.array([[number(cell or "nan") for cell in column] for column in cells]).T.reshape(-1, len(names))
         except ValueError as error:
-            raise DriveError(
-                f"{self.path} has a cell that is not a number in column {', '.join(names)}: {error}"
-            ) from error
+            raise DriveError(f"{self.path} has a cell that is not a number in {', '.join(names)}: {error}") from error
 
     def stamps_ns(self, column: str, unit: str, purpose: str) -> np.ndarray:
         """(N,) int64 nanoseconds of a column of times, exact.

@@ -90,7 +90,12 @@ def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, wo
         row = int(jumps[0])
         logger.warning(
             "positions jump by %.1f km from %.6f, %.6f to %.6f, %.6f (%d such jump(s)): check the receiver's log",
-            *(steps[row] / 1000, latitude[row], longitude[row], latitude[row + 1], longitude[row + 1], len(jumps)),
+            steps[row] / 1000,
+            latitude[row],
+            longitude[row],
+            latitude[row + 1],
+            longitude[row + 1],
+            len(jumps),
         )
 
 

@@ -18,22 +18,21 @@ POSE_SOURCES = ("auto", "rtk", "ins", "vo")
 class DriveOptions:
     """Which camera and which poses of a drive to use. The defaults find them if there is only one candidate.
 
-    A format with options of its own subclasses this. Raises DriveError for a value out of range.
+    T_base_camera is the pose of the camera's optical frame (x right, y down, z forward) on the robot's base (x forward,
+    y left, z up), for bags without this transform and for folders with poses of the robot. A format with options of its
+    own subclasses this. Raises DriveError for a value out of range.
     """
 
     # Every format.
     name: str = option("", "name in maps and reports; empty: the name of the folder or file")
     world: str = option(
         "",
-        "name of the frame of the poses; empty: what the drive says ('utm 30 north', 'kitti 07', 'local'). The name of"
-        " a UTM zone converts UTM coordinates, latitudes and longitudes to that zone",
+        "name of the poses' frame, or the UTM zone to convert them to, such as 'utm 30 north'; empty: as in the drive",
     )
     max_pose_gap_s: float = option(2.0, "maximum time between two poses to interpolate between them", "s")
     T_base_camera: tuple[float, float, float, float, float, float] | None = option(
         None,
-        "pose of the camera's optical frame (x right, y down, z forward) on the robot's base (x forward, y left, z up):"
-        " x y z roll pitch yaw; -1.5708 0 -1.5708 looks ahead. For bags without the transform in /tf_static, and for"
-        " folders with poses of the robot; empty: the bag's transform",
+        "x y z roll pitch yaw of the optical frame on the base; -1.5708 0 -1.5708 looks ahead; empty: /tf_static",
         "m, rad",
     )
     depth: bool = option(True, "offer depth images if the drive has lidar or stereo to compute them from")
@@ -54,8 +53,7 @@ class DriveOptions:
     image_topic: str = option("", "bags: topic of the images; empty: the only one")
     pose_topic: str = option(
         "",
-        "bags: topic of base_frame's true poses (PoseStamped, PoseWithCovarianceStamped or Odometry); empty: the only"
-        " one; none: do without",
+        "bags: topic of base_frame's true poses; empty: the only one; none: do without",
     )
     odom_topic: str = option("", "bags: topic of base_frame's odometry; empty: the only one; none: do without")
     navsat_topic: str = option("", "bags: topic of NavSatFix positions; empty: the only one; none: do without")

@@ -1,1 +1,1 @@
-"""How good the answers are: numbers, pictures and a report."""
+"""Measure answers against the truth: figures, charts and a report."""

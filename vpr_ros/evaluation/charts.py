@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.evaluation import metrics, style
-from vpr_ros.evaluation.judge import RANKS, Judged, pool
+from vpr_ros.evaluation.score import RANKS, Scores, pool
 from vpr_ros.evaluation.summary import RECALL_DISTANCES_M, Assessment, filtered_curve, single_curve
 
 Figure = dict[str, Any]
@@ -32,10 +32,10 @@ def recall_by_count(runs: Sequence[Assessment]) -> Figure:
     """Recall over the number of places or poses considered."""
     ranks = np.arange(1, RANKS + 1)
 
-    def curve(judged: Judged, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return ranks, metrics.recall_at_n_curve(right[judged.on_map], RANKS)
+    def curve(scores: Scores, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return ranks, metrics.recall_at_n_curve(right[scores.on_map], RANKS)
 
-    curves = [(curve(r.judged, r.judged.match_right), curve(r.judged, r.judged.answer_right)) for r in runs]
+    curves = [(curve(r.scores, r.scores.match_right), curve(r.scores, r.scores.answer_right)) for r in runs]
     return _two_lines_a_run(runs, curves, "N best", "recall (%)")
 
 
@@ -43,10 +43,10 @@ def recall_by_distance(runs: Sequence[Assessment]) -> Figure:
     """Share of best answers nearer to the truth than each distance."""
     distances = np.array(metrics.CURVE_DISTANCES_M)
 
-    def curve(judged: Judged, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return distances, metrics.top1_recall_at(error[judged.on_map, 0], metrics.CURVE_DISTANCES_M)
+    def curve(scores: Scores, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return distances, metrics.top1_recall_at(error[scores.on_map, 0], metrics.CURVE_DISTANCES_M)
 
-    curves = [(curve(r.judged, r.judged.match_error), curve(r.judged, r.judged.answer_error)) for r in runs]
+    curves = [(curve(r.scores, r.scores.match_error), curve(r.scores, r.scores.answer_error)) for r in runs]
     figure = _two_lines_a_run(runs, curves, f"distance to the truth ({runs[0].run.tolerance.unit})", "recall (%)")
     marks = [d for d in RECALL_DISTANCES_M if d <= distances[-1]]
     figure["layout"]["xaxis"] |= {"tickvals": sorted({0, *marks, int(distances[-1])})}
@@ -61,7 +61,7 @@ def precision_recall(runs: Sequence[Assessment]) -> Figure:
             return np.zeros(0), np.zeros(0)
         return 100 * np.insert(found.recall, 0, 0.0), np.insert(found.precision, 0, found.precision[0])
 
-    curves = [(curve(single_curve(run.judged)), curve(filtered_curve(run.judged))) for run in runs]
+    curves = [(curve(single_curve(run.scores)), curve(filtered_curve(run.scores))) for run in runs]
     figure = _two_lines_a_run(runs, curves, "recall (%)", "precision (%)")
     figure["layout"]["xaxis"]["range"] = [0, 101]
     return figure
@@ -69,17 +69,17 @@ def precision_recall(runs: Sequence[Assessment]) -> Figure:
 
 def calibration(runs: Sequence[Assessment]) -> Figure:
     """Share of right answers over the stated probability, above the number of answers in each bin."""
-    groups = [(run.run.condition, run.judged, colour) for run, colour in zip(runs, _colours(runs), strict=True)]
-    everything = pool([run.judged for run in runs])
+    groups = [(run.run.condition, run.scores, colour) for run, colour in zip(runs, _colours(runs), strict=True)]
+    everything = pool([run.scores for run in runs])
     if len(runs) > 1:
         groups.append(("all", everything, style.QUIET))
-    traces: list[Figure] = [_line([0, 100], [0, 100], style.QUIET, "as stated", dash="dot", hoverinfo="skip")]
-    for name, judged, colour in groups:
-        bins = metrics.reliability(judged.confidence[judged.known], judged.correct[judged.known])
+    traces: list[Figure] = [line([0, 100], [0, 100], style.QUIET, "as stated", dash="dot", hoverinfo="skip")]
+    for name, scores, colour in groups:
+        bins = metrics.reliability(scores.confidence[scores.known], scores.correct[scores.known])
         filled = bins.count > 0
         x, y = 100 * bins.confidence[filled], 100 * bins.accuracy[filled]
         label = f"{name}: error {bins.expected_calibration_error:.3f}" if filled.any() else name
-        trace = _line(x, y, colour, label, mode="lines+markers", text=[f"{n} answers" for n in bins.count[filled]])
+        trace = line(x, y, colour, label, mode="lines+markers", text=[f"{n} answers" for n in bins.count[filled]])
         trace["line"]["width"] = 1
         trace["marker"] = {"size": np.sqrt(bins.count[filled]).clip(4, 14).round(1).tolist()}
         traces.append(trace)
@@ -96,11 +96,11 @@ def calibration(runs: Sequence[Assessment]) -> Figure:
             "yaxis": "y2",
         }
     )
-    layout = _layout("stated probability (%)", "share right (%)")
-    layout["xaxis"] |= {"range": [0, 101], "anchor": "y2"}
-    layout["yaxis"] |= {"domain": [0.3, 1]}
-    layout["yaxis2"] = {"domain": [0, 0.22], "title": {"text": "answers"}, "nticks": 3}
-    return {"data": traces, "layout": layout}
+    axes = layout("stated probability (%)", "share right (%)")
+    axes["xaxis"] |= {"range": [0, 101], "anchor": "y2"}
+    axes["yaxis"] |= {"domain": [0.3, 1]}
+    axes["yaxis2"] = {"domain": [0, 0.22], "title": {"text": "answers"}, "nticks": 3}
+    return {"data": traces, "layout": axes}
 
 
 CHARTS = (
@@ -143,13 +143,13 @@ def _two_lines_a_run(
     traces = []
     for run, colour, (single, filtered) in zip(runs, _colours(runs), curves, strict=True):
         name = run.run.condition
-        traces.append(_line(filtered[0], 100 * filtered[1], colour, f"{name}, filtered"))
-        traces.append(_line(single[0], 100 * single[1], colour, f"{name}, single image", dash="dash"))
-    return {"data": traces, "layout": _layout(x_title, y_title)}
+        traces.append(line(filtered[0], 100 * filtered[1], colour, f"{name}, filtered"))
+        traces.append(line(single[0], 100 * single[1], colour, f"{name}, single image", dash="dash"))
+    return {"data": traces, "layout": layout(x_title, y_title)}
 
 
-def _line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str = "lines", **more: Any) -> Figure:
-    """A Plotly line; NaN becomes a gap."""
+def line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str = "lines", **more: Any) -> Figure:
+    """A line through (N,) x and y; NaN becomes a gap. more: other properties of a Plotly scatter trace."""
     return {
         "type": "scatter",
         "mode": mode,
@@ -161,8 +161,12 @@ def _line(x: Any, y: Any, colour: str, name: str, dash: str = "solid", mode: str
     }
 
 
-def _layout(x_title: str, y_title: str) -> Figure:
-    return {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}, "range": [0, 103]}}
+def layout(x_title: str, y_title: str, y_range: tuple[float, float] | None = (0, 103)) -> Figure:
+    """A layout with two axes; y_range: percent by default, None to fit the data."""
+    yaxis: Figure = {"title": {"text": y_title}, "rangemode": "tozero"}
+    if y_range:
+        yaxis["range"] = list(y_range)
+    return {"xaxis": {"title": {"text": x_title}}, "yaxis": yaxis}
 
 
 def _colours(runs: Sequence[Assessment]) -> list[str]:

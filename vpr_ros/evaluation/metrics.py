@@ -1,4 +1,4 @@
-"""The numbers of place recognition and calibration, on plain arrays. A number over nothing is NaN, never 0 or 1."""
+"""Metrics of place recognition and calibration on plain arrays. A metric over no items is NaN, never 0 or 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CURVE_DISTANCES_M = tuple(range(50))
 
 
 def share(chosen: np.ndarray) -> float:
-    """Mean of (F,) booleans; NaN where there are none."""
+    """Mean of (F,) booleans; NaN if F is 0."""
     return float(np.mean(chosen)) if len(chosen) else float("nan")
 
 
@@ -30,9 +30,9 @@ def recall_at_n_curve(right: np.ndarray, n_max: int) -> np.ndarray:
 
 
 def top1_recall_at(error_m: np.ndarray, distances_m: Sequence[float]) -> np.ndarray:
-    """Share of queries whose best place or pose lies strictly nearer than each distance.
+    """Share of queries whose best place or pose is strictly nearer than each distance.
 
-    error_m: (F,) metres, inf where there is no answer, NaN where the error is unknown; those are left out.
+    error_m: (F,) metres; inf if there is no answer; NaN if the error is unknown, which leaves the query out.
     """
     known = error_m[~np.isnan(error_m)]
     return np.array([share(known < distance) for distance in distances_m])
@@ -65,7 +65,7 @@ def precision_recall(confidence: np.ndarray, correct: np.ndarray, positives: int
     """Accept answers above a falling threshold.
 
     confidence: (F,), NaN for a query without an answer. correct: (F,) bool. positives: number of queries that have a
-    right answer at all, the whole of recall. Equal confidences are accepted together. Empty where positives is 0.
+    right answer at all, the denominator of recall. Equal confidences are accepted together. Empty if positives is 0.
     """
     given = ~np.isnan(confidence)
     order = np.argsort(-confidence[given], kind="stable")
@@ -129,9 +129,9 @@ def brier_score(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def nees(error: np.ndarray, covariance: np.ndarray) -> float:
-    """Normalised estimation error squared e' P^-1 e; its mean is the dimension when P tells the truth.
+    """Normalised estimation error squared e' P^-1 e; its mean is the dimension d if P is right.
 
-    error: (d,) metres. covariance: (d, d). NaN where the covariance cannot be inverted or the error is unknown.
+    error: (d,) metres. covariance: (d, d). NaN if the covariance cannot be inverted or the error is unknown.
     """
     try:
         return float(error @ np.linalg.solve(covariance, error))
@@ -140,7 +140,7 @@ def nees(error: np.ndarray, covariance: np.ndarray) -> float:
 
 
 def percentiles(values: np.ndarray, wanted: Sequence[int]) -> dict[str, float]:
-    """{"p50": ...} over the finite values, linear between neighbours; NaN where there are none."""
+    """{"p50": ...} over the finite values, linear between neighbours; NaN without any."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {f"p{percent}": float("nan") for percent in wanted}

@@ -18,7 +18,7 @@ from vpr_ros.evaluation.summary import Assessment, Summary
 
 
 def results(summaries: Sequence[Summary], everything: Summary) -> dict[str, Any]:
-    """The content of results.json: figures by condition, then of all frames together; null where nothing counts."""
+    """The content of results.json: figures by condition, then of all frames; null for a figure over no frames."""
     return _without_nan(
         {
             "conditions": {summary.condition: _condition(summary) for summary in summaries},
@@ -40,8 +40,8 @@ def _condition(summary: Summary) -> dict[str, Any]:
         out |= {f"top1_recall@{d}{suffix}": value for d, value in recall.top1_at_m.items()}
         out |= {f"average_precision{suffix}": recall.average_precision}
         out |= {f"recall@100%precision{suffix}": recall.at_full_precision}
-    told = {key: value for key, value in asdict(summary).items() if key not in ("condition", "single", "filtered")}
-    return out | told | {"tolerance": str(summary.tolerance)}
+    rest = {key: value for key, value in asdict(summary).items() if key not in ("condition", "single", "filtered")}
+    return out | rest | {"tolerance": str(summary.tolerance)}
 
 
 def write_results(path: Path, summaries: Sequence[Summary], everything: Summary) -> None:
@@ -51,9 +51,9 @@ def write_results(path: Path, summaries: Sequence[Summary], everything: Summary)
 
 
 def write_csv(path: Path, assessment: Assessment) -> None:
-    """One line a frame, dropped ones too; empty where there is nothing to say. Map frame, metres, degrees, ms."""
+    """One line per frame, dropped ones too; cells without a value are empty. Map frame, metres, degrees, ms."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    judged = assessment.judged
+    scores = assessment.scores
     position = 0  # among the answered frames
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
@@ -61,10 +61,10 @@ def write_csv(path: Path, assessment: Assessment) -> None:
         for answer in assessment.run.answers:
             row = _row(assessment.run, answer)
             if answer.answered:
-                row |= {name: _cell(getattr(judged, name)[position]) for name in ("on_map", "off_map", "correct")}
-                row["position_error_m"] = _cell(judged.position_error[position])
-                row["heading_error_deg"] = _cell(np.degrees(judged.heading_error_rad[position]))
-                row["top_place_error_m"] = _cell(judged.match_error[position, 0])
+                row |= {name: _cell(getattr(scores, name)[position]) for name in ("on_map", "off_map", "correct")}
+                row["position_error_m"] = _cell(scores.position_error[position])
+                row["heading_error_deg"] = _cell(np.degrees(scores.heading_error_rad[position]))
+                row["top_place_error_m"] = _cell(scores.match_error[position, 0])
                 position += 1
             writer.writerow(row)
 
@@ -77,7 +77,7 @@ _COLUMNS = [
 
 
 def _row(run: Run, answer: Answer) -> dict[str, Any]:
-    """What a frame's line says without the judgement."""
+    """The columns of a frame that need no truth."""
     row: dict[str, Any] = {
         "condition": run.condition,
         "frame_index": answer.frame_index,
@@ -108,14 +108,14 @@ def _pose_cells(prefix: str, T_map_camera: np.ndarray | None) -> dict[str, Any]:
 
 
 def _cell(value: float | np.bool_) -> float | int | str:
-    """A number fit for a table: booleans 0 or 1, micrometres at best, empty where not finite."""
+    """A cell: booleans as 0 or 1, numbers to six decimals, empty if not finite."""
     if isinstance(value, np.bool_ | bool):
         return int(value)
     return round(float(value), 6) if math.isfinite(value) else ""
 
 
 def write_trajectories(folder: Path, run: Run) -> tuple[Path, Path]:
-    """Write ``<slug>_true.tum`` and ``<slug>_estimated.tum`` for evo; the second lacks frames called off the map."""
+    """Write ``<slug>_true.tum`` and ``<slug>_estimated.tum`` for evo; the second only has frames with a pose."""
     folder.mkdir(parents=True, exist_ok=True)
     true, estimated = folder / f"{run.slug}_true.tum", folder / f"{run.slug}_estimated.tum"
     answered = [answer for answer in run.answers if answer.answered]
@@ -139,7 +139,7 @@ def write_tum(path: Path, poses: Iterable[tuple[int, np.ndarray | None]]) -> Non
 
 
 def _without_nan(value: Any) -> Any:
-    """NaN is not JSON: None instead, all the way down."""
+    """The same with None for NaN and infinity, which JSON lacks; dicts are followed."""
     if isinstance(value, dict):
         return {key: _without_nan(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,12 +14,11 @@ def right_at_1(
     positions: np.ndarray,
     tolerance_m: float = TOLERANCE_M,
 ) -> np.ndarray:
-    """Whether each query's most similar reference image lies nearer than tolerance_m: (F,) bool, whose mean is
-    Recall@1.
+    """Whether each query's most similar reference image is nearer than tolerance_m: (F,) bool; the mean is Recall@1.
 
     queries: (Q, D) unit length; truth: (Q, 3) their positions, metres. descriptors: (N, D), or (N, V, D) of V views,
-    the best of which counts; positions: (N, 3), N at least 1. F: the queries with a reference image that near; the
-    others are left out. A position may be NaN, which is near nothing.
+    the best of which counts; positions: (N, 3), N at least 1. F: the queries with a reference image within
+    tolerance_m; others are left out. NaN in a position means unknown, which is near nothing.
     """
     near = np.linalg.norm(truth[:, None] - positions[None], axis=2) < tolerance_m
     views = descriptors.reshape(-1, descriptors.shape[-1])

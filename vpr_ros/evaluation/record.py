@@ -1,4 +1,4 @@
-"""What an evaluation looks at: the answers of one drive beside the truth, in memory and as JSON lines."""
+"""The input of an evaluation: answers of one drive with the truth, in memory and as JSON lines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ MATCHES_KEPT = 25
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How near is right.
+    """The largest error of a right answer.
 
-    metres: a place or pose is right strictly nearer than this to the true position, in the map's plane (the RobotCar
-    habit, 25 m). frames: where set, the poses are a ``NumberedDrive``'s, frame k at x = k, and right is at most this
-    many frames away. off_map_metres: a frame with no right place is off the map when no place lies nearer than this.
+    metres: a place or pose is right if strictly nearer than this to the true position, in the map's plane. 25 m is the
+    usual value on RobotCar.
+    frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k), right is at most this many frames away.
+    off_map_metres: a frame without a right place is off the map if no place is nearer than this.
     """
 
     metres: float = 25.0
@@ -33,12 +34,12 @@ class Tolerance:
     off_map_metres: float = 25.0
 
     def right(self, error: np.ndarray) -> np.ndarray:
-        """Whether errors are small enough; NaN is not."""
+        """Whether errors are within the tolerance; False for NaN."""
         return error < self.metres if self.frames is None else error <= self.frames
 
     @property
     def unit(self) -> str:
-        """What positions are counted in."""
+        """The unit of positions."""
         return "m" if self.frames is None else "frames"
 
     def __str__(self) -> str:
@@ -47,12 +48,17 @@ class Tolerance:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the localiser said about one query frame, and the truth.
+    """The answer for one query frame, and the truth.
 
-    frame_index: the frame's number in its drive, from 0. T_map_camera_true: (4, 4) or None where nobody knows.
-    place_ids, similarities: (K,) this frame's places alone, most similar first; T_map_places: (K, 4, 4) their poses.
-    hypotheses: over the frames so far, best first. timings_ms: of each step, by name. latency_ms: from image in to
-    answer out, NaN where not measured. answered: False where the frame was dropped or not readable; problem says why.
+    frame_index: the frame's number in its drive, from 0.
+    T_map_camera_true: (4, 4), or None if unknown.
+    place_ids, similarities: (K,) of this frame's places, most similar first.
+    place_probabilities: (K,) of the robot being at these places, filtered; empty in files of earlier versions.
+    T_map_places: (K, 4, 4) poses of these places.
+    hypotheses: filtered over the frames so far, best first.
+    timings_ms: of each step, by name.
+    latency_ms: from image in to answer out, NaN if not measured.
+    answered: False if the frame was dropped or not readable; problem says why.
     """
 
     stamp_ns: int
@@ -79,8 +85,10 @@ class Answer:
 class Run:
     """One drive answered against one map.
 
-    name: for people. condition: "sun", "night", ... T_map_places: (N, 4, 4) every place of the map. slug: the name as
-    the run's files have it, made of the name unless given.
+    name: as shown to the user.
+    condition: "sun", "night", ...
+    T_map_places: (N, 4, 4) every place of the map.
+    slug: the name in file names; made from the name unless given.
     """
 
     name: str
@@ -110,7 +118,7 @@ class Run:
 
     @classmethod
     def load(cls, path: Path) -> Run:
-        """Read what save wrote. Raises DriveError naming the file, and the line that cannot be read."""
+        """Read a file that ``save`` wrote. Raises DriveError with the file and the line that cannot be read."""
         if not path.is_file():
             raise DriveError(f"no recorded answers at {path}: run vpr evaluate or vpr replay first")
         number = 1
@@ -161,12 +169,12 @@ def answer_from_estimate(
 
 
 def unanswered(frame: DriveFrame, frame_index: int, problem: str) -> Answer:
-    """The record of a frame that got no answer: dropped, or not readable."""
+    """The record of a frame without an answer: dropped, or not readable."""
     return Answer(frame.stamp_ns, frame_index, frame.T_map_camera, answered=False, problem=problem)
 
 
 def answer_to_json(answer: Answer) -> str:
-    """One answer as one line of JSON, without the line's end; what a process that records live appends."""
+    """One answer as one line of JSON, without the line's end."""
     return json.dumps(
         {
             "stamp_ns": int(answer.stamp_ns),
@@ -232,7 +240,7 @@ def _pose_to_list(T: np.ndarray | None) -> list[float] | None:
 
 
 def _poses_from_lists(rows: Sequence[list[float] | None]) -> np.ndarray:
-    """(N, 4, 4), NaN where a row is None."""
+    """(N, 4, 4); NaN for a row that is None."""
     poses = np.full((len(rows), 4, 4), np.nan)
     for T, row in zip(poses, rows, strict=True):
         if row is not None:

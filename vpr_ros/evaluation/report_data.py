@@ -54,11 +54,11 @@ class _Album:
         self.size = 0
 
     def added_size(self, jpegs: Sequence[bytes]) -> int:
-        """By how many bytes these would make the album larger."""
+        """Bytes that these would add."""
         return sum(len(jpeg) for jpeg in set(jpegs) - self._numbers.keys())
 
     def add(self, jpeg: bytes | None) -> int | None:
-        """The number of an image, which is kept; None for no image."""
+        """Keep an image and return its number; None for no image."""
         if not jpeg:
             return None
         if jpeg not in self._numbers:
@@ -132,7 +132,7 @@ class _RunView:
 
 def _frames(run: Assessment) -> list[dict[str, Any]]:
     """Each frame of a run without its images."""
-    answers, judged, row = run.run.answers, run.judged, 0
+    answers, scores, row = run.run.answers, run.scores, 0
     frames = []
     for answer in answers:
         frame: dict[str, Any] = {
@@ -148,16 +148,16 @@ def _frames(run: Assessment) -> list[dict[str, Any]]:
         }
         if answer.answered:
             best = answer.best
-            known = bool(judged.known[row])
+            known = bool(scores.known[row])
             frame |= {
                 "answer": "off the map" if best is None else "pose",
-                "verdict": "unknown" if not known else "right" if judged.correct[row] else "wrong",
-                "off_map": bool(judged.off_map[row]),
+                "verdict": "unknown" if not known else "right" if scores.correct[row] else "wrong",
+                "off_map": bool(scores.off_map[row]),
                 "pose": None if best is None else _point(best.T_map_camera),
                 "probability": round(answer.hypotheses[0].probability, 4) if answer.hypotheses else 0.0,
                 "off_map_probability": round(answer.off_map_probability, 4),
-                "error": _number(judged.position_error[row], 2),
-                "heading_error_deg": _number(np.degrees(judged.heading_error_rad[row]), 1),
+                "error": _number(scores.position_error[row], 2),
+                "heading_error_deg": _number(np.degrees(scores.heading_error_rad[row]), 1),
                 "latency_ms": _number(answer.latency_ms, 1),
                 "places": [_place(run, answer, row, rank) for rank in range(min(len(answer.place_ids), SHOWN_PLACES))],
             }
@@ -173,8 +173,8 @@ def _place(run: Assessment, answer: Answer, row: int, rank: int) -> dict[str, An
         "at": _point(answer.T_map_places[rank]),
         "similarity": _number(answer.similarities[rank], 3),
         "probability": _number(probabilities[rank], 4) if len(probabilities) else None,
-        "distance": _number(run.judged.match_error[row, rank], 1),
-        "right": bool(run.judged.match_right[row, rank]) if run.judged.known[row] else None,
+        "distance": _number(run.scores.match_error[row, rank], 1),
+        "right": bool(run.scores.match_right[row, rank]) if run.scores.known[row] else None,
         "image": None,
     }
 
@@ -206,7 +206,7 @@ def _depth_jpeg(depth_m: np.ndarray | None, farthest_m: float) -> bytes | None:
 
 
 def _plan(plan: Plan) -> dict[str, Any] | None:
-    """What lies under the tracks, as one SVG image at its place in the map."""
+    """The ground plan as one SVG image at its position in the map."""
     if not len(plan.polygons):
         return None
     points = np.concatenate([np.asarray(polygon, float) for polygon in plan.polygons])

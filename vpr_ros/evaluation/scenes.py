@@ -58,7 +58,7 @@ def draw_pictures(run: Assessment, images: Images, plan: Plan, folder: Path) -> 
 
 def town(run: Assessment, plan: Plan) -> Figure | None:
     """The track from above: places, the true track, and each estimate in the colour of its error."""
-    answers, judged = answered(run), run.judged
+    answers, scores = answered(run), run.scores
     truth = np.array([_position(a.T_map_camera_true) for a in answers]).reshape(-1, 2)
     places = run.run.T_map_places[:, :2, 3]
     estimate = np.array([_position(a.best.T_map_camera if a.best else None) for a in answers]).reshape(-1, 2)
@@ -72,13 +72,13 @@ def town(run: Assessment, plan: Plan) -> Figure | None:
     ax.plot(*places.T, "o", color=style.QUIET, markersize=2.2, alpha=0.7, label="places of the map", zorder=3)
     track = np.array([_position(a.T_map_camera_true) for a in run.run.answers]).reshape(-1, 2)
     ax.plot(*track.T, color=style.INK, linewidth=1.1, label="true track", zorder=4)
-    astray = np.flatnonzero(judged.position_error >= run.run.tolerance.metres)
+    astray = np.flatnonzero(scores.position_error >= run.run.tolerance.metres)
     for i in astray:
         ax.plot(*np.stack([truth[i], estimate[i]]).T, color=style.WRONG, linewidth=0.5, alpha=0.5, zorder=4)
-    given = np.isfinite(judged.position_error)  # matplotlib before 3.7 cannot draw where all are nan
+    given = np.isfinite(scores.position_error)  # matplotlib before 3.7 cannot draw where all are nan
     points = ax.scatter(
         *estimate[given].T,
-        c=judged.position_error[given],
+        c=scores.position_error[given],
         cmap=style.error_colours(),
         vmin=0,
         vmax=50,
@@ -86,7 +86,7 @@ def town(run: Assessment, plan: Plan) -> Figure | None:
         linewidths=0,
         zorder=6,
     )
-    _mark_off_map(ax, truth, judged.called_off_map, judged.off_map)
+    _mark_off_map(ax, truth, scores.called_off_map, scores.off_map)
     fig.colorbar(points, ax=ax, label="error of the estimate (m)", shrink=0.6, extend="max", pad=0.01)
     low, high = np.nanmin(corners, axis=0) - 25.0, np.nanmax(corners, axis=0) + 25.0
     ax.set(aspect="equal", xlabel="east (m)", ylabel="north (m)", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
@@ -128,7 +128,7 @@ def queries(run: Assessment, images: Images) -> Figure | None:
             if rank >= len(answer.place_ids):
                 ax.set_axis_off()
                 continue
-            error, right = run.judged.match_error[position, rank], run.judged.match_right[position, rank]
+            error, right = run.scores.match_error[position, rank], run.scores.match_right[position, rank]
             note = f"similarity {answer.similarities[rank]:.2f}" + (
                 f", {error:.0f} {run.run.tolerance.unit}" if np.isfinite(error) else ""
             )
@@ -142,16 +142,16 @@ def queries(run: Assessment, images: Images) -> Figure | None:
 
 
 def answered(run: Assessment) -> list[Answer]:
-    """The answered frames, in the order of the rows of ``run.judged``."""
+    """The answered frames, in the order of the rows of ``run.scores``."""
     return [answer for answer in run.run.answers if answer.answered]
 
 
 def choose_frames(run: Assessment, count: int) -> list[int]:
-    """Rows of ``run.judged`` to show: evenly spread, with a miss and an off-map frame if there are any."""
-    judged = run.judged
-    groups = [np.flatnonzero(judged.off_map), np.flatnonzero(judged.on_map & ~judged.match_right[:, 0])]
+    """Rows of ``run.scores`` to show: evenly spread, with a miss and an off-map frame if there are any."""
+    scores = run.scores
+    groups = [np.flatnonzero(scores.off_map), np.flatnonzero(scores.on_map & ~scores.match_right[:, 0])]
     chosen = {int(group[len(group) // 2]) for group in groups if len(group)}
-    usual = np.setdiff1d(np.flatnonzero(~judged.off_map), list(chosen))
+    usual = np.setdiff1d(np.flatnonzero(~scores.off_map), list(chosen))
     wanted = min(count - len(chosen), len(usual))
     spread = (np.arange(wanted) + 0.5) * len(usual) / max(wanted, 1)
     return sorted(chosen | {int(usual[int(i)]) for i in spread})[:count]
@@ -159,11 +159,11 @@ def choose_frames(run: Assessment, count: int) -> list[int]:
 
 def _verdict(run: Assessment, position: int) -> str:
     """The answer for a frame and its error."""
-    judged = run.judged
-    sure = f"{100 * judged.confidence[position]:.0f} %"
-    if judged.called_off_map[position]:
-        return f"off the map: {sure}" + (", right" if judged.correct[position] else ", wrong")
-    error = judged.position_error[position]
+    scores = run.scores
+    sure = f"{100 * scores.confidence[position]:.0f} %"
+    if scores.called_off_map[position]:
+        return f"off the map: {sure}" + (", right" if scores.correct[position] else ", wrong")
+    error = scores.position_error[position]
     return f"answer: {sure}" + (f", {error:.1f} {run.run.tolerance.unit} off" if np.isfinite(error) else "")
 
 

@@ -1,4 +1,4 @@
-"""How the pictures look: colours that most eyes tell apart, thin lines, quiet axes."""
+"""The style of all pictures: colour-blind safe colours, thin lines, light axes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _RC: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Inside it, pictures are drawn and saved in the house's style; matplotlib's own settings stay as they were."""
+    """A context in which pictures are drawn and saved in this style; matplotlib's settings are restored after it."""
     from matplotlib import rc_context
 
     with rc_context(_RC):
@@ -66,7 +66,7 @@ def figure(rows: int, columns: int, size_in: tuple[float, float], **grid: Any) -
 
 
 def error_colours() -> Colormap:
-    """From right (green) to lost (crimson); blue where the error is unknown."""
+    """Colour map of errors: green is right, crimson is far off, blue is unknown."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("error", ERROR_STOPS).with_extremes(bad=UNKNOWN)
@@ -79,7 +79,7 @@ def condition_colours(conditions: Sequence[str]) -> dict[str, str]:
 
 
 def show_image(ax: Axes, image: np.ndarray | None, note: str = "", frame: str | None = None, **options: Any) -> None:
-    """An image without axes, framed in a colour where one is given; an empty tile where there is no image."""
+    """Show an image without axes, in a frame of the given colour; an empty tile if there is no image."""
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     if image is not None:

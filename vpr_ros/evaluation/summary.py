@@ -1,4 +1,4 @@
-"""A run in figures, computed once: the terminal's table, the report and results.json all read the same Summary."""
+"""The figures of a run, computed once: terminal, report and results.json all use the same Summary."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.evaluation import metrics
-from vpr_ros.evaluation.judge import Judged, judge, pool
 from vpr_ros.evaluation.record import Run, Tolerance
+from vpr_ros.evaluation.score import Scores, pool, score
 
 RECALL_RANKS = (1, 5, 10)
 RECALL_DISTANCES_M = (15, 25, 50)
@@ -18,7 +18,12 @@ RECALL_DISTANCES_M = (15, 25, 50)
 
 @dataclass(frozen=True)
 class Recall:
-    """Over the frames on the map. at_n: by N; top1_at_m: by metres; the last two are of the precision-recall curve."""
+    """Recall over the frames on the map, 0 to 1.
+
+    at_n: recall@N by N.
+    top1_at_m: share of best answers nearer than a distance, by metres.
+    average_precision, at_full_precision: of the precision-recall curve.
+    """
 
     at_n: dict[int, float]
     top1_at_m: dict[int, float]
@@ -30,11 +35,19 @@ class Recall:
 class Summary:
     """One run, or all of them together (condition "all").
 
-    frames = answered + dropped; of the answered, on_map and off_map count those whose truth is known. single: each
-    frame's places without the filter over time; filtered: the answers over time, where a wrong "not on this map" is a
-    miss. Shares lie in 0..1, NaN where there is nothing to count. ece, ece_adaptive, brier: of the final answers.
-    position_error_m, heading_error_deg: p50 p90 p95 of the poses given. nees_mean (3 when the covariance tells the
-    truth) and nees_within_95: of the right poses. latency_ms: p50 p95 p99; network_ms, search_ms: medians.
+    Shares are 0 to 1; NaN for figures over no frames.
+
+    frames: answered and dropped ones.
+    on_map, off_map: number of answered frames on and off the map, as far as their truth is known.
+    single: from each frame's own places, without the filter.
+    filtered: from the filtered answers; a wrong "not on this map" is a miss.
+    off_map_detected: share of the off-map frames answered "not on this map".
+    false_off_map: the same share of the frames on the map.
+    ece, ece_adaptive, brier: calibration of the answers, with bins of equal width and of equal count.
+    position_error_m, heading_error_deg: p50 p90 p95 of the poses given.
+    nees_mean, nees_within_95: of the right poses; the mean is 3 if the covariance is right.
+    latency_ms: p50 p95 p99.
+    network_ms, search_ms: medians.
     """
 
     name: str
@@ -62,23 +75,23 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """A run with everything the report draws from it."""
+    """A run with its scores and its figures."""
 
     run: Run
-    judged: Judged
+    scores: Scores
     summary: Summary
 
 
 def assess(run: Run) -> Assessment:
-    """Judge and summarise one run."""
-    judged = judge(run)
-    return Assessment(run, judged, summarise(judged, run.name, run.condition, run.tolerance, len(run.answers)))
+    """Score and summarise one run."""
+    scores = score(run)
+    return Assessment(run, scores, summarise(scores, run.name, run.condition, run.tolerance, len(run.answers)))
 
 
 def summarise_all(assessments: Sequence[Assessment]) -> Summary:
-    """The frames of all runs as one, condition "all"."""
+    """The figures over the frames of all runs, condition "all"."""
     return summarise(
-        pool([a.judged for a in assessments]),
+        pool([a.scores for a in assessments]),
         ", ".join(a.run.name for a in assessments),
         "all",
         assessments[0].run.tolerance,
@@ -86,55 +99,55 @@ def summarise_all(assessments: Sequence[Assessment]) -> Summary:
     )
 
 
-def summarise(judged: Judged, name: str, condition: str, tolerance: Tolerance, frames: int) -> Summary:
-    """The figures of judged answers; frames counts the dropped ones too."""
-    rated, given = judged.known, judged.known & ~judged.called_off_map
-    bins = metrics.reliability(judged.confidence[rated], judged.correct[rated])
-    adaptive = metrics.adaptive_reliability(judged.confidence[rated], judged.correct[rated])
-    consistency = judged.nees[given & judged.correct]
+def summarise(scores: Scores, name: str, condition: str, tolerance: Tolerance, frames: int) -> Summary:
+    """The figures of scored answers. frames: number of frames, dropped ones too."""
+    rated, given = scores.known, scores.known & ~scores.called_off_map
+    bins = metrics.reliability(scores.confidence[rated], scores.correct[rated])
+    adaptive = metrics.adaptive_reliability(scores.confidence[rated], scores.correct[rated])
+    consistency = scores.nees[given & scores.correct]
     consistency = consistency[np.isfinite(consistency)]
     return Summary(
         name=name,
         condition=condition,
         tolerance=tolerance,
         frames=frames,
-        dropped=frames - len(judged.known),
-        on_map=int(judged.on_map.sum()),
-        off_map=int(judged.off_map.sum()),
-        single=_recall(judged, judged.match_right, judged.match_error, single_curve(judged)),
-        filtered=_recall(judged, judged.answer_right, judged.answer_error, filtered_curve(judged)),
-        off_map_detected=metrics.share(judged.called_off_map[judged.off_map]),
-        false_off_map=metrics.share(judged.called_off_map[judged.on_map]),
+        dropped=frames - len(scores.known),
+        on_map=int(scores.on_map.sum()),
+        off_map=int(scores.off_map.sum()),
+        single=_recall(scores, scores.match_right, scores.match_error, single_curve(scores)),
+        filtered=_recall(scores, scores.answer_right, scores.answer_error, filtered_curve(scores)),
+        off_map_detected=metrics.share(scores.called_off_map[scores.off_map]),
+        false_off_map=metrics.share(scores.called_off_map[scores.on_map]),
         ece=bins.expected_calibration_error,
         ece_adaptive=adaptive.expected_calibration_error,
-        brier=metrics.brier_score(judged.confidence[rated], judged.correct[rated]),
-        position_error_m=metrics.percentiles(judged.position_error[given], (50, 90, 95)),
-        heading_error_deg=metrics.percentiles(np.degrees(judged.heading_error_rad[given]), (50, 90, 95)),
+        brier=metrics.brier_score(scores.confidence[rated], scores.correct[rated]),
+        position_error_m=metrics.percentiles(scores.position_error[given], (50, 90, 95)),
+        heading_error_deg=metrics.percentiles(np.degrees(scores.heading_error_rad[given]), (50, 90, 95)),
         nees_mean=float(consistency.mean()) if len(consistency) else math.nan,
         nees_within_95=metrics.share(consistency <= metrics.CHI2_95_3DOF),
-        latency_ms=metrics.percentiles(judged.latency_ms, (50, 95, 99)),
-        network_ms=metrics.percentiles(judged.network_ms, (50,))["p50"],
-        search_ms=metrics.percentiles(judged.search_ms, (50,))["p50"],
+        latency_ms=metrics.percentiles(scores.latency_ms, (50, 95, 99)),
+        network_ms=metrics.percentiles(scores.network_ms, (50,))["p50"],
+        search_ms=metrics.percentiles(scores.search_ms, (50,))["p50"],
     )
 
 
-def single_curve(judged: Judged) -> metrics.PrecisionRecall:
+def single_curve(scores: Scores) -> metrics.PrecisionRecall:
     """Precision-recall of each frame's best place, its similarity as confidence."""
-    known = judged.known
+    known = scores.known
     return metrics.precision_recall(
-        judged.similarity[known], judged.match_right[known, 0], int(judged.on_map[known].sum())
+        scores.similarity[known], scores.match_right[known, 0], int(scores.on_map[known].sum())
     )
 
 
-def filtered_curve(judged: Judged) -> metrics.PrecisionRecall:
+def filtered_curve(scores: Scores) -> metrics.PrecisionRecall:
     """Precision-recall of the published poses, their probability as confidence."""
-    known = judged.known
-    confidence = np.where(judged.called_off_map, np.nan, judged.confidence)
-    return metrics.precision_recall(confidence[known], judged.answer_right[known, 0], int(judged.on_map[known].sum()))
+    known = scores.known
+    confidence = np.where(scores.called_off_map, np.nan, scores.confidence)
+    return metrics.precision_recall(confidence[known], scores.answer_right[known, 0], int(scores.on_map[known].sum()))
 
 
-def _recall(judged: Judged, right: np.ndarray, error_m: np.ndarray, curve: metrics.PrecisionRecall) -> Recall:
-    right, error_m = right[judged.on_map], error_m[judged.on_map]
+def _recall(scores: Scores, right: np.ndarray, error_m: np.ndarray, curve: metrics.PrecisionRecall) -> Recall:
+    right, error_m = right[scores.on_map], error_m[scores.on_map]
     top1 = metrics.top1_recall_at(error_m[:, 0], RECALL_DISTANCES_M)
     return Recall(
         at_n={n: metrics.recall_at_n(right, n) for n in RECALL_RANKS},
@@ -175,11 +188,11 @@ def headline_figures(summaries: Sequence[Summary]) -> list[HeadlineFigure]:
     ]
 
 
-Rows = tuple[list[str], list[list[str]]]  # header, and cells as people read them
+Rows = tuple[list[str], list[list[str]]]  # header, and rows of formatted cells
 
 
 def recall_rows(summaries: Sequence[Summary]) -> Rows:
-    """Recall in percent: two rows a run."""
+    """Recall in percent: two rows per run."""
     distances = [f"<{d} {_unit(summaries)}" for d in RECALL_DISTANCES_M]
     header = ["condition", "answers", *(f"R@{n}" for n in RECALL_RANKS), *distances, "R@P100", "on map"]
     rows = []
@@ -191,7 +204,7 @@ def recall_rows(summaries: Sequence[Summary]) -> Rows:
 
 
 def calibration_rows(summaries: Sequence[Summary]) -> Rows:
-    """Off-map detection, calibration and errors of the poses: one row a run; shares in percent."""
+    """Off-map detection, calibration and errors of the poses: one row per run; shares in percent."""
     unit = _unit(summaries)
     header = ["condition", "off map", "detected", "false alarms", "ECE"]
     header += [f"error p50 {unit}", f"p95 {unit}", "heading deg"]
@@ -212,7 +225,7 @@ def calibration_rows(summaries: Sequence[Summary]) -> Rows:
 
 
 def speed_rows(summaries: Sequence[Summary]) -> Rows:
-    """Milliseconds from image in to answer out, and of the network and the search: one row a run."""
+    """Milliseconds from image in to answer out, and of network and search: one row per run."""
     header = ["condition", "frames", "dropped", "p50 ms", "p95 ms", "p99 ms", "network ms", "search ms"]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""The figures as a table in the terminal."""
+"""The figures as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
 
 
 def text_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
-    """A rich table, first column to the left; a row that begins like the one above leaves its first cell blank."""
+    """A rich table, first column aligned left. A first cell equal to the one above is left blank."""
     from rich import box
     from rich.table import Table
 

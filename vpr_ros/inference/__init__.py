@@ -1,1 +1,1 @@
-"""Running a shipped network on the robot, without torch."""
+"""Running networks: the describer's interface, its backends, and smaller variants of models. Needs no torch."""

@@ -1,4 +1,4 @@
-"""Many images through a network, as many at once as gives the most images a second."""
+"""Batches of images through a network, of the size that gives the highest throughput."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from vpr_ros.inference.describer import Describer, Description
 
-_TRIES = 2  # of each size; the first warms up
+_TRIES = 2  # of each size; the first is warm-up
 
 
 class Batches:
-    """Finds out at work how many images a network takes fastest: each of its sizes is tried twice, the best stays.
+    """Describes images in batches. Each batch size of the describer is tried twice, then the fastest is kept.
 
-    It depends on the machine: where images together no longer fit a CPU's caches they are slower than alone.
+    Which one is fastest depends on the machine: a batch that exceeds a CPU's caches is slower than single images.
     """
 
     def __init__(self, describer: Describer) -> None:
@@ -23,7 +23,7 @@ class Batches:
         self._seconds: dict[int, list[float]] = {size: [] for size in describer.batch_sizes}
 
     def describe(self, images: Sequence[np.ndarray]) -> Description:
-        """N images, one or more, (height, width, 3) uint8 as ``image.preprocess`` makes them -> Description of all."""
+        """N >= 1 preprocessed images, each (height, width, 3) uint8 -> Description of all."""
         size, start = self._size(), perf_counter()
         parts = [self._describer.describe(np.stack(images[i : i + size])) for i in range(0, len(images), size)]
         self._seconds[size].append((perf_counter() - start) / len(images))

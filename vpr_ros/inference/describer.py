@@ -1,4 +1,4 @@
-"""Image in, descriptor and depth out: what every backend offers, and how one is chosen."""
+"""The interface of a backend, image in, descriptor and depth out; and a model's manifest."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from vpr_ros.base.image import Preprocessing
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies beside a model's ONNX file as ``<name>.json``.
-
-    fingerprint: SHA-256 of the ONNX file, hex. dimension: of the descriptor. depth: whether the second output is
-    depth in metres. calibration: default constants for probabilities (see retrieval). training, scores: how it was made
-    and what it reaches, for people.
-    """
+    """The description of a model, in ``<name>.json`` next to its ONNX file."""
 
     name: str
     fingerprint: str
+    """SHA-256 of the ONNX file, hex."""
     dimension: int
+    """Of the descriptor."""
     depth: bool
+    """Whether the second output is depth in metres."""
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     calibration: dict[str, Any] = field(default_factory=dict)
+    """Default constants for probabilities, see ``maps.calibration``."""
     training: dict[str, Any] = field(default_factory=dict)
+    """How the model was made, to read."""
     scores: dict[str, Any] = field(default_factory=dict)
+    """Its results, to read."""
     licence: str = ""
 
     @classmethod
     def load(cls, onnx_path: Path) -> Manifest:
-        """Read the manifest beside a model and check that it is that model's.
+        """Read a model's manifest and check that it describes this model.
 
-        Raises ModelError where the model or its manifest is missing, cannot be read, or where the two do not
-        belong together.
+        Raises ModelError if the model or the manifest is missing or cannot be read, or if the fingerprint differs.
         """
         path = onnx_path.with_suffix(".json")
         for needed in (onnx_path, path):
             if not needed.is_file():
                 raise ModelError(
-                    f"no model file {needed}: a model is an .onnx file with its manifest (.json) beside it"
+                    f"no model file {needed}: a model is an .onnx file and its manifest (.json) in one folder"
                 )
         try:
             data: dict[str, Any] = json.loads(path.read_text())
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             manifest = cls(**data)
             if not (isinstance(manifest.dimension, int) and manifest.dimension > 0 and isinstance(manifest.name, str)):
-                raise ValueError(f"a descriptor of {manifest.dimension} numbers")
+                raise ValueError(f"dimension is {manifest.dimension}, name is {manifest.name!r}")
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"the manifest {path} cannot be read ({brief(error)}): export the model again") from error
         if fingerprint_file(onnx_path) != manifest.fingerprint:
@@ -59,7 +59,7 @@ class Manifest:
         return manifest
 
     def save(self, onnx_path: Path) -> None:
-        """Write the manifest beside the model."""
+        """Write the manifest next to the model."""
         onnx_path.with_suffix(".json").write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
@@ -74,33 +74,39 @@ def fingerprint_file(path: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """descriptors: (B, D) float32, unit length. depth: (B, h, w) float32 metres, or None for a model without."""
+    """A network's output for a batch."""
 
     descriptors: np.ndarray
+    """(B, D) float32, unit length."""
     depth: np.ndarray | None
+    """(B, h, w) float32 metres; None for a model without depth."""
 
 
 def check_description(description: Description, manifest: Manifest, count: int) -> None:
-    """Raises ModelError where a network did not give what its manifest promises for so many images."""
+    """Raises ModelError if a network's output for count images is not as its manifest says."""
     found, depth = description.descriptors, description.depth
     if found.shape != (count, manifest.dimension) or not np.isfinite(found).all():
         raise ModelError(
-            f"the model {manifest.name} gives descriptors of shape {found.shape}, or not finite ones, where "
-            f"{(count, manifest.dimension)} was promised: export it again"
+            f"the model {manifest.name} gives descriptors of shape {found.shape}, expected finite ones of "
+            f"{(count, manifest.dimension)}: export it again"
         )
     if depth is not None and (depth.ndim != 3 or len(depth) != count or depth.size == 0):
-        raise ModelError(f"the model {manifest.name} gives depth of shape {depth.shape}, not of {count} images")
+        raise ModelError(
+            f"the model {manifest.name} gives depth of shape {depth.shape} for {count} images: export it again"
+        )
 
 
 class Describer(Protocol):
     """A network ready to run. Not thread-safe: one caller at a time."""
 
     manifest: Manifest
-    backend: str  # what runs it, for people: "onnx (CPU)", "tensorrt fp16", ...
-    batch_sizes: tuple[int, ...]  # images at once that may give the most images a second, the likeliest first
+    backend: str
+    """What runs it, to read: "onnx (CPU)", "tensorrt fp16", ..."""
+    batch_sizes: tuple[int, ...]
+    """Candidates for the fastest batch size, likeliest first."""
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, height, width, 3) uint8 as ``image.preprocess`` makes it -> Description."""
+        """(B, height, width, 3) uint8 preprocessed images -> Description. Raises ModelError."""
         ...
 
 

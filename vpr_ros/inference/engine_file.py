@@ -1,7 +1,7 @@
-"""An engine on disk: one line of JSON that says what it fits, then what TensorRT serialised.
+"""Engine files: one line of JSON with the fingerprint, then the plan that TensorRT serialised.
 
-The fingerprint lies in the same file, so that the two cannot part, and so does the plan's SHA-256: TensorRT may
-crash on a damaged plan. Nothing here needs TensorRT.
+The fingerprint is in the same file, so that the two cannot get separated. So is the plan's SHA-256, because TensorRT
+may crash on a damaged plan. Needs no TensorRT.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MAGIC = b"vpr_ros engine 2\n"
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an engine fits, and nothing else. All are compared as text.
-
-    onnx: SHA-256 of the ONNX file it was built from, hex. tensorrt: flavour and version, as in "tensorrt_rtx 1.7.1".
-    gpu: name and compute capability, or the family where an engine fits many. precision: fp32, fp16 or int8.
-    """
+    """What an engine works with. Compared as text."""
 
     onnx: str
+    """SHA-256 of the ONNX file, hex."""
     tensorrt: str
+    """Module and version, such as "tensorrt_rtx 1.7.1"."""
     gpu: str
+    """Name and compute capability, or the family if an engine works on many."""
     precision: str
+    """fp32, fp16 or int8."""
 
     def difference(self, wanted: Fingerprint) -> str:
-        """Why an engine of this fingerprint does not do where another is wanted, for people; empty where it does."""
+        """How this fingerprint differs from the wanted one, to read; "" if it does not."""
         words = {"onnx": "ONNX file", "tensorrt": "TensorRT", "gpu": "GPU", "precision": "precision"}
         return ", ".join(
             f"its {word} is {getattr(self, name)[:40]}, not {getattr(wanted, name)[:40]}"
@@ -48,7 +48,7 @@ def save_engine(path: Path, fingerprint: Fingerprint, plan: bytes) -> None:
 
 
 def load_engine(path: Path) -> tuple[Fingerprint, bytes]:
-    """What ``save_engine`` wrote. Raises ModelError where it is missing or something else."""
+    """Read a file of ``save_engine``. Raises ModelError if it is missing, damaged or another file."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -57,11 +57,11 @@ def load_engine(path: Path) -> tuple[Fingerprint, bytes]:
     try:
         if not (data.startswith(MAGIC) and newline and plan):
             raise ValueError("not an engine of this package")
-        told = json.loads(header)
-        if told.pop("plan") != hashlib.sha256(plan).hexdigest():
+        fields = json.loads(header)
+        if fields.pop("plan") != hashlib.sha256(plan).hexdigest():
             raise ValueError("the plan is damaged")
-        return Fingerprint(**told), plan
+        return Fingerprint(**fields), plan
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"{path} is no engine file of vpr_ros, or damaged: build it with `vpr export --tensorrt`"
+            f"{path} is damaged or not an engine file of vpr_ros: build it with `vpr export --tensorrt`"
         ) from error

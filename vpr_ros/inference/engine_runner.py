@@ -1,7 +1,7 @@
-"""Running an engine: host memory to host memory, nothing allocated per frame but the arrays handed out.
+"""Running an engine, from host memory to host memory. Only the returned arrays are allocated for each call.
 
-One image and batches run in lanes of their own, each with its profile, buffers and stream; the single image's lane is
-one CUDA graph, copies included, where TensorRT lets itself be captured.
+Single images and batches each have a lane: a profile, buffers and a stream. The lane for single images is one CUDA
+graph, copies included, if TensorRT can be captured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cuda:
-    """CUDA's runtime calls, raising instead of returning codes. Raises MissingDependencyError without its module."""
+    """CUDA's runtime calls, with errors raised. Raises MissingDependencyError without CUDA for Python."""
 
     def __init__(self) -> None:
         try:
@@ -32,14 +32,14 @@ class Cuda:
         self.runtime: Any = runtime
 
     def __call__(self, name: str, *arguments: Any) -> Any:
-        """The value of a call, None for one without. Raises ModelError with CUDA's own words where it failed."""
+        """The value that a call returns, or None. Raises ModelError with CUDA's error if it fails."""
         error, *values = getattr(self.runtime, name)(*arguments)
         if error != self.runtime.cudaError_t.cudaSuccess:
-            raise ModelError(f"the GPU gave up: {name} says {error.name}")
+            raise ModelError(f"CUDA call {name} failed: {error.name}")
         return values[0] if values else None
 
     def gpu(self) -> str:
-        """Name and compute capability of the first GPU. Raises MissingDependencyError where none works."""
+        """Name and compute capability of the first GPU. Raises MissingDependencyError without a working one."""
         try:
             found = self("cudaGetDeviceProperties", 0)
         except ModelError as error:
@@ -49,10 +49,11 @@ class Cuda:
 
 
 class EngineRunner:
-    """Calls: (B, height, width, 3) uint8 -> outputs by name, (B, ...) float32. Any B; large ones in several runs.
+    """Callable: (B, height, width, 3) uint8 -> outputs by name, (B, ...) float32. A large B takes several runs.
 
-    plan: what TensorRT serialised. kernels: file that keeps what TensorRT for RTX compiles at the first start.
-    Raises ModelError where the engine cannot be loaded or run.
+    plan: the engine as TensorRT serialised it.
+    kernels: file for the kernels that TensorRT for RTX compiles at the first start.
+    Raises ModelError if the engine cannot be loaded or run.
     """
 
     def __init__(self, trt: Any, cuda: Any, plan: bytes, kernels: Path | None = None) -> None:
@@ -60,11 +61,11 @@ class EngineRunner:
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise ModelError("TensorRT cannot load the engine on this GPU: its log above says why")
+            raise ModelError("TensorRT cannot load the engine on this GPU: see its log above")
         self._kernels = _Kernels(trt, self._engine, kernels)
         self._single = _Lane(trt, cuda, self._engine, 0, self._kernels.config())
         self._single.capture()
-        self._batches: _Lane | None = None  # made when first needed: a robot that only localises never does
+        self._batches: _Lane | None = None  # made on first use: a robot that only localises needs none
         self._kernels.keep()
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -80,7 +81,7 @@ class EngineRunner:
 class _Lane:
     """One profile of an engine: a context, a stream, and pinned and device buffers for its largest batch.
 
-    config: what the context is made with, a runtime configuration or how it takes its memory.
+    config: argument for the context, a runtime configuration or a memory strategy.
     """
 
     def __init__(self, trt: Any, cuda: Any, engine: Any, profile: int, config: Any) -> None:
@@ -88,7 +89,7 @@ class _Lane:
         self._release: list[tuple[str, Any]] = []
         self._context = engine.create_execution_context(config)
         if self._context is None:
-            raise ModelError("TensorRT cannot prepare the engine, often for want of GPU memory: its log says why")
+            raise ModelError("TensorRT cannot prepare the engine, often because GPU memory is full: see its log above")
         self._stream = cuda("cudaStreamCreate")
         self._release.append(("cudaStreamDestroy", self._stream))
         self._require(self._context.set_optimization_profile_async(profile, int(self._stream)), "choose its profile")
@@ -118,7 +119,7 @@ class _Lane:
             getattr(self._cuda.runtime, name)(handle)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """At most ``batch`` images -> outputs by name, in arrays of their own."""
+        """At most ``batch`` images -> outputs by name, in new arrays."""
         count = len(images)
         self._host[self._input][:count] = images
         if self._graph is None:
@@ -129,8 +130,8 @@ class _Lane:
         return {name: self._host[name][:count].astype(np.float32) for name in self.outputs}
 
     def capture(self) -> None:
-        """Make one CUDA graph of a run with the largest batch, which then is the only one; where it fails, none."""
-        self._enqueue(self.batch)  # TensorRT wants one run before it is captured
+        """Capture a run of the largest batch as a CUDA graph, the only size that can run then; if it fails, none."""
+        self._enqueue(self.batch)  # TensorRT needs one run before the capture
         self._cuda("cudaStreamSynchronize", self._stream)
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is not None and not capturable(int(self._stream)):
@@ -149,7 +150,7 @@ class _Lane:
             self._cuda("cudaStreamSynchronize", self._stream)
             self._graph = graph
         except ModelError as error:
-            self._cuda.runtime.cudaGetLastError()  # forget it
+            self._cuda.runtime.cudaGetLastError()  # clear it
             logger.debug("no CUDA graph: %s", error)
 
     def _enqueue(self, count: int) -> None:
@@ -173,15 +174,14 @@ class _Lane:
     @staticmethod
     def _require(done: bool, what: str) -> None:
         if not done:
-            raise ModelError(f"the TensorRT engine cannot {what}: its log above says why")
+            raise ModelError(f"the TensorRT engine cannot {what}: see its log above")
 
 
 class _Kernels:
-    """What contexts are made with, and, for TensorRT for RTX, the kernels it compiles, kept from start to start.
+    """The configuration of contexts, and the kernels that TensorRT for RTX compiles, kept between starts.
 
-    TensorRT's own engines hold their kernels: there is nothing to keep. Contexts take the working memory of their own
-    profile, not of the largest. RTX gives each shape kernels of its own before it first runs, so that none are swapped
-    in later under a captured graph.
+    Engines of TensorRT itself contain their kernels. Contexts take the working memory of their own profile, not of the
+    largest. RTX compiles kernels for each shape before its first run, so that none change under a captured graph.
     """
 
     def __init__(self, trt: Any, engine: Any, path: Path | None) -> None:
@@ -199,12 +199,12 @@ class _Kernels:
         if self._cache is None:
             self._cache = config.create_runtime_cache()
             if self._path is not None and self._path.is_file():
-                self._cache.deserialize(self._path.read_bytes())  # TensorRT leaves out what does not fit
+                self._cache.deserialize(self._path.read_bytes())  # TensorRT skips kernels that do not fit
         config.set_runtime_cache(self._cache)
         return config
 
     def keep(self) -> None:
-        """Write what was compiled, unless it was there already."""
+        """Write the compiled kernels, unless the file has them already."""
         if self._cache is None or self._path is None:
             return
         compiled = bytes(self._cache.serialize())
@@ -213,4 +213,4 @@ class _Kernels:
                 with written_whole(self._path) as part:
                     part.write_bytes(compiled)
         except OSError as error:
-            logger.warning("compiled kernels cannot be kept for the next start: %s", error)
+            logger.warning("compiled kernels cannot be saved for the next start: %s", error)

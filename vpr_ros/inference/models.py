@@ -1,4 +1,4 @@
-"""Model files, by path or by the name of one that ships."""
+"""Finding model files, by path or by the name of a shipped model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MODEL_SUFFIXES = (".onnx", ".pt", ".engine")  # of this package's backends; a re
 
 
 def find_model(name: str) -> Path:
-    """The ONNX file (or checkpoint, or engine) of a model given by path or by the name of one that ships.
+    """The file of a model, given by path or by the name of a shipped one.
 
-    Looks in the working folder, the repository's models/, and where pip and colcon install them. Raises ModelError
-    naming the models there are.
+    Names are looked up in the working folder, the repository's models/ and the folders of pip and colcon. Raises
+    ModelError, which lists the shipped models.
     """
     given = Path(name).expanduser()
     if given.suffix and given.is_file():

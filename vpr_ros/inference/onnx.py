@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or through CUDA."""
+"""The backend on ONNX Runtime, on the CPU or with CUDA."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # 
 
 
 class OnnxDescriber:
-    """A Describer on ONNX Runtime. threads: for the work inside one image, 0 lets ONNX Runtime take all cores.
+    """A Describer on ONNX Runtime.
 
-    Raises ModelError where the model cannot be loaded or is not what its manifest says, MissingDependencyError without
-    ONNX Runtime.
+    threads: CPU threads within one operation; 0: all cores.
+    Raises ModelError if the model cannot be loaded or differs from its manifest, MissingDependencyError without ONNX
+    Runtime.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -26,7 +27,7 @@ class OnnxDescriber:
         self._outputs = [output.name for output in self._session.get_outputs()]
         if "descriptor" not in self._outputs or self.manifest.depth != ("depth" in self._outputs):
             raise ModelError(
-                f"{path} has outputs {', '.join(self._outputs)}, its manifest promises others: export the model again"
+                f"{path} has outputs {', '.join(self._outputs)}, unlike its manifest: export the model again"
             )
         self._input = self._session.get_inputs()[0].name
         processor = PROVIDERS.get(self._session.get_providers()[0], "CPU")
@@ -34,10 +35,10 @@ class OnnxDescriber:
         self.batch_sizes = CPU_BATCHES if processor == "CPU" else GPU_BATCHES
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, height, width, 3) uint8 -> Description. Raises ModelError where the model does not keep its promises."""
+        """(B, height, width, 3) uint8 -> Description. Raises ModelError if the output is not as the manifest says."""
         try:
             outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
-        except Exception as error:  # ONNX Runtime's own exceptions share no root
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
         description = Description(outputs["descriptor"], outputs.get("depth"))
         check_description(description, self.manifest, len(images))
@@ -45,8 +46,10 @@ class OnnxDescriber:
 
 
 def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:
-    """An onnxruntime.InferenceSession, on the best processor there is. threads: 0 takes all cores. gpu: false keeps to
-    the CPU. Raises ModelError where the file cannot be loaded, MissingDependencyError without ONNX Runtime.
+    """An onnxruntime.InferenceSession, with CUDA if available.
+
+    threads: CPU threads; 0: all cores. gpu: false for the CPU only. Raises ModelError if the file cannot be loaded,
+    MissingDependencyError without ONNX Runtime.
     """
     try:
         import onnxruntime
@@ -60,7 +63,7 @@ def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:
     usable = onnxruntime.get_available_providers() if gpu else ["CPUExecutionProvider"]
     available = [name for name in PROVIDERS if name in usable]
     try:
-        fallback = int(len(available) > 1)  # which prints what it does
+        fallback = int(len(available) > 1)  # it prints a message
         return onnxruntime.InferenceSession(str(path), options, providers=available, enable_fallback=fallback)
-    except Exception as error:  # ONNX Runtime's own exceptions share no root
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ModelError(f"ONNX Runtime cannot load {path}: {brief(error)}") from error

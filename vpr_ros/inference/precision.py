@@ -1,10 +1,10 @@
-"""The kinds of a model by the arithmetic they are written in, and how their files are named."""
+"""Precisions of models, and the names of their files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-VARIANTS = ("fp16", "int8")  # beside the model itself, which is fp32
+VARIANTS = ("fp16", "int8")  # the model itself is fp32
 
 
 def variant_path(model: Path, precision: str, folder: Path | None = None) -> Path:
@@ -13,6 +13,6 @@ def variant_path(model: Path, precision: str, folder: Path | None = None) -> Pat
 
 
 def precision_of(model: Path) -> str:
-    """fp16 or int8 where the file is named so, as ``variant_path`` does; else fp32."""
+    """The precision in the name of a file, see ``variant_path``: fp16, int8 or else fp32."""
     ending = model.stem.rpartition("_")[2]
     return ending if ending in VARIANTS else "fp32"

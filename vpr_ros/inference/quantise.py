@@ -1,6 +1,6 @@
-"""Smaller kinds of an exported model: float16 for a GPU, static INT8 for a CPU. Each is a model of its own.
+"""Smaller variants of an exported model: float16 for a GPU, static INT8 for a CPU. Each has a manifest of its own.
 
-Needs onnx and ONNX Runtime, never torch.
+Needs onnx and ONNX Runtime, but not torch.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.onnx import OnnxDescriber
 
 CALIBRATION_IMAGES = 128
-# A sum of squares or a distance in metres leaves float16's range or its three digits.
+# Sums of squares and distances in metres exceed float16's range or its three digits.
 FLOAT_OPERATIONS = ("ReduceL2", "Exp")
-# Operations that hand on what a convolution made; in INT8 too, so that nothing is converted in between.
+# Operations that pass on a convolution's output; INT8 too, to avoid conversions in between.
 CARRIERS = ("Clip", "Relu", "Pad", "Resize", "Concat", "MaxPool")
-# The first layers have few channels of very unlike ranges (depthwise ones worst) and little work: as many of them stay
-# float as it takes until the descriptors agree.
+# The first layers have few channels of very different ranges (depthwise ones most) and little work. As many of them
+# stay float as are needed for the descriptors to agree.
 LEAST_COSINE = 0.99
 MOST_FLOAT_CONVOLUTIONS = 6
 TRIAL_IMAGES = 32
 
 
 def write_float16(model: Path, output: Path) -> Manifest:
-    """Float16 weights and arithmetic; images stay bytes, descriptor and depth float32. Returns the new manifest.
+    """Write a model with float16 weights and arithmetic. Input bytes and float32 outputs stay. Returns its manifest.
 
-    For GPUs and CPUs that compute in float16: ONNX Runtime's x86 kernels do not, and gain only the size. Raises
-    ModelError, MissingDependencyError.
+    For GPUs and CPUs that compute in float16. ONNX Runtime's x86 kernels do not: there only the file gets smaller.
+    Raises ModelError, MissingDependencyError.
     """
     manifest = _float32_manifest(model)
     onnx = _import_onnx()
@@ -47,7 +47,7 @@ def write_float16(model: Path, output: Path) -> Manifest:
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells every constant below float16's smallest
+        warnings.simplefilter("ignore")  # it reports every constant below float16's smallest
         half = convert_float_to_float16(
             onnx.load(str(_simplified(model, Path(folder)))),
             keep_io_types=True,
@@ -61,14 +61,14 @@ def write_float16(model: Path, output: Path) -> Manifest:
 def write_int8(
     model: Path, output: Path, images: np.ndarray, on_progress: Callable[[int, int], None] | None = None
 ) -> Manifest:
-    """Static INT8 of the convolutions and matrix products (QDQ, per channel); the rest stays float32.
+    """Write a model with INT8 convolutions and matrix products (static, QDQ, per channel); the rest stays float32.
 
-    images: (B, height, width, 3) uint8 to calibrate on, the network's size. Activations are unsigned, weights signed:
-    what VNNI and AMX multiply. Returns the new manifest. Raises ModelError, MissingDependencyError.
+    images: (B, height, width, 3) uint8 to calibrate on, preprocessed. Activations are unsigned and weights signed, as
+    VNNI and AMX need. Returns the manifest. Raises ModelError, MissingDependencyError.
     """
     manifest = _float32_manifest(model)
     if not len(images):
-        raise ModelError("INT8 is calibrated on images: name a drive")
+        raise ModelError("INT8 needs images to calibrate on: give a drive")
     onnx = _import_onnx()
     reference = OnnxDescriber(model)
     trial = images[:: -(-len(images) // TRIAL_IMAGES)]
@@ -105,7 +105,7 @@ def calibration_images(
         for frame in itertools.islice(drive, 0, None, max(1, len(drive) // share))
     ]
     if not chosen:
-        raise DriveError("the drives hold no images to calibrate on")
+        raise DriveError("the drives have no images to calibrate on")
     return np.stack(chosen)
 
 
@@ -124,12 +124,12 @@ def _float32_manifest(model: Path) -> Manifest:
     manifest = Manifest.load(model)
     made = manifest.training.get("variant")
     if made:
-        raise ModelError(f"{model.name} is {made.get('precision')} already: give the float32 model it was made from")
+        raise ModelError(f"{model.name} is already {made.get('precision')}: give the float32 model it was made from")
     return manifest
 
 
 def _simplified(model: Path, folder: Path) -> Path:
-    """The model with constants folded and shapes inferred, as both converters want it."""
+    """The model with constants folded and shapes inferred, as both converters need it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     path = folder / "simplified.onnx"
@@ -138,11 +138,11 @@ def _simplified(model: Path, folder: Path) -> Path:
 
 
 def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> None:
-    """Write the QDQ model whose first ``kept`` convolutions are float. MinMax, since percentiles gained nothing."""
+    """Write the QDQ model with the first ``kept`` convolutions in float. MinMax: percentiles were not better."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
-        """One image at a time: what MinMax keeps of an image are two numbers a tensor."""
+        """One image at a time: MinMax keeps only two values of each tensor."""
 
         def __init__(self) -> None:
             self._images = iter(images)
@@ -166,9 +166,9 @@ def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> 
 
 
 def _quantisable(graph: Any, kept: int) -> list[str]:
-    """Names of the convolutions after the first ``kept``, of what carries their outputs, and of matrix products.
+    """Names of the convolutions after the first ``kept``, of carriers of their outputs, and of matrix products.
 
-    A Clip or Concat elsewhere guards a norm or joins float features and must stay float.
+    A Clip or Concat elsewhere is part of a norm or joins float features, and must stay float.
     """
     names: list[str] = []
     carried: set[str] = set()
@@ -185,7 +185,7 @@ def _quantisable(graph: Any, kept: int) -> list[str]:
 
 
 def _save(graph: Any, output: Path, model: Path, manifest: Manifest, made: dict[str, Any]) -> Manifest:
-    """Write model and manifest, the model whole or not at all."""
+    """Write model and manifest."""
     onnx = _import_onnx()
     original = onnx.load(str(model), load_external_data=False)
     del graph.metadata_props[:]

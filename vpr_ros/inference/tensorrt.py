@@ -1,10 +1,11 @@
-"""TensorRT or TensorRT for RTX, whichever Python module is installed: the same code builds and runs the engine.
+"""The backend on TensorRT or TensorRT for RTX, whichever Python module is installed.
 
-Networks are strongly typed, the only kind TensorRT 11 and TensorRT for RTX know: an engine computes in the types its
-ONNX file is written in. fp16 therefore comes from ``NAME_fp16.onnx``, never from a flag; float32 layers may use TF32.
-TensorRT builds for the GPU it finds; TensorRT for RTX builds anywhere, for GeForce and RTX cards from Ampere on
-(compute capability 8.0, 8.6, 8.9, 12.0 and later; an H100 and a Jetson Orin want TensorRT itself), and compiles its
-kernels where it runs.
+Networks are strongly typed, the only kind that TensorRT 11 and TensorRT for RTX have: an engine computes in the types
+of its ONNX file. So fp16 comes from ``NAME_fp16.onnx``, not from a flag. Float32 layers may use TF32.
+
+TensorRT builds for the GPU of this machine. TensorRT for RTX builds anywhere, for GeForce and RTX cards from Ampere on
+(compute capability 8.0, 8.6, 8.9, 12.0 and later), and compiles its kernels on the machine that runs it. An H100 and a
+Jetson Orin need TensorRT itself.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from vpr_ros.inference.precision import precision_of, variant_path
 MODULES = ("tensorrt", "tensorrt_rtx")  # best first
 PRECISIONS = ("auto", "fp32", "fp16")
 MAX_BATCH = 32
-_SAY_EVERY_S = 0.5  # how far a build is
+_SAY_EVERY_S = 0.5  # time between progress messages of a build
 RTX_GPUS = "any from Ampere on"
 
 logger = logging.getLogger(__name__)
 
 
 def import_tensorrt(modules: tuple[str, ...] = MODULES) -> Any:
-    """The first of these modules there is. Raises MissingDependencyError where there is none that would do."""
+    """The first of these modules that is installed. Raises MissingDependencyError if none is, or only an old one."""
     for name in modules:
         try:
             module = importlib.import_module(name)
-        except (ImportError, OSError):  # also where the wheel is there and its libraries are not
+        except (ImportError, OSError):  # OSError: a wheel without its libraries
             continue
         if hasattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
             return module
@@ -49,10 +50,10 @@ def import_tensorrt(modules: tuple[str, ...] = MODULES) -> Any:
 
 
 def choose_variant(onnx_path: Path, manifest: Manifest, precision: str) -> Path:
-    """The file to build from: the model itself, or ``NAME_fp16.onnx`` beside it.
+    """The file to build from: the model itself, or ``NAME_fp16.onnx`` in its folder.
 
-    "auto" takes fp16 where that file is there and its manifest names this model's fingerprint as its origin, so that a
-    variant of an older training is never run in its place. Raises ModelError where "fp16" is asked for in vain.
+    precision: "auto" takes fp16 if that file exists and its manifest has this model's fingerprint as its origin, so
+    that a variant of an older training is never used. Raises ModelError if there is no file of the wanted precision.
     """
     if precision not in PRECISIONS:
         raise ModelError(f"unknown precision '{precision}': choose one of {', '.join(PRECISIONS)}")
@@ -60,19 +61,19 @@ def choose_variant(onnx_path: Path, manifest: Manifest, precision: str) -> Path:
     if precision == own or (precision == "auto" and own != "fp32"):
         return onnx_path
     if own != "fp32":
-        raise ModelError(f"{onnx_path.name} is {own}, not {precision}: give the model itself, not its variant")
+        raise ModelError(f"{onnx_path.name} is {own}, not {precision}: give the model itself, not a variant")
     half = variant_path(onnx_path, "fp16")
     described = half.with_suffix(".json")
     if half.is_file() and described.is_file() and manifest.fingerprint in described.read_text():
         Manifest.load(half)
         return half
     if precision == "fp16":
-        raise ModelError(f"no {half.name} made from {onnx_path.name} beside it: write it with `vpr export --fp16`")
+        raise ModelError(f"no {half.name} made from {onnx_path.name} in its folder: write it with `vpr export --fp16`")
     return onnx_path
 
 
 def fingerprint(trt: Any, onnx_path: Path, gpu: str) -> Fingerprint:
-    """What an engine built here from this file fits. gpu: as ``Cuda.gpu`` says it."""
+    """The fingerprint of an engine built here from this file. gpu: see ``Cuda.gpu``."""
     fits = RTX_GPUS if trt.__name__ == "tensorrt_rtx" else gpu
     return Fingerprint(fingerprint_file(onnx_path), f"{trt.__name__} {trt.__version__}", fits, precision_of(onnx_path))
 
@@ -80,20 +81,20 @@ def fingerprint(trt: Any, onnx_path: Path, gpu: str) -> Fingerprint:
 def build_engine(trt: Any, onnx_path: Path) -> bytes:
     """ONNX file -> serialised engine with two profiles: one image, and batches of 1 to MAX_BATCH.
 
-    Raises ModelError where TensorRT cannot parse or build the model, MissingDependencyError where it needs a GPU.
+    Raises ModelError if TensorRT cannot parse or build the model, MissingDependencyError without a needed GPU.
     """
     log = trt.Logger(trt.Logger.ERROR)
     try:
         builder = trt.Builder(log)
-    except TypeError as error:  # what the bindings make of a constructor that returned nothing
-        raise MissingDependencyError("TensorRT builds engines only where there is a working NVIDIA GPU") from error
+    except TypeError as error:  # the bindings' error for a constructor that returned nothing
+        raise MissingDependencyError("TensorRT needs a working NVIDIA GPU to build engines") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx_path.read_bytes()):
         reason = str(parser.get_error(0).desc()).splitlines()[0]
         raise ModelError(f"TensorRT cannot read {onnx_path.name}: {reason}")
     config = builder.create_builder_config()
-    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # without it RTX's engines cannot go into a CUDA graph
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # RTX needs it for CUDA graphs
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if hasattr(trt, "IProgressMonitor"):  # from TensorRT 10 on
         config.progress_monitor = _progress_monitor(trt)
@@ -105,7 +106,7 @@ def build_engine(trt: Any, onnx_path: Path) -> bytes:
         config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ModelError(f"TensorRT cannot build an engine from {onnx_path.name}: its log above says why")
+        raise ModelError(f"TensorRT cannot build an engine from {onnx_path.name}: see its log above")
     return bytes(engine)
 
 
@@ -127,7 +128,7 @@ def _progress_monitor(trt: Any) -> Any:
             if time.monotonic() - self._said_s > _SAY_EVERY_S:
                 self._said_s = time.monotonic()
                 logger.debug("building the engine: %s, %d of %d", phase_name, step + 1, self._steps.get(phase_name, 0))
-            return True  # go on
+            return True  # continue the build
 
         def phase_finish(self, phase_name: str) -> None:
             self._steps.pop(phase_name, None)
@@ -136,9 +137,9 @@ def _progress_monitor(trt: Any) -> Any:
 
 
 def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:
-    """Build an engine file, by default beside its ONNX file, and return its path.
+    """Build an engine file, by default next to its ONNX file, and return its path.
 
-    Without a GPU only TensorRT for RTX can. Raises MissingDependencyError, ModelError.
+    Without a GPU, only TensorRT for RTX can. Raises MissingDependencyError, ModelError.
     """
     try:
         gpu = Cuda().gpu()
@@ -151,7 +152,7 @@ def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:
 
 
 def given_engine(engine_path: Path, wanted: Fingerprint) -> bytes:
-    """The engine of a file the user named. Raises ModelError where it does not fit here."""
+    """The engine in a file. Raises ModelError if it does not fit here."""
     found, plan = load_engine(engine_path)
     if difference := found.difference(wanted):
         raise ModelError(f"{engine_path} does not fit: {difference}; build it here with `vpr export --tensorrt`")
@@ -159,9 +160,9 @@ def given_engine(engine_path: Path, wanted: Fingerprint) -> bytes:
 
 
 def cached_engine(trt: Any, onnx_path: Path, wanted: Fingerprint, cache: Path) -> bytes:
-    """The engine of a model from the cache folder, built anew, and said so, where there is none that fits."""
+    """The engine of a model from the cache folder, built if there is none that fits."""
     path = cache / f"{onnx_path.stem}-{trt.__name__}.engine"
-    reason = "there is none yet"
+    reason = "it does not exist yet"
     if path.is_file():
         try:
             found, plan = load_engine(path)
@@ -175,7 +176,7 @@ def cached_engine(trt: Any, onnx_path: Path, wanted: Fingerprint, cache: Path) -
     try:
         save_engine(path, wanted, plan)
     except OSError as error:
-        logger.warning("the engine cannot be kept for the next start: %s", error)
+        logger.warning("the engine cannot be saved for the next start: %s", error)
     return plan
 
 

@@ -77,7 +77,7 @@ def test_a_name_is_text(drives, tmp_path, monkeypatch, capsys, name):
     """YAML reads a date or a number in many a name."""
     assert vpr(monkeypatch, "map", "build", drives["half"], "-o", tmp_path / "m.vprmap", "-d", f"name={name}") == 0
     assert vpr(monkeypatch, "map", "add", tmp_path / "m.vprmap", drives["half"]) == 0
-    assert f"{name}: 0 new places, 3 were there" in capsys.readouterr().out
+    assert f"{name}: 0 new places, 3 already in the map" in capsys.readouterr().out
 
 
 def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, capsys):
@@ -86,4 +86,4 @@ def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, ca
     monkeypatch.chdir(drives["half"] / "maps")
     assert vpr(monkeypatch, "map", "build", "..", "-o", "m.vprmap") == 0
     assert vpr(monkeypatch, "map", "add", "m.vprmap", "..") == 0
-    assert "half: 0 new places, 3 were there" in capsys.readouterr().out
+    assert "half: 0 new places, 3 already in the map" in capsys.readouterr().out

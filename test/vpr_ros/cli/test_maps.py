@@ -55,7 +55,7 @@ def test_a_session_becomes_a_map(monkeypatch, capsys, session, camera_pose):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--camera-pose", "1 2 3"], "--camera-pose is x y z"),
+        (["--camera-pose", "1 2 3"], "--camera-pose is '1 2 3'; give x y z"),
         (["--camera-pose", "0.5 0 1.5 0 0 0"], "give -o to write a new map without them"),
         (["-o", "new.vprmap"], "give --camera-pose where they are of the robot's base"),
         (["--max-gap", "nan"], "--max-gap must be a finite number"),

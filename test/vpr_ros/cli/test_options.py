@@ -64,4 +64,4 @@ def test_calibrating_on_the_maps_own_images_is_warned_of(
     for name in ("stored", "held_out"):
         capsys.readouterr()
         assert vpr(monkeypatch, "map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
-        assert (f"warning: images of {name} are in {path} themselves" in capsys.readouterr().err) == (name == "stored")
+        assert (f"warning: {path} contains images of {name}" in capsys.readouterr().err) == (name == "stored")

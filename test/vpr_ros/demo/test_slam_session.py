@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vpr_ros.base.geometry import T_BODY_OPTICAL, inverse, matrix_from_rpy, rota
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.track import Track
 from vpr_ros.demo.slam_report import figures, write_slam_report
-from vpr_ros.demo.slam_session import RecordedClosure, Session, judge, tracks
+from vpr_ros.demo.slam_session import RecordedClosure, Session, score_session, tracks
 from vpr_ros.demo.slam_trajectory import trajectory_error
 from vpr_ros.drives.bag import write_bag
 from vpr_ros.drives.open import open_drive
@@ -82,10 +83,10 @@ def test_closures_are_judged_by_pose_and_by_their_own_covariance(tmp_path: Path)
     false = closure(T, 16, 4, np.array([20.0, 0, 0, 0, 0, 0]))
     many = [closure(T, 17, 5, SPREAD * rng.standard_normal(6)) for _ in range(400)]
     session = Session("toy", tmp_path, tmp_path / "toy.vprmap", track(T), track(T), track(T), (one, false, *many))
-    judged = judge(session, {"": track(T)})
-    assert judged.position_m[0] == pytest.approx(0.5) and judged.rotation_deg[0] == pytest.approx(2.0)
-    assert judged.false == 1
-    assert 5.5 < judged.nees[2:].mean() < 6.5
+    found = score_session(session, {"": track(T)})
+    assert found.position_m[0] == pytest.approx(0.5) and found.rotation_deg[0] == pytest.approx(2.0)
+    assert found.false == 1
+    assert 5.5 < found.nees[2:].mean() < 6.5
 
 
 class TexturedDrive:
@@ -121,14 +122,21 @@ def test_the_page_shows_tracks_and_what_closures_were_made_of(tmp_path: Path) ->
     drifted = dataclasses.replace(odometry, T=odometry.T * np.array([1, 1, 1, 1.2])[None, None, :])
     closures = tuple(closure(arc(6), 4, k, np.full(6, 0.01)) for k in range(3))
     session = Session("toy", tmp_path / "textured", map_path, truth, drifted, truth, closures)
-    judged = judge(session, {"": truth})
-    page = write_slam_report(tmp_path / "out", [session], [judged], Plan([np.eye(2).repeat(2, 0)], ["#cccccc"]))
+    found = score_session(session, {"": truth})
+    page = write_slam_report(tmp_path / "out", [session], [found], Plan([np.eye(2).repeat(2, 0)], ["#cccccc"]))
     (result,) = json.loads((tmp_path / "out/results.json").read_text())
     assert result["closures"] == 3 and result["false"] == 0 and result["ratio"] < 0.01
     listed = json.loads((tmp_path / "out/toy_closures.json").read_text())
     assert len(listed) == 3 and listed[0]["inliers"] == 30
     names = {path.name for path in (tmp_path / "out/report_pictures").iterdir()}
-    assert names == {f"toy_{name}.png" for name in ("town", "error", "closures", "gallery")}
-    text = page.read_text()
-    assert text.count("data:image/png") == 4 and f"{result['before_m']:.2f}" in text
-    assert figures([session], [judged])[1][0] == "toy"
+    assert names == {"toy_town.png", "toy_gallery.png"}
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<img src="data:image/png') == 2 and f"{result['before_m']:.2f}" in text
+    if program := browser.chromium():
+        with browser.Page(program) as shown:
+            shown.open(page, "document.readyState === 'complete'")
+            for name in ("error", "closures"):
+                shown.wait_for(f"byId('chart-toy-{name}').querySelector('.trace')")
+            assert shown.errors == []
+            assert [address for address in shown.requests if not address.startswith("data:")] == [page.as_uri()]
+    assert figures([session], [found])[1][0] == "toy"

@@ -114,9 +114,9 @@ def test_the_data_are_those_of_the_run(report: Path, runs: list[Assessment]) -> 
         given = [
             frame["probability"] if frame["answer"] == "pose" else frame["off_map_probability"] for frame in answered
         ]
-        np.testing.assert_allclose(given, run.judged.confidence, atol=1e-4)
-        assert [f["verdict"] == "right" for f in answered] == run.judged.correct.tolist()
-        assert [f["off_map"] for f in answered] == run.judged.off_map.tolist()
+        np.testing.assert_allclose(given, run.scores.confidence, atol=1e-4)
+        assert [f["verdict"] == "right" for f in answered] == run.scores.correct.tolist()
+        assert [f["off_map"] for f in answered] == run.scores.off_map.tolist()
         assert len(shown["map"]) == len(run.run.T_map_places)
         assert shown["notes"] == []
     street = data["runs"][0]["frames"]

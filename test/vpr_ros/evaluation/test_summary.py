@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpr_ros.evaluation.judge import judge
 from vpr_ros.evaluation.record import Run, Tolerance
+from vpr_ros.evaluation.score import score
 from vpr_ros.evaluation.summary import assess, calibration_rows, recall_rows, speed_rows, summarise_all
 from vpr_ros.evaluation.table import tables
 
@@ -57,9 +57,9 @@ def test_a_wrong_not_on_this_map_is_a_miss_that_takes_its_rank(make_run: Make, a
 
 def test_calibration_uses_the_answer_that_was_given(street: Run) -> None:
     """Pose answers by their probability, "not on this map" by its own: 0.9 R, 0.6 R, 0.7 W, 0.8 R (off map), 0.6 W."""
-    judged, summary = judge(street), assess(street).summary
-    assert judged.confidence.tolist() == [0.9, 0.6, 0.7, 0.8, 0.6]
-    assert judged.correct.tolist() == [True, True, False, True, False]
+    scores, summary = score(street), assess(street).summary
+    assert scores.confidence.tolist() == [0.9, 0.6, 0.7, 0.8, 0.6]
+    assert scores.correct.tolist() == [True, True, False, True, False]
     assert summary.brier == pytest.approx((0.1**2 + 0.4**2 + 0.7**2 + 0.2**2 + 0.6**2) / 5)
     # bins: 0.6-0.7 holds two, one right: gap 0.1; then single ones: 0.7 wrong, 0.8 right, 0.9 right
     assert summary.ece == pytest.approx((2 * 0.1 + 0.7 + 0.2 + 0.1) / 5)
@@ -89,28 +89,28 @@ def test_latency_and_steps(street: Run) -> None:
 
 def test_exactly_25_m_is_off_the_map_and_wrong(make_run: Make, answer: Make, hypothesis: Make) -> None:
     """The last place lies at 100 m: 124.9 is on the map, 125 is not, and no frame falls between."""
-    judged = judge(
+    scores = score(
         make_run([answer(0, 124.9, [100], [hypothesis(100, 0.9)]), answer(1, 125, [100], [hypothesis(100, 0.9)])])
     )
-    assert judged.on_map.tolist() == [True, False]
-    assert judged.off_map.tolist() == [False, True]
-    assert judged.match_right[:, 0].tolist() == [True, False]
+    assert scores.on_map.tolist() == [True, False]
+    assert scores.off_map.tolist() == [False, True]
+    assert scores.match_right[:, 0].tolist() == [True, False]
 
 
 def test_between_tolerance_and_off_map_distance_a_frame_counts_for_neither(
     make_run: Make, answer: Make, hypothesis: Make
 ) -> None:
     tolerance = Tolerance(metres=10, off_map_metres=50)
-    judged = judge(make_run([answer(0, 130, [100], [hypothesis(100, 0.9)])], tolerance))
-    assert (judged.on_map[0], judged.off_map[0], judged.known[0]) == (False, False, True)
+    scores = score(make_run([answer(0, 130, [100], [hypothesis(100, 0.9)])], tolerance))
+    assert (scores.on_map[0], scores.off_map[0], scores.known[0]) == (False, False, True)
 
 
 def test_tolerance_in_frames_includes_its_bound(make_run: Make, answer: Make) -> None:
     """A numbered drive: frame k at x = k, and three frames away is still right."""
     run = make_run([answer(0, 53, [50]), answer(1, 54, [50]), answer(2, 55, [50])], Tolerance(frames=4))
-    judged = judge(run)
-    assert judged.match_right[:, 0].tolist() == [True, True, False]
-    assert judged.on_map.tolist() == [True, True, False]
+    scores = score(run)
+    assert scores.match_right[:, 0].tolist() == [True, True, False]
+    assert scores.on_map.tolist() == [True, True, False]
     assert "<15 frames" in recall_rows([assess(run).summary])[0]
 
 

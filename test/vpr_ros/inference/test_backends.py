@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,3 +76,20 @@ def test_a_map_is_built_with_a_registered_backend(
         main()
     assert not ended.value.code
     assert "3 places of 1 drive(s)" in capsys.readouterr().out
+
+
+def test_the_node_takes_a_registered_backend(chip: Path) -> None:
+    """backend:=NAME is checked against the names that are installed when the node starts."""
+    code = (
+        "from vpr_ros.base.config import from_dict; from vpr_ros.ros.params import NodeParams;"
+        "print(from_dict(NodeParams, {'map': 'm.vprmap', 'backend': 'chip'}).backend)"
+    )
+    paths = os.pathsep.join([str(chip.parent / "chip_pkg"), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "chip"

@@ -22,7 +22,7 @@ def test_engine_file_keeps_plan_and_fingerprint(tmp_path: Path, fingerprint: Fin
 def test_other_files_are_no_engines(tmp_path: Path, content: bytes) -> None:
     """A plan without a fingerprint, such as trtexec's, could be of any model."""
     (tmp_path / "m.engine").write_bytes(content)
-    with pytest.raises(ModelError, match="no engine file of vpr_ros"):
+    with pytest.raises(ModelError, match="damaged or not an engine file of vpr_ros"):
         load_engine(tmp_path / "m.engine")
     with pytest.raises(ModelError, match="no engine file"):
         load_engine(tmp_path / "none.engine")

@@ -65,7 +65,7 @@ class Memory:
         self.calls.append(name)
         if name == self.fails:
             self.recording = None
-            raise ModelError(f"the GPU gave up: {name} says so")
+            raise ModelError(f"CUDA call {name} failed")
         return getattr(self, name)(*arguments)
 
     def do(self, work: Callable[[], Any]) -> None:
@@ -241,10 +241,10 @@ def test_runner_says_what_failed() -> None:
     with pytest.raises(ModelError, match="cannot load the engine"):
         EngineRunner(small_tensorrt(Memory()), Memory(), b"")
     cuda = Memory("cudaMalloc")
-    with pytest.raises(ModelError, match="cudaMalloc says"):
+    with pytest.raises(ModelError, match="cudaMalloc failed"):
         EngineRunner(small_tensorrt(cuda), cuda, b"plan")
     cuda = Memory()
     run = EngineRunner(small_tensorrt(cuda), cuda, b"plan")
     cuda.fails = "cudaMemcpyAsync"
-    with pytest.raises(ModelError, match="cudaMemcpyAsync says"):
+    with pytest.raises(ModelError, match="cudaMemcpyAsync failed"):
         run(np.zeros((2, 2, 2, 3), np.uint8))

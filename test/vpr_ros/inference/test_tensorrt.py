@@ -88,7 +88,7 @@ def test_broken_cache_is_rebuilt_and_read_only_one_is_no_obstacle(
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         assert tensorrt.cached_engine(module, tmp_path / "m.onnx", fingerprint, tmp_path / "file" / "in") == b"built"
-    assert "cannot be kept" in caplog.text
+    assert "cannot be saved" in caplog.text
 
 
 # The choice

@@ -159,7 +159,7 @@ def test_what_is_left_out_is_told(tmp_path, painted_drive, monkeypatch, capsys):
     assert f"4 {NO_POSE}" in told.err and f"1 {UNREADABLE}" in told.err and "3 places of 1 drive(s)" in told.out
     assert vpr(monkeypatch, "map", "add", path, folder, "--every", "0", *onnx) == 0
     told = capsys.readouterr()
-    assert f"4 {NO_POSE}" in told.err and "walk: 0 new places, 3 were there" in told.out
+    assert f"4 {NO_POSE}" in told.err and "walk: 0 new places, 3 already in the map" in told.out
     assert vpr(monkeypatch, "evaluate", path, folder, "-o", tmp_path / "out", *onnx) == 0
     told = capsys.readouterr()
     assert "4 image(s) answered but not judged" in told.err and f"1 {UNREADABLE}" in told.err

@@ -1,4 +1,4 @@
-"""Each answer beside the truth: was it right, by how much did it miss, how sure was it. Every number starts here."""
+"""Each answer compared with the truth: right or wrong, its error and its probability. All figures come from these."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ _BOOLEAN = {"known", "on_map", "off_map", "match_right", "answer_right", "correc
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Scores:
     """Arrays over the F answered frames of a run, in its order.
 
-    known: (F,) the truth is known. on_map: a right place exists; off_map: no place within ``off_map_metres``.
-    match_error, match_right: (F, RANKS) this frame's places, best first; inf and False beyond the last.
-    answer_error, answer_right: (F, RANKS) the hypotheses over time, "not on this map" among them by probability.
-    Errors are metres in the map's plane (frames for a tolerance in frames), NaN where unknown.
-    similarity: (F,) of the best place, NaN without.
-    confidence, correct: (F,) of the final answer, a pose or "not on this map". called_off_map: (F,) it was the latter.
-    position_error, heading_error_rad, nees: (F,) of the published pose, NaN where none.
-    latency_ms, network_ms, search_ms: (F,), NaN where not measured.
+    Errors are metres in the map's plane (frames for a tolerance in frames), NaN if unknown.
+
+    known: (F,) whether the truth is known.
+    on_map: (F,) whether the map holds a right place.
+    off_map: (F,) whether no place is within ``off_map_metres``.
+    match_error, match_right: (F, RANKS) of the frame's own places, best first; inf and False after the last.
+    answer_error, answer_right: (F, RANKS) of the filtered hypotheses, with "not on this map" at its rank.
+    similarity: (F,) of the best place, NaN without places.
+    confidence: (F,) stated probability of the answer, which is a pose or "not on this map".
+    correct: (F,) whether that answer is right.
+    called_off_map: (F,) whether the answer is "not on this map".
+    position_error, heading_error_rad, nees: (F,) of the published pose, NaN without a pose.
+    latency_ms, network_ms, search_ms: (F,) NaN if not measured.
     """
 
     known: np.ndarray
@@ -49,29 +54,29 @@ class Judged:
     search_ms: np.ndarray
 
 
-def judge(run: Run) -> Judged:
+def score(run: Run) -> Scores:
     """Compare the answered frames of a run with the truth."""
-    rows = [_judge_one(answer, run) for answer in run.answers if answer.answered]
-    return Judged(**{f.name: _column(f.name, [row[f.name] for row in rows]) for f in fields(Judged)})
+    rows = [_score_one(answer, run) for answer in run.answers if answer.answered]
+    return Scores(**{f.name: _column(f.name, [row[f.name] for row in rows]) for f in fields(Scores)})
 
 
-def pool(parts: Sequence[Judged]) -> Judged:
-    """All frames of several runs, one after the other."""
-    return Judged(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Judged)})
+def pool(parts: Sequence[Scores]) -> Scores:
+    """The frames of several runs, concatenated."""
+    return Scores(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Scores)})
 
 
 def _column(name: str, values: list[object]) -> np.ndarray:
-    """(F,) or (F, RANKS), of the right shape and dtype for no frames too."""
+    """(F,) or (F, RANKS) with the right dtype, for zero frames too."""
     shape = (len(values), RANKS) if name in _RANKED else (len(values),)
     return np.array(values, bool if name in _BOOLEAN else float).reshape(shape)
 
 
-def _judge_one(answer: Answer, run: Run) -> dict[str, object]:
+def _score_one(answer: Answer, run: Run) -> dict[str, object]:
     known, on_map, off_map = _situation(answer, run)
     match_error = np.array([_error(answer, T) for T in answer.T_map_places])
     answer_error = np.array([_error(answer, h.T_map_camera) for h in answer.hypotheses])
     off_rank = sum(h.probability > answer.off_map_probability for h in answer.hypotheses)
-    missed = np.inf if known else np.nan  # the error where there is no answer
+    missed = np.inf if known else np.nan  # the error of a missing answer
     ranked_error = np.insert(answer_error, off_rank, missed)
     best = answer.best
     return {
@@ -95,7 +100,7 @@ def _judge_one(answer: Answer, run: Run) -> dict[str, object]:
 
 
 def _situation(answer: Answer, run: Run) -> tuple[bool, bool, bool]:
-    """(truth is known, on the map, off the map): on it where the map holds a right place."""
+    """(truth is known, on the map, off the map), as in the class above."""
     if answer.T_map_camera_true is None or not np.isfinite(answer.T_map_camera_true).all():
         return False, False, False
     distances = np.linalg.norm(run.T_map_places[:, :2, 3] - answer.T_map_camera_true[:2, 3], axis=1)
@@ -106,7 +111,7 @@ def _situation(answer: Answer, run: Run) -> tuple[bool, bool, bool]:
 
 
 def _error(answer: Answer, T_map_camera: np.ndarray) -> float:
-    """Distance to the true position in the map's plane, NaN where the truth is unknown."""
+    """Distance to the true position in the map's plane, NaN if the truth is unknown."""
     if answer.T_map_camera_true is None:
         return float("nan")
     return float(np.linalg.norm(T_map_camera[:2, 3] - answer.T_map_camera_true[:2, 3]))
@@ -120,7 +125,7 @@ def _ranked(values: np.ndarray, fill: float | bool) -> np.ndarray:
 
 
 def _pose_errors(answer: Answer) -> dict[str, float]:
-    """Turn and consistency of the published pose; NaN where there is none or no truth."""
+    """Heading error and NEES of the published pose; NaN without a pose or without truth."""
     best, truth = answer.best, answer.T_map_camera_true
     if best is None or truth is None:
         return {"heading_error_rad": np.nan, "nees": np.nan}

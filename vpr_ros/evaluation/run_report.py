@@ -1,4 +1,4 @@
-"""Drives against a map, start to finish: replay, judge, and write every file a result has."""
+"""Evaluate drives on a map: replay, score, and write all result files."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from vpr_ros.evaluation.summary import Assessment, summarise_all
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.place_map import PlaceMap
 
-_QUERY_PX = 280
+QUERY_PX = 240  # width of the queries' thumbnails in the report
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(eq=False)
 class Gallery:
-    """What the report shows of a run's queries: JPEG bytes and hallucinated depth, by frame number."""
+    """Thumbnails (JPEG bytes) and hallucinated depth of a run's queries for the report, by frame number."""
 
     jpegs: dict[int, bytes] = field(default_factory=dict)
     depths: dict[int, np.ndarray] = field(default_factory=dict)
 
     def images(self, place_map: PlaceMap) -> Images:
-        """As the report asks for them."""
+        """The same with the map's thumbnails, for the report."""
         return Images(query=self.jpegs.get, place=place_map.thumbnail, depth=self.depths.get)
 
     def keep(self, frame: DriveFrame, answer: Answer, estimate: Estimate | None) -> None:
-        """Take what the report may show of a frame."""
+        """Keep the thumbnail and the depth of an answered frame."""
         if estimate is None:
             return
-        self.jpegs[answer.frame_index] = thumbnail(frame.read(), _QUERY_PX)
+        self.jpegs[answer.frame_index] = thumbnail(frame.read(), QUERY_PX)
         if estimate.depth is not None:
             self.depths[answer.frame_index] = estimate.depth.astype(np.float16)
 
@@ -69,7 +69,7 @@ def run_drive(
     return collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep), gallery
 
 
-def write_study(
+def write_run_report(
     folder: Path,
     assessments: Sequence[Assessment],
     galleries: Mapping[str, Gallery],
@@ -78,7 +78,7 @@ def write_study(
     title: str = "Localisation report",
     facts: Mapping[str, str] | None = None,
 ) -> Path:
-    """results.json, one CSV and two TUM trajectories a run, its answers, and the report, whose path is returned."""
+    """Write results.json, the report, and each run's CSV, TUM trajectories and answers; return the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     assessments = _with_own_files(assessments)
     write_results(folder / "results.json", [a.summary for a in assessments], summarise_all(assessments))
@@ -87,13 +87,13 @@ def write_study(
         assessment.run.save(folder / f"{assessment.run.slug}.answers.jsonl")
         write_trajectories(folder, assessment.run)
     images = {name: gallery.images(place_map) for name, gallery in galleries.items()}
-    told = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
-    told |= {"calibrated on": place_map.calibration.source, **(facts or {})}
-    return write_report(folder / "report.html", assessments, images, plan, title, told)
+    shown = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
+    shown |= {"calibrated on": place_map.calibration.source, **(facts or {})}
+    return write_report(folder / "report.html", assessments, images, plan, title, shown)
 
 
 def _with_own_files(assessments: Sequence[Assessment]) -> list[Assessment]:
-    """The same, each run with file names of its own: "a b" and "a/b" are one word in a file's name."""
+    """The same with unique file names: the names "a b" and "a/b" give the same one."""
     found: list[Assessment] = []
     taken: set[str] = set()
     for assessment in assessments:

@@ -13,7 +13,7 @@ import pytest
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.evaluation.record import Run, Tolerance
-from vpr_ros.evaluation.study import run_drive, write_study
+from vpr_ros.evaluation.run_report import run_drive, write_run_report
 from vpr_ros.evaluation.summary import assess
 from vpr_ros.localize.localizer import Localizer
 
@@ -24,7 +24,7 @@ def test_a_study_leaves_every_file(localizer: Localizer, drive: Make, tmp_path: 
     place_map = localizer.place_map
     assert place_map is not None
     run, gallery = run_drive(localizer, place_map, drive(20, broken=(3,)), "sun", Tolerance(10))
-    report = write_study(tmp_path / "out", [assess(run)], {run.name: gallery}, place_map)
+    report = write_run_report(tmp_path / "out", [assess(run)], {run.name: gallery}, place_map)
     written = {path.name for path in (tmp_path / "out").iterdir()}
     files = {"results.json", "street.csv", "street.answers.jsonl", "street_true.tum", "street_estimated.tum"}
     assert written == files | {"report.html", "report_pictures"}
@@ -57,7 +57,7 @@ def test_runs_of_like_names_have_files_of_their_own(localizer: Localizer, drive:
     assert place_map is not None
     run, _ = run_drive(localizer, place_map, drive(3))
     runs = [replace(run, name=name, condition=name, slug="") for name in ("a/b", "a b", "A b")]
-    write_study(tmp_path, [assess(one) for one in runs], {}, place_map)
+    write_run_report(tmp_path, [assess(one) for one in runs], {}, place_map)
     assert sorted(p.name for p in tmp_path.glob("*.jsonl")) == ["A_b_3.answers.jsonl"] + [
         f"a_b{number}.answers.jsonl" for number in ("", "_2")
     ]
