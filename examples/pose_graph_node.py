@@ -16,8 +16,9 @@ from nav_msgs.msg import Odometry
 from rclpy.node import Node
 
 from vpr_msgs.msg import LoopClosure
+from vpr_ros.base.messages import matrix_from_pose, stamp_ns
 from vpr_ros.demo.pose_graph import Closure, PoseGraph
-from vpr_ros.ros import convert
+from vpr_ros.ros.outputs.convert import pose_message, time_message
 
 
 class PoseGraphNode(Node):
@@ -33,24 +34,24 @@ class PoseGraphNode(Node):
         self.create_timer(1.0, self._on_timer)
 
     def _on_odometry(self, message: Odometry) -> None:
-        T_odom_base = convert.matrix_from_pose(message.pose.pose)
+        T_odom_base = matrix_from_pose(message)
         if T_odom_base is not None:  # None: not finite, or no rotation
-            self._graph.add_odometry(convert.stamp_ns(message.header.stamp), T_odom_base)
+            self._graph.add_odometry(stamp_ns(message.header.stamp), T_odom_base)
 
     def _on_closure(self, message: LoopClosure) -> None:
         if not message.verified or message.match_map or message.match_drive != message.drive:
             return  # no transform was measured, or the earlier keyframe is not of this drive
         (measured,) = message.t_match_query
-        T_match_query, covariance = convert.matrix_from_pose(measured.pose), np.reshape(measured.covariance, (6, 6))
-        stamps_ns = convert.stamp_ns(message.header.stamp), convert.stamp_ns(message.match_stamp)
-        self._graph.add_closure(Closure(*stamps_ns, T_match_query, covariance))
+        T_match_query, covariance = matrix_from_pose(measured.pose), np.reshape(measured.covariance, (6, 6))
+        now_ns, match_ns = stamp_ns(message.header.stamp), stamp_ns(message.match_stamp)
+        self._graph.add_closure(Closure(now_ns, match_ns, T_match_query, covariance))
 
     def _on_timer(self) -> None:
         self._graph.optimise()
         track = self._graph.trajectory()
         if len(track.T):
-            pose = PoseStamped(pose=convert.pose_message(track.T[-1]))
-            pose.header.frame_id, pose.header.stamp = "map", convert.time_message(int(track.stamps_ns[-1]))
+            pose = PoseStamped(pose=pose_message(track.T[-1]))
+            pose.header.frame_id, pose.header.stamp = "map", time_message(int(track.stamps_ns[-1]))
             self._publisher.publish(pose)
 
 

@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Writes docs/reference/parameters.md and command_line.md from the code, which a test compares with it.
+"""Writes what the documentation shows of the code; a test compares the two.
 
     python tools/make_reference.py
 
-The parameters come from vpr_ros.ros.params.table(), which needs ROS 2; the command line comes from the Typer app.
+docs/reference/parameters.md comes from vpr_ros.ros.params.table(), command_line.md from the Typer app. A code block
+below a comment with the path of a file, <!-- examples/lost_node.py -->, gets that file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "reference"
+_SHOWN = re.compile(r"(<!-- (\S+) -->\n```\w+\n).*?^```", re.S | re.M)
 _NOTE = "<!-- Written by tools/make_reference.py: change the code, then run it again. -->"
 
 
@@ -26,7 +30,8 @@ def parameters() -> str:
 
 Set them as launch arguments, in a YAML file (`params_file:=`), or with `--ros-args -p`.
 A launch argument beats the file. An unknown name is an error that names the nearest known one.
-`vpr evaluate` and `vpr replay` take those of the stages `search.` to `hypotheses.` with `--set`.
+`vpr replay` takes all of mode localize with `--params-file` and `--set`.
+`vpr evaluate` takes those of the stages `search.` to `hypotheses.` with `--set`.
 
 {table()}
 """
@@ -108,15 +113,25 @@ def _default(parameter: Any) -> str:
     return f"`{' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}`"
 
 
+def with_files(text: str) -> str:
+    """A page whose code blocks are the files that it names."""
+    return _SHOWN.sub(lambda found: f"{found[1]}{(ROOT / found[2]).read_text().rstrip()}\n```", text)
+
+
 PAGES = {"parameters.md": parameters, "command_line.md": command_line}
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write both pages, and the files shown in all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make())
         print(f"wrote {FOLDER / name}")
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        old = path.read_text()
+        if (new := with_files(old)) != old:
+            path.write_text(new)
+            print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ __all__ = [
 if TYPE_CHECKING:
     from vpr_ros.base.errors import VprError
     from vpr_ros.base.records import Estimate, Frame, Hypothesis, LoopClosure
-    from vpr_ros.drives.open import DriveOptions, open_drive
+    from vpr_ros.drives.open import open_drive
+    from vpr_ros.drives.options import DriveOptions
     from vpr_ros.inference.open import open_describer
     from vpr_ros.localize.config import LocalizerConfig
     from vpr_ros.localize.localizer import Localizer

@@ -9,12 +9,12 @@ The node then publishes ~/off_map_probability (std_msgs/Float32) with every answ
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float32
 
-from vpr_ros.ros.answer import Answer
+from vpr_ros.ros.outputs.answer import Answer
 from vpr_ros.ros.params import NodeParams
 
 
 class OffMap:
-    """See vpr_ros.ros.answer.Adapter. The worker thread calls publish once per answered image."""
+    """See vpr_ros.ros.outputs.answer.Adapter. The worker thread calls publish once per answered image."""
 
     modes = ("localize",)
 
