@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.checkpoint import Checkpoint
-from vpr_lab.training.validate import network_preprocessing
 from vpr_ros.base.config import to_dict
 from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import written_whole
@@ -51,7 +50,7 @@ def export(
     compare on, random ones where None. Raises ModelError where the two disagree.
     """
     network = checkpoint.network.eval().float().to("cpu")
-    preprocessing = network_preprocessing(network)
+    preprocessing = network.preprocessing
     if images is None:
         size = (4, preprocessing.height, preprocessing.width, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -74,7 +73,7 @@ def export(
     return parity
 
 
-def _trace(network: Network, images: np.ndarray, path: Path) -> None:
+def _trace(network: PlaceNetwork, images: np.ndarray, path: Path) -> None:
     """Write the network as ONNX for any batch; images: (B, H, W, 3) uint8 to trace it with."""
     outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
     with warnings.catch_warnings():
@@ -91,7 +90,7 @@ def _trace(network: Network, images: np.ndarray, path: Path) -> None:
         )
 
 
-def compare(network: Network, onnx_path: Path, images: np.ndarray) -> Parity:
+def compare(network: PlaceNetwork, onnx_path: Path, images: np.ndarray) -> Parity:
     """Run both on the same images, (B, H, W, 3) uint8."""
     import onnxruntime
 

@@ -19,7 +19,6 @@ from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.plugins.geowarp import GeoWarpManifest, encoder_path, score_path
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.geowarp import encode
-from vpr_lab.training.validate import network_preprocessing
 from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import fingerprint_file
@@ -68,7 +67,7 @@ def _export_geowarp(folder: Path, output: Path) -> str:
         name=output.stem,
         encoder=fingerprint_file(encoder_path(output)),
         score=fingerprint_file(score_path(output)),
-        preprocessing=replace(network_preprocessing(base), height=height, width=width),
+        preprocessing=replace(base.preprocessing, height=height, width=width),
         training={"lab_recipe": folder.name, **facts},
         scores=_json(folder / "row.json").get("scores", {}),
     ).save(output)

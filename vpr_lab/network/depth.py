@@ -27,6 +27,11 @@ def log_depth_from_metres(depth_m: Tensor) -> Tensor:
     return torch.log(depth_m.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M)
 
 
+def known_log_depth(depth_m: Tensor) -> Tensor:
+    """Metres (B, h, w), 0 unknown -> log depth (B, 1, h, w); unknown pixels are far away."""
+    return torch.where(depth_m > 0, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
+
+
 def _standardised(log_depth: Tensor) -> Tensor:
     """Zero mean and unit variance over the image, two deviations within 0..1: near and far, without the metres."""
     centred = log_depth - log_depth.mean((2, 3), keepdim=True)

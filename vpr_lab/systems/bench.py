@@ -10,7 +10,7 @@ from typing import Any
 from vpr_lab.systems.data import LabData
 from vpr_lab.systems.evaluate import Ranked, rank_drives, scores
 from vpr_lab.systems.recipe import LabRecipe, load_recipe, merged
-from vpr_lab.systems.tasks import TASKS, Made
+from vpr_lab.systems.tasks import TASKS, TrainedSystem
 from vpr_lab.systems.topk import draw_topk
 from vpr_lab.training.recipe import Recipe
 from vpr_ros.base.config import from_dict
@@ -65,7 +65,7 @@ class Bench:
             path = self.folder_of(name) / f"top5_{one.query.world}_{one.query.condition}.png"
             draw_topk(one.query, one.reference, one.order, path)
 
-    def make(self, name: str) -> Made:
+    def make(self, name: str) -> TrainedSystem:
         """A recipe's system, trained now where its folder does not hold it yet."""
         recipe = self.recipe(name)
         if recipe.task not in TASKS:

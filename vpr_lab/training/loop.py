@@ -13,13 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vpr_lab.network.demixvpr import DeMixVPR, Network
-from vpr_lab.network.systems import sized
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.adapt import AdaptedBatches, Batches
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.classes import ClassBatches, Group, find_groups
 from vpr_lab.training.datasets import ImageBatches, PlaceBatches, Shard, find_places
-from vpr_lab.training.initialise import initialise_head
 from vpr_lab.training.objective import Objective
 from vpr_lab.training.recipe import Recipe
 from vpr_lab.training.validate import autocast, validate
@@ -31,7 +29,6 @@ OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
     "asgd": torch.optim.ASGD,
 }
-_DEPTH_PARTS = ("depth_decoder", "decoder_backbone", "depth_encoder", "depth_backbone", "hallucinating")
 
 
 def train(
@@ -40,7 +37,7 @@ def train(
     held_out: Sequence[Shard],
     folder: Path,
     device: str = "cpu",
-    prepare: Callable[[Network], None] | None = None,
+    prepare: Callable[[PlaceNetwork], None] | None = None,
     stop_after: int | None = None,
 ) -> Path:
     """Train a network, or go on with the run in ``folder``; returns the checkpoint to use.
@@ -119,18 +116,15 @@ def _best(scores: Sequence[dict[str, float]]) -> int:
 
 
 def start(
-    recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[Network], None] | None = None
-) -> Network:
+    recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[PlaceNetwork], None] | None = None
+) -> PlaceNetwork:
     """The network as training begins. Raises ConfigError where the recipe names a part to train that it lacks."""
     torch.manual_seed(recipe.seed)
-    network: Network = recipe.build()
+    network = recipe.build()
     if prepare is not None:
         prepare(network)  # what the heads start from is then what the trained parts say
-    images, depths = sample_images(shards, recipe.seed)
-    if not isinstance(network, DeMixVPR):
-        network.eval().initialise(sized(torch.cat(images[:2]), network.config), torch.cat(depths[:2]))
-    elif recipe.pca:
-        initialise_head(network, images)
+    if recipe.initialise_head:
+        network.initialise(*sample_images(shards, recipe.seed, network.starting_images))
     if prepare is not None:
         prepare(network)
     blocks = list(network.backbone.blocks())
@@ -186,16 +180,13 @@ def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shar
     return AdaptedBatches(batches, targets, recipe.adaptation, recipe.augmentation, recipe.seed)
 
 
-def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimiser(network: PlaceNetwork, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
     """Groups of parameters, each with its learning rate: descriptor's, backbone's, depth's, class centres'."""
-    by_part: dict[str, list[Any]] = {"descriptor": [], "backbone": [], "depth": []}
-    for name, part in network.named_children():
-        kind = "backbone" if name == "backbone" else "depth" if name in _DEPTH_PARTS else "descriptor"
-        by_part[kind] += [parameter for parameter in part.parameters() if parameter.requires_grad]
+    own = network.parameter_groups()
     groups: list[dict[str, Any]] = [
-        {"params": by_part["descriptor"]},
-        {"params": by_part["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
-        {"params": by_part["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
+        {"params": own["descriptor"]},
+        {"params": own["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
+        {"params": own["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
         {"params": [] if objective.domain is None else list(objective.domain.parameters())},
         {"params": [] if objective.classes is None else list(objective.classes.parameters()), "lr": recipe.classes.lr},
     ]
@@ -227,7 +218,7 @@ def training_state(objective: torch.nn.Module, optimiser: torch.optim.Optimizer,
 def resume(
     path: Path,
     recipe: Recipe,
-    network: Network,
+    network: PlaceNetwork,
     objective: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     schedule: Any,
@@ -249,7 +240,7 @@ def resume(
     return last.scores
 
 
-def training_mode(network: Network, recipe: Recipe) -> None:
+def training_mode(network: PlaceNetwork, recipe: Recipe) -> None:
     """Train mode; batch norm of a backbone with starting weights keeps their statistics, as that of frozen parts."""
     network.train()
     if recipe.weights:
@@ -259,13 +250,13 @@ def training_mode(network: Network, recipe: Recipe) -> None:
             part.eval()
 
 
-def sample_images(shards: Sequence[Shard], seed: int, count: int = 256) -> tuple[list[Tensor], list[Tensor]]:
-    """Batches of 32 random images of all drives, (32, H, W, 3) uint8, and their depths, (32, h, w) float32 metres."""
+def sample_images(shards: Sequence[Shard], seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Random images of all drives, (count, H, W, 3) uint8, and their depths, (count, h, w) float32 metres."""
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
     chosen = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
     images = torch.from_numpy(np.stack([shard.images[row] for shard, row in chosen]))
     depths = torch.from_numpy(np.stack([shard.depth[row] for shard, row in chosen]).astype(np.float32))
-    return list(images.split(32)), list(depths.split(32))
+    return images, depths
 
 
 def _progress(loader: DataLoader[dict[str, Tensor]], description: str) -> Any:

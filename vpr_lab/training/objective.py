@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_lab.network.demixvpr import DeMixVPR, Network
-from vpr_lab.network.systems import Output, sized
+from vpr_lab.network.place_network import Output, PlaceNetwork
 from vpr_lab.training.adapt import DomainClassifier
 from vpr_lab.training.classes import ClassLoss, Group
 from vpr_lab.training.losses import PlaceLoss, depth_l1, relational_loss
@@ -21,7 +20,7 @@ from vpr_ros.base.errors import ConfigError
 class Objective(nn.Module):
     """Terms of the loss as a recipe asks for them. Its own weights, of classifiers, are trained and left behind."""
 
-    def __init__(self, recipe: Recipe, network: Network, groups: Sequence[Group] = ()) -> None:
+    def __init__(self, recipe: Recipe, network: PlaceNetwork, groups: Sequence[Group] = ()) -> None:
         """groups: CosPlace's, for a recipe that learns classes."""
         super().__init__()
         self.recipe = recipe
@@ -36,18 +35,18 @@ class Objective(nn.Module):
         # In a list, so that the teacher is none of this module's own weights.
         self._teacher = [copy.deepcopy(network).requires_grad_(False).eval()] if recipe.relational_weight > 0 else []
 
-    def forward(self, network: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, network: PlaceNetwork, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """images (B, H, W, 3), depth (B, h, w), labels, drives: see PlaceBatches -> scalars by name, and "total".
 
         The networks run in the arithmetic they are called in, losses always in float32: they tell descriptors apart by
         less than bfloat16 holds.
         """
         recipe = self.recipe
-        output: Output = network.analyse(sized(batch["images"], network.config), batch["depth"])
+        output: Output = network.analyse(network.sized(batch["images"]), batch["depth"])
         told = self._told(batch, output) if self._teacher else None
         features = None
         if self.domain is not None:
-            other = network.analyse(sized(batch["domain_images"], network.config)).features
+            other = network.analyse(network.sized(batch["domain_images"])).features
             features = torch.cat([output.features, other])
         with torch.autocast(output.descriptors.device.type, enabled=False):
             terms = self._terms(output, told, features, batch)
@@ -87,7 +86,6 @@ class Objective(nn.Module):
         """The teacher's descriptors; of the network's own features where both have the same frozen backbone."""
         teacher = self._teacher[0].to(output.descriptors.device)
         with torch.no_grad():
-            if isinstance(teacher, DeMixVPR) and not self.recipe.trainable_blocks:
-                assert output.log_depth is not None
+            if output.log_depth is not None and not self.recipe.trainable_blocks:
                 return teacher.describe(output.features, output.log_depth)
-            return teacher.analyse(sized(batch["images"], teacher.config), batch["depth"]).descriptors
+            return teacher.analyse(teacher.sized(batch["images"]), batch["depth"]).descriptors

@@ -1,12 +1,14 @@
-"""A training recipe: everything that decides what comes out, read from YAML and kept in every checkpoint."""
+"""A training recipe: all that decides a training's result, read from YAML and kept in every checkpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
-from vpr_lab.network.demixvpr import DeMixVPR, Network, NetworkConfig
-from vpr_lab.network.systems import SystemConfig, build_system
+from vpr_lab.network.build import build_network
+from vpr_lab.network.config import CONVOLUTIONS, NetworkConfig
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.adapt import Adaptation
 from vpr_lab.training.augment import Augmentation
 from vpr_lab.training.losses import DEPTH_LOSSES
@@ -29,16 +31,17 @@ class Classes:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults are DeMixVPR's, with batches small enough for a CPU."""
+    """How a network is trained. The defaults are DeMixVPR's, with batches small enough for a CPU."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"system": "network", "pca": "initialise_head"}
 
     seed: int = option(0, "of weights, batches and augmentation")
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    system: SystemConfig | None = None  # a published system, in place of the network above
     augmentation: Augmentation = field(default_factory=Augmentation)
     adaptation: Adaptation = field(default_factory=Adaptation)
     weights: str = option("", "file with the backbone's starting weights; empty starts from random ones")
     depth_weights: str = option("", "file with the depth encoder's, where it is another backbone than the image's")
-    pca: bool = option(True, "start MixVPR's projections from a PCA of the backbone's features instead of random ones")
+    initialise_head: bool = option(True, "start the head from features of some images (PCA, k-means), not at random")
     trainable_blocks: int = option(5, "how many of the backbone's last blocks are trained", low=0, high=100)
     train_only: tuple[str, ...] = option((), "parts of the network that are trained, by name; empty trains all")
     backbone_lr_scale: float = option(0.1, "learning rate of the backbone as a share of the others'", low=0.0, high=1.0)
@@ -89,11 +92,25 @@ class Recipe:
     )
     reference_condition: str = option("overcast", "condition of the drives that validation queries are searched in")
 
-    def build(self, with_weights: bool = True) -> Network:
-        """The network as it starts, or random, to be loaded. Raises ModelError or ConfigError."""
+    def build(self, with_weights: bool = True) -> PlaceNetwork:
+        """The network before training; random if not with_weights. Raises ModelError or ConfigError."""
         weights, depth_weights = (
             Path(name) if name and with_weights else None for name in (self.weights, self.depth_weights)
         )
-        if self.system is None:
-            return DeMixVPR(self.network, weights)
-        return build_system(self.system, weights, depth_weights)
+        return build_network(self.network, weights, depth_weights)
+
+
+def translate_recipe(data: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe in today's words; one of today's is returned as it is.
+
+    Up to version 0.0.9 the shipped network was ``network`` and a published one ``system``, and ``pca`` was for the
+    first alone.
+    """
+    network, system = data.get("network", {}), data.get("system")
+    if "kind" in network:
+        return data
+    kept = {name: value for name, value in data.items() if name not in ("network", "system", "pca")}
+    if system is not None:
+        return {**kept, "network": system, "initialise_head": True}
+    network = {**network, "kind": "demixvpr", "depth_backbone": network.get("depth_backbone") or CONVOLUTIONS}
+    return {**kept, "network": network, "initialise_head": data.get("pca", True)}

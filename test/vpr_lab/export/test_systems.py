@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `vpr lab run gem geowarp` leaves it, of networks that have learnt nothing."""
     folder = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
-    recipe = from_dict(Recipe, {"system": {"backbone": "mobilenet_v1", "height": 64, "width": 80}})
+    recipe = from_dict(Recipe, {"network": {"kind": "single", "backbone": "mobilenet_v1", "height": 64, "width": 80}})
     Checkpoint(recipe, recipe.build(), 1, [], {}).save(folder / "gem" / "best.pt")
     (folder / "gem" / "row.json").write_text(json.dumps({"scores": {"night": {"queries": 3}}}))
     (folder / "geowarp").mkdir()
@@ -142,8 +142,8 @@ def test_folders_without_anything_to_export_are_refused(runs: Path, tmp_path: Pa
     (tmp_path / "geowarp.pt").write_bytes((runs / "geowarp" / "geowarp.pt").read_bytes())
     with pytest.raises(ModelError, match="run its recipe again"):
         export_run(tmp_path, tmp_path / "x.onnx")
-    system = {"backbone": "mobilenet_v1", "height": 64, "width": 64, "depth": "true", "depth_as_image": True}
-    recipe = from_dict(Recipe, {"system": system})
+    network = {"kind": "single", "height": 64, "width": 64, "depth": "true", "depth_as_image": True}
+    recipe = from_dict(Recipe, {"network": network})
     Checkpoint(recipe, recipe.build(), 1, [], {}).save(tmp_path / "depth" / "best.pt")
-    with pytest.raises(ConfigError, match="not on a lone camera"):
+    with pytest.raises(ConfigError, match="not on a camera alone"):
         export_run(tmp_path / "depth", tmp_path / "x.onnx")

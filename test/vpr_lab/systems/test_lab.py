@@ -27,8 +27,8 @@ from vpr_ros.inference.open import open_describer  # noqa: E402
 # What makes a recipe tiny. Classes are cut so that the world's thirty images make some.
 TINY = {
     "train.weights": "",
-    "train.system.height": 64,
-    "train.system.width": 64,
+    "train.network.height": 64,
+    "train.network.width": 64,
     "train.epochs": 1,
     "train.batches_per_epoch": 1,
     "train.places_per_batch": 4,
@@ -138,6 +138,29 @@ def test_a_folder_keeps_what_was_trained_and_refuses_another(bench: Bench) -> No
         with_settings(bench, **{"train.lr": 0.5}).make("gem")
 
 
+def test_folders_of_the_earlier_recipes_are_found_again(bench: Bench) -> None:
+    """Until 0.1.0 a published network stood under "system": what was trained then must not be trained again."""
+    bench.make("gem")
+    path = bench.folder / "gem" / "training.json"
+    facts = json.loads(path.read_text())
+    train = facts["trained_by"]["train"]
+    old = ("kind", "backbone", "depth_backbone", "decoder_backbone", "head", "depth", "depth_as_image", "depth_view",
+           "depth_taught_by", "height", "width")  # fmt: skip
+    train["system"] = {name: train["network"][name] for name in old}
+    train["network"] = {"backbone": "mobilenet_v1", "depth_backbone": "", "rgb_channels": 128}
+    train["pca"] = not train.pop("initialise_head")
+    path.write_text(json.dumps(facts))
+    stamp = (bench.folder / "gem" / "best.pt").stat().st_mtime_ns
+    bench.make("gem")
+    assert (bench.folder / "gem" / "best.pt").stat().st_mtime_ns == stamp
+    train["system"]["head"]["kind"] = "mac"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"trained otherwise \(train\.network\.head\.kind mac"):
+        bench.make("gem")
+    train["system"]["head"]["kind"] = "gem"
+    path.write_text(json.dumps(facts))
+
+
 def test_every_recipe_can_be_trained_in_full(bench: Bench) -> None:
     """--full is not run here: what it asks for must at least be a network."""
     full = Bench(bench.data, bench.folder, full=True)
@@ -228,9 +251,9 @@ def test_ensemble_takes_what_both_found(tiny_shards: list[Any]) -> None:
 
 def test_recipes_are_like_others(tmp_path: Path) -> None:
     """A recipe says only what differs, a misspelt name is found, a circle is an error and not a hang."""
-    (tmp_path / "a.yaml").write_text("like: gem\nabout: mine\ntrain: {system: {head: {dimension: 64}}}\n")
+    (tmp_path / "a.yaml").write_text("like: gem\nabout: mine\ntrain: {network: {head: {dimension: 64}}}\n")
     own = load_recipe(str(tmp_path / "a.yaml"))
-    assert own.train["system"]["head"] == {"kind": "gem", "dimension": 64} and own.published == ()
+    assert own.train["network"]["head"] == {"kind": "gem", "dimension": 64} and own.published == ()
     assert nested({"a.b": 1, "a.c": 2}) == {"a": {"b": 1, "c": 2}}
     (tmp_path / "b.yaml").write_text("like: b\n")
     with pytest.raises(ConfigError, match="circle"):

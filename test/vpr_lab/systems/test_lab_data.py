@@ -24,8 +24,8 @@ from vpr_ros.cli.main import app  # noqa: E402
 
 TINY = {
     "train.weights": "",
-    "train.system.height": 64,
-    "train.system.width": 64,
+    "train.network.height": 64,
+    "train.network.width": 64,
     "train.epochs": 1,
     "train.batches_per_epoch": 1,
     "train.places_per_batch": 4,

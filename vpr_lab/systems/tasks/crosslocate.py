@@ -19,7 +19,7 @@ from vpr_lab.systems.crosslocate.model import CrossLocate, build_crosslocate
 from vpr_lab.systems.crosslocate.pictures import draw_found
 from vpr_lab.systems.crosslocate.training import CrossLocateSettings, train_crosslocate
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_ros.base.config import from_dict, option, to_dict
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import write_json, written_whole
@@ -50,7 +50,7 @@ class TownSettings:
 _MEASURED_ON = ("test_town", "within_m", "mesh", "photos", "fov_deg")  # what the training does not depend on
 
 
-def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Render, train and measure; views and weights in the folder are taken as they are. Needs the simulator."""
     settings = from_dict(TownSettings, recipe.settings, "settings")
     if bool(settings.mesh) != bool(settings.photos):
@@ -67,7 +67,7 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         for name, kind in (("any direction", "recall"), ("within 30 degrees", "recall_yaw"), ("chance", "chance_yaw"))
     }
     measured_on = settings.mesh or scores.world
-    return Made(None, None, {**facts, "measured_on": measured_on, "numbers": scores.numbers()}, row)
+    return TrainedSystem(None, None, {**facts, "measured_on": measured_on, "numbers": scores.numbers()}, row)
 
 
 def _trained(settings: TownSettings, bench: Workbench, folder: Path) -> tuple[CrossLocate, dict[str, Any]]:

@@ -14,7 +14,7 @@ from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Ranker, batches, remembered
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_lab.training.datasets import Shard
 from vpr_lab.training.geowarp import GeoWarpSettings, encode, train_geowarp
 from vpr_ros.base.config import from_dict, option, to_dict
@@ -29,7 +29,7 @@ class RerankSettings(GeoWarpSettings):
     candidates: int = option(20, "of each query, its first places are ranked again", low=2, high=1000)
 
 
-def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train the regression on the ingredient's features, or take what the folder holds."""
     settings = from_dict(RerankSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:
@@ -67,7 +67,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     ranker = GeoWarpRanker(
         base.searching(recipe.ingredients[0]), encoder, network.eval(), settings.candidates, bench.device
     )
-    return Made(ranker, None, facts)
+    return TrainedSystem(ranker, None, facts)
 
 
 class GeoWarpRanker:

@@ -10,8 +10,8 @@ import torch
 
 from vpr_lab.systems.rankers import DescriptorRanker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench
 from vpr_lab.systems.tasks.train import describer, trained
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench
 from vpr_lab.training import soup as soups
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.validate import validate
@@ -27,7 +27,7 @@ class SoupSettings:
     variants: tuple[dict[str, Any], ...] = option(({},), "training of each ingredient, where it differs")
 
 
-def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train the ingredients, choose them on the validation worlds, average."""
     settings = from_dict(SoupSettings, recipe.settings, "settings")
     kitchen = bench.folder / settings.of if settings.of else folder
@@ -56,4 +56,4 @@ def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     }
     network.load_state_dict(state)
     Checkpoint(bench.training(recipe, settings.variants[0]), network, 0, [], {}).save(folder / "best.pt")
-    return Made(DescriptorRanker(describer(network.eval(), bench.device)), network, facts)
+    return TrainedSystem(DescriptorRanker(describer(network.eval(), bench.device)), network, facts)

@@ -8,11 +8,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Describe, DescriptorRanker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_lab.training import loop
 from vpr_lab.training.adapt import brighten
 from vpr_lab.training.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ from vpr_ros.base.files import write_json
 from vpr_ros.inference.describer import fingerprint_file
 
 
-def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train, or take what the folder holds."""
     network, facts = trained(bench.training(recipe), recipe, bench, folder)
     describe = describer(network, bench.device)
@@ -33,10 +33,10 @@ def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         return lambda shard: describe(replace(shard, images=brighten(shard.images, brightness)))
 
     dark = {condition: darkened(brightness) for condition, brightness in recipe.reference_brightness.items()}
-    return Made(DescriptorRanker(describe, by_condition=dark), network, facts)
+    return TrainedSystem(DescriptorRanker(describe, by_condition=dark), network, facts)
 
 
-def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[Network, dict[str, Any]]:
+def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[PlaceNetwork, dict[str, Any]]:
     """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder.
 
     training.json says from the first step on what a folder was begun with, and what came out when it is done.
@@ -113,7 +113,7 @@ def _checkpoint(name: str) -> Path:
     return path
 
 
-def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
+def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[PlaceNetwork], None] | None:
     """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
     if not recipe.starts:
         return None
@@ -122,7 +122,7 @@ def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] |
         for name in _begun_by(recipe)
     }
 
-    def load(network: Network) -> None:
+    def load(network: PlaceNetwork) -> None:
         for part, source in recipe.starts.items():
             name, _, other_part = source.partition(":")
             try:
@@ -135,6 +135,6 @@ def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] |
     return load
 
 
-def describer(network: Network, device: str) -> Describe:
+def describer(network: PlaceNetwork, device: str) -> Describe:
     """Descriptors of a drive, (N, D)."""
     return lambda shard: describe_shard(network.to(device), shard, device=device)

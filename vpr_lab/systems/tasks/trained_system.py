@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.systems.data import LabData
 from vpr_lab.systems.rankers import Ranker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.training.recipe import Recipe
+from vpr_lab.training.recipe import Recipe, translate_recipe
+from vpr_ros.base.config import from_dict, to_dict
 from vpr_ros.base.errors import ConfigError
 
 _TOLD = 3  # so many differences are named
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class TrainedSystem:
     """A system that can be measured.
 
     ranker: None for one that does not search drives, whose scores, by heading, come with it. network: where it is one.
@@ -27,7 +28,7 @@ class Made:
     """
 
     ranker: Ranker | None
-    network: Network | None = None
+    network: PlaceNetwork | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
 
@@ -45,7 +46,7 @@ def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
     what differs, where it is not the same there.
     """
     facts: dict[str, Any] = json.loads(path.read_text())
-    before, now = _flat(facts.get("trained_by", {})), _flat(json.loads(json.dumps(trained_by)))
+    before, now = _flat(_in_todays_words(facts.get("trained_by", {}))), _flat(json.loads(json.dumps(trained_by)))
     if before != now:
         changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
         told = ", ".join(
@@ -55,6 +56,27 @@ def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
         why = told + more if before else "it does not say by what"
         raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
+
+
+def _in_todays_words(trained_by: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every recipe, under the name "train", as it is stored today."""
+    out: dict[str, Any] = {}
+    for name, value in trained_by.items():
+        if name == "train":
+            out[name] = _recipe_in_todays_words(value)
+        else:
+            out[name] = _in_todays_words(value) if isinstance(value, Mapping) else value
+    return out
+
+
+def _recipe_in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
+    translated = translate_recipe(stored)
+    if translated is stored:
+        return stored
+    try:
+        return to_dict(from_dict(Recipe, translated))
+    except ConfigError:  # older still: it then differs, and is named
+        return translated
 
 
 def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -87,7 +109,7 @@ class Workbench(Protocol):
     @property
     def pictures(self) -> bool: ...
 
-    def make(self, name: str) -> Made:
+    def make(self, name: str) -> TrainedSystem:
         """Another recipe's system."""
         ...
 
