@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What depth gives MixVPR, and what was tried to make it give more: every recipe of config/recipes/lab/gain_*.yaml.
+"""What depth gives MixVPR, and what was tried to make it give more: every variant in config/recipes/lab/gain.yaml.
 
     vpr lab data -o lab --towns 16
     python benchmarks/depth_gain.py lab --weights weights [--seeds 3] [--only gain_rgb gain_depth] [-o runs/gain]

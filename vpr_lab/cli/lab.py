@@ -37,7 +37,9 @@ def list_() -> None:
 
 @app.command()
 def run(
-    recipes: Annotated[list[str], typer.Argument(help="Names (vpr lab list) or .yaml files.")],
+    recipes: Annotated[
+        list[str], typer.Argument(help="Names (vpr lab list) or .yaml files; a list, such as gain, runs all.")
+    ],
     data: Data = Path("lab"),
     output: Runs = Path("runs/lab"),
     full: Annotated[bool, typer.Option("--full", help="Train as the papers did; else a few minutes.")] = False,
@@ -53,10 +55,12 @@ def run(
     """Train recipes, those they are made of first, and measure each; what was trained before is taken as it is."""
     from vpr_lab.systems.bench import Bench
     from vpr_lab.systems.data import LabData
+    from vpr_lab.systems.recipe import with_variants
 
+    names = [own for name in recipes for own in with_variants(name)]
     opened = LabData.open(data, validation, reference)
     bench = Bench(opened, output, full, pairs(set_), weights, seed, device)
-    for name in recipes:
+    for name in names:
         row = bench.run(name)
         recall = ", ".join(f"{condition} {100 * own['recall'][1]:.1f}" for condition, own in row["scores"].items())
         typer.echo(f"{row['recipe']}: R@1 {recall}; {output / row['recipe'] / 'row.json'}")

@@ -11,8 +11,6 @@ from vpr_lab.simulation.nature import add_hedge
 from vpr_lab.simulation.style import hsv, jittered
 from vpr_lab.simulation.textures import TextureSet
 
-_BOTH = ((1.0, 0.0), (-1.0, np.pi))
-
 
 def add_lamp(
     mesh: Mesh, place: Placement, height: float, arm: float, colour: Colour, textures: TextureSet

@@ -9,11 +9,11 @@ from typing import Any
 
 from vpr_lab.systems.data import LabData
 from vpr_lab.systems.evaluate import Ranked, rank_drives, scores
-from vpr_lab.systems.recipe import LabRecipe, load_recipe, merged
+from vpr_lab.systems.recipe import LabRecipe, load_recipe, recipe_name
 from vpr_lab.systems.tasks import TASKS, TrainedSystem
 from vpr_lab.systems.topk import draw_topk
 from vpr_lab.training.recipe import Recipe
-from vpr_ros.base.config import from_dict
+from vpr_ros.base.config import from_dict, merged
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import write_json
 
@@ -45,7 +45,7 @@ class Bench:
             measured = {"image_ms": image_ms, "queries_from": sorted({shard.world for shard in self.data.test})}
             self._draw(ranked, name)
         row = {
-            "recipe": Path(name).stem,
+            "recipe": recipe_name(name),
             "about": recipe.about,
             "group": recipe.group,
             "published": list(recipe.published),
@@ -80,7 +80,7 @@ class Bench:
 
     def folder_of(self, name: str) -> Path:
         """Where a recipe's files are."""
-        return self.folder / Path(name).stem
+        return self.folder / recipe_name(name)
 
     def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:
         """What a recipe says of training, changed as a variant says. Raises ConfigError."""

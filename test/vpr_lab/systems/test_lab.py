@@ -17,7 +17,7 @@ from vpr_lab.systems.bench import Bench  # noqa: E402
 from vpr_lab.systems.data import LabData  # noqa: E402
 from vpr_lab.systems.evaluate import rank_drives, scores  # noqa: E402
 from vpr_lab.systems.rankers import DescriptorRanker, EnsembleRanker  # noqa: E402
-from vpr_lab.systems.recipe import known_recipes, load_recipe, nested  # noqa: E402
+from vpr_lab.systems.recipe import known_recipes, load_recipe, nested, recipe_name, with_variants  # noqa: E402
 from vpr_lab.systems.table import markdown, put_into, read_rows  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.base.errors import ConfigError, DriveError, MissingDependencyError  # noqa: E402
@@ -262,6 +262,39 @@ def test_recipes_are_like_others(tmp_path: Path) -> None:
         load_recipe("gem", overrides={"trian.lr": 1})
     with pytest.raises(ConfigError, match="cosplace"):
         load_recipe("cosplacee")
+
+
+def test_variants_are_recipes_of_one_file(tmp_path: Path) -> None:
+    """A sweep is one file. Its members keep the names of earlier folders and tables, and inherit from each other."""
+    assert load_recipe("gain:best") == load_recipe("gain_best") and recipe_name("gain:best") == "gain_best"
+    assert load_recipe("gain_best").about != load_recipe("gain_after_parts").about
+    assert with_variants("multiscale") == [f"multiscale:{pool}" for pool in ("avg", "max", "min", "sum")]
+    assert with_variants("decoder") == ["decoder"] and with_variants("decoder:long") == ["decoder:long"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "like: gem\nabout: mine\npublished: [demixvpr/gem]\ntrain: {lr: 0.5}\n"
+        "variants:\n"
+        "  slow: {about: slow, train: {lr: 0.1}}\n"
+        "  slower: {like: slow, train: {epochs: 9}}\n"
+        "  other: {like: mac}\n"
+    )
+    own, slower, other = (load_recipe(f"{path}{variant}") for variant in ("", ":slower", ":other"))
+    assert own.train["lr"] == 0.5 and own.published and recipe_name(f"{path}:slower") == "mine_slower"
+    assert slower.train["lr"] == 0.1 and slower.train["epochs"] == 9 and (slower.about, slower.published) == ("", ())
+    assert other.train["lr"] == 0.5 and other.train["network"]["head"]["kind"] == "mac"
+    for name, message in (
+        ("gain", "is a list of variants: name one of gain:rgb"),
+        ("gain:bets", "has no variant 'bets'"),
+        (f"{path}:fast", "choose one of slow, slower, other"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_recipe(name)
+    path.write_text("variants: {a: {like: b}, b: {like: a}}\n")
+    with pytest.raises(ConfigError, match="circle: mine_a -> mine_b -> mine_a"):
+        load_recipe(f"{path}:a")
+    path.write_text("variants: [a, b]\n")
+    with pytest.raises(ConfigError, match="variants must be names"):
+        load_recipe(f"{path}:a")
 
 
 def test_table_puts_rows_beside_the_papers(bench: Bench, tmp_path: Path) -> None:

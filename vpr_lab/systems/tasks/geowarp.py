@@ -13,7 +13,7 @@ import torch
 from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Ranker, batches, remembered
-from vpr_lab.systems.recipe import LabRecipe
+from vpr_lab.systems.recipe import LabRecipe, recipe_name
 from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_lab.training.datasets import Shard
 from vpr_lab.training.geowarp import GeoWarpSettings, encode, train_geowarp
@@ -57,7 +57,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
             "trained_by": trained_by,
             "steps": settings.steps,
             "seconds": round(perf_counter() - start, 1),
-            "encoder": recipe.ingredients[0],
+            "encoder": recipe_name(recipe.ingredients[0]),
             "image_size": list(bench.data.training[0].images.shape[1:3]),
         }
         write_json(finished, facts)
