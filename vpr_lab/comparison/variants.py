@@ -1,8 +1,7 @@
-"""Models of one family side by side: what a smaller one loses, and what it gains on this machine."""
+"""Variants of one model compared: accuracy, size, speed and memory on this machine."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.files import write_json
 from vpr_ros.base.image import preprocess
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive, sample
@@ -209,7 +209,7 @@ def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> 
 
 
 def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
-    """Frames at least every_m apart, or all of them where none has a pose."""
+    """Frames at least every_m apart, or all of them if none has a pose."""
     found = False
     for frame in sample(drive, every_m):
         found = True
@@ -233,7 +233,7 @@ def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[st
     }
     kind = "" if variant.suffix == ".onnx" else "_engine"
     path = variant.with_name(f"{variant.stem}{kind}_report.json")
-    path.write_text(json.dumps({**measured_at, "variant": asdict(own), "float32": asdict(first)}, indent=2) + "\n")
+    write_json(path, {**measured_at, "variant": asdict(own), "float32": asdict(first)})
     if variant.suffix == ".onnx":
         scores = {"measured_at": measured_at, **asdict(own), "recall_at_1_float32": first.recall_at_1}
         replace(Manifest.load(variant), scores=scores).save(variant)

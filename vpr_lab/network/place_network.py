@@ -1,4 +1,4 @@
-"""What every network offers to training, evaluation and export."""
+"""The interface of a network to training, evaluation and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on pavements: lamps, signs, posters, bus stops, benches, bins, poles, fences and walls."""
+"""Street furniture: lamps, signs, posters, bus stops, benches, bins, poles, fences and walls."""
 
 from __future__ import annotations
 

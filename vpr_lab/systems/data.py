@@ -1,4 +1,4 @@
-"""The drives a lab works on: to learn from, to choose on, and to be measured on."""
+"""The drives of a lab: training, validation and test."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class LabData:
         worlds = sorted({shard.world for shard in training})
         if shared := set(worlds) & {shard.world for shard in test}:
             raise DriveError(
-                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: keep worlds apart, or where "
-                "the runs are of one route, give them names of their own with `vpr train cache -d world=NAME`"
+                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: separate the worlds; if "
+                "the runs share a route, give each its own world with `vpr train cache -d world=NAME`"
             )
         if len(worlds) <= validation:
             raise DriveError(f"{folder}/train holds {len(worlds)} worlds: {validation + 1} or more are needed")
@@ -48,7 +48,7 @@ class LabData:
 
 
 def summary(shards: Sequence[Shard]) -> dict[str, str]:
-    """What tells drives from others that something was trained on: {"town 7/route_sun": "sun, 140 of 224 x 224"}."""
+    """The drives that something was trained on, for comparison: {"town 7/route_sun": "sun, 140 of 224 x 224"}."""
     found = {}
     for shard in shards:
         height, width = shard.images.shape[1:3]

@@ -51,14 +51,14 @@ class Checkpoint:
 
 
 def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[PlaceNetwork], None]:
-    """What gives a network the parts that it has in common with a checkpoint's.
+    """A function that gives a network the parts that it has in common with a checkpoint's.
 
     on_start: called with the names of the parts it gave, the first time it gives them: training starts a network twice,
-    before its head is initialised and after. Raises ModelError where the file is no checkpoint. What is
-    returned raises ConfigError where no part fits.
+    before its head is initialised and after. Raises ModelError if the file is not a checkpoint. The
+    function raises ConfigError if no part fits.
     """
     theirs = dict(Checkpoint.load(path).network.named_children())
-    told: list[str] = []
+    reported: list[str] = []
 
     def load(network: PlaceNetwork) -> None:
         taken = []
@@ -68,9 +68,9 @@ def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = Non
                 part.load_state_dict(state)
                 taken.append(name)
         if not taken:
-            raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
-        if on_start and taken != told:
-            told[:] = taken
+            raise ConfigError(f"no part of the network fits one of {path}: {', '.join(theirs)}")
+        if on_start and taken != reported:
+            reported[:] = taken
             on_start(taken)
 
     return load

@@ -38,7 +38,7 @@ class Features:
     """Of all images of some shards, one after another.
 
     place: (N, C, h, w) float16 at stride 16. log_depth, true_log_depth: (N, 1, H/4, W/4) float16, as the decoder
-    hallucinates it and as it is (1, far away, where unknown). starts: row of each shard's first image.
+    hallucinates it and as it is (1, far away, if unknown). starts: row of each shard's first image.
     """
 
     shards: Sequence[Shard]
@@ -56,7 +56,7 @@ class Features:
 def compute_features(
     network: PlaceNetwork, shards: Sequence[Shard], augmentation: Augmentation | None, bf16: bool, seed: int = 0
 ) -> Features:
-    """Run backbone and depth decoder over every image, each augmented once where asked.
+    """Run backbone and depth decoder over every image, each augmented once if asked.
 
     Needs memory: 0.2 MB an image for MobileNetV1.
     """
@@ -94,8 +94,8 @@ def train_head(
 ) -> Checkpoint:
     """Train a new head on a checkpoint's backbone and depth decoder, as the recipe says; ``path`` gets the result.
 
-    The recipe's network may differ from the checkpoint's in its head. What a run that was cut short left beside path is
-    gone on with. Raises ConfigError for another system's checkpoint.
+    The recipe's network may differ from the checkpoint's in its head. An interrupted run is
+    resumed from its partial file. Raises ConfigError for a checkpoint without hallucinated depth.
     """
     source = checkpoint.network
     if not source.hallucinates:
@@ -124,8 +124,8 @@ def fit_head(
     """The network with a trained head, in eval mode, and each epoch's loss and validation.
 
     source: where backbone and depth decoder come from; features were computed with it. true_depth: show the head true
-    depth, which no robot has: the bound of what hallucinated depth can give. partial: checkpoint that is written after
-    every epoch, and gone on from where it is there: the run then ends as if it had never stopped. Raises ConfigError
+    depth, which no robot has: the upper bound for hallucinated depth. partial: checkpoint that is written after
+    every epoch and resumed from if it exists: the run then ends as if it had never stopped. Raises ConfigError
     for one of another recipe or backbone.
     """
     network = _start(recipe, source, features, true_depth)
@@ -139,7 +139,7 @@ def fit_head(
     scores = [] if partial is None else resume(partial, recipe, network, place_loss, optimiser, schedule)
     theirs = source.backbone.state_dict()
     if scores and any(not torch.equal(value, theirs[name]) for name, value in network.backbone.state_dict().items()):
-        raise ConfigError(f"{partial} stands on another backbone: remove it, or write to another place")
+        raise ConfigError(f"{partial} was trained on another backbone: remove it, or give another output")
     for epoch in range(len(scores), recipe.epochs):
         for module in network.head_parts():
             module.train()

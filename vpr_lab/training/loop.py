@@ -40,19 +40,19 @@ def train(
     prepare: Callable[[PlaceNetwork], None] | None = None,
     stop_after: int | None = None,
 ) -> Path:
-    """Train a network, or go on with the run in ``folder``; returns the checkpoint to use.
+    """Train a network, or resume the run in ``folder``; returns the checkpoint to use.
 
     shards, held_out: cached drives to train and to validate on, of different worlds. The folder gets last.pt, best.pt
-    and TensorBoard events (where tensorboard is installed). A resumed run ends as if it had never stopped. prepare:
-    changes the network before it learns, such as loading parts trained before. stop_after: come back after so many
-    epochs of the recipe's, to be gone on with.
+    and TensorBoard events (if tensorboard is installed). A resumed run ends as if it had never stopped. prepare:
+    changes the network before it learns, such as loading parts trained before. stop_after: return after so many of the
+    recipe's epochs; a later call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learnt = _teaching(shards, recipe)
-    held_out = [shard for shard in held_out if _judges(shard, recipe)]
+    held_out = [shard for shard in held_out if _validates(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
     if network.hallucinates and recipe.depth_weight > 0 and not any(shard.has_depth for shard in learnt):
-        raise DriveError("no drive has depth to learn: cache drives with depth, or set train.depth_weight=0")
+        raise DriveError("no training drive has depth: cache drives with depth, or set depth_weight=0")
     groups = class_groups(recipe, learnt)
     batches = build_batches(recipe, learnt, shards, groups)
     objective = Objective(recipe, network, groups).to(device)
@@ -94,15 +94,15 @@ def train(
 
 
 def _teaching(shards: Sequence[Shard], recipe: Recipe) -> list[Shard]:
-    """The drives that a recipe learns places from. Raises DriveError where none has a condition that it names."""
+    """The drives that a recipe trains on. Raises DriveError if none has a condition that it names."""
     learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
     if not learnt and recipe.conditions:
         found = ", ".join(sorted({shard.condition for shard in shards}))
-        raise DriveError(f"the recipe learns from {', '.join(recipe.conditions)}, the drives' conditions are {found}")
+        raise DriveError(f"no drive has a condition of the recipe, {', '.join(recipe.conditions)}: they have {found}")
     return learnt
 
 
-def _judges(shard: Shard, recipe: Recipe) -> bool:
+def _validates(shard: Shard, recipe: Recipe) -> bool:
     """Whether the best epoch is chosen by this drive, or by others searched in it."""
     chosen = {*recipe.validation_conditions, recipe.reference_condition}
     wanted = not recipe.validation_conditions or shard.condition in chosen
@@ -118,7 +118,7 @@ def _best(scores: Sequence[dict[str, float]]) -> int:
 def start(
     recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[PlaceNetwork], None] | None = None
 ) -> PlaceNetwork:
-    """The network as training begins. Raises ConfigError where the recipe names a part to train that it lacks."""
+    """The network as training begins. Raises ConfigError if the recipe names a part to train that it lacks."""
     torch.manual_seed(recipe.seed)
     network = recipe.build()
     if prepare is not None:
@@ -133,9 +133,7 @@ def start(
     if recipe.train_only:
         known = [name for name, _ in network.named_children()]
         if not set(recipe.train_only) <= set(known):
-            raise ConfigError(
-                f"train_only names {', '.join(recipe.train_only)}; the network's parts: {', '.join(known)}"
-            )
+            raise ConfigError(f"train_only names {', '.join(recipe.train_only)}; the network has {', '.join(known)}")
         for name, part in network.named_children():
             part.requires_grad_(name in recipe.train_only)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -166,7 +164,7 @@ def class_groups(recipe: Recipe, shards: Sequence[Shard]) -> list[Group]:
 
 
 def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shard], groups: Sequence[Group]) -> Batches:
-    """What an epoch is made of: places, classes or any images of the drives to learn from, adapted where asked for."""
+    """An epoch's batches: places, classes or any images of the training drives, adapted if asked for."""
     size = recipe.batches_per_epoch, recipe.places_per_batch * recipe.images_per_place
     if recipe.objective == "classes":
         batches: Batches = ClassBatches(learnt, groups, recipe.augmentation, *size, recipe.seed)
@@ -206,7 +204,7 @@ def falling(recipe: Recipe) -> Callable[[int], float]:
 
 
 def training_state(objective: torch.nn.Module, optimiser: torch.optim.Optimizer, schedule: Any) -> dict[str, Any]:
-    """What ``resume`` takes up besides the network."""
+    """The state that ``resume`` restores, apart from the network."""
     return {
         "objective": objective.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -223,7 +221,7 @@ def resume(
     optimiser: torch.optim.Optimizer,
     schedule: Any,
 ) -> list[dict[str, float]]:
-    """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done.
+    """Resume from the checkpoint, if there is one; returns the scores of the epochs done.
 
     Raises ConfigError for a checkpoint of another recipe.
     """
@@ -231,7 +229,7 @@ def resume(
         return []
     last = Checkpoint.load(path)
     if last.recipe != recipe:
-        raise ConfigError(f"{path} is of a network that was trained otherwise: remove it, or give another folder")
+        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
     network.load_state_dict(last.network.state_dict())
     objective.load_state_dict(last.state["objective"])
     optimiser.load_state_dict(last.state["optimiser"])
@@ -266,7 +264,7 @@ def _progress(loader: DataLoader[dict[str, Tensor]], description: str) -> Any:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A function (name, value, epoch) that logs, or does nothing where tensorboard is not installed."""
+    """A function (name, value, epoch) that logs, or does nothing if tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""How well a network recognises places in cached drives it was not trained on."""
+"""Validation: recall@1 of a network on cached drives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 32
 
 
 def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic where asked for."""
+    """bfloat16 arithmetic if asked for."""
     return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
 
 

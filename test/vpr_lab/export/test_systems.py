@@ -131,13 +131,13 @@ def test_files_that_do_not_fit_are_refused(runs: Path, exported: tuple[Path, Pat
     (tmp_path / "warp_score.onnx").write_bytes(files["warp_score.onnx"])
     manifest = Manifest("warp", "f" * 64, 4, False, Preprocessing())
     (tmp_path / "warp.json").write_text(json.dumps(asdict(manifest)))
-    with pytest.raises(ModelError, match="no manifest of a GeoWarp"):
+    with pytest.raises(ModelError, match="not a GeoWarp manifest"):
         OnnxGeoWarp(tmp_path / "warp.json")
 
 
 def test_folders_without_anything_to_export_are_refused(runs: Path, tmp_path: Path) -> None:
     """An ensemble is no file of its own; a GeoWarp whose encoder is unknown is none either."""
-    with pytest.raises(ModelError, match=r"no network .*ingredient"):
+    with pytest.raises(ModelError, match=r"neither a network .*ingredient"):
         export_run(tmp_path, tmp_path / "x.onnx")
     (tmp_path / "geowarp.pt").write_bytes((runs / "geowarp" / "geowarp.pt").read_bytes())
     with pytest.raises(ModelError, match="run its recipe again"):

@@ -1,6 +1,6 @@
-"""Ways in which a system comes about, one file each: a recipe, the bench and a folder -> what can be measured.
+"""Tasks, one file each: a recipe, the bench and a folder -> a trained system.
 
-A task finds in the folder what it made there before, and goes on from it.
+A task resumes from what the folder holds.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def ensemble(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem
     """Merge the lists of the two ingredients."""
     settings = from_dict(EnsembleSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 2:
-        raise ConfigError(f"an ensemble is of two recipes, not {len(recipe.ingredients)}: name two ingredients")
+        raise ConfigError(f"an ensemble needs two recipes, not {len(recipe.ingredients)}: name two ingredients")
     first, second = (bench.make(name) for name in recipe.ingredients)
     better, other = first.searching(recipe.ingredients[0]), second.searching(recipe.ingredients[1])
     facts = {name: first.facts.get(name, 0) + second.facts.get(name, 0) for name in ("steps", "seconds", "parameters")}

@@ -26,17 +26,17 @@ from vpr_ros.base.files import write_json, written_whole
 class RerankSettings(GeoWarpSettings):
     """How it is trained, and how many places it looks at."""
 
-    candidates: int = option(20, "of each query, its first places are ranked again", low=2, high=1000)
+    candidates: int = option(20, "places of each query to re-rank", low=2, high=1000)
 
 
 def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train the regression on the ingredient's features, or take what the folder holds."""
     settings = from_dict(RerankSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:
-        raise ConfigError(f"GeoWarp goes with one recipe, not {len(recipe.ingredients)}: name one ingredient")
+        raise ConfigError(f"GeoWarp needs one recipe, not {len(recipe.ingredients)}: name one ingredient")
     base = bench.make(recipe.ingredients[0])
     if base.network is None:
-        raise ConfigError(f"{recipe.ingredients[0]} is no single network: GeoWarp has no features to warp")
+        raise ConfigError(f"{recipe.ingredients[0]} is not a single network: GeoWarp has no features to warp")
     encoder = base.network.backbone.to(bench.device)
     path, finished = folder / "geowarp.pt", folder / "training.json"
     learning = to_dict(settings)

@@ -1,4 +1,4 @@
-"""An exported model as it is, such as the one that ships: what the others are measured beside."""
+"""An exported model, such as the one that ships, for comparison."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from vpr_ros.base.errors import ConfigError
 
 @dataclass(frozen=True)
 class MultiScaleSettings:
-    """See inference.multiscale."""
+    """See plugins.multiscale."""
 
     scales: tuple[float, ...] = option(SCALES, "of the query")
-    pool: str = option("avg", "how descriptors become one", choices=("avg", "sum", "max", "min"))
+    pool: str = option("avg", "pooling of the descriptors", choices=("avg", "sum", "max", "min"))
     fixed_size: bool = option(False, "for heads of one size, MixVPR's: zoom and blur instead of resizing")
 
 
@@ -32,11 +32,11 @@ def multiscale(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSyst
     """The one ingredient, its queries at several scales."""
     settings = from_dict(MultiScaleSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:
-        raise ConfigError(f"several scales are of one recipe, not {len(recipe.ingredients)}: name one ingredient")
+        raise ConfigError(f"several scales need one recipe, not {len(recipe.ingredients)}: name one ingredient")
     base = bench.make(recipe.ingredients[0])
     network = None if base.network is None else base.network.to(bench.device)
     if network is None:
-        raise ConfigError(f"{recipe.ingredients[0]} is no single network: it cannot be run at several scales")
+        raise ConfigError(f"{recipe.ingredients[0]} is not a single network: it cannot run at several scales")
 
     @torch.inference_mode()
     def describe(images: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class SoupSettings:
 
     how: str = option("greedy", "which soup", choices=("greedy", "uniform"))
     of: str = option("", "recipe whose folder holds the ingredients; empty: its own")
-    variants: tuple[dict[str, Any], ...] = option(({},), "training of each ingredient, where it differs")
+    variants: tuple[dict[str, Any], ...] = option(({},), "changes to each ingredient's training")
 
 
 def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:

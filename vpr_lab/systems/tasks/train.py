@@ -1,4 +1,4 @@
-"""A network trained by a recipe; what nearly every system is."""
+"""A network trained by a recipe; as nearly every system is."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
 
 
 def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What decides, beside the drives, on the weights: its training, and that of the recipes it goes on from."""
+    """All that decides the weights, apart from the drives: its training, and that of the recipes it starts from."""
     begun: dict[str, Any] = {}
     for name in _begun_by(recipe):
         if _is_file(name):
             continue  # known by its content in what starts from it
         if name in above:
-            raise ConfigError(f"starts: recipes that go on from each other in a circle: {' -> '.join((*above, name))}")
+            raise ConfigError(f"starts: recipes start from each other in a circle: {' -> '.join((*above, name))}")
         other = bench.recipe(name)
         learning = _learning(bench.training(other), other, bench, (*above, name))
         begun[name] = {**learning, "settings": other.settings}
@@ -106,7 +106,7 @@ def _known_as(source: str) -> str:
 
 
 def _checkpoint(name: str) -> Path:
-    """A checkpoint file that a recipe starts from. Raises ModelError where it is missing."""
+    """A checkpoint file that a recipe starts from. Raises ModelError if it is missing."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise ModelError(f"starts: no checkpoint at {path}")

@@ -1,4 +1,4 @@
-"""What a task is given, and what it gives back."""
+"""A task's input and output: the bench, and the system it trained."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vpr_lab.training.recipe import Recipe, translate_recipe
 from vpr_ros.base.config import from_dict, to_dict
 from vpr_ros.base.errors import ConfigError
 
-_TOLD = 3  # so many differences are named
+_MOST_NAMED = 3  # differences in an error
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedSystem:
     """A system that can be measured.
 
-    ranker: None for one that does not search drives, whose scores, by heading, come with it. network: where it is one.
-    facts: for its row, such as steps and seconds.
+    ranker: None for a system that does not search drives; ``scores`` then holds its figures, by heading.
+    network: of a system that is a single network. facts: for its row, such as steps and seconds.
     """
 
     ranker: Ranker | None
@@ -40,20 +40,20 @@ class TrainedSystem:
 
 
 def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training.json says.
+    """The content of a training.json.
 
     trained_by: all that decides on the weights, nested; the file holds it under this name. Raises ConfigError, naming
-    what differs, where it is not the same there.
+    what differs, if it is not the same there.
     """
     facts: dict[str, Any] = json.loads(path.read_text())
     before, now = _flat(_in_todays_words(facts.get("trained_by", {}))), _flat(json.loads(json.dumps(trained_by)))
     if before != now:
         changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-        told = ", ".join(
-            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_TOLD]
+        named = ", ".join(
+            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_MOST_NAMED]
         )
-        more = f" and {len(changed) - _TOLD} more" if len(changed) > _TOLD else ""
-        why = told + more if before else "it does not say by what"
+        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+        why = named + more if before else "it does not say by what"
         raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
 
@@ -89,7 +89,7 @@ def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 class Workbench(Protocol):
-    """What a task finds on the bench: drives, folders, and the systems of other recipes. See lab.bench.Bench."""
+    """What a task uses of the bench: drives, folders, and other recipes' systems. See systems.bench.Bench."""
 
     @property
     def data(self) -> LabData: ...
