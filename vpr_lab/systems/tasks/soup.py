@@ -30,12 +30,12 @@ class SoupSettings:
 def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train the ingredients, choose them on the validation worlds, average."""
     settings = from_dict(SoupSettings, recipe.settings, "settings")
-    kitchen = bench.folder / settings.of if settings.of else folder
-    cooked = [
-        trained(bench.training(recipe, variant), recipe, bench, kitchen / f"ingredient_{number}")
+    shared = bench.folder / settings.of if settings.of else folder
+    ingredients = [
+        trained(bench.training(recipe, variant), recipe, bench, shared / f"ingredient_{number}")
         for number, variant in enumerate(settings.variants)
     ]
-    states = [network.state_dict() for network, _ in cooked]
+    states = [network.state_dict() for network, _ in ingredients]
     network = bench.training(recipe, settings.variants[0]).build(with_weights=False).to(bench.device)
 
     def score(state: dict[str, torch.Tensor]) -> float:
@@ -47,9 +47,9 @@ def soup(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     if settings.how == "uniform":
         state, members = soups.uniform(states), list(range(len(states)))
     facts = {
-        **cooked[0][1],
-        "steps": sum(facts["steps"] for _, facts in cooked),
-        "seconds": round(sum(facts["seconds"] for _, facts in cooked), 1),
+        **ingredients[0][1],
+        "steps": sum(facts["steps"] for _, facts in ingredients),
+        "seconds": round(sum(facts["seconds"] for _, facts in ingredients), 1),
         "validation": score(state),
         "validation_of_ingredients": list(chosen.ingredients),
         "members": members,
