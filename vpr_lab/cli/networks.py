@@ -51,8 +51,8 @@ def cache(
 def towns(
     output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; existing drives are kept.")],
     first: Annotated[int, typer.Option(help="Seed of the first town.")] = 1001,
-    count: Annotated[int, typer.Option(help="How many towns, about 45 s of one core each, 15 s beside a GPU.")] = 40,
-    jobs: Annotated[int, typer.Option(callback=at_least(1), help="How many towns at once, a core each.")] = 1,
+    count: Annotated[int, typer.Option(help="Number of towns, about 45 s of one core each, 15 s with a GPU.")] = 40,
+    jobs: Annotated[int, typer.Option(callback=at_least(1), help="Towns rendered at once, a core each.")] = 1,
 ) -> None:
     """Render simulated towns for training, five kinds of weather each."""
     from vpr_lab.training.towns import cache_towns
@@ -266,7 +266,7 @@ def _write_variants(path: Path, fp16: bool, int8: bool, drives: "list[Drive]") -
 
 
 def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -> None:
-    """Measure the variants beside the model, print the table, and keep the figures beside each and in its manifest."""
+    """Measure model and variants, print the table, and write the figures to each one's report and manifest."""
     from rich.console import Console
 
     from vpr_lab.comparison.variants import measure, open_for_measuring, save_report, table

@@ -33,7 +33,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Figures:
-    """What one model does beside the first one. None: not measured, for want of drives or of depth.
+    """One model's figures compared with the first one's. None: not measured, without drives or depth.
 
     recall_at_1: per query drive, nearest reference image within TOLERANCE_M, over the queries that have one.
     cosine: of its descriptors and the first model's on the same images. depth_difference: mean of |d - d0| / d0.
@@ -219,13 +219,13 @@ def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
 
 
 def _recall(reference: _Described, query: _Described, number: int) -> float:
-    """R@1 of one model, NaN where no query has a reference image near it."""
+    """R@1 of one model, NaN if no query has a reference image near it."""
     searched = reference.descriptors[number], reference.positions
     return share(right_at_1(query.descriptors[number], query.positions, *searched))
 
 
 def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[str]) -> Path:
-    """Write ``NAME_report.json`` beside a variant, and its scores into its manifest where it has one of its own."""
+    """Write ``NAME_report.json`` beside a variant, and its scores into its manifest if it has one of its own."""
     measured_at = {
         "drives": list(drives),
         "tolerance_m": TOLERANCE_M,

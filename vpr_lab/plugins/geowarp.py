@@ -18,7 +18,7 @@ from vpr_ros.inference.onnx import open_session
 
 @dataclass(frozen=True)
 class GeoWarpManifest:
-    """What lies beside ``<name>_encoder.onnx`` and ``<name>_score.onnx`` as ``<name>.json``.
+    """The manifest ``<name>.json`` of ``<name>_encoder.onnx`` and ``<name>_score.onnx``.
 
     encoder, score: SHA-256 of the two, hex. preprocessing: of the encoder's images. training, scores: for people.
     """

@@ -31,7 +31,7 @@ class ViewSettings:
     """Which views of a world are rendered, and how."""
 
     every_m: float = option(10.0, "distance between positions along a street, or over a mesh", "m", low=0.1)
-    across_m: tuple[float, ...] = option((0.0,), "positions beside the middle of a street, left is positive", "m")
+    across_m: tuple[float, ...] = option((0.0,), "offsets from the middle of a street, left is positive", "m")
     height_m: float = option(1.6, "of the camera over the ground", "m", low=0.01)
     views: int = option(12, "views at each position, evenly spread in yaw; the first looks east", low=1, high=360)
     fov_deg: float = option(60.0, "field of view, both ways", "deg", low=5.0, high=150.0)
@@ -72,7 +72,7 @@ def render_views(
     positions: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ViewDatabase:
-    """Render a world's views into a folder and open it; one that is there already is opened as it is.
+    """Render a world's views into a folder and open it; an existing one is opened.
 
     positions: (P, 3) of cameras, map metres; None takes the middle of a town's streets, or a grid over the ground of a
     mesh. on_progress: (positions done, positions in all). Raises ConfigError if the folder was rendered with other

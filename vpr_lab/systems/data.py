@@ -13,10 +13,10 @@ from vpr_ros.base.errors import DriveError
 
 @dataclass(frozen=True, eq=False)
 class LabData:
-    """Cached drives of worlds that have nothing in common.
+    """Cached drives. Training, validation and test share no world.
 
-    reference_condition: of the drives that the others are searched in. Choices, of a checkpoint or of a soup's
-    ingredients, are made on validation; test is measured on and nothing else.
+    reference_condition: of the reference drives. Checkpoints and soup ingredients
+    are chosen on validation, never on test.
     """
 
     training: Sequence[Shard]
@@ -28,8 +28,8 @@ class LabData:
     def open(cls, folder: Path, validation: int = 1, reference_condition: str = "overcast") -> LabData:
         """``folder/train`` and ``folder/test`` as `vpr lab data` or `vpr train cache` write them.
 
-        validation: how many worlds of the training ones, the last by name, are kept to choose on. Raises DriveError,
-        such as for a world of these or of the test that has no reference drive.
+        validation: number of training worlds, the last by name, that are held out. Raises DriveError, such as for a
+        validation or test world without a reference drive.
         """
         training, test = load_shards(folder / "train"), load_shards(folder / "test")
         worlds = sorted({shard.world for shard in training})

@@ -22,8 +22,8 @@ DISTANCES_M = (15.0, 25.0, 50.0)
 class Scores:
     """Of one condition, over all worlds.
 
-    queries: images with a reference image within 25 m. recall: share of them with a right place among the first N.
-    within: share whose first place lies within so many metres.
+    queries: images with a reference image within 25 m. recall: fraction of them with a correct place among the first N.
+    within: fraction whose first place lies within a distance in metres.
     """
 
     queries: int

@@ -34,7 +34,7 @@ class Adaptation:
     fourier_share: float = option(1 / 3, "fraction of each batch that is adapted to the target", low=0.0, high=1.0)
     beta: float = option(0.0025, "half-width of the swapped frequencies over the smaller side", low=0.0, high=0.5)
     night_tint: bool = option(True, "give adapted images the pale and cold tint of night too")
-    target_images: int = option(16, "target images beside each batch, for the domain classifier", low=1)
+    target_images: int = option(16, "target images added to each batch, for the domain classifier", low=1)
     reversal_weight: float = option(0.1, "weight of the domain classifier's loss, 0: no classifier", low=0.0)
     reversal_lambda: float = option(1.0, "the encoder gets the classifier's gradient times minus this", low=0.0)
 
@@ -123,7 +123,7 @@ class Batches(Protocol):
 
 
 class AdaptedBatches(Dataset[dict[str, Tensor]]):
-    """Batches of which a share looks like the target domain, and unlabelled images of the target beside them.
+    """Batches of which a fraction looks like the target domain, with unlabelled images of the target added.
 
     All three domains are there for a domain classifier: source, pseudo-target (source images with the target's look)
     and target. What is drawn depends on (seed, epoch, number) alone. Target images go through the augmentation the

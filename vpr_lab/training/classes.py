@@ -138,7 +138,7 @@ class SphereFaceLoss(losses.SphereFaceLoss):
     """
 
     def init_margin(self) -> None:
-        """A number as it is; nothing to prepare."""
+        """Keep the margin as a number."""
 
     def cast_types(self, dtype: torch.dtype, device: torch.device) -> None:
         self.W.data = self.W.data.to(device=device, dtype=dtype)

@@ -201,7 +201,7 @@ def read_batch(
 class ImageBatches(Dataset[dict[str, torch.Tensor]]):
     """Any images with their depth, wherever they were taken; batch i is drawn from (seed, epoch, i) alone.
 
-    most: so many images at most are drawn from, the same ones in every epoch; 0 draws from all.
+    most: maximum number of images to draw from, the same in every epoch; 0: all.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class GeoWarpSettings:
 def train_geowarp(
     backbone: nn.Module, shards: Sequence[Shard], settings: GeoWarpSettings | None = None, seed: int = 0
 ) -> GeoWarp:
-    """GeoWarp for a backbone that stays as it is, in eval mode, on the backbone's device.
+    """GeoWarp for a frozen backbone, in eval mode, on the backbone's device.
 
     backbone: (B, H, W, 3) uint8 -> Pyramid, of which ``place`` is compared. shards: cached drives, of the same streets
     where images are paired. The published code also mirrors the pairs, and takes those that retrieval already finds.

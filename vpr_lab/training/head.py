@@ -1,7 +1,7 @@
 """Train what comes after a frozen backbone on features computed once: several times the steps in the same time.
 
 The backbone's features and the depth maps of every image (augmented once) are kept in memory; projection, depth
-encoder, MixVPR and NetVLAD learn from them. The depth decoder stays as it is.
+encoder, MixVPR and NetVLAD learn from them. The depth decoder stays frozen.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def build_optimiser(network: PlaceNetwork, objective: Objective, recipe: Recipe)
 
 
 def falling(recipe: Recipe) -> Callable[[int], float]:
-    """The learning rate's share that is left after so many steps."""
+    """The learning rate as a fraction of its start, by step."""
     steps = recipe.epochs * recipe.batches_per_epoch
     if recipe.decay == "cosine":
         return lambda step: float(0.5 + 0.5 * np.cos(np.pi * min(1.0, step / steps)))

@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class GreedySoup:
-    """What a greedy soup is made of.
+    """A greedy soup.
 
     state: its weights. members: rows of the ingredients in it, in the order they joined, the best one first.
     scores: the soup's validation score as each of them joined, which never falls; the last is the soup's.
