@@ -66,18 +66,18 @@ def cache_drive(
     condition: str = "",
     sky: bool = False,
 ) -> Path:
-    """Write one drive into a cache and return its folder; one that is there already is kept, but takes the condition.
+    """Write one drive into a cache and return its folder; an existing one is kept, but takes the condition.
 
     dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. sky: pixels without
     depth are the sky. Frames without a true pose are left out; frames without depth get zeros. Raises DriveError if
-    none is left, or the condition no word.
+    none is left, or the condition is not a word.
     """
     if condition != _file_name(condition):
         raise DriveError(f"invalid condition '{condition}': use letters, digits, - _ and . only")
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
         logger.warning(
-            "%s is cached already and is kept: give another recording of that name its own with -d name=NAME", folder
+            "%s is cached already and is kept: give another recording a name of its own with -d name=NAME", folder
         )
         if condition:
             with np.load(folder / "poses.npz") as poses:
