@@ -72,7 +72,7 @@ def study(arguments: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
             start = time.perf_counter()
             own = replace(recipe, seed=seed, network=replace(recipe.network, **changes))
             network, scores = fit_head(own, source, features, kept_aside, true_depth)
-            weights = sum(parameter.numel() for module in network.head() for parameter in module.parameters())
+            weights = sum(parameter.numel() for module in network.head_parts() for parameter in module.parameters())
             row = {**scores[-1], "weights": weights, "seconds": round(time.perf_counter() - start, 1)}
             variants[name].append(row)
             if arguments.json:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Gain of depth for MixVPR, with every recipe of config/recipes/lab/gain_*.yaml.
+"""What depth gives MixVPR, and what was tried to make it give more: every variant in config/recipes/lab/gain.yaml.
 
     vpr lab data -o lab --towns 16
     python benchmarks/depth_gain.py lab --weights weights [--seeds 3] [--only gain_rgb gain_depth] [-o runs/gain]
 
-Head, budget and drives are the same for all: 60 batches of 48 images of 112 x 112 pixels. Decoders are trained first,
-1000 batches each. Earlier results in the folder are used again. Prints recall@1 (single image, 25 m) in percent, mean
-and standard deviation over the seeds, and the number of weights. --json writes every row.
+The same head, budget and drives for all: 60 batches of 48 images of 112 x 112 pixels. Decoders are trained first, 1000
+batches each. What was trained before is found again in the folder. Prints recall@1 (single image, 25 m) in percent,
+mean and standard deviation over the seeds, and how many weights there are; --json writes every row.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ RECIPES = [name for name in known_recipes() if name.startswith("gain_")]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="output of vpr lab data")
+    parser.add_argument("data", type=Path, help="what vpr lab data wrote")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder with starting weights")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=RECIPES, choices=RECIPES, metavar="RECIPE", help="recipes to run")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/gain"), help="folder for one folder per seed")
-    parser.add_argument("--json", type=Path, help="file for every row")
+    parser.add_argument("--only", nargs="+", default=RECIPES, choices=RECIPES, metavar="RECIPE", help="some of them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/gain"), help="gets a folder for each seed")
+    parser.add_argument("--json", type=Path, help="write every row here")
     arguments = parser.parse_args()
     data = LabData.open(arguments.data)
     folders = [arguments.output / f"seed_{seed}" for seed in range(arguments.seeds)]

@@ -1,4 +1,4 @@
-"""`vpr evaluate-depth`: how right is the depth this model hallucinates?"""
+"""`vpr evaluate-depth`: error of a model's hallucinated depth."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +16,9 @@ def evaluate_depth(
     ),
     every: Annotated[
         float,
-        typer.Option(callback=at_least(0.0), help="Least distance between images, metres; 0 takes every image."),
+        typer.Option(callback=at_least(0.0), help="Minimum distance between images, metres; 0: every image."),
     ] = 0.0,
-    cap: Annotated[float, typer.Option(callback=at_least(0.1), help="Truth beyond it does not count, metres.")] = 80.0,
+    cap: Annotated[float, typer.Option(callback=at_least(0.1), help="Maximum true depth that counts, metres.")] = 80.0,
     backend: Backend = "auto",
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:

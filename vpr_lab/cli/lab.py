@@ -10,12 +10,12 @@ from vpr_ros.cli.common import pairs, progress_bar
 app = typer.Typer(no_args_is_help=True, help="Train published systems and set them side by side on your drives.")
 
 Data = Annotated[Path, typer.Option("--data", help="Folder with train/ and test/, as `vpr lab data` writes it.")]
-Runs = Annotated[Path, typer.Option("--output", "-o", help="Folder; gets one for each recipe, found again later.")]
+Runs = Annotated[Path, typer.Option("--output", "-o", help="Folder for a folder of each recipe.")]
 
 
 @app.command()
 def data(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; what is there already is kept.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; existing drives are kept.")],
     towns: Annotated[int, typer.Option(min=2, help="Towns to learn from, about 45 s of one core each.")] = 20,
     test_towns: Annotated[int, typer.Option(min=1, help="Towns to be measured on.")] = 3,
 ) -> None:
@@ -37,26 +37,30 @@ def list_() -> None:
 
 @app.command()
 def run(
-    recipes: Annotated[list[str], typer.Argument(help="Names (vpr lab list) or .yaml files.")],
+    recipes: Annotated[
+        list[str], typer.Argument(help="Names (vpr lab list) or .yaml files; a list, such as gain, runs all.")
+    ],
     data: Data = Path("lab"),
     output: Runs = Path("runs/lab"),
-    full: Annotated[bool, typer.Option("--full", help="Train as the papers did; else a few minutes.")] = False,
-    weights: Annotated[Path, typer.Option(help="Folder with starting weights that recipes name.")] = Path("weights"),
+    full: Annotated[bool, typer.Option("--full", help="Train by the paper's schedule, not for minutes.")] = False,
+    weights: Annotated[Path, typer.Option(help="Folder with the recipes' starting weights.")] = Path("weights"),
     seed: Annotated[int, typer.Option(help="Added to every recipe's seed.")] = 0,
-    validation: Annotated[int, typer.Option(min=1, help="Training worlds kept to choose on.")] = 1,
-    reference: Annotated[str, typer.Option(help="Condition of drives that others are searched in.")] = "overcast",
+    validation: Annotated[int, typer.Option(min=1, help="Training worlds held out for validation.")] = 1,
+    reference: Annotated[str, typer.Option(help="Condition of the reference drives.")] = "overcast",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     set_: Annotated[
         list[str], typer.Option("--set", "-s", help="KEY=VALUE of every recipe, such as train.lr=0.001.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Train recipes, those they are made of first, and measure each; what was trained before is taken as it is."""
+    """Train and measure recipes, their ingredients first; what is trained already is kept."""
     from vpr_lab.systems.bench import Bench
     from vpr_lab.systems.data import LabData
+    from vpr_lab.systems.recipe import with_variants
 
+    names = [own for name in recipes for own in with_variants(name)]
     opened = LabData.open(data, validation, reference)
     bench = Bench(opened, output, full, pairs(set_), weights, seed, device)
-    for name in recipes:
+    for name in names:
         row = bench.run(name)
         recall = ", ".join(f"{condition} {100 * own['recall'][1]:.1f}" for condition, own in row["scores"].items())
         typer.echo(f"{row['recipe']}: R@1 {recall}; {output / row['recipe'] / 'row.json'}")
@@ -70,12 +74,10 @@ def table(
     ] = None,
     output: Annotated[
         Optional[Path],
-        typer.Option(
-            "--output", "-o", help="Page whose table is put in place; lab.md of the first of RUNS by default."
-        ),
+        typer.Option("--output", "-o", help="Page whose table is replaced; lab.md of the first of RUNS by default."),
     ] = None,
 ) -> None:
-    """Every system's row, beside the papers' own on their data, as Markdown, and a picture beside it."""
+    """Write every system's row and the papers' own as Markdown, with a picture."""
     from vpr_lab.systems.table import draw, markdown, put_into, read_rows
 
     runs = runs or [Path("runs/lab")]
@@ -88,10 +90,10 @@ def table(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a recipe that was run, such as runs/lab/gem.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a trained recipe, such as runs/lab/gem.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file; of a GeoWarp, NAME of its files.")],
 ) -> None:
-    """Write what a recipe trained for maps and robots: a model, or a GeoWarp for the re-ranker geowarp."""
+    """Export a trained recipe for a robot: a model, or a GeoWarp for the re-ranker geowarp."""
     from vpr_lab.export.systems import export_run
 
     typer.echo(export_run(run, output))

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any kind.")
 
 
-Cached = Annotated[Path, typer.Argument(metavar="CACHE", help="What `vpr train cache` or `towns` wrote.")]
-HeldOut = Annotated[list[str], typer.Option(help="World kept aside to validate on; repeatable.")]
+Cached = Annotated[Path, typer.Argument(metavar="CACHE", help="Cache that `vpr train cache` or `towns` wrote.")]
+HeldOut = Annotated[list[str], typer.Option(help="World held out for validation; repeatable.")]
 
 
 @app.command()
 def cache(
-    drives: Annotated[list[str], typer.Argument(help="Drives with true poses; with depth where they have it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; what is there already is kept.")],
-    every: Annotated[float, typer.Option(callback=at_least(0.0), help="Least distance between images, metres.")] = 5.0,
+    drives: Annotated[list[str], typer.Argument(help="Drives with true poses, with or without depth.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; existing drives are kept.")],
+    every: Annotated[
+        float, typer.Option(callback=at_least(0.0), help="Minimum distance between images, metres.")
+    ] = 5.0,
     dense: Annotated[
         bool, typer.Option("--dense", help="Fill the holes in depth, as between a lidar's scans.")
     ] = False,
@@ -30,7 +32,7 @@ def cache(
         int, typer.Option(min=16, max=2048, help="Width and height of the images; the network resizes.")
     ] = 224,
     condition: Annotated[
-        str, typer.Option(help="What these drives look like, such as night; the last word of each one's name if empty.")
+        str, typer.Option(help="Condition of these drives, such as night; by default the last word of each name.")
     ] = "",
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
@@ -47,10 +49,10 @@ def cache(
 
 @app.command()
 def towns(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; what is there already is kept.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Cache to write to; existing drives are kept.")],
     first: Annotated[int, typer.Option(help="Seed of the first town.")] = 1001,
-    count: Annotated[int, typer.Option(help="How many towns, about 45 s of one core each, 15 s beside a GPU.")] = 40,
-    jobs: Annotated[int, typer.Option(callback=at_least(1), help="How many towns at once, a core each.")] = 1,
+    count: Annotated[int, typer.Option(help="Number of towns, about 45 s of one core each, 15 s with a GPU.")] = 40,
+    jobs: Annotated[int, typer.Option(callback=at_least(1), help="Towns rendered at once, a core each.")] = 1,
 ) -> None:
     """Render simulated towns for training, five kinds of weather each."""
     from vpr_lab.training.towns import cache_towns
@@ -62,12 +64,12 @@ def towns(
 @app.command()
 def head(
     recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet_head.yaml.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `vpr train run` to go on from.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `vpr train run` to start from.")],
     cached: Cached,
     held_out: HeldOut = [],  # noqa: B006
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")] = Path("runs/head.pt"),
 ) -> None:
-    """Train what follows the frozen backbone on features computed once; much faster than `run`."""
+    """Train only the head, on features computed once; much faster than `run`."""
     from vpr_lab.training.checkpoint import Checkpoint
     from vpr_lab.training.head import train_head
     from vpr_lab.training.recipe import Recipe
@@ -85,7 +87,7 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="YAML, such as config/recipes/demixvpr_mobilenet.yaml.")],
     cached: Cached,
     held_out: HeldOut = [],  # noqa: B006
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run goes on.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")] = Path(
         "runs/train"
     ),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -95,7 +97,7 @@ def run(
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
 ) -> None:
-    """Train by a recipe, or go on with a run."""
+    """Train by a recipe, or resume a run."""
     from vpr_lab.training.checkpoint import starting_from
     from vpr_lab.training.loop import train
     from vpr_lab.training.recipe import Recipe
@@ -105,7 +107,7 @@ def run(
     learnt, kept = _split(cached, held_out, resolved.reference_condition)
     prepare = None
     if start and (output / "last.pt").is_file():
-        typer.echo(f"{output} goes on where it was, not from {start}")
+        typer.echo(f"{output} is resumed; {start} is not used")
     elif start:
         prepare = starting_from(start, lambda taken: typer.echo(f"starts from {start}: {', '.join(taken)}"))
     output.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def grid(
     recipe: Annotated[Path, typer.Argument(help="YAML of what all combinations share; its epochs are the best's.")],
     cached: Cached,
     held_out: HeldOut = [],  # noqa: B006
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an interrupted search goes on.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; an interrupted search is resumed.")] = Path(
         "runs/grid"
     ),
     choices: Annotated[
@@ -132,7 +134,7 @@ def grid(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
 ) -> None:
-    """Search losses, miners, optimisers and schedules: the worse half is dropped, the rest trained for longer."""
+    """Search losses, miners, optimisers and schedules by successive halving."""
     from rich.console import Console
 
     from vpr_lab.systems.grid_report import draw_grid, grid_table
@@ -185,7 +187,7 @@ def export(
     threads: Annotated[int, typer.Option(help="CPU threads while measuring, 0 for all.")] = 2,
     licence: Annotated[str, typer.Option(help="Licence and origin of a checkpoint's starting weights.")] = "",
 ) -> None:
-    """Write a checkpoint as ONNX, and smaller kinds of it with a report on what each loses and gains."""
+    """Write a checkpoint as ONNX, and smaller variants with a report on accuracy and speed."""
     from vpr_ros.base.errors import ModelError
     from vpr_ros.inference.models import find_model
 
@@ -264,7 +266,7 @@ def _write_variants(path: Path, fp16: bool, int8: bool, drives: "list[Drive]") -
 
 
 def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -> None:
-    """Measure the variants beside the model, print the table, and keep the figures beside each and in its manifest."""
+    """Measure model and variants, print the table, and write the figures to each one's report and manifest."""
     from rich.console import Console
 
     from vpr_lab.comparison.variants import measure, open_for_measuring, save_report, table

@@ -1,4 +1,4 @@
-"""`vpr simulate`: drives through a town that exists nowhere, as bags or Oxford RobotCar runs."""
+"""`vpr simulate`: drives through simulated towns, as bags or Oxford RobotCar runs."""
 
 from enum import Enum
 from pathlib import Path
@@ -23,11 +23,13 @@ def simulate(
         list[str], typer.Option("--condition", "-c", help="overcast sun snow night rain dusk autumn; repeatable.")
     ] = ["overcast"],  # noqa: B006
     route: Annotated[str, typer.Option(help="reference, detour, loops or random-<number>.")] = "reference",
-    drive_seed: Annotated[int, typer.Option(help="Of traffic, sway, odometry and noise.")] = 0,
-    every: Annotated[float, typer.Option(callback=at_least(0.1), help="Metres between images.")] = 2.5,
-    length: Annotated[float, typer.Option(callback=at_least(0.0), help="Metres to drive; 0 is the whole lap.")] = 0.0,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Drive the route the other way round.")] = False,
-    width: Annotated[int, typer.Option(help="Pixels; the height is three quarters of it.")] = 320,
+    drive_seed: Annotated[int, typer.Option(help="Seed of traffic, sway, odometry and noise.")] = 0,
+    every: Annotated[float, typer.Option(callback=at_least(0.1), help="Distance between images, metres.")] = 2.5,
+    length: Annotated[
+        float, typer.Option(callback=at_least(0.0), help="Distance to drive, metres; 0: the whole lap.")
+    ] = 0.0,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Drive the route in reverse.")] = False,
+    width: Annotated[int, typer.Option(help="Image width, pixels; the height is three quarters of it.")] = 320,
     format_: Annotated[Format, typer.Option("--format", help="bag or robotcar.")] = Format.bag,
 ) -> None:
     """Render drives through a simulated town, with exact poses and drifting odometry."""

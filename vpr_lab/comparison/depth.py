@@ -1,4 +1,4 @@
-"""How right hallucinated depth is. Measures: Eigen, Puhrsch and Fergus, NIPS 2014, section 3.2.
+"""Error of hallucinated depth. Measures: Eigen, Puhrsch and Fergus, NIPS 2014, section 3.2.
 
 One image cannot tell a wide camera near a wall from a narrow one far away, and the network sees every image squashed to
 the same size, whatever the lens. Metres are therefore right only as far as the camera resembles those of training, and
@@ -76,7 +76,7 @@ class ImageDepth:
 
 
 def compare(predicted: np.ndarray, true: np.ndarray, cap_m: float = CAP_M) -> ImageDepth | None:
-    """(h, w) predicted and (H, W) true metres of one image, 0 unknown in the true one; None where nothing is known.
+    """(h, w) predicted and (H, W) true metres of one image, 0 unknown in the true one; None if nothing is known.
 
     Predicted depth is brought to the true one's size bilinearly and, like there, kept within NEAR_M and cap_m; pixels
     truly beyond the cap do not count.
@@ -136,11 +136,11 @@ def evaluate_depth(
 ) -> tuple[list[ImageDepth], int]:
     """The images of a drive that have true depth, and how many were left out.
 
-    on_progress: called with (images passed, images of the drive). Raises ModelError where the model has no depth,
-    DriveError where no image has.
+    on_progress: called with (images passed, images of the drive). Raises ModelError if the model has no depth,
+    DriveError if no image has.
     """
     if not describer.manifest.depth:
-        raise ModelError(f"the model {describer.manifest.name} gives no depth: choose one whose manifest says depth")
+        raise ModelError(f"the model {describer.manifest.name} has no depth: choose one with depth in its manifest")
     found: list[ImageDepth] = []
     total, passed = len(drive), 0
     for passed, frame in enumerate(drive, 1):

@@ -1,4 +1,4 @@
-"""Hallucinated depth to look at: images of a drive, the depth that is true, and the depth the model sees."""
+"""Pictures of images, their true depth and the hallucinated depth."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NEAR_M, FAR_M = 2.0, 80.0  # the ends of the colours, which go by the logarithm
 
 
 def draw_depth(describer: Describer, drives: Sequence[Drive], path: Path, count: int = 3) -> Path:
-    """Write a picture with a row for each of ``count`` images spread over every drive, where they have depth.
+    """Write a picture with a row for each of ``count`` images spread over every drive with depth.
 
-    Truth is drawn white where nobody measured it, which in simulated drives is the sky.
+    Unmeasured truth is drawn white; in simulated drives that is the sky.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm

@@ -1,8 +1,7 @@
-"""Models of one family side by side: what a smaller one loses, and what it gains on this machine."""
+"""Variants of one model compared: accuracy, size, speed and memory on this machine."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.files import write_json
 from vpr_ros.base.image import preprocess
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive, sample
@@ -33,7 +33,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Figures:
-    """What one model does beside the first one. None: not measured, for want of drives or of depth.
+    """One model's figures compared with the first one's. None: not measured, without drives or depth.
 
     recall_at_1: per query drive, nearest reference image within TOLERANCE_M, over the queries that have one.
     cosine: of its descriptors and the first model's on the same images. depth_difference: mean of |d - d0| / d0.
@@ -209,7 +209,7 @@ def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> 
 
 
 def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
-    """Frames at least every_m apart, or all of them where none has a pose."""
+    """Frames at least every_m apart, or all of them if none has a pose."""
     found = False
     for frame in sample(drive, every_m):
         found = True
@@ -219,13 +219,13 @@ def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
 
 
 def _recall(reference: _Described, query: _Described, number: int) -> float:
-    """R@1 of one model, NaN where no query has a reference image near it."""
+    """R@1 of one model, NaN if no query has a reference image near it."""
     searched = reference.descriptors[number], reference.positions
     return share(right_at_1(query.descriptors[number], query.positions, *searched))
 
 
 def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[str]) -> Path:
-    """Write ``NAME_report.json`` beside a variant, and its scores into its manifest where it has one of its own."""
+    """Write ``NAME_report.json`` beside a variant, and its scores into its manifest if it has one of its own."""
     measured_at = {
         "drives": list(drives),
         "tolerance_m": TOLERANCE_M,
@@ -233,7 +233,7 @@ def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[st
     }
     kind = "" if variant.suffix == ".onnx" else "_engine"
     path = variant.with_name(f"{variant.stem}{kind}_report.json")
-    path.write_text(json.dumps({**measured_at, "variant": asdict(own), "float32": asdict(first)}, indent=2) + "\n")
+    write_json(path, {**measured_at, "variant": asdict(own), "float32": asdict(first)})
     if variant.suffix == ".onnx":
         scores = {"measured_at": measured_at, **asdict(own), "recall_at_1_float32": first.recall_at_1}
         replace(Manifest.load(variant), scores=scores).save(variant)

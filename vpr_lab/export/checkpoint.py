@@ -1,4 +1,4 @@
-"""From a training checkpoint to the file a robot runs: ONNX with its manifest, and how well the two agree."""
+"""From a training checkpoint to the file a robot runs: ONNX with its manifest, and their difference."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.checkpoint import Checkpoint
-from vpr_lab.training.validate import network_preprocessing
 from vpr_ros.base.config import to_dict
 from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.inference.onnx import open_session
 
 OPSET = 17
 
@@ -33,7 +33,7 @@ class Parity:
     depth_error_mean_m: float | None
 
     def check(self, cosine_min: float = 0.9999, depth_error_max_m: float = 0.1) -> None:
-        """Raises ModelError where the two models disagree."""
+        """Raises ModelError if the two models disagree."""
         error_m = self.depth_error_max_m or 0.0
         if not (self.cosine_min >= cosine_min and error_m <= depth_error_max_m):
             raise ModelError(
@@ -48,10 +48,10 @@ def export(
     """Write ``onnx_path`` and its manifest beside it, and compare with torch.
 
     manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, H, W, 3) uint8 to
-    compare on, random ones where None. Raises ModelError where the two disagree.
+    compare on, random ones if None. Raises ModelError if the two disagree.
     """
     network = checkpoint.network.eval().float().to("cpu")
-    preprocessing = network_preprocessing(network)
+    preprocessing = network.preprocessing
     if images is None:
         size = (4, preprocessing.height, preprocessing.width, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -74,7 +74,7 @@ def export(
     return parity
 
 
-def _trace(network: Network, images: np.ndarray, path: Path) -> None:
+def _trace(network: PlaceNetwork, images: np.ndarray, path: Path) -> None:
     """Write the network as ONNX for any batch; images: (B, H, W, 3) uint8 to trace it with."""
     outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
     with warnings.catch_warnings():
@@ -91,12 +91,9 @@ def _trace(network: Network, images: np.ndarray, path: Path) -> None:
         )
 
 
-def compare(network: Network, onnx_path: Path, images: np.ndarray) -> Parity:
+def compare(network: PlaceNetwork, onnx_path: Path, images: np.ndarray) -> Parity:
     """Run both on the same images, (B, H, W, 3) uint8."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    descriptors, *depth = session.run(None, {"image": images})
+    descriptors, *depth = open_session(onnx_path, gpu=False).run(None, {"image": images})
     with torch.inference_mode():
         torch_descriptors, torch_depth = network(torch.from_numpy(images))
     cosine = (descriptors * torch_descriptors.numpy()).sum(1)

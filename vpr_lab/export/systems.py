@@ -1,4 +1,4 @@
-"""From a folder that a recipe was run in to what a robot runs: a model for maps, or a GeoWarp that ranks again."""
+"""From a trained recipe's folder to a robot's files: a model, or a GeoWarp for re-ranking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.plugins.geowarp import GeoWarpManifest, encoder_path, score_path
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.geowarp import encode
-from vpr_lab.training.validate import network_preprocessing
 from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import fingerprint_file
@@ -30,18 +29,18 @@ _TOLERANCE = 1e-3
 
 
 def export_run(folder: Path, output: Path) -> str:
-    """Write what a recipe's folder holds and say in a sentence what was written.
+    """Export a recipe's folder; returns a sentence for the user.
 
     output: of a network X.onnx, with its manifest beside it; of a GeoWarp X_encoder.onnx, X_score.onnx and X.json.
-    Raises ModelError for a folder without either, such as that of an ensemble, and where ONNX Runtime disagrees.
+    Raises ModelError for a folder without either, such as that of an ensemble, and if ONNX Runtime disagrees.
     """
     output = output.with_suffix(".onnx")
     if (folder / "geowarp.pt").is_file():
         return _export_geowarp(folder, output)
     if not (folder / "best.pt").is_file():
         raise ModelError(
-            f"{folder} holds no network (best.pt) and no GeoWarp (geowarp.pt): give the folder of a recipe that trains "
-            "one; of an ensemble or of several scales, its ingredient's, and set them up in the node"
+            f"{folder} holds neither a network (best.pt) nor a GeoWarp (geowarp.pt): give the folder of a recipe that "
+            "trains one; for an ensemble or several scales, export the ingredient and set them up in the node"
         )
     row = _json(folder / "row.json")
     fields = {"training": {"lab_recipe": folder.name}, "scores": row.get("scores", {})}
@@ -52,7 +51,7 @@ def export_run(folder: Path, output: Path) -> str:
 def _export_geowarp(folder: Path, output: Path) -> str:
     facts = _json(folder / "training.json")
     if not {"encoder", "image_size"} <= set(facts):
-        raise ModelError(f"{folder}/training.json does not say whose features GeoWarp warps: run its recipe again")
+        raise ModelError(f"{folder}/training.json does not name GeoWarp's encoder: run its recipe again")
     base = Checkpoint.load(folder.parent / Path(facts["encoder"]).stem / "best.pt").network.eval().float()
     network, (height, width) = _load(folder / "geowarp.pt"), facts["image_size"]
     random = np.random.default_rng(0)
@@ -68,7 +67,7 @@ def _export_geowarp(folder: Path, output: Path) -> str:
         name=output.stem,
         encoder=fingerprint_file(encoder_path(output)),
         score=fingerprint_file(score_path(output)),
-        preprocessing=replace(network_preprocessing(base), height=height, width=width),
+        preprocessing=replace(base.preprocessing, height=height, width=width),
         training={"lab_recipe": folder.name, **facts},
         scores=_json(folder / "row.json").get("scores", {}),
     ).save(output)
@@ -76,7 +75,7 @@ def _export_geowarp(folder: Path, output: Path) -> str:
 
 
 class _Encoder(nn.Module):
-    """Images -> what is compared."""
+    """Images -> the features that are compared."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -104,7 +103,7 @@ def _load(path: Path) -> GeoWarp:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
-        raise ModelError(f"{path} is no GeoWarp of this version: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{path} is not a GeoWarp of this version: {str(error).splitlines()[0]}") from error
     return network.eval()
 
 
@@ -125,9 +124,9 @@ def _trace(module: nn.Module, inputs: dict[str, Tensor], output: str, batched: l
 
 
 def _disagreement(encoder_file: Path, score_file: Path, images: Tensor, encoder: _Encoder, score: _Score) -> float:
-    """Largest difference of the first image's scores against the others. Raises ModelError where it matters."""
-    (found,) = open_session(encoder_file).run(None, {"image": images.numpy()})
-    (scores,) = open_session(score_file).run(None, {"query": found[:1], "reference": found[1:]})
+    """Largest difference of the first image's scores against the others. Raises ModelError if it matters."""
+    (found,) = open_session(encoder_file, gpu=False).run(None, {"image": images.numpy()})
+    (scores,) = open_session(score_file, gpu=False).run(None, {"query": found[:1], "reference": found[1:]})
     with torch.inference_mode():
         features = encoder(images)
         expected = score(features[:1], features[1:]).numpy()
@@ -138,7 +137,7 @@ def _disagreement(encoder_file: Path, score_file: Path, images: Tensor, encoder:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file holds, nothing where it is missing or damaged."""
+    """What a file holds, nothing if it is missing or damaged."""
     with suppress(OSError, ValueError):
         return dict(json.loads(path.read_text()))
     return {}

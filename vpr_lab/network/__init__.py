@@ -1,1 +1,1 @@
-"""The networks, as torch modules and nothing else."""
+"""The networks, as torch modules."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_SHARPNESS = 10.0  # of NetVLAD's first assignment to visual words
+
 
 class FeatureMixer(nn.Module):
     """One mixer of MixVPR: every channel's map, flattened, through LayerNorm and a two-layer perceptron; residual."""
@@ -25,7 +27,8 @@ class FeatureMixer(nn.Module):
 class MixVPR(nn.Module):
     """Feature map -> descriptor by mixing over positions, then projecting channels and rows (Ali-bey et al. 2023).
 
-    in_channels, in_positions (height times width) describe the map; the descriptor has out_channels * out_rows numbers.
+    in_channels, in_positions (height times width) describe the map. The descriptor has out_channels * out_rows
+    dimensions.
     ``offset`` is added before the last normalisation: zero is the paper, minus the mean descriptor a good start.
     """
 
@@ -50,12 +53,23 @@ class MixVPR(nn.Module):
         x = self.channel_projection(x.transpose(1, 2))
         return self.row_projection(x.transpose(1, 2)).flatten(1)
 
+    @torch.no_grad()
+    def initialise(self, features: Tensor, rows: int, columns: int) -> None:
+        """Start from feature maps (N, in_channels, rows, columns) of some images, sorted by principal component.
+
+        The channel projection picks the first components, the row projection regions. The offset is minus the mean.
+        """
+        pick_first(self.channel_projection)
+        self.row_projection.weight.copy_(_regions(rows, columns, self.row_projection.out_features))
+        self.row_projection.bias.zero_()
+        self.offset.copy_(-torch.cat([self.compress(part) for part in features.split(64)]).mean(0))
+
 
 class NetVLAD(nn.Module):
     """Feature map -> sums of residuals to visual words, wherever in the image they are (Arandjelovic et al. 2016).
 
-    Local features of unit length are summed up to clusters * channels numbers. ``channels`` other than 0 projects them
-    first, which keeps the descriptor short; the paper keeps them as they are.
+    Local features of unit length are summed up to clusters * channels dimensions. ``channels`` other than 0 projects
+    them first, which keeps the descriptor short; the paper keeps them as they are.
     """
 
     def __init__(self, in_channels: int, clusters: int, channels: int = 0) -> None:
@@ -105,10 +119,9 @@ def k_means(samples: Tensor, count: int, rounds: int = 20) -> Tensor:
 
 
 class MixVLAD(nn.Module):
-    """MixVPR beside NetVLAD, with equal weight: where things are in the image, and what is there at all.
+    """MixVPR and NetVLAD joined, with equal weight: where things are in the image, and which things there are.
 
-    The first carries over from season to season, the second from one side of the road to the other; each fails where
-    the other does not.
+    The first is robust from season to season, the second from one side of the road to the other.
     """
 
     def __init__(self, mix: MixVPR, vlad: NetVLAD) -> None:
@@ -118,3 +131,34 @@ class MixVLAD(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, dimension of both), unit length."""
         return torch.cat((self.mix(features), self.vlad(features)), dim=1) * 0.5**0.5
+
+    @torch.no_grad()
+    def initialise(self, features: Tensor, rows: int, columns: int) -> None:
+        """As MixVPR's; NetVLAD's projection picks the first components, its centroids are k-means."""
+        assert isinstance(self.vlad.projection, nn.Linear)
+        pick_first(self.vlad.projection)
+        self.vlad.learn_words(features, _SHARPNESS)
+        self.mix.initialise(features, rows, columns)
+
+
+def pick_first(projection: nn.Linear) -> None:
+    """Make output k input k, and a very little of every other input."""
+    count = min(projection.weight.shape)
+    nn.init.normal_(projection.weight, std=0.005)
+    projection.weight[:, :count] = torch.eye(projection.out_features, count)
+    projection.bias.zero_()
+
+
+def _regions(height: int, width: int, count: int) -> Tensor:
+    """(count, height * width) weights of soft, overlapping regions in a near-square grid, wider than high."""
+    grid_rows = max(divisor for divisor in range(1, math.isqrt(count) + 1) if count % divisor == 0)
+    vertical, horizontal = _windows(height, grid_rows), _windows(width, count // grid_rows)
+    regions = torch.einsum("rh,cw->rchw", vertical, horizontal).reshape(count, -1)
+    return regions / regions.norm(dim=1, keepdim=True)
+
+
+def _windows(size: int, count: int) -> Tensor:
+    """(count, size): triangles spaced evenly over the size, each reaching its neighbours' centres."""
+    centres = (torch.arange(count) + 0.5) * size / count
+    distance = (torch.arange(size) + 0.5 - centres[:, None]).abs()
+    return (1 - distance * count / size).clamp(min=0) if count > 1 else torch.ones(1, size)

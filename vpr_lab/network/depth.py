@@ -27,6 +27,11 @@ def log_depth_from_metres(depth_m: Tensor) -> Tensor:
     return torch.log(depth_m.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M)
 
 
+def known_log_depth(depth_m: Tensor) -> Tensor:
+    """Metres (B, h, w), 0 unknown -> log depth (B, 1, h, w); unknown pixels are far away."""
+    return torch.where(depth_m > 0, log_depth_from_metres(depth_m), torch.ones_like(depth_m))[:, None]
+
+
 def _standardised(log_depth: Tensor) -> Tensor:
     """Zero mean and unit variance over the image, two deviations within 0..1: near and far, without the metres."""
     centred = log_depth - log_depth.mean((2, 3), keepdim=True)
@@ -57,12 +62,12 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
 
 
 def _size(x: Tensor) -> tuple[int, int]:
-    """Rows and columns as plain numbers, which tracing makes constants."""
+    """Rows and columns as integers, which tracing makes constants."""
     return int(x.shape[-2]), int(x.shape[-1])
 
 
 def _upsample(x: Tensor, skip: Tensor) -> Tensor:
-    """To the rows and columns of the skip, nearest: twice as many, or about so where a network does not pad."""
+    """To the rows and columns of the skip, nearest: twice as many, or nearly so if a network does not pad."""
     height, width = _size(x)
     if _size(skip) == (2 * height, 2 * width):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -91,7 +96,7 @@ class DepthDecoder(nn.Module):
     ) -> Tensor:
         """Features of an encoder -> (B, 1, h, w) log depth in 0..1.
 
-        size: (h, w), H / 4 and W / 4 pixels; those of stride4 where None, which are less in a network that does not
+        size: (h, w), H / 4 and W / 4 pixels; those of stride4 if None, which are fewer in a network that does not
         pad (``Pyramid``).
         """
         x = _upsample(self.bottom(stride16), stride8)

@@ -24,7 +24,7 @@ class WarpRegression(nn.Module):
     """Two feature maps -> the quadrilateral of each that shows what both show. Starts at the whole images.
 
     Six convolutions, padded by one, take the 15 x 15 similarity volume to 11, 9, 7, 5, 3 and 1: the linear layer gets
-    64 numbers.
+    64 values.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ def similarity_volume(first: Tensor, second: Tensor) -> Tensor:
 def warp(images: Tensor, quadrilaterals: Tensor) -> Tensor:
     """(B, C, h, w) and (B, 4, 2) -> (B, C, h, w) float32: what each quadrilateral shows, as the whole frame.
 
-    Bilinear; beyond the image its edge goes on.
+    Bilinear; beyond the image its edge is repeated.
     """
     height, width = (int(size) for size in images.shape[2:])
     y, x = (_centres(size).to(images.device) for size in (height, width))

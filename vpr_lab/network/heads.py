@@ -23,7 +23,7 @@ _ATTENTION_CHANNELS, _ATTENTION_MAPS = 64, 4
 
 
 class Head(nn.Module):
-    """Feature maps -> descriptors of ``dimension`` numbers. Subclasses say how in ``describe``.
+    """Feature maps -> descriptors of ``dimension`` dimensions. Subclasses say how in ``describe``.
 
     local_norm: unit length over the channels at every position of every stream first, as in CrossLocate and CosPlace.
     """
@@ -185,18 +185,20 @@ HEADS: dict[str, Callable[[HeadConfig, Sequence[int], int, int], Head]] = {
 class HeadConfig:
     """What makes the descriptor; travels in every checkpoint."""
 
-    kind: str = option("gem", "what turns feature maps into a descriptor", choices=tuple(HEADS))
-    dimension: int = option(0, "numbers of a descriptor; 0: no projection (mixvpr: a multiple of 4)", low=0, high=65536)
+    kind: str = option("gem", "layer that turns feature maps into a descriptor", choices=tuple(HEADS))
+    dimension: int = option(
+        0, "dimensions of the descriptor; 0: no projection (mixvpr: a multiple of 4)", low=0, high=65536
+    )
     clusters: int = option(64, "visual words of netvlad", low=1, high=4096)
     mixers: int = option(4, "feature mixers of mixvpr", low=0, high=32)
-    local_norm: bool = option(False, "first give the features of every position unit length")
-    pooled_norm: bool = option(True, "pooled features have unit length before the projection; CosPlace's have not")
+    local_norm: bool = option(False, "normalise the features of every position to unit length first")
+    pooled_norm: bool = option(True, "normalise pooled features before the projection; CosPlace does not")
 
 
 def build_head(config: HeadConfig, channels: Sequence[int], height: int, width: int) -> Head:
     """The configured head for streams of so many channels each and maps of height x width.
 
-    Raises ConfigError for a name nobody knows or a head that does not fit the streams.
+    Raises ConfigError for an unknown name or a head that does not fit the streams.
     """
     if config.kind not in HEADS:
         raise ConfigError(f"unknown head {config.kind!r}: choose one of {', '.join(HEADS)}")

@@ -1,1 +1,1 @@
-"""What the node and the localiser can be given by name: torch, re-rankers, describers."""
+"""Plugins of the node and the localiser, by name: the torch backend, re-rankers, describers."""

@@ -1,4 +1,4 @@
-"""Two networks' answers to one image as one list (Carachino, Di Gangi: ensembles of localisers).
+"""Merging of two networks' results for one image (Carachino, Di Gangi: ensembles of localisers).
 
 Each answer is a list of ids, best first. Two networks that fail differently find more together than the better one.
 """

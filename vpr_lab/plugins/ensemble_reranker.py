@@ -57,7 +57,7 @@ def open_ensemble(context: RerankContext, options: Mapping[str, Any]) -> Ensembl
 class EnsembleReranker:
     """A second network searches a second map of the same drives, and the two lists become one.
 
-    By distance (NIF), similarities are judged against the image's own to the whole of their map: a network whose
+    By distance (NIF), similarities are normalised by the image's own to its whole map: a network whose
     cosines all lie near 1 would else win every time, whatever it found.
     """
 
@@ -102,9 +102,9 @@ class EnsembleReranker:
 
 
 def rows_of_same_places(first: PlaceMap, second: PlaceMap) -> np.ndarray:
-    """(N,) int64: which row of the first map each place of the second is, -1 where none.
+    """(N,) int64: which row of the first map each place of the second is, -1 if none.
 
-    The same image, by drive and stamp; else the nearest place of the same heading within 2 m. Raises MapError where the
+    The same image, by drive and stamp; else the nearest place of the same heading within 2 m. Raises MapError if the
     two share less than half the places of the smaller one.
     """
     fault = f"{second.path} is no map of the drives of {first.path}"
@@ -126,7 +126,7 @@ def _images(places: Places) -> list[tuple[str, int]]:
 
 
 def _nearest(places: Places, among: Places, offset: np.ndarray) -> np.ndarray:
-    """(M,) row of the nearest one among others that looks the same way, -1 where none. offset: (3,) m, to add."""
+    """(M,) row of the nearest one among others that looks the same way, -1 if none. offset: (3,) m, to add."""
     rows = np.full(len(places), -1, np.int64)
     asked, found, distances = Neighbours(among.positions, _SAME_PLACE_M).near(places.positions + offset)
     turned = np.abs(geometry.wrap_angle(places.headings[asked] - among.headings[found]))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import ModelError
+from vpr_ros.base.files import write_json
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.describer import fingerprint_file
 from vpr_ros.inference.onnx import open_session
@@ -17,7 +18,7 @@ from vpr_ros.inference.onnx import open_session
 
 @dataclass(frozen=True)
 class GeoWarpManifest:
-    """What lies beside ``<name>_encoder.onnx`` and ``<name>_score.onnx`` as ``<name>.json``.
+    """The manifest ``<name>.json`` of ``<name>_encoder.onnx`` and ``<name>_score.onnx``.
 
     encoder, score: SHA-256 of the two, hex. preprocessing: of the encoder's images. training, scores: for people.
     """
@@ -41,7 +42,7 @@ class GeoWarpManifest:
             data: dict[str, Any] = json.loads(path.read_text())
             manifest = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelError(f"{path} is no manifest of a GeoWarp ({error}): make one with vpr lab export") from error
+            raise ModelError(f"{path} is not a GeoWarp manifest ({error}): make one with vpr lab export") from error
         for file, fingerprint in zip(files, (manifest.encoder, manifest.score), strict=True):
             if fingerprint_file(file) != fingerprint:
                 raise ModelError(f"{file} is not the file {path.name} describes: export the GeoWarp again")
@@ -49,7 +50,7 @@ class GeoWarpManifest:
 
     def save(self, path: Path) -> None:
         """Write it."""
-        path.with_suffix(".json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_json(path.with_suffix(".json"), asdict(self))
 
 
 def encoder_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One descriptor from one image at several sizes: a query is then recognised from nearer and from farther away.
+"""One descriptor from one image at several sizes, for queries from nearer and farther away.
 
 Carachino and Di Gangi pool the descriptors of a query at 0.526, 0.588, 1, 1.7 and 1.9 times its size; the map keeps
 plain ones. It costs one pass for each size.
@@ -49,7 +49,7 @@ class MultiScaleOptions:
     """``multiscale scales=[0.59,1.0,1.7] pool=avg``."""
 
     scales: tuple[float, ...] = option(SCALES, "sizes at which a query is described, a network pass each")
-    pool: str = option("avg", "how the descriptors become one", choices=tuple(POOLS))
+    pool: str = option("avg", "pooling of the descriptors", choices=tuple(POOLS))
 
 
 def open_multiscale(describer: Describer, options: Mapping[str, Any]) -> MultiScaleDescriber:
@@ -112,7 +112,7 @@ def rescale(images: np.ndarray, scale: float, fixed_size: bool = False, multiple
 
 
 def _resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """By area where the image gets smaller, bilinear where it grows."""
+    """By area if the image shrinks, bilinear if it grows."""
     import cv2
 
     method = cv2.INTER_AREA if height * width < images.shape[1] * images.shape[2] else cv2.INTER_LINEAR

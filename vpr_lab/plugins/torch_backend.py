@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from vpr_lab.training.checkpoint import Checkpoint
-from vpr_lab.training.validate import network_preprocessing
 from vpr_ros.base.config import to_dict
 from vpr_ros.base.errors import ModelError
 from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, fingerprint_file
@@ -36,7 +35,7 @@ class TorchDescriber:
             fingerprint=fingerprint_file(path),
             dimension=checkpoint.network.dimension,
             depth=checkpoint.network.hallucinates,
-            preprocessing=network_preprocessing(checkpoint.network),
+            preprocessing=checkpoint.network.preprocessing,
             training={"recipe": to_dict(checkpoint.recipe), "epochs": checkpoint.epoch},
         )
         self.backend = f"torch ({self._device})"

@@ -1,4 +1,4 @@
-"""The pinhole camera on the car, and what its sensor does to light."""
+"""The pinhole camera on the car, and its sensor model."""
 
 from __future__ import annotations
 

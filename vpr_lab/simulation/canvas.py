@@ -84,7 +84,7 @@ def text(words: str, x0: float, y0: float, x1: float, y1: float, rng: np.random.
 
 
 def word(rng: np.random.Generator) -> str:
-    """A name nobody knows, as shop signs bear."""
+    """An invented name, for shop signs."""
     syllables = [
         "ka",
         "ro",

@@ -1,4 +1,4 @@
-"""What the renderer draws with: quads on the graphics card, uniforms, views and which cells are seen."""
+"""Parts of the renderer: quads on the graphics card, uniforms, views and visible cells."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _content(buffer: Any, names: list[str | None]) -> list[tuple[Any, ...]]:
 
 
 def set_uniform(program: Any, name: str, value: Any) -> None:
-    """Set a uniform where the program has it; matrices column by column."""
+    """Set a uniform if the program has it; matrices column by column."""
     if name not in program:
         return
     if isinstance(value, np.ndarray) and value.ndim == 2:

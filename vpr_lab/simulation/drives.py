@@ -51,7 +51,7 @@ class SimulatedDrive:
     route: a Route or its name. reverse: drive it the other way round. seed: of motion, traffic, odometry and noise;
     equal arguments give equal frames. renderer: shared between drives of one town to save time and memory; it must
     show this town, and the camera is its. Images are rendered when a frame is read, depth with them. Raises
-    ConfigError for a route nobody knows.
+    ConfigError for an unknown route.
     """
 
     def __init__(

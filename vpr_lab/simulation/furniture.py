@@ -1,4 +1,4 @@
-"""What stands on pavements: lamps, signs, posters, bus stops, benches, bins, poles, fences and walls."""
+"""Street furniture: lamps, signs, posters, bus stops, benches, bins, poles, fences and walls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from vpr_lab.simulation.mesh import EMISSIVE, GLOSSY, Colour, Mesh, Paint, Place
 from vpr_lab.simulation.nature import add_hedge
 from vpr_lab.simulation.style import hsv, jittered
 from vpr_lab.simulation.textures import TextureSet
-
-_BOTH = ((1.0, 0.0), (-1.0, np.pi))
 
 
 def add_lamp(

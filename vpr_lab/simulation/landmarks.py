@@ -1,4 +1,4 @@
-"""Things one of which a town has: a church, a monument, a pavilion, a water tower, a tall slab."""
+"""Landmarks, one in each town: a church, a monument, a pavilion, a water tower, a tall slab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things may stand: lots along the streets, parks, and a raster of what is taken."""
+"""Lots along the streets, parks, and a raster of occupied ground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quads with paint: what every part of a town is made of before it goes to the graphics card.
+"""Painted quads: the geometry of every part of a town before it goes to the graphics card.
 
 A quad has four corners, counter-clockwise seen from outside. Its paint names a layer of the texture array and the two
 colours that tint it. Opaque quads and cut-outs (leaves, railings, people: the layer's glass channel is their opacity)

@@ -1,4 +1,4 @@
-"""What is decided about one building before it is built."""
+"""The plan of one building."""
 
 from __future__ import annotations
 

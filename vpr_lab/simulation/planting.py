@@ -1,4 +1,4 @@
-"""Fills a town: along every street buildings, gardens, lamps and trees; in the parks what parks have."""
+"""Fills a town: along every street buildings, gardens, lamps and trees; and parks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers for what stands in the streets: leaves, branches, railings, people, vehicles, signs, posters.
+"""Texture layers for things in the streets: leaves, branches, railings, people, vehicles, signs, posters.
 
 In cut-outs the glass channel is opacity.
 """

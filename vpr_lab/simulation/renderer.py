@@ -33,7 +33,7 @@ class Renderer:
     """Pictures and depth of one town through one camera.
 
     Use it from the thread that made it; close() frees the card's memory. samples: 4 smooths edges, at three times the
-    cost. Raises MissingDependencyError where moderngl or EGL is missing.
+    cost. Raises MissingDependencyError if moderngl or EGL is missing.
     """
 
     def __init__(self, town: Town, camera: Camera | None = None, samples: int = 1) -> None:

@@ -40,12 +40,12 @@ def write_robotcar(
     """Write one run under root and return its folder, <yyyy-mm-dd-hh-mm-ss>; models and extrinsics lie beside it.
 
     The town's origin becomes (ORIGIN_EASTING, ORIGIN_NORTHING) of UTM_ZONE. camera: one of RobotCar's, except
-    stereo/right. progress is called with 1 after each image. Raises ConfigError for another camera and DriveError where
+    stereo/right. progress is called with 1 after each image. Raises ConfigError for another camera and DriveError if
     the run exists already.
     """
     if camera not in CAMERAS or camera == "stereo/right":
         cameras = ", ".join(name for name in CAMERAS if name != "stereo/right")
-        raise ConfigError(f"the simulator cannot write camera {camera!r}: use one of {cameras}")
+        raise ConfigError(f"unknown camera {camera!r}: use one of {cameras}")
     started = datetime.datetime.fromtimestamp(int(drive.stamps_ns[0]) / 1e9, datetime.timezone.utc)
     run = Path(root) / started.strftime("%Y-%m-%d-%H-%M-%S")
     if run.exists():

@@ -118,7 +118,7 @@ def chain_loops(streets: Streets, rng: np.random.Generator) -> list[int]:
 
 
 def _chained(streets: Streets, first: list[int], second: list[int]) -> list[int] | None:
-    """first, second, first from a crossing of both where all turns can be driven, or None where there is none."""
+    """first, second, first from a crossing of both at which all turns can be driven, or None."""
     for crossing in set(first) & set(second):
         laps = [loop[(k := loop.index(crossing)) : -1] + loop[:k] for loop in (first, second, first)]
         chained = [*itertools.chain(*laps), crossing]

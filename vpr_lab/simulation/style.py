@@ -1,4 +1,4 @@
-"""How a town and its districts like to build: palettes and habits drawn from the seed."""
+"""The architectural style of a town and its districts, drawn from the seed."""
 
 from __future__ import annotations
 

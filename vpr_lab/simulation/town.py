@@ -1,4 +1,4 @@
-"""A procedural town: everything in it follows from its seed."""
+"""A procedural town, determined by its seed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Town:
 
     @property
     def routes(self) -> tuple[str, ...]:
-        """Names to ask route() for; "random-<number>" goes on for ever."""
+        """Names to ask route() for; "random-<number>" is always known."""
         return "reference", "detour", "loops", "random-0"
 
     def route(self, name: str = "reference", reverse: bool = False) -> Route:
@@ -103,7 +103,7 @@ class Town:
         elif name == "loops":
             crossings = chain_loops(self.streets, np.random.default_rng([self.seed, 7]))
         else:
-            raise ConfigError(f"a town has no route '{name}': use reference, detour, loops or random-<number>")
+            raise ConfigError(f"unknown route '{name}': use reference, detour, loops or random-<number>")
         if reverse:
             crossings = crossings[::-1]
         return make_route(self.streets, name, crossings, self.style.left_hand_traffic)

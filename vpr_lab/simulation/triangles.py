@@ -1,4 +1,4 @@
-"""A world as plain triangles with a class each, of a simulated town or a user's mesh: what views are rendered from."""
+"""A world as triangles with a class each, from a simulated town or a user's mesh."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _mesh_parts(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _mesh_segments(corners: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """(N,) classes of (N, 3, 3) corners by their parts' names and, where those say nothing, by their slope."""
+    """(N,) classes of (N, 3, 3) corners by their parts' names or, if the names say nothing, by their slope."""
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     level = np.abs(normal[:, 2]) > np.hypot(normal[:, 0], normal[:, 1])
     segments = np.where(level, Segment.GROUND, Segment.BUILDING)

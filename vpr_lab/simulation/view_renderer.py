@@ -1,4 +1,4 @@
-"""Draws triangles as depth and classes with OpenGL: what a 3D model knows of a place that was never photographed."""
+"""Draws triangles as depth and classes with OpenGL: views of a 3D model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ void main() {
 class ViewRenderer:
     """Depth and classes of one world through one level, square camera.
 
-    Use it from the thread that made it; close() frees the card's memory. Raises MissingDependencyError where moderngl
+    Use it from the thread that made it; close() frees the card's memory. Raises MissingDependencyError if moderngl
     or EGL is missing.
     """
 
@@ -83,7 +83,7 @@ class ViewRenderer:
     def surface(self, step_m: float) -> np.ndarray:
         """(N, 3) map metres: points of a grid over the whole world whose highest surface is ground.
 
-        Raises ConfigError where the grid would be larger than the card can draw.
+        Raises ConfigError if the grid would be larger than the card can draw.
         """
         low, high = self.triangles.bounds - self.triangles.origin
         counts = np.maximum(1, np.round((high - low)[:2] / step_m)).astype(int)

@@ -1,4 +1,4 @@
-"""Databases of rendered views: what a town or a user's mesh looks like from everywhere, as depth, edges and classes.
+"""Databases of views rendered from a town or a user's mesh, as depth, edges and classes.
 
 A database is a folder of memory-mapped arrays: ``depth.npy`` (V, S, S) float16 metres along the optical axis (0: sky),
 ``segments.npy`` and ``silhouettes.npy`` (V, S, S) uint8, and ``poses.npz`` with ``T_map_camera`` (V, 4, 4), the world's
@@ -31,13 +31,13 @@ class ViewSettings:
     """Which views of a world are rendered, and how."""
 
     every_m: float = option(10.0, "distance between positions along a street, or over a mesh", "m", low=0.1)
-    across_m: tuple[float, ...] = option((0.0,), "positions beside the middle of a street, left is positive", "m")
+    across_m: tuple[float, ...] = option((0.0,), "offsets from the middle of a street, left is positive", "m")
     height_m: float = option(1.6, "of the camera over the ground", "m", low=0.01)
     views: int = option(12, "views at each position, evenly spread in yaw; the first looks east", low=1, high=360)
     fov_deg: float = option(60.0, "field of view, both ways", "deg", low=5.0, high=150.0)
     size_px: int = option(224, "width and height of a view", "px", low=16, high=2048)
     far_m: float = option(1200.0, "what is farther away is sky", "m", low=1.0, high=60000.0)
-    edge: float = option(0.05, "least bend of the inverse depth that is a silhouette", low=0.001, high=1.0)
+    edge: float = option(0.05, "minimum bend of the inverse depth at a silhouette", low=0.001, high=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,12 @@ def render_views(
     positions: np.ndarray | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ViewDatabase:
-    """Render a world's views into a folder and open it; one that is there already is opened as it is.
+    """Render a world's views into a folder and open it; an existing one is opened.
 
     positions: (P, 3) of cameras, map metres; None takes the middle of a town's streets, or a grid over the ground of a
-    mesh. on_progress: (positions done, positions in all). Raises ConfigError where the folder was rendered with other
-    settings, from other positions or of another world, or where there is no position;
-    MissingDependencyError where the machine cannot draw.
+    mesh. on_progress: (positions done, positions in all). Raises ConfigError if the folder was rendered with other
+    settings, from other positions or of another world, or if there is no position;
+    MissingDependencyError if the machine cannot draw.
     """
     settings = settings or ViewSettings()
     if path.is_dir():
@@ -104,13 +104,13 @@ def render_views(
 
 
 def load_views(path: Path) -> ViewDatabase:
-    """Open a database of views. Raises DriveError where there is none."""
+    """Open a database of views. Raises DriveError if there is none."""
     try:
         depth, segments, edges = (np.load(path / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
         with np.load(path / "poses.npz") as poses:
             T_map_camera, world, settings = poses["T_map_camera"], str(poses["world"]), str(poses["settings"])
     except (OSError, ValueError, KeyError) as error:
-        raise DriveError(f"{path} is no database of rendered views: render one first") from error
+        raise DriveError(f"{path} is not a database of rendered views: render one first") from error
     how = config.from_dict(ViewSettings, json.loads(settings), str(path))
     return ViewDatabase(world, how, depth, segments, edges, T_map_camera)
 

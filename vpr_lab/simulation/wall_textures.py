@@ -1,4 +1,4 @@
-"""What walls, roofs and the ground are made of, as layers that repeat without a seam (3 m x 3 m unless noted)."""
+"""Textures of walls, roofs and the ground, as layers that repeat without a seam (3 m x 3 m unless noted)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A drive through changing weather: what a map's probabilities are best calibrated on."""
+"""A drive through changing weather, best for calibrating a map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench: runs recipes, those they are made of first, and keeps what comes out in a folder."""
+"""The bench: trains and measures recipes, their ingredients first, and keeps the results in a folder."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from vpr_lab.systems.data import LabData
 from vpr_lab.systems.evaluate import Ranked, rank_drives, scores
-from vpr_lab.systems.recipe import LabRecipe, load_recipe, merged
-from vpr_lab.systems.tasks import TASKS, Made
+from vpr_lab.systems.recipe import LabRecipe, load_recipe, recipe_name
+from vpr_lab.systems.tasks import TASKS, TrainedSystem
 from vpr_lab.systems.topk import draw_topk
 from vpr_lab.training.recipe import Recipe
-from vpr_ros.base.config import from_dict
+from vpr_ros.base.config import from_dict, merged
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import write_json
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where recipes are run.
+    """Trains and measures recipes.
 
     folder: gets a folder for every recipe. full, overrides: of every recipe, see load_recipe. weights: folder with
     starting weights, whose names recipes give. seed: added to every recipe's. pictures: draw top-5 pictures.
@@ -45,7 +45,7 @@ class Bench:
             measured = {"image_ms": image_ms, "queries_from": sorted({shard.world for shard in self.data.test})}
             self._draw(ranked, name)
         row = {
-            "recipe": Path(name).stem,
+            "recipe": recipe_name(name),
             "about": recipe.about,
             "group": recipe.group,
             "published": list(recipe.published),
@@ -65,8 +65,8 @@ class Bench:
             path = self.folder_of(name) / f"top5_{one.query.world}_{one.query.condition}.png"
             draw_topk(one.query, one.reference, one.order, path)
 
-    def make(self, name: str) -> Made:
-        """A recipe's system, trained now where its folder does not hold it yet."""
+    def make(self, name: str) -> TrainedSystem:
+        """A recipe's system, trained now if its folder does not hold it yet."""
         recipe = self.recipe(name)
         if recipe.task not in TASKS:
             raise ConfigError(f"{name}: unknown task '{recipe.task}'; choose one of {', '.join(TASKS)}")
@@ -79,11 +79,11 @@ class Bench:
         return load_recipe(name, self.full, self.overrides)
 
     def folder_of(self, name: str) -> Path:
-        """Where a recipe's files are."""
-        return self.folder / Path(name).stem
+        """The folder of a recipe's files."""
+        return self.folder / recipe_name(name)
 
     def training(self, recipe: LabRecipe, variant: Mapping[str, Any] | None = None) -> Recipe:
-        """What a recipe says of training, changed as a variant says. Raises ConfigError."""
+        """A recipe's training, with changes. Raises ConfigError."""
         own = from_dict(Recipe, merged(recipe.train, variant or {}), "train")
         weights, depth_weights = (str(self.weights / name) if name else "" for name in (own.weights, own.depth_weights))
         return replace(own, seed=own.seed + self.seed, weights=weights, depth_weights=depth_weights)

@@ -1,4 +1,4 @@
-"""The drives a lab works on: to learn from, to choose on, and to be measured on."""
+"""The drives of a lab: training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vpr_ros.base.errors import DriveError
 
 @dataclass(frozen=True, eq=False)
 class LabData:
-    """Cached drives of worlds that have nothing in common.
+    """Cached drives. Training, validation and test share no world.
 
-    reference_condition: of the drives that the others are searched in. Choices, of a checkpoint or of a soup's
-    ingredients, are made on validation; test is measured on and nothing else.
+    reference_condition: of the reference drives. Checkpoints and soup ingredients
+    are chosen on validation, never on test.
     """
 
     training: Sequence[Shard]
@@ -28,15 +28,15 @@ class LabData:
     def open(cls, folder: Path, validation: int = 1, reference_condition: str = "overcast") -> LabData:
         """``folder/train`` and ``folder/test`` as `vpr lab data` or `vpr train cache` write them.
 
-        validation: how many worlds of the training ones, the last by name, are kept to choose on. Raises DriveError,
-        such as for a world of these or of the test that has no reference drive.
+        validation: number of training worlds, the last by name, that are held out. Raises DriveError, such as for a
+        validation or test world without a reference drive.
         """
         training, test = load_shards(folder / "train"), load_shards(folder / "test")
         worlds = sorted({shard.world for shard in training})
         if shared := set(worlds) & {shard.world for shard in test}:
             raise DriveError(
-                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: keep worlds apart, or where "
-                "the runs are of one route, give them names of their own with `vpr train cache -d world=NAME`"
+                f"{', '.join(sorted(shared))} is in both {folder}/train and {folder}/test: separate the worlds; if "
+                "the runs share a route, give each its own world with `vpr train cache -d world=NAME`"
             )
         if len(worlds) <= validation:
             raise DriveError(f"{folder}/train holds {len(worlds)} worlds: {validation + 1} or more are needed")
@@ -48,7 +48,7 @@ class LabData:
 
 
 def summary(shards: Sequence[Shard]) -> dict[str, str]:
-    """What tells drives from others that something was trained on: {"town 7/route_sun": "sun, 140 of 224 x 224"}."""
+    """The drives that something was trained on, for comparison: {"town 7/route_sun": "sun, 140 of 224 x 224"}."""
     found = {}
     for shard in shards:
         height, width = shard.images.shape[1:3]

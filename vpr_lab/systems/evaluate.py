@@ -1,4 +1,4 @@
-"""How well a system recognises places: the figures the papers give, by condition."""
+"""Recall of a system by condition, as the papers give it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DISTANCES_M = (15.0, 25.0, 50.0)
 class Scores:
     """Of one condition, over all worlds.
 
-    queries: images with a reference image within 25 m. recall: share of them with a right place among the first N.
-    within: share whose first place lies within so many metres.
+    queries: images with a reference image within 25 m. recall: fraction of them with a correct place among the first N.
+    within: fraction whose first place lies within a distance in metres.
     """
 
     queries: int
@@ -39,13 +39,13 @@ class Ranked:
     reference: Shard
     order: np.ndarray
     error_m: np.ndarray
-    judged: np.ndarray
+    findable: np.ndarray
 
 
 def rank_drives(ranker: Ranker, shards: Sequence[Shard], reference_condition: str) -> tuple[list[Ranked], float]:
     """Every drive searched in the reference drive of its world; and milliseconds an image, references included.
 
-    Raises DriveError where no world has a reference and a query.
+    Raises DriveError if no world has a reference and a query.
     """
     ranked, spent = [], 0.0
     pairs = searches(shards, reference_condition)
@@ -66,7 +66,7 @@ def scores(ranked: Sequence[Ranked]) -> dict[str, Scores]:
     """By condition of the query."""
     found = {}
     for condition in sorted({one.query.condition for one in ranked}):
-        errors = np.concatenate([one.error_m[one.judged] for one in ranked if one.query.condition == condition])
+        errors = np.concatenate([one.error_m[one.findable] for one in ranked if one.query.condition == condition])
         if len(errors):
             right = errors < TOLERANCE_M
             recall = {n: float(right[:, :n].any(axis=1).mean()) for n in RANKS}

@@ -1,4 +1,4 @@
-"""What a grid search came to, as a table in the terminal and as a picture."""
+"""The results of a grid search, as a table in the terminal and as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the papers report for their systems, each on its own data: to be read beside, not against, the lab's rows."""
+"""The papers' own figures for their systems. Each is of other data than the lab's rows."""
 
 from __future__ import annotations
 

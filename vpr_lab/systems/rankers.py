@@ -1,4 +1,4 @@
-"""What a trained system is for evaluation: given a query drive and a reference drive, the places of each query."""
+"""Rankers: the reference places of each query, best first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DescriptorRanker:
     ) -> None:
         """Each: a drive -> (N, D) float32 of unit length.
 
-        of_references: where these are described otherwise than queries; by_condition: for queries of a condition.
+        of_references: if these are described differently from queries; by_condition: for queries of a condition.
         """
         self._of_queries = remembered(of_queries)
         self._of_references = self._of_queries if of_references is None else remembered(of_references)
@@ -49,7 +49,7 @@ class DescriptorRanker:
 
 
 class EnsembleRanker:
-    """Two systems' lists merged, the better system's first; see retrieval.ensemble."""
+    """Two systems' lists merged, the better system's first; see plugins.ensemble."""
 
     def __init__(self, first: Ranker, second: Ranker, how: str) -> None:
         """how: "nif" by distance, "sif" what both found. Raises ConfigError for another."""

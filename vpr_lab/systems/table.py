@@ -1,4 +1,4 @@
-"""Every system's row, set side by side: Markdown, and a picture."""
+"""The table of all systems, as Markdown and as a picture."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation import style
 
 BEGIN, END = "<!-- vpr lab table -->", "<!-- end of the table -->"
-_ALIKE = ("full", "steps", "queries_from", "measured_on")  # of rows of one recipe, where they have them
+_ALIKE = ("full", "steps", "queries_from", "measured_on")  # of rows of one recipe, if they have them
 _SCENARIOS = ("sun", "autumn", "snow", "night")  # first, in this order; others follow by name
 
 
 def read_rows(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """One row for each recipe that was run in some folders: those of several seeds together, their figures in the mean.
 
-    Raises ConfigError where a folder has none, or a recipe twice with one seed, or trained or measured in two ways.
+    Raises ConfigError if a folder has none, or a recipe twice with one seed, or trained or measured in two ways.
     """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for folder in folders:
@@ -51,11 +51,11 @@ def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _check_alike(rows: Sequence[dict[str, Any]]) -> None:
-    """Raises ConfigError where rows of one recipe differ in more than the seed: their mean would mean nothing."""
-    told = {name: [row[name] for row in rows if name in row] for name in _ALIKE}
-    told["conditions"] = [sorted(row["scores"]) for row in rows]
-    told["recall counts"] = [sorted(own["recall"]) for row in rows for own in row["scores"].values()]
-    for name, values in told.items():
+    """Raises ConfigError if rows of one recipe differ in more than the seed: their mean would mean nothing."""
+    compared = {name: [row[name] for row in rows if name in row] for name in _ALIKE}
+    compared["conditions"] = [sorted(row["scores"]) for row in rows]
+    compared["recall counts"] = [sorted(own["recall"]) for row in rows for own in row["scores"].values()]
+    for name, values in compared.items():
         other = next((value for value in values if value != values[0]), None)
         if other is not None:
             raise ConfigError(
@@ -71,13 +71,13 @@ def conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """One table a group; R@1 in percent, and where R@100 was measured, R@1 / R@10 / R@100; ± over several seeds."""
+    """One table a group; R@1 in percent, or R@1 / R@10 / R@100 if R@100 was measured; ± over several seeds."""
     parts = []
     for group in dict.fromkeys(row["group"] for row in rows):
         own = [row for row in rows if row["group"] == group]
         shown = conditions(own)
         published = any(row["published"] for row in own)
-        header = ["recipe", "system", *shown, "numbers", "steps", "training s", "seed", "starts from"]
+        header = ["recipe", "system", *shown, "dimensions", "steps", "training s", "seed", "starts from"]
         header += ["the paper, on OTHER data"] if published else []
         lines = [header, ["---"] * len(header), *(_cells(row, shown, published) for row in own)]
         parts.append(f"### {group}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))

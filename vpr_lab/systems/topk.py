@@ -44,9 +44,9 @@ def draw_topk(
 ) -> Path:
     """Draw some queries, a row each, beside the first five places found for them; returns the picture's path.
 
-    order: (Q, K) rows of the reference, best first, for each row of the query. A place is right where it lies nearer
+    order: (Q, K) rows of the reference, best first, for each row of the query. A place is right if it lies nearer
     than tolerance_m. A third of the rows are queries whose best place is right, a third such whose best is wrong
-    (though there is a right one), the rest any; where there are too few of a kind, others stand in.
+    (though there is a right one), the rest any; if there are too few of a kind, others stand in.
     """
     order = np.asarray(order)[:, :SHOWN_PLACES]
     distance = np.linalg.norm(query.position[:, None] - reference.position[order], axis=2)
@@ -77,7 +77,7 @@ def choose_rows(right: np.ndarray, on_map: np.ndarray, count: int, rng: np.rando
     """Rows of queries worth a look, in their order: a third right, a third wrong, the rest any.
 
     right, on_map: (Q,) bool, whether a query's best place is right, and whether there is a right one at all. Queries
-    off the map are drawn where there are no others only.
+    off the map are drawn only if there are no others.
     """
     pool = rng.permutation(len(right))
     groups = [pool[(right & on_map)[pool]], pool[(~right & on_map)[pool]]]

@@ -1,4 +1,4 @@
-"""Adapting to a look nobody labelled: day images made to look like the target's, and features that hide their domain.
+"""Adapting to an unlabelled appearance: day images made to look like the target's, and features that hide their domain.
 
 Fourier domain adaptation (Yang and Soatto 2020) gives a source image the target's low frequencies; a domain classifier
 behind a gradient reversal (Ganin and Lempitsky 2015) makes the encoder forget which domain an image is from.
@@ -31,10 +31,10 @@ NIGHT_TINT_RGB = (180, 219, 255)
 class Adaptation:
     """How training images are brought closer to the target domain; the defaults are CosPlace-Extended's."""
 
-    fourier_share: float = option(1 / 3, "share of each batch that takes the target's look", low=0.0, high=1.0)
+    fourier_share: float = option(1 / 3, "fraction of each batch that is adapted to the target", low=0.0, high=1.0)
     beta: float = option(0.0025, "half-width of the swapped frequencies over the smaller side", low=0.0, high=0.5)
-    night_tint: bool = option(True, "images that take the target's look also turn pale and cold, as at night")
-    target_images: int = option(16, "target images beside each batch, for the domain classifier", low=1)
+    night_tint: bool = option(True, "give adapted images the pale and cold tint of night too")
+    target_images: int = option(16, "target images added to each batch, for the domain classifier", low=1)
     reversal_weight: float = option(0.1, "weight of the domain classifier's loss, 0: no classifier", low=0.0)
     reversal_lambda: float = option(1.0, "the encoder gets the classifier's gradient times minus this", low=0.0)
 
@@ -42,7 +42,7 @@ class Adaptation:
 def fourier_adapt(image_rgb: np.ndarray, target_rgb: np.ndarray, beta: float = 0.0025) -> np.ndarray:
     """An image with the low-frequency amplitudes of another one, its own phases and its own high frequencies.
 
-    Both (H, W, 3) uint8, the target resized where its size differs; values beyond 0..255 are clipped. The frequencies
+    Both (H, W, 3) uint8, the target resized if its size differs; values beyond 0..255 are clipped. The frequencies
     -b..b of both axes are swapped, b = floor(beta min(H, W)): at least the constant term, each channel's mean. With
     the published beta of 0.0025 that is all below 400 px; at 224 px more is swapped from a beta of 1/224 on.
     """
@@ -123,12 +123,12 @@ class Batches(Protocol):
 
 
 class AdaptedBatches(Dataset[dict[str, Tensor]]):
-    """Batches of which a share looks like the target domain, and unlabelled images of the target beside them.
+    """Batches of which a fraction looks like the target domain, with unlabelled images of the target added.
 
     All three domains are there for a domain classifier: source, pseudo-target (source images with the target's look)
     and target. What is drawn depends on (seed, epoch, number) alone. Target images go through the augmentation the
-    base's images went through, where given: else its traces would tell the domains apart.
-    Raises DriveError where the target has no images.
+    base's images went through, if given: else its traces would tell the domains apart.
+    Raises DriveError if the target has no images.
     """
 
     def __init__(
@@ -143,7 +143,9 @@ class AdaptedBatches(Dataset[dict[str, Tensor]]):
         self.augmentation, self.seed = augmentation, seed
         self._frames = [(shard, row) for shard, target in enumerate(targets) for row in range(len(target))]
         if not self._frames:
-            raise DriveError("domain adaptation has no target images: give it a drive with the look to adapt to")
+            raise DriveError(
+                "domain adaptation has no target images: add a drive with a condition in target_conditions"
+            )
 
     @property
     def epoch(self) -> int:
@@ -191,7 +193,7 @@ class AdaptedBatches(Dataset[dict[str, Tensor]]):
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image at a size, itself where it has it already."""
+    """The image at a size; itself if it has that size."""
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

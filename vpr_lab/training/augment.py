@@ -25,20 +25,29 @@ class Augmentation:
     """How strong each change is; zero switches it off."""
 
     viewpoint: float = option(
-        0.08, "corners move by up to this share of the image: shift, zoom, tilt, perspective", low=0.0, high=0.4
+        0.08,
+        "maximum movement of the corners, as a fraction of the image: shift, zoom, tilt, perspective",
+        low=0.0,
+        high=0.4,
     )
-    colour: float = option(0.4, "brightness, contrast and saturation change by up to this share", low=0.0, high=1.0)
-    gamma: float = option(0.5, "natural logarithm of the gamma curve, up to", low=0.0, high=2.0)
-    tint: float = option(0.15, "each colour channel is scaled by up to this share", low=0.0, high=1.0)
-    grey: float = option(0.15, "share of images turned grey", low=0.0, high=1.0)
-    blur: float = option(0.25, "share of images blurred", low=0.0, high=1.0)
+    colour: float = option(
+        0.4, "maximum change of brightness, contrast and saturation, as a fraction", low=0.0, high=1.0
+    )
+    gamma: float = option(0.5, "maximum of the natural logarithm of gamma", low=0.0, high=2.0)
+    tint: float = option(0.15, "maximum scaling of each colour channel, as a fraction", low=0.0, high=1.0)
+    grey: float = option(0.15, "fraction of images turned grey", low=0.0, high=1.0)
+    blur: float = option(0.25, "fraction of images blurred", low=0.0, high=1.0)
     noise: float = option(12.0, "standard deviation of pixel noise, up to, on the 0..255 scale", low=0.0, high=100.0)
-    shadow: float = option(0.3, "share of images with a shadow or a light patch cast on them", low=0.0, high=1.0)
-    occlusion: float = option(0.3, "share of images with a part covered", low=0.0, high=1.0)
-    crop: float = option(0.0, "share of the area a random crop may leave out, 0.5 in CosPlace", low=0.0, high=0.9)
-    flip: float = option(0.0, "share of images mirrored, which is another place: for the ablation", low=0.0, high=1.0)
-    hue: float = option(0.0, "hue turns by up to this share of the colour circle", low=0.0, high=0.5)
-    erasing: float = option(0.0, "share of images with 2 to 25 % of the area erased", low=0.0, high=1.0)
+    shadow: float = option(0.3, "fraction of images with a shadow or a light patch cast on them", low=0.0, high=1.0)
+    occlusion: float = option(0.3, "fraction of images with a part covered", low=0.0, high=1.0)
+    crop: float = option(
+        0.0, "maximum fraction of the area that a random crop leaves out, 0.5 in CosPlace", low=0.0, high=0.9
+    )
+    flip: float = option(
+        0.0, "fraction of images mirrored, which shows another place: for the ablation", low=0.0, high=1.0
+    )
+    hue: float = option(0.0, "maximum rotation of the hue, as a fraction of the colour circle", low=0.0, high=0.5)
+    erasing: float = option(0.0, "fraction of images with 2 to 25 % of the area erased", low=0.0, high=1.0)
 
 
 def augment(
@@ -107,7 +116,7 @@ def _rectangle(
 ) -> tuple[int, int, int, int] | None:
     """Top, left, height, width: a random share of the area, a random height over width, anywhere that it fits.
 
-    None where ten draws do not fit.
+    None if ten draws do not fit.
     """
     for _ in range(10):
         area = rng.uniform(*share) * shape[0] * shape[1]

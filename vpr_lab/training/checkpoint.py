@@ -1,4 +1,4 @@
-"""A network together with how it came to be."""
+"""Checkpoints: a network together with the recipe it was trained by."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from vpr_lab.network.demixvpr import Network
-from vpr_lab.training.recipe import Recipe
+from vpr_lab.network.place_network import PlaceNetwork
+from vpr_lab.training.recipe import Recipe, translate_recipe
 from vpr_ros.base.config import from_dict, to_dict
 from vpr_ros.base.errors import ConfigError, ModelError
 from vpr_ros.base.files import written_whole
@@ -22,7 +22,7 @@ class Checkpoint:
     """epoch: epochs done. scores: losses and validation of each. state: optimiser, schedule and RNG, to resume."""
 
     recipe: Recipe
-    network: Network
+    network: PlaceNetwork
     epoch: int
     scores: list[dict[str, float]]
     state: dict[str, Any]
@@ -35,12 +35,12 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Rebuild the network from the recipe inside. Raises ModelError where the file is missing or none."""
+        """Rebuild the network from the recipe inside. Raises ModelError if the file is missing or not a checkpoint."""
         if not path.is_file():
             raise ModelError(f"no checkpoint at {path}")
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            recipe = from_dict(Recipe, content["recipe"], str(path))
+            recipe = from_dict(Recipe, translate_recipe(content["recipe"]), str(path))
             network = recipe.build(with_weights=False)
             network.load_state_dict(content["network"])
         except pickle.UnpicklingError as error:  # torch's advice is to trust the file
@@ -50,17 +50,17 @@ class Checkpoint:
         return cls(recipe, network, content["epoch"], content["scores"], content["state"])
 
 
-def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[Network], None]:
-    """What gives a network the parts that it has in common with a checkpoint's.
+def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[PlaceNetwork], None]:
+    """A function that gives a network the parts that it has in common with a checkpoint's.
 
     on_start: called with the names of the parts it gave, the first time it gives them: training starts a network twice,
-    before its head is initialised and after. Raises ModelError where the file is no checkpoint. What is
-    returned raises ConfigError where no part fits.
+    before its head is initialised and after. Raises ModelError if the file is not a checkpoint. The
+    function raises ConfigError if no part fits.
     """
     theirs = dict(Checkpoint.load(path).network.named_children())
-    told: list[str] = []
+    reported: list[str] = []
 
-    def load(network: Network) -> None:
+    def load(network: PlaceNetwork) -> None:
         taken = []
         for name, part in network.named_children():
             state = theirs[name].state_dict() if name in theirs else {}
@@ -68,9 +68,9 @@ def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = Non
                 part.load_state_dict(state)
                 taken.append(name)
         if not taken:
-            raise ConfigError(f"no part of the network is like one of {path}: {', '.join(theirs)}")
-        if on_start and taken != told:
-            told[:] = taken
+            raise ConfigError(f"no part of the network fits one of {path}: {', '.join(theirs)}")
+        if on_start and taken != reported:
+            reported[:] = taken
             on_start(taken)
 
     return load

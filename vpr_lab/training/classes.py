@@ -1,6 +1,6 @@
-"""Places as classes, CosPlace's way (Berton et al. 2022): cells of the map, headings, and a margin loss for each group.
+"""Places as classes, as in CosPlace (Berton et al. 2022): cells of the map, headings, and a margin loss for each group.
 
-A class is what is seen from one cell in one direction. Neighbouring classes look alike and must not be told apart, so
+A class is what is seen from one cell in one direction. Neighbouring classes look alike and must not be separated, so
 training takes turns over groups whose classes are all far from each other, and every group has a classifier of its own.
 """
 
@@ -54,10 +54,10 @@ def find_groups(
 ) -> list[Group]:
     """Classes of at least min_images frames, in groups; the group with the most frames first.
 
-    Two classes share a group where their columns and rows differ by multiples of apart_cells and their heading bins by
+    Two classes share a group if their columns and rows differ by multiples of apart_cells and their heading bins by
     one of apart_headings, as in CosPlace, which trains the first 8 of its 50. Every world is cut into cells by its own
     map's metres, in place of UTM's. A group of one class, which leaves nothing to learn, is left out. Raises DriveError
-    where no group is left, ConfigError where the turn cannot be cut into such bins.
+    if no group is left, ConfigError if the turn cannot be cut into such bins.
     """
     bins = round(360 / heading_deg)
     if not math.isclose(bins * heading_deg, 360) or bins % apart_headings:
@@ -138,7 +138,7 @@ class SphereFaceLoss(losses.SphereFaceLoss):
     """
 
     def init_margin(self) -> None:
-        """A number as it is; nothing to prepare."""
+        """Keep the margin as a number."""
 
     def cast_types(self, dtype: torch.dtype, device: torch.device) -> None:
         self.W.data = self.W.data.to(device=device, dtype=dtype)

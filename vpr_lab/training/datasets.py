@@ -2,7 +2,7 @@
 
 A cache is a folder ``<cache>/<world>/<drive>/`` of memory-mapped arrays: ``images.npy`` (N, H, W, 3) uint8,
 ``depth.npy`` (N, H/4, W/4) float16 metres (0 unknown, infinite for the sky), ``poses.npz`` with ``position`` (N, 3)
-metres, ``heading`` (N,) radians and, where it was told, ``condition``, a word. A drive's folder appears whole or
+metres, ``heading`` (N,) radians and, if given, ``condition``, a word. A drive's folder appears whole or
 not at all.
 """
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """One cached drive. condition: what tells its look from others' ("sun"); where not given, its name's last word."""
+    """One cached drive. condition: its appearance, such as "sun"; its name's last word if not given."""
 
     world: str
     name: str
@@ -66,18 +66,18 @@ def cache_drive(
     condition: str = "",
     sky: bool = False,
 ) -> Path:
-    """Write one drive into a cache and return its folder; one that is there already is kept, but takes the condition.
+    """Write one drive into a cache and return its folder; an existing one is kept, but takes the condition.
 
     dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. sky: pixels without
-    depth are the sky. Frames without a true pose are left out; frames without depth get zeros. Raises DriveError where
-    none is left, or the condition no word.
+    depth are the sky. Frames without a true pose are left out; frames without depth get zeros. Raises DriveError if
+    none is left, or the condition is not a word.
     """
     if condition != _file_name(condition):
-        raise DriveError(f"the condition '{condition}' is no word: give letters, digits, - _ and . alone")
+        raise DriveError(f"invalid condition '{condition}': use letters, digits, - _ and . only")
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
         logger.warning(
-            "%s is cached already and is kept: give another recording of that name its own with -d name=NAME", folder
+            "%s is cached already and is kept: give another recording a name of its own with -d name=NAME", folder
         )
         if condition:
             with np.load(folder / "poses.npz") as poses:
@@ -127,7 +127,7 @@ def _file_name(name: str) -> str:
 
 
 def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]:
-    """Open a cache, all of it or some worlds. Raises DriveError where there is nothing, or images of two sizes."""
+    """Open a cache, all of it or some worlds. Raises DriveError if there is nothing, or images of two sizes."""
     shards = []
     for poses_path in sorted(cache.glob("*/*/poses.npz")):
         folder = poses_path.parent
@@ -201,7 +201,7 @@ def read_batch(
 class ImageBatches(Dataset[dict[str, torch.Tensor]]):
     """Any images with their depth, wherever they were taken; batch i is drawn from (seed, epoch, i) alone.
 
-    most: so many images at most are drawn from, the same ones in every epoch; 0 draws from all.
+    most: maximum number of images to draw from, the same in every epoch; 0: all.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class ImageBatches(Dataset[dict[str, torch.Tensor]]):
         self.epoch = 0
         frames = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard))]
         if not frames:
-            raise DriveError("no images to learn from: the recipe's conditions fit none of the cached drives")
+            raise DriveError("no training images: no cached drive has a condition of the recipe")
         self.frames = [frames[i] for i in np.random.default_rng(seed).permutation(len(frames))[: most or None]]
 
     def __len__(self) -> int:
@@ -281,7 +281,7 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         return members, labels
 
     def _draw_places(self, rng: np.random.Generator) -> list[Place]:
-        """Places of a few random worlds, apart from each other; more worlds where the first ones are too small."""
+        """Places of a few random worlds, apart from each other; more worlds if the first ones are too small."""
         chosen: list[Place] = []
         worlds = list(self._by_world)
         share = -(-self.places_per_batch // self.worlds_per_batch)

@@ -1,4 +1,4 @@
-"""Depth without holes, for a decoder to learn from where a lidar saw only some of its pixels."""
+"""In-painting of sparse lidar depth, for a decoder to learn from."""
 
 from __future__ import annotations
 

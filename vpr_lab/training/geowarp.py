@@ -25,24 +25,22 @@ class GeoWarpSettings:
     steps: int = option(2000, "batches; the paper takes 50 000", low=1)
     batch: int = option(16, "pairs of views, and pairs of images, in a batch", low=2)
     lr: float = option(1e-4, "Adam's learning rate", low=0.0, high=1.0)
-    k: float = option(
-        0.6, "how far the sides of a view may lie inside the image, as a share of its half", low=0.0, high=0.9
-    )
+    k: float = option(0.6, "maximum inset of the sides of a view, as a fraction of half the image", low=0.0, high=0.9)
     point_weight: float = option(1.0, "of the squared error of the corners, pairs of views", low=0.0)
     feature_weight: float = option(10.0, "of the squared difference of warped features, pairs of images", low=0.0)
     consistency_weight: float = option(0.1, "of what changes when the images of a pair are swapped", low=0.0)
-    place_spacing_m: float = option(5.0, "least distance between two places", "m", low=0.1)
-    place_radius_m: float = option(10.0, "images of one place lie this near to it", "m", low=0.1)
+    place_spacing_m: float = option(5.0, "minimum distance between two places", "m", low=0.1)
+    place_radius_m: float = option(10.0, "maximum distance of images from their place", "m", low=0.1)
 
 
 def train_geowarp(
     backbone: nn.Module, shards: Sequence[Shard], settings: GeoWarpSettings | None = None, seed: int = 0
 ) -> GeoWarp:
-    """GeoWarp for a backbone that stays as it is, in eval mode, on the backbone's device.
+    """GeoWarp for a frozen backbone, in eval mode, on the backbone's device.
 
     backbone: (B, H, W, 3) uint8 -> Pyramid, of which ``place`` is compared. shards: cached drives, of the same streets
     where images are paired. The published code also mirrors the pairs, and takes those that retrieval already finds.
-    Raises DriveError where no place is seen by two drives and a weight asks for such pairs.
+    Raises DriveError if no place is seen by two drives and a weight asks for such pairs.
     """
     settings = settings or GeoWarpSettings()
     torch.manual_seed(seed)
@@ -131,7 +129,7 @@ def intersection(first: Tensor, second: Tensor) -> Tensor:
     """Two trapezoids with upright sides, (B, 4, 2) each -> (B, 4, 2), the trapezoid between the corners of what both
     cover.
 
-    Where two slanting sides cross, a sliver of what both cover is left out, as in the published code.
+    If two slanting sides cross, a sliver of what both cover is left out, as in the published code.
     """
     both = torch.stack((first, second))
     left, right = both[:, :, 0, 0].amax(0), both[:, :, 1, 0].amin(0)

@@ -1,7 +1,7 @@
 """DeMixVPR's grid of losses, miners, optimisers and schedules, searched by successive halving.
 
-Every combination is trained for a little while; the worse half is dropped, the others go on for twice as long, and so
-on (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization").
+Every combination is trained for a little while; the worse half is dropped, the others are trained for twice as long,
+and so on (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization").
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Grid:
     optimiser: tuple[str, ...] = option(("sgd", "adam", "adamw", "asgd"), "optimisers")
     lr: tuple[float, ...] = option((1e-2, 1e-3, 1e-4, 1e-5), "learning rates at the start")
     weight_decay: tuple[float, ...] = option((0.0, 1e-5, 1e-4, 1e-3, 1e-2), "L2 penalties of the weights")
-    decay: tuple[str, ...] = option(("poly", "cosine"), "how the learning rate falls")
-    sample: int = option(0, "so many combinations drawn at random; 0 takes all", low=0)
+    decay: tuple[str, ...] = option(("poly", "cosine"), "schedule of the learning rate")
+    sample: int = option(0, "number of combinations drawn at random; 0: all", low=0)
     first_epochs: int = option(1, "epochs before the first are dropped; twice as many before the next", low=1)
-    keep: float = option(0.5, "share of the combinations that goes on", low=0.01, high=1.0)
+    keep: float = option(0.5, "fraction of the combinations that is kept", low=0.01, high=1.0)
     keep_checkpoints: bool = option(False, "keep those of dropped combinations too")
 
     def combinations(self, seed: int = 0) -> list[Combination]:
@@ -107,8 +107,8 @@ class Grid:
 class Reached:
     """What a combination had reached at a rung, as its JSON says.
 
-    rung: epochs it was meant to have been trained for. epochs: it was, fewer where it stopped by itself.
-    score: its best validation score so far, None where it has none. recall: by condition, of that epoch.
+    rung: epochs it was meant to have been trained for. epochs: it was, fewer if it stopped by itself.
+    score: its best validation score so far, None if it has none. recall: by condition, of that epoch.
     """
 
     rung: int
@@ -130,12 +130,12 @@ class Result:
 
     @property
     def stopped(self) -> bool:
-        """Whether it ran out of patience: going on would not have helped it."""
+        """Whether it ran out of patience, so that more training would not help."""
         return not self.error and self.reached.epochs < self.reached.rung
 
     @property
     def score(self) -> float:
-        """Minus infinity where there is none."""
+        """Minus infinity if there is none."""
         return -math.inf if self.reached.score is None else self.reached.score
 
 
@@ -148,7 +148,7 @@ def run_grid(
     device: str = "cpu",
     on_result: Callable[[int, int, Result], None] | None = None,
 ) -> list[Result]:
-    """Search the grid, or go on with the search in ``folder``; every combination's result, the best first.
+    """Search the grid, or resume the search in ``folder``; every combination's result, the best first.
 
     base: what all combinations share; its epochs are what the best ones get, and what their schedules fall over.
     shards, held_out: as in ``train``; combinations are compared by their best validation score. on_result: trainings
@@ -156,12 +156,12 @@ def run_grid(
     The folder gets recipe.yaml, grid.yaml, a folder for each combination with a JSON of every finished rung and its
     checkpoints (of dropped ones none), and results.json, results.csv and best_recipe.yaml in the end. Nothing finished
     is trained again, and the grid may be changed between two calls; the recipe may not.
-    Raises ConfigError, or ModelError where no combination can be trained.
+    Raises ConfigError, or ModelError if no combination can be trained.
     """
     if base.objective != "places":
-        raise ConfigError(f"a grid is one of place losses: the recipe's objective is {base.objective}, not places")
+        raise ConfigError(f"a grid search needs objective places, not {base.objective}")
     if max(Counter(shard.world for shard in held_out).values(), default=0) < 2:
-        raise ConfigError("a grid is judged by validation: hold out a world with two drives at least")
+        raise ConfigError("a grid search needs validation: hold out a world with at least two drives")
     racing = grid.combinations(base.seed)
     _claim(folder, base, grid)
     rungs = grid.rungs(len(racing), base.epochs)
@@ -190,7 +190,7 @@ def run_grid(
 
 
 def _claim(folder: Path, base: Recipe, grid: Grid) -> None:
-    """Make the folder this recipe's. Raises ConfigError where it is another one's."""
+    """Make the folder this recipe's. Raises ConfigError if it is another one's."""
     path = folder / "recipe.yaml"
     if path.is_file() and load_yaml(Recipe, path) != base:
         raise ConfigError(f"{folder} holds a grid of another recipe: give another folder, or the recipe in {path}")
@@ -214,14 +214,14 @@ def _climb(before: Result, rung: int, own: Path, learn: Callable[[], object]) ->
             except RuntimeError as error:  # torch's: some miners cannot bear descriptors that became NaN
                 reached = replace(before.reached, rung=rung, score=None)
                 return replace(before, reached=reached, error=" ".join(str(error).split()) or type(error).__name__)
-            reached = _judge(Checkpoint.load(own / "last.pt").scores[:rung], rung, time.monotonic() - started)
+            reached = _best_of(Checkpoint.load(own / "last.pt").scores[:rung], rung, time.monotonic() - started)
         with written_whole(path) as part:
             part.write_text(json.dumps(asdict(reached), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     reached = _read(path)
     return Result(before.combination, reached, before.seconds + reached.seconds)
 
 
-def _judge(scores: Sequence[dict[str, float]], rung: int, seconds: float) -> Reached:
+def _best_of(scores: Sequence[dict[str, float]], rung: int, seconds: float) -> Reached:
     """What the epochs' scores come to: the best of them."""
     best = max(scores, key=lambda score: score["mean"] if math.isfinite(score["mean"]) else -math.inf)
     recall = {name: value for name, value in best.items() if name.startswith("recall") and math.isfinite(value)}
@@ -236,7 +236,7 @@ def _read(path: Path) -> Reached:
 
 
 def _forget(folders: Iterable[Path]) -> None:
-    """Remove the checkpoints of runs that nobody goes on with."""
+    """Remove the checkpoints of dropped runs."""
     for folder, name in product(folders, ("last.pt", "best.pt")):
         (folder / name).unlink(missing_ok=True)
 
@@ -257,5 +257,9 @@ def _write(results: Sequence[Result], base: Recipe, folder: Path) -> None:
 
 def _row(result: Result) -> dict[str, Any]:
     reached = result.reached
-    told = {"epochs": reached.epochs, "score": reached.score, "dropped_after": reached.rung if result.dropped else None}
-    return {**asdict(result.combination), **told, **reached.recall, "seconds": result.seconds, "error": result.error}
+    figures = {
+        "epochs": reached.epochs,
+        "score": reached.score,
+        "dropped_after": reached.rung if result.dropped else None,
+    }
+    return {**asdict(result.combination), **figures, **reached.recall, "seconds": result.seconds, "error": result.error}

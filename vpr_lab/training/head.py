@@ -1,7 +1,7 @@
 """Train what comes after a frozen backbone on features computed once: several times the steps in the same time.
 
 The backbone's features and the depth maps of every image (augmented once) are kept in memory; projection, depth
-encoder, MixVPR and NetVLAD learn from them. The depth decoder stays as it is.
+encoder, MixVPR and NetVLAD learn from them. The depth decoder stays frozen.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from vpr_lab.network.demixvpr import STRIDE, DeMixVPR
-from vpr_lab.network.depth import log_depth_from_metres
+from vpr_lab.network.backbones import feature_shape
+from vpr_lab.network.depth import known_log_depth
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.augment import Augmentation, augment
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.datasets import Shard
-from vpr_lab.training.initialise import initialise_from_features
 from vpr_lab.training.loop import place_batches, resume, training_state
 from vpr_lab.training.losses import PlaceLoss, relational_loss
 from vpr_lab.training.recipe import Recipe
@@ -38,7 +38,7 @@ class Features:
     """Of all images of some shards, one after another.
 
     place: (N, C, h, w) float16 at stride 16. log_depth, true_log_depth: (N, 1, H/4, W/4) float16, as the decoder
-    hallucinates it and as it is (1, far away, where unknown). starts: row of each shard's first image.
+    hallucinates it and as it is (1, far away, if unknown). starts: row of each shard's first image.
     """
 
     shards: Sequence[Shard]
@@ -48,39 +48,32 @@ class Features:
     starts: np.ndarray
 
     def at(self, rows: Tensor, true_depth: bool = False) -> tuple[Tensor, Tensor]:
-        """What ``DeMixVPR.describe`` takes, for some rows."""
+        """What ``describe`` takes, for some rows."""
         return self.place[rows].float(), (self.true_log_depth if true_depth else self.log_depth)[rows].float()
 
 
 @torch.no_grad()
 def compute_features(
-    network: DeMixVPR, shards: Sequence[Shard], augmentation: Augmentation | None, bf16: bool, seed: int = 0
+    network: PlaceNetwork, shards: Sequence[Shard], augmentation: Augmentation | None, bf16: bool, seed: int = 0
 ) -> Features:
-    """Run backbone and depth decoder over every image, each augmented once where asked.
+    """Run backbone and depth decoder over every image, each augmented once if asked.
 
     Needs memory: 0.2 MB an image for MobileNetV1.
     """
     network.eval()
     config, counts, rng = network.config, [len(shard) for shard in shards], np.random.default_rng(seed)
     depth_shape = (sum(counts), 1, config.height // 4, config.width // 4)
-    place = torch.empty(
-        (sum(counts), network.backbone.channels[3], config.height // STRIDE, config.width // STRIDE)
-    ).half()
+    place = torch.empty((sum(counts), *feature_shape(network.backbone, config.height, config.width))).half()
     log_depth, true_log_depth = torch.empty(depth_shape).half(), torch.empty(depth_shape).half()
     row = 0
     jobs = [(shard, start) for shard in shards for start in range(0, len(shard), _BATCH)]
     for shard, start in track(jobs, "features", console=Console(stderr=True)):
         images, depth_m = _prepared(shard, start, augmentation, rng)
         with autocast(bf16, "cpu"):
-            pyramid = network.backbone(images)
-            hallucinated = network.hallucinate(pyramid)
-        known = torch.where(depth_m > 0, log_depth_from_metres(depth_m), torch.ones(()))
+            features, hallucinated = network.observe(network.sized(images))
         rows = slice(row, row + len(images))
-        place[rows], log_depth[rows], true_log_depth[rows] = (
-            pyramid.place.half(),
-            hallucinated.half(),
-            known[:, None].half(),
-        )
+        place[rows], log_depth[rows] = features.half(), hallucinated.half()
+        true_log_depth[rows] = known_log_depth(depth_m).half()
         row += len(images)
     return Features(shards, place, log_depth, true_log_depth, np.cumsum([0, *counts[:-1]]))
 
@@ -101,12 +94,15 @@ def train_head(
 ) -> Checkpoint:
     """Train a new head on a checkpoint's backbone and depth decoder, as the recipe says; ``path`` gets the result.
 
-    The recipe's network may differ from the checkpoint's in its head. What a run that was cut short left beside path is
-    gone on with. Raises ConfigError for another system's checkpoint.
+    The recipe's network may differ from the checkpoint's in its head. An interrupted run is
+    resumed from its partial file. Raises ConfigError for a checkpoint without hallucinated depth.
     """
     source = checkpoint.network
-    if not isinstance(source, DeMixVPR):
-        raise ConfigError("a head is trained on a DeMixVPR's frozen backbone: the checkpoint holds another system")
+    if not source.hallucinates:
+        raise ConfigError(
+            "a head is trained on frozen features and hallucinated depth: the checkpoint's network, of kind "
+            f"'{source.config.kind}', gives no depth"
+        )
     features = compute_features(source, shards, recipe.augmentation, recipe.bf16, recipe.seed)
     kept_aside = compute_features(source, held_out, None, recipe.bf16) if held_out else None
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
@@ -119,23 +115,23 @@ def train_head(
 
 def fit_head(
     recipe: Recipe,
-    source: DeMixVPR,
+    source: PlaceNetwork,
     features: Features,
     kept_aside: Features | None,
     true_depth: bool = False,
     partial: Path | None = None,
-) -> tuple[DeMixVPR, list[dict[str, float]]]:
+) -> tuple[PlaceNetwork, list[dict[str, float]]]:
     """The network with a trained head, in eval mode, and each epoch's loss and validation.
 
     source: where backbone and depth decoder come from; features were computed with it. true_depth: show the head true
-    depth, which no robot has: the bound of what hallucinated depth can give. partial: checkpoint that is written after
-    every epoch, and gone on from where it is there: the run then ends as if it had never stopped. Raises ConfigError
+    depth, which no robot has: the upper bound for hallucinated depth. partial: checkpoint that is written after
+    every epoch and resumed from if it exists: the run then ends as if it had never stopped. Raises ConfigError
     for one of another recipe or backbone.
     """
     network = _start(recipe, source, features, true_depth)
     teacher = copy.deepcopy(network)
     drawn, place_loss = place_batches(recipe, features.shards), PlaceLoss(recipe.loss, recipe.miner)
-    learning = [parameter for module in network.head() for parameter in module.parameters()]
+    learning = [parameter for module in network.head_parts() for parameter in module.parameters()]
     optimiser = torch.optim.AdamW(learning, lr=recipe.lr, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * recipe.batches_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / steps) ** recipe.poly_power)
@@ -143,9 +139,9 @@ def fit_head(
     scores = [] if partial is None else resume(partial, recipe, network, place_loss, optimiser, schedule)
     theirs = source.backbone.state_dict()
     if scores and any(not torch.equal(value, theirs[name]) for name, value in network.backbone.state_dict().items()):
-        raise ConfigError(f"{partial} stands on another backbone: remove it, or write to another place")
+        raise ConfigError(f"{partial} was trained on another backbone: remove it, or give another output")
     for epoch in range(len(scores), recipe.epochs):
-        for module in network.head():
+        for module in network.head_parts():
             module.train()
         drawn.epoch = epoch
         total = 0.0
@@ -177,20 +173,22 @@ def fit_head(
     return network.eval(), scores
 
 
-def _start(recipe: Recipe, source: DeMixVPR, features: Features, true_depth: bool) -> DeMixVPR:
+def _start(recipe: Recipe, source: PlaceNetwork, features: Features, true_depth: bool) -> PlaceNetwork:
     """A network with the source's backbone and depth decoder, and a head started from some of the features."""
     torch.manual_seed(recipe.seed)
-    network = DeMixVPR(recipe.network)
-    network.backbone.load_state_dict(source.backbone.state_dict())
-    network.depth_decoder.load_state_dict(source.depth_decoder.state_dict())
+    network = recipe.build(with_weights=False).eval()
+    for name in ("backbone", "decoder_backbone", "depth_decoder"):
+        part = getattr(source, name, None)
+        if part is not None:
+            getattr(network, name).load_state_dict(part.state_dict())
     some = torch.randperm(len(features.place))[:_SAMPLES].sort().values
-    initialise_from_features(network, *features.at(some, true_depth))
+    network.initialise_head(*features.at(some, true_depth))
     return network
 
 
 @torch.no_grad()
 def validate_head(
-    network: DeMixVPR, features: Features, reference_condition: str, true_depth: bool = False
+    network: PlaceNetwork, features: Features, reference_condition: str, true_depth: bool = False
 ) -> dict[str, float]:
     """Recall@1 by condition against the reference condition's drive of each world."""
     network.eval()

@@ -13,13 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vpr_lab.network.demixvpr import DeMixVPR, Network
-from vpr_lab.network.systems import sized
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.adapt import AdaptedBatches, Batches
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.classes import ClassBatches, Group, find_groups
 from vpr_lab.training.datasets import ImageBatches, PlaceBatches, Shard, find_places
-from vpr_lab.training.initialise import initialise_head
 from vpr_lab.training.objective import Objective
 from vpr_lab.training.recipe import Recipe
 from vpr_lab.training.validate import autocast, validate
@@ -31,7 +29,6 @@ OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
     "asgd": torch.optim.ASGD,
 }
-_DEPTH_PARTS = ("depth_decoder", "decoder_backbone", "depth_encoder", "depth_backbone", "hallucinating")
 
 
 def train(
@@ -40,22 +37,22 @@ def train(
     held_out: Sequence[Shard],
     folder: Path,
     device: str = "cpu",
-    prepare: Callable[[Network], None] | None = None,
+    prepare: Callable[[PlaceNetwork], None] | None = None,
     stop_after: int | None = None,
 ) -> Path:
-    """Train a network, or go on with the run in ``folder``; returns the checkpoint to use.
+    """Train a network, or resume the run in ``folder``; returns the checkpoint to use.
 
     shards, held_out: cached drives to train and to validate on, of different worlds. The folder gets last.pt, best.pt
-    and TensorBoard events (where tensorboard is installed). A resumed run ends as if it had never stopped. prepare:
-    changes the network before it learns, such as loading parts trained before. stop_after: come back after so many
-    epochs of the recipe's, to be gone on with.
+    and TensorBoard events (if tensorboard is installed). A resumed run ends as if it had never stopped. prepare:
+    changes the network before it learns, such as loading parts trained before. stop_after: return after so many of the
+    recipe's epochs; a later call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learnt = _teaching(shards, recipe)
-    held_out = [shard for shard in held_out if _judges(shard, recipe)]
+    held_out = [shard for shard in held_out if _validates(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
     if network.hallucinates and recipe.depth_weight > 0 and not any(shard.has_depth for shard in learnt):
-        raise DriveError("no drive has depth to learn: cache drives with depth, or set train.depth_weight=0")
+        raise DriveError("no training drive has depth: cache drives with depth, or set depth_weight=0")
     groups = class_groups(recipe, learnt)
     batches = build_batches(recipe, learnt, shards, groups)
     objective = Objective(recipe, network, groups).to(device)
@@ -97,15 +94,15 @@ def train(
 
 
 def _teaching(shards: Sequence[Shard], recipe: Recipe) -> list[Shard]:
-    """The drives that a recipe learns places from. Raises DriveError where none has a condition that it names."""
+    """The drives that a recipe trains on. Raises DriveError if none has a condition that it names."""
     learnt = [shard for shard in shards if not recipe.conditions or shard.condition in recipe.conditions]
     if not learnt and recipe.conditions:
         found = ", ".join(sorted({shard.condition for shard in shards}))
-        raise DriveError(f"the recipe learns from {', '.join(recipe.conditions)}, the drives' conditions are {found}")
+        raise DriveError(f"no drive has a condition of the recipe, {', '.join(recipe.conditions)}: they have {found}")
     return learnt
 
 
-def _judges(shard: Shard, recipe: Recipe) -> bool:
+def _validates(shard: Shard, recipe: Recipe) -> bool:
     """Whether the best epoch is chosen by this drive, or by others searched in it."""
     chosen = {*recipe.validation_conditions, recipe.reference_condition}
     wanted = not recipe.validation_conditions or shard.condition in chosen
@@ -119,18 +116,15 @@ def _best(scores: Sequence[dict[str, float]]) -> int:
 
 
 def start(
-    recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[Network], None] | None = None
-) -> Network:
-    """The network as training begins. Raises ConfigError where the recipe names a part to train that it lacks."""
+    recipe: Recipe, shards: Sequence[Shard], device: str, prepare: Callable[[PlaceNetwork], None] | None = None
+) -> PlaceNetwork:
+    """The network as training begins. Raises ConfigError if the recipe names a part to train that it lacks."""
     torch.manual_seed(recipe.seed)
-    network: Network = recipe.build()
+    network = recipe.build()
     if prepare is not None:
         prepare(network)  # what the heads start from is then what the trained parts say
-    images, depths = sample_images(shards, recipe.seed)
-    if not isinstance(network, DeMixVPR):
-        network.eval().initialise(sized(torch.cat(images[:2]), network.config), torch.cat(depths[:2]))
-    elif recipe.pca:
-        initialise_head(network, images)
+    if recipe.initialise_head:
+        network.initialise(*sample_images(shards, recipe.seed, network.starting_images))
     if prepare is not None:
         prepare(network)
     blocks = list(network.backbone.blocks())
@@ -139,9 +133,7 @@ def start(
     if recipe.train_only:
         known = [name for name, _ in network.named_children()]
         if not set(recipe.train_only) <= set(known):
-            raise ConfigError(
-                f"train_only names {', '.join(recipe.train_only)}; the network's parts: {', '.join(known)}"
-            )
+            raise ConfigError(f"train_only names {', '.join(recipe.train_only)}; the network has {', '.join(known)}")
         for name, part in network.named_children():
             part.requires_grad_(name in recipe.train_only)
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -172,7 +164,7 @@ def class_groups(recipe: Recipe, shards: Sequence[Shard]) -> list[Group]:
 
 
 def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shard], groups: Sequence[Group]) -> Batches:
-    """What an epoch is made of: places, classes or any images of the drives to learn from, adapted where asked for."""
+    """An epoch's batches: places, classes or any images of the training drives, adapted if asked for."""
     size = recipe.batches_per_epoch, recipe.places_per_batch * recipe.images_per_place
     if recipe.objective == "classes":
         batches: Batches = ClassBatches(learnt, groups, recipe.augmentation, *size, recipe.seed)
@@ -186,16 +178,13 @@ def build_batches(recipe: Recipe, learnt: Sequence[Shard], shards: Sequence[Shar
     return AdaptedBatches(batches, targets, recipe.adaptation, recipe.augmentation, recipe.seed)
 
 
-def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimiser(network: PlaceNetwork, objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
     """Groups of parameters, each with its learning rate: descriptor's, backbone's, depth's, class centres'."""
-    by_part: dict[str, list[Any]] = {"descriptor": [], "backbone": [], "depth": []}
-    for name, part in network.named_children():
-        kind = "backbone" if name == "backbone" else "depth" if name in _DEPTH_PARTS else "descriptor"
-        by_part[kind] += [parameter for parameter in part.parameters() if parameter.requires_grad]
+    own = network.parameter_groups()
     groups: list[dict[str, Any]] = [
-        {"params": by_part["descriptor"]},
-        {"params": by_part["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
-        {"params": by_part["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
+        {"params": own["descriptor"]},
+        {"params": own["backbone"], "lr": recipe.lr * recipe.backbone_lr_scale},
+        {"params": own["depth"], "lr": recipe.lr * recipe.depth_lr_scale},
         {"params": [] if objective.domain is None else list(objective.domain.parameters())},
         {"params": [] if objective.classes is None else list(objective.classes.parameters()), "lr": recipe.classes.lr},
     ]
@@ -205,7 +194,7 @@ def build_optimiser(network: Network, objective: Objective, recipe: Recipe) -> t
 
 
 def falling(recipe: Recipe) -> Callable[[int], float]:
-    """The learning rate's share that is left after so many steps."""
+    """The learning rate as a fraction of its start, by step."""
     steps = recipe.epochs * recipe.batches_per_epoch
     if recipe.decay == "cosine":
         return lambda step: float(0.5 + 0.5 * np.cos(np.pi * min(1.0, step / steps)))
@@ -215,7 +204,7 @@ def falling(recipe: Recipe) -> Callable[[int], float]:
 
 
 def training_state(objective: torch.nn.Module, optimiser: torch.optim.Optimizer, schedule: Any) -> dict[str, Any]:
-    """What ``resume`` takes up besides the network."""
+    """The state that ``resume`` restores, apart from the network."""
     return {
         "objective": objective.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -227,12 +216,12 @@ def training_state(objective: torch.nn.Module, optimiser: torch.optim.Optimizer,
 def resume(
     path: Path,
     recipe: Recipe,
-    network: Network,
+    network: PlaceNetwork,
     objective: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     schedule: Any,
 ) -> list[dict[str, float]]:
-    """Take everything up where the checkpoint left it, if there is one; returns the scores of the epochs done.
+    """Resume from the checkpoint, if there is one; returns the scores of the epochs done.
 
     Raises ConfigError for a checkpoint of another recipe.
     """
@@ -240,7 +229,7 @@ def resume(
         return []
     last = Checkpoint.load(path)
     if last.recipe != recipe:
-        raise ConfigError(f"{path} is of a network that was trained otherwise: remove it, or give another folder")
+        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
     network.load_state_dict(last.network.state_dict())
     objective.load_state_dict(last.state["objective"])
     optimiser.load_state_dict(last.state["optimiser"])
@@ -249,7 +238,7 @@ def resume(
     return last.scores
 
 
-def training_mode(network: Network, recipe: Recipe) -> None:
+def training_mode(network: PlaceNetwork, recipe: Recipe) -> None:
     """Train mode; batch norm of a backbone with starting weights keeps their statistics, as that of frozen parts."""
     network.train()
     if recipe.weights:
@@ -259,13 +248,13 @@ def training_mode(network: Network, recipe: Recipe) -> None:
             part.eval()
 
 
-def sample_images(shards: Sequence[Shard], seed: int, count: int = 256) -> tuple[list[Tensor], list[Tensor]]:
-    """Batches of 32 random images of all drives, (32, H, W, 3) uint8, and their depths, (32, h, w) float32 metres."""
+def sample_images(shards: Sequence[Shard], seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Random images of all drives, (count, H, W, 3) uint8, and their depths, (count, h, w) float32 metres."""
     rows = [(shard, row) for shard in shards for row in range(len(shard))]
     chosen = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))[:count]]
     images = torch.from_numpy(np.stack([shard.images[row] for shard, row in chosen]))
     depths = torch.from_numpy(np.stack([shard.depth[row] for shard, row in chosen]).astype(np.float32))
-    return list(images.split(32)), list(depths.split(32))
+    return images, depths
 
 
 def _progress(loader: DataLoader[dict[str, Tensor]], description: str) -> Any:
@@ -275,7 +264,7 @@ def _progress(loader: DataLoader[dict[str, Tensor]], description: str) -> Any:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A function (name, value, epoch) that logs, or does nothing where tensorboard is not installed."""
+    """A function (name, value, epoch) that logs, or does nothing if tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

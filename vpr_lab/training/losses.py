@@ -1,4 +1,4 @@
-"""What training minimises. Place losses and miners come from pytorch-metric-learning, by name."""
+"""Losses. Place losses and miners are from pytorch-metric-learning, by name."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class PlaceLoss(nn.Module):
             self.miner = miner_type(**constants)
 
     def forward(self, descriptors: Tensor, labels: Tensor) -> Tensor:
-        """(B, D) descriptors of unit length, (B,) numbers of the places they show -> scalar."""
+        """(B, D) descriptors of unit length, (B,) indices of their places -> scalar."""
         return self.loss(descriptors, labels, self.miner(descriptors, labels) if self.miner else None)
 
 
@@ -84,16 +84,16 @@ def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log", sky: bool = Tr
     """Mean L1 over pixels whose depth is known.
 
     log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, infinite for the sky, of which pixels are
-    picked where the sizes differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm
+    picked if the sizes differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm
     makes an error of a tenth cost the same near and far, the inverse makes only what is near count. sky: what is
-    further than FAR_M counts as FAR_M away; the paper leaves it out. A decoder that is never told of the sky draws no
-    skyline, and by their skylines places are known.
+    further than FAR_M counts as FAR_M away; the paper leaves it out. A decoder that never learns the sky draws no
+    skyline, and skylines identify places.
     """
     if depth_m.shape[1:] != log_depth.shape[2:]:
         depth_m = F.interpolate(depth_m[:, None], log_depth.shape[2:], mode="nearest-exact").squeeze(1)
     known = (depth_m > 0) & (depth_m <= (torch.inf if sky else FAR_M))
-    told, true = (VIEWS[of](depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
-    return ((told - true).abs().squeeze(1) * known).sum() / known.sum().clamp(min=1)
+    found, true = (VIEWS[of](depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
+    return ((found - true).abs().squeeze(1) * known).sum() / known.sum().clamp(min=1)
 
 
 def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Ten
 
     Park et al. 2019, "Relational knowledge distillation".
 
-    descriptors: (B, D), teacher: (B, E), both of unit length; drives: (B,) numbers. Images of one drive share their
+    descriptors: (B, D), teacher: (B, E), both of unit length; drives: (B,) indices. Images of one drive share their
     light and weather, so what the teacher says about them is about places, and holds for real images too.
     """
     pairs = torch.triu(drives[:, None] == drives[None, :], diagonal=1)

@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class GreedySoup:
-    """What a greedy soup is made of.
+    """A greedy soup.
 
     state: its weights. members: rows of the ingredients in it, in the order they joined, the best one first.
     scores: the soup's validation score as each of them joined, which never falls; the last is the soup's.
@@ -37,7 +37,7 @@ def uniform(states: Sequence[State]) -> State:
     """The average of the networks' weights, as new tensors of the first one's dtypes and devices.
 
     Statistics of batch norm are averaged like weights. Integers, such as its count of batches, are taken from the
-    first. Raises ModelError where there is no ingredient or two differ in names or shapes.
+    first. Raises ModelError if there is no ingredient or two differ in names or shapes.
     """
     if not states:
         raise ModelError("a soup needs at least one ingredient")
@@ -54,12 +54,12 @@ def uniform(states: Sequence[State]) -> State:
 
 
 def greedy(states: Sequence[State], score: Callable[[State], float]) -> GreedySoup:
-    """Start from the best ingredient; add the others from good to bad, each kept where the score does not fall.
+    """Start from the best ingredient; add the others from good to bad, each kept if the score does not fall.
 
     score: the higher the better, of a network's weights on VALIDATION data. Never choose ingredients on the test set:
     the soup's score there would be one it was selected for. On the data it is chosen on, a soup is never worse than
     its best ingredient. An ingredient without a score (NaN) stays out.
-    Raises ModelError where no ingredient has a score or two do not fit together.
+    Raises ModelError if no ingredient has a score or two do not fit together.
     """
     for number, state in enumerate(states[1:], 2):
         _check_alike(states[0], state, number)
@@ -80,7 +80,7 @@ def greedy(states: Sequence[State], score: Callable[[State], float]) -> GreedySo
 
 
 def _check_alike(first: State, other: State, number: int) -> None:
-    """Raise ModelError where two ingredients are not of one architecture. number: the other's, counted from 1."""
+    """Raise ModelError if two ingredients are not of one architecture. number: the other's, counted from 1."""
     for name in [*first, *other]:
         if name not in first or name not in other:
             lacking = number if name not in other else 1

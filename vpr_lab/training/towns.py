@@ -41,7 +41,7 @@ def in_turn(
     jobs: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Call ``work`` with each of the tasks in so many processes; the first that fails, or Ctrl-C, ends it."""
+    """Call ``work`` with each of the tasks in ``jobs`` processes; the first failure, or Ctrl-C, stops all."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:  # a forked process has no OpenGL
         try:
             for done, task in enumerate(as_completed([pool.submit(work, *task) for task in tasks]), 1):

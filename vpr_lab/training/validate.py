@@ -1,4 +1,4 @@
-"""How well a network recognises places in cached drives it was not trained on."""
+"""Validation: recall@1 of a network on cached drives."""
 
 from __future__ import annotations
 
@@ -10,29 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from vpr_lab.network.demixvpr import Network
-from vpr_lab.network.systems import sized
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.datasets import Shard
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.image import Preprocessing
 from vpr_ros.evaluation.recall import TOLERANCE_M, right_at_1
 
 BATCH = 32
 
 
-def network_preprocessing(network: Network) -> Preprocessing:
-    """The network's input size with its backbone's mean and std."""
-    own = network.backbone.preprocessing
-    return Preprocessing(network.config.height, network.config.width, own.mean, own.std)
-
-
 def autocast(bf16: bool, device: str) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic where asked for."""
+    """bfloat16 arithmetic if asked for."""
     return torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
 
 
 @torch.no_grad()
-def describe_shard(network: Network, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
+def describe_shard(network: PlaceNetwork, shard: Shard, bf16: bool = False, device: str = "cpu") -> np.ndarray:
     """(N, D) float32 descriptors of a cached drive. Leaves the network in eval mode."""
     network.eval()
     out = []
@@ -41,13 +33,13 @@ def describe_shard(network: Network, shard: Shard, bf16: bool = False, device: s
             torch.from_numpy(np.array(part[start : start + BATCH])) for part in (shard.images, shard.depth)
         )
         with autocast(bf16, device):
-            output = network.analyse(sized(images.to(device), network.config), depth.float().to(device))
+            output = network.analyse(network.sized(images.to(device)), depth.float().to(device))
         out.append(output.descriptors.float().cpu().numpy())
     return np.concatenate(out)
 
 
 def validate(
-    network: Network,
+    network: PlaceNetwork,
     shards: Sequence[Shard],
     reference_condition: str,
     bf16: bool = False,

@@ -82,7 +82,7 @@ def test_a_model_without_depth_is_refused(describer, walled_drive):
     class Flat:
         manifest = dataclasses.replace(describer.manifest, depth=False)
 
-    with pytest.raises(ModelError, match="gives no depth"):
+    with pytest.raises(ModelError, match="has no depth"):
         evaluate_depth(Flat(), walled_drive)  # type: ignore[arg-type]
 
 

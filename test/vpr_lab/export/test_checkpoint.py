@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
 from vpr_lab.export.checkpoint import Parity, export  # noqa: E402
-from vpr_lab.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
+from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_lab.training.recipe import Recipe  # noqa: E402
 from vpr_ros.base.errors import ModelError  # noqa: E402
@@ -25,9 +25,17 @@ from vpr_ros.inference.open import open_describer  # noqa: E402
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     recipe = Recipe(
-        network=NetworkConfig(height=32, width=48, depth_channels=8, out_channels=16, out_rows=2, vlad_clusters=0)
+        network=NetworkConfig(
+            depth_backbone="convolutions",
+            height=32,
+            width=48,
+            depth_channels=8,
+            out_channels=16,
+            out_rows=2,
+            vlad_clusters=0,
+        )
     )
-    return Checkpoint(recipe, DeMixVPR(recipe.network), 3, [], {})
+    return Checkpoint(recipe, recipe.build(), 3, [], {})
 
 
 def test_export_agrees_with_torch_at_any_batch(checkpoint: Checkpoint, tmp_path: Path) -> None:

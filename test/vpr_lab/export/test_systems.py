@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `vpr lab run gem geowarp` leaves it, of networks that have learnt nothing."""
     folder = tmp_path_factory.mktemp("runs")
     torch.manual_seed(0)
-    recipe = from_dict(Recipe, {"system": {"backbone": "mobilenet_v1", "height": 64, "width": 80}})
+    recipe = from_dict(Recipe, {"network": {"kind": "single", "backbone": "mobilenet_v1", "height": 64, "width": 80}})
     Checkpoint(recipe, recipe.build(), 1, [], {}).save(folder / "gem" / "best.pt")
     (folder / "gem" / "row.json").write_text(json.dumps({"scores": {"night": {"queries": 3}}}))
     (folder / "geowarp").mkdir()
@@ -131,19 +131,19 @@ def test_files_that_do_not_fit_are_refused(runs: Path, exported: tuple[Path, Pat
     (tmp_path / "warp_score.onnx").write_bytes(files["warp_score.onnx"])
     manifest = Manifest("warp", "f" * 64, 4, False, Preprocessing())
     (tmp_path / "warp.json").write_text(json.dumps(asdict(manifest)))
-    with pytest.raises(ModelError, match="no manifest of a GeoWarp"):
+    with pytest.raises(ModelError, match="not a GeoWarp manifest"):
         OnnxGeoWarp(tmp_path / "warp.json")
 
 
 def test_folders_without_anything_to_export_are_refused(runs: Path, tmp_path: Path) -> None:
     """An ensemble is no file of its own; a GeoWarp whose encoder is unknown is none either."""
-    with pytest.raises(ModelError, match=r"no network .*ingredient"):
+    with pytest.raises(ModelError, match=r"neither a network .*ingredient"):
         export_run(tmp_path, tmp_path / "x.onnx")
     (tmp_path / "geowarp.pt").write_bytes((runs / "geowarp" / "geowarp.pt").read_bytes())
     with pytest.raises(ModelError, match="run its recipe again"):
         export_run(tmp_path, tmp_path / "x.onnx")
-    system = {"backbone": "mobilenet_v1", "height": 64, "width": 64, "depth": "true", "depth_as_image": True}
-    recipe = from_dict(Recipe, {"system": system})
+    network = {"kind": "single", "height": 64, "width": 64, "depth": "true", "depth_as_image": True}
+    recipe = from_dict(Recipe, {"network": network})
     Checkpoint(recipe, recipe.build(), 1, [], {}).save(tmp_path / "depth" / "best.pt")
-    with pytest.raises(ConfigError, match="not on a lone camera"):
+    with pytest.raises(ConfigError, match="not on a camera alone"):
         export_run(tmp_path / "depth", tmp_path / "x.onnx")

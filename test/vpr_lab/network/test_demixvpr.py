@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from vpr_lab.network.backbones import build_backbone  # noqa: E402
-from vpr_lab.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
+from vpr_lab.network.build import build_network  # noqa: E402
+from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.network.depth import FAR_M, NEAR_M, log_depth_from_metres, metres_from_log_depth  # noqa: E402
 from vpr_ros.base.errors import ConfigError, ModelError  # noqa: E402
 
@@ -28,8 +29,18 @@ def test_forward_gives_unit_descriptors_and_metres(backbone: str) -> None:
 
     For every backbone whose last map has stride 16, as the depth encoder's.
     """
-    network = DeMixVPR(
-        NetworkConfig(backbone, 64, 96, out_channels=32, out_rows=2, vlad_clusters=4, vlad_channels=8)
+    network = build_network(
+        NetworkConfig(
+            "demixvpr",
+            backbone,
+            "convolutions",
+            height=64,
+            width=96,
+            out_channels=32,
+            out_rows=2,
+            vlad_clusters=4,
+            vlad_channels=8,
+        )
     ).eval()
     with torch.inference_mode():
         descriptors, depth = network(images(2, 64, 96))
@@ -40,7 +51,9 @@ def test_forward_gives_unit_descriptors_and_metres(backbone: str) -> None:
 
 def test_place_loss_leaves_depth_alone_and_depth_loss_leaves_encoder_alone() -> None:
     """Depth must stay metric and the RGB encoder keep what it knows: no gradient crosses the two detaches."""
-    network = DeMixVPR(NetworkConfig(height=32, width=32, out_channels=8, out_rows=2))
+    network = build_network(
+        NetworkConfig(depth_backbone="convolutions", height=32, width=32, out_channels=8, out_rows=2)
+    )
     descriptors, _ = network(images(2, 32, 32))
     descriptors[0].sum().backward()
     assert all(p.grad is None for p in network.depth_decoder.parameters())
@@ -59,17 +72,19 @@ def test_a_depth_encoder_that_is_an_image_encoder(tmp_path: Path) -> None:
     config = NetworkConfig(
         height=64, width=96, out_channels=8, out_rows=2, depth_backbone="mobilenet_v1", depth_side=32
     )
-    network = DeMixVPR(config)
+    network = build_network(config)
     log_depth = torch.rand(2, 1, 16, 24)
     assert network.depth_encoder is not None and network.depth_encoder(log_depth).shape == (2, 64, 4, 6)
     descriptors, _ = network(images(2, 64, 96))
     descriptors[0].sum().backward()
     assert all(p.grad is None for p in network.depth_decoder.parameters())
     assert network.depth_encoder.backbone.stem.weight.grad is not None
-    mixed = DeMixVPR(NetworkConfig("resnet18", 32, 32, out_channels=8, out_rows=2, depth_backbone="mobilenet_v1"))
+    mixed = build_network(
+        NetworkConfig("demixvpr", "resnet18", "mobilenet_v1", height=32, width=32, out_channels=8, out_rows=2)
+    )
     torch.save(build_backbone("resnet18").state_dict(), tmp_path / "resnet18.pth")
     assert mixed(images(1, 32, 32))[0].shape == (1, mixed.dimension)
-    DeMixVPR(mixed.config, tmp_path / "resnet18.pth")  # the depth encoder's weights are not in there
+    build_network(mixed.config, tmp_path / "resnet18.pth")  # the depth encoder's weights are not in there
 
 
 def test_log_depth_round_trip() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from vpr_lab.network.build import build_network  # noqa: E402
+from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.network.depth import VIEWS, log_depth_from_metres  # noqa: E402
 from vpr_lab.network.heads import HeadConfig  # noqa: E402
-from vpr_lab.network.systems import SystemConfig, build_system  # noqa: E402
 
 IMAGES = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -22,7 +23,7 @@ def test_losses_reach_what_they_are_to_teach(
 ) -> None:
     """Apart, depth stays depth and the encoder keeps what it knows; RGB+ tells no depth at all."""
     head = HeadConfig(kind="average", dimension=8)
-    network = build_system(SystemConfig("two_streams", "mobilenet_v1", head=head, depth_taught_by=taught_by))
+    network = build_network(NetworkConfig("two_streams", "mobilenet_v1", head=head, depth_taught_by=taught_by))
     decoder, first = network.depth_decoder.head.weight, next(network.backbone.parameters())
 
     output = network.analyse(IMAGES)
@@ -38,7 +39,7 @@ def test_losses_reach_what_they_are_to_teach(
 def test_a_depth_network_apart_is_touched_by_no_place() -> None:
     """It is to stay what it learnt of depth, and the image encoder what it learnt of places."""
     head = HeadConfig(kind="average", dimension=8)
-    network = build_system(SystemConfig("rgbtd", "mobilenet_v1", decoder_backbone="mobilenet_v1", head=head))
+    network = build_network(NetworkConfig("rgbtd", "mobilenet_v1", decoder_backbone="mobilenet_v1", head=head))
     output = network.analyse(IMAGES)
     apart, shared = next(network.decoder_backbone.parameters()), next(network.backbone.parameters())
 

@@ -89,7 +89,7 @@ def test_mosaic_is_gbrg():
 
 def test_mistakes_are_one_sentence(drive, run):
     """Another camera, or a run that is there already."""
-    with pytest.raises(ConfigError, match="cannot write camera 'stereo/right'"):
+    with pytest.raises(ConfigError, match="unknown camera 'stereo/right'"):
         write_robotcar(run.parent, drive, camera="stereo/right")
     with pytest.raises(DriveError, match="exists already"):
         write_robotcar(run.parent, drive)

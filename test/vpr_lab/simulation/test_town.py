@@ -122,7 +122,7 @@ def test_the_other_way_round_is_the_other_lane(town):
 
 def test_an_unknown_route_says_which_there_are(town):
     """One sentence instead of a KeyError."""
-    with pytest.raises(ConfigError, match="no route 'scenic': use reference, detour, loops or random-<number>"):
+    with pytest.raises(ConfigError, match="unknown route 'scenic': use reference, detour, loops or random-<number>"):
         town.route("scenic")
 
 

@@ -153,7 +153,7 @@ def test_a_database_is_written_whole_and_opened_again(tmp_path: Path, can_draw):
     for settings, moved in ((ViewSettings(size_px=32), positions), (SETTINGS, positions + 1)):
         with pytest.raises(ConfigError, match="holds other views"):
             render_views(wall_and_ground(), path, settings, moved)
-    with pytest.raises(DriveError, match="no database"):
+    with pytest.raises(DriveError, match="not a database"):
         load_views(tmp_path / "nothing")
 
 

@@ -17,7 +17,7 @@ from vpr_lab.systems.bench import Bench  # noqa: E402
 from vpr_lab.systems.data import LabData  # noqa: E402
 from vpr_lab.systems.evaluate import rank_drives, scores  # noqa: E402
 from vpr_lab.systems.rankers import DescriptorRanker, EnsembleRanker  # noqa: E402
-from vpr_lab.systems.recipe import known_recipes, load_recipe, nested  # noqa: E402
+from vpr_lab.systems.recipe import known_recipes, load_recipe, nested, recipe_name, with_variants  # noqa: E402
 from vpr_lab.systems.table import markdown, put_into, read_rows  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_ros.base.errors import ConfigError, DriveError, MissingDependencyError  # noqa: E402
@@ -27,8 +27,8 @@ from vpr_ros.inference.open import open_describer  # noqa: E402
 # What makes a recipe tiny. Classes are cut so that the world's thirty images make some.
 TINY = {
     "train.weights": "",
-    "train.system.height": 64,
-    "train.system.width": 64,
+    "train.network.height": 64,
+    "train.network.width": 64,
     "train.epochs": 1,
     "train.batches_per_epoch": 1,
     "train.places_per_batch": 4,
@@ -138,6 +138,29 @@ def test_a_folder_keeps_what_was_trained_and_refuses_another(bench: Bench) -> No
         with_settings(bench, **{"train.lr": 0.5}).make("gem")
 
 
+def test_folders_of_the_earlier_recipes_are_found_again(bench: Bench) -> None:
+    """Until 0.1.0 a published network stood under "system": what was trained then must not be trained again."""
+    bench.make("gem")
+    path = bench.folder / "gem" / "training.json"
+    facts = json.loads(path.read_text())
+    train = facts["trained_by"]["train"]
+    old = ("kind", "backbone", "depth_backbone", "decoder_backbone", "head", "depth", "depth_as_image", "depth_view",
+           "depth_taught_by", "height", "width")  # fmt: skip
+    train["system"] = {name: train["network"][name] for name in old}
+    train["network"] = {"backbone": "mobilenet_v1", "depth_backbone": "", "rgb_channels": 128}
+    train["pca"] = not train.pop("initialise_head")
+    path.write_text(json.dumps(facts))
+    stamp = (bench.folder / "gem" / "best.pt").stat().st_mtime_ns
+    bench.make("gem")
+    assert (bench.folder / "gem" / "best.pt").stat().st_mtime_ns == stamp
+    train["system"]["head"]["kind"] = "mac"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"trained otherwise \(train\.network\.head\.kind mac"):
+        bench.make("gem")
+    train["system"]["head"]["kind"] = "gem"
+    path.write_text(json.dumps(facts))
+
+
 def test_every_recipe_can_be_trained_in_full(bench: Bench) -> None:
     """--full is not run here: what it asks for must at least be a network."""
     full = Bench(bench.data, bench.folder, full=True)
@@ -228,9 +251,9 @@ def test_ensemble_takes_what_both_found(tiny_shards: list[Any]) -> None:
 
 def test_recipes_are_like_others(tmp_path: Path) -> None:
     """A recipe says only what differs, a misspelt name is found, a circle is an error and not a hang."""
-    (tmp_path / "a.yaml").write_text("like: gem\nabout: mine\ntrain: {system: {head: {dimension: 64}}}\n")
+    (tmp_path / "a.yaml").write_text("like: gem\nabout: mine\ntrain: {network: {head: {dimension: 64}}}\n")
     own = load_recipe(str(tmp_path / "a.yaml"))
-    assert own.train["system"]["head"] == {"kind": "gem", "dimension": 64} and own.published == ()
+    assert own.train["network"]["head"] == {"kind": "gem", "dimension": 64} and own.published == ()
     assert nested({"a.b": 1, "a.c": 2}) == {"a": {"b": 1, "c": 2}}
     (tmp_path / "b.yaml").write_text("like: b\n")
     with pytest.raises(ConfigError, match="circle"):
@@ -239,6 +262,39 @@ def test_recipes_are_like_others(tmp_path: Path) -> None:
         load_recipe("gem", overrides={"trian.lr": 1})
     with pytest.raises(ConfigError, match="cosplace"):
         load_recipe("cosplacee")
+
+
+def test_variants_are_recipes_of_one_file(tmp_path: Path) -> None:
+    """A sweep is one file. Its members keep the names of earlier folders and tables, and inherit from each other."""
+    assert load_recipe("gain:best") == load_recipe("gain_best") and recipe_name("gain:best") == "gain_best"
+    assert load_recipe("gain_best").about != load_recipe("gain_after_parts").about
+    assert with_variants("multiscale") == [f"multiscale:{pool}" for pool in ("avg", "max", "min", "sum")]
+    assert with_variants("decoder") == ["decoder"] and with_variants("decoder:long") == ["decoder:long"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "like: gem\nabout: mine\npublished: [demixvpr/gem]\ntrain: {lr: 0.5}\n"
+        "variants:\n"
+        "  slow: {about: slow, train: {lr: 0.1}}\n"
+        "  slower: {like: slow, train: {epochs: 9}}\n"
+        "  other: {like: mac}\n"
+    )
+    own, slower, other = (load_recipe(f"{path}{variant}") for variant in ("", ":slower", ":other"))
+    assert own.train["lr"] == 0.5 and own.published and recipe_name(f"{path}:slower") == "mine_slower"
+    assert slower.train["lr"] == 0.1 and slower.train["epochs"] == 9 and (slower.about, slower.published) == ("", ())
+    assert other.train["lr"] == 0.5 and other.train["network"]["head"]["kind"] == "mac"
+    for name, message in (
+        ("gain", "is a list of variants: name one of gain:rgb"),
+        ("gain:bets", "has no variant 'bets'"),
+        (f"{path}:fast", "choose one of slow, slower, other"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_recipe(name)
+    path.write_text("variants: {a: {like: b}, b: {like: a}}\n")
+    with pytest.raises(ConfigError, match="circle: mine_a -> mine_b -> mine_a"):
+        load_recipe(f"{path}:a")
+    path.write_text("variants: [a, b]\n")
+    with pytest.raises(ConfigError, match="variants must be names"):
+        load_recipe(f"{path}:a")
 
 
 def test_table_puts_rows_beside_the_papers(bench: Bench, tmp_path: Path) -> None:

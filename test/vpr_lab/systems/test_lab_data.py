@@ -24,8 +24,8 @@ from vpr_ros.cli.main import app  # noqa: E402
 
 TINY = {
     "train.weights": "",
-    "train.system.height": 64,
-    "train.system.width": 64,
+    "train.network.height": 64,
+    "train.network.width": 64,
     "train.epochs": 1,
     "train.batches_per_epoch": 1,
     "train.places_per_batch": 4,
@@ -100,7 +100,7 @@ def test_a_cached_drive_takes_a_condition_and_an_old_one_has_its_names(tmp_path:
     assert told.condition == "dusk" and np.array_equal(told.position, shard.position)
     assert [path.name for path in sorted(poses.parent.iterdir())] == ["depth.npy", "images.npy", "poses.npz"]
     refused = run("train", "cache", folder, "-o", tmp_path / "cache", "--condition", "by night")
-    assert isinstance(refused.exception, DriveError) and "is no word" in str(refused.exception)
+    assert isinstance(refused.exception, DriveError) and "invalid condition" in str(refused.exception)
 
 
 def test_a_world_without_a_reference_is_an_error(robotcar: Path, tiny_shards: list[Any]) -> None:

@@ -15,14 +15,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
-from vpr_lab.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
-from vpr_lab.network.systems import SystemConfig, build_system, sized  # noqa: E402
+from vpr_lab.network.build import build_network  # noqa: E402
+from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training import head  # noqa: E402
 from vpr_lab.training.augment import Augmentation, augment  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint, starting_from  # noqa: E402
 from vpr_lab.training.datasets import PlaceBatches, cache_drive, find_places, load_shards  # noqa: E402
 from vpr_lab.training.head import train_head, validate_head  # noqa: E402
-from vpr_lab.training.initialise import initialise_head  # noqa: E402
 from vpr_lab.training.loop import place_batches, start, train  # noqa: E402
 from vpr_lab.training.losses import PlaceLoss  # noqa: E402
 from vpr_lab.training.objective import Objective  # noqa: E402
@@ -68,6 +67,7 @@ def cache(tmp_path: Path) -> Path:
 
 def tiny_recipe(**changes) -> Recipe:
     network = NetworkConfig(
+        depth_backbone="convolutions",
         height=SIZE,
         width=SIZE,
         depth_channels=8,
@@ -173,7 +173,7 @@ def test_losses_are_float32_under_bfloat16(cache: Path) -> None:
     batch = place_batches(recipe, shards)[0]
     with autocast(True, "cpu"), torch.no_grad():
         found = Objective(recipe, network)(network, batch)["place"]
-        descriptors = network.analyse(sized(batch["images"], network.config), batch["depth"]).descriptors.float()
+        descriptors = network.analyse(network.sized(batch["images"]), batch["depth"]).descriptors.float()
         rounded = PlaceLoss(recipe.loss, recipe.miner)(descriptors, batch["labels"])
     wanted = PlaceLoss(recipe.loss, recipe.miner)(descriptors, batch["labels"])
     assert found.dtype == torch.float32
@@ -184,9 +184,9 @@ def test_losses_are_float32_under_bfloat16(cache: Path) -> None:
 def test_pca_start_spreads_descriptors(cache: Path) -> None:
     """A useful start tells images apart: descriptors must be centred, not all alike as with random projections."""
     torch.manual_seed(0)
-    network = DeMixVPR(tiny_recipe().network)
+    network = tiny_recipe().build()
     images = torch.randint(0, 256, (24, SIZE, SIZE, 3), dtype=torch.uint8)
-    initialise_head(network, [images])
+    network.initialise(images, torch.zeros(24, SIZE // 4, SIZE // 4))
     with torch.inference_mode():
         similarity = network.eval()(images)[0] @ network(images)[0].T
     assert similarity[~torch.eye(24, dtype=torch.bool)].mean() < 0.2
@@ -255,13 +255,13 @@ def test_a_run_starts_from_the_parts_it_has_in_common(cache: Path, tmp_path: Pat
     for name in ("depth_decoder.head.weight", "rgb_projection.weight", "backbone.stem.weight"):
         assert torch.equal(network.state_dict()[name], theirs[name])
     with pytest.raises(ConfigError, match="no part of the network"):
-        prepare(build_system(SystemConfig("single", "squeezenet", height=64, width=64)))
+        prepare(build_network(NetworkConfig("single", "squeezenet", height=64, width=64)))
 
 
 def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> None:
     """The second stage must move the head and nothing before it, and leave a checkpoint that exports like any other."""
     shards = load_shards(cache)
-    network = DeMixVPR(tiny_recipe().network)
+    network = tiny_recipe().build()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     recipe = tiny_recipe(loss="multi_similarity", miner="multi_similarity")
     train_head(recipe, Checkpoint(recipe, network, 0, [], {}), shards[:3], shards[3:], tmp_path / "head.pt")
@@ -278,7 +278,7 @@ def test_a_head_cut_short_ends_as_if_it_had_never_stopped(
     shards = load_shards(cache)
     recipe = tiny_recipe(epochs=3)
     torch.manual_seed(3)
-    source = Checkpoint(recipe, DeMixVPR(recipe.network), 0, [], {})
+    source = Checkpoint(recipe, recipe.build(), 0, [], {})
     whole = train_head(recipe, source, shards[:3], shards[3:], tmp_path / "whole.pt")
 
     class Cut(Exception):
@@ -295,7 +295,7 @@ def test_a_head_cut_short_ends_as_if_it_had_never_stopped(
     with pytest.raises(Cut):
         train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")
     monkeypatch.undo()
-    other = Checkpoint(recipe, DeMixVPR(recipe.network), 0, [], {})
+    other = Checkpoint(recipe, recipe.build(), 0, [], {})
     with pytest.raises(ConfigError, match="another backbone"):
         train_head(recipe, other, shards[:3], shards[3:], tmp_path / "cut.pt")
     resumed = train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
 from vpr_lab.export.checkpoint import export  # noqa: E402
-from vpr_lab.network.demixvpr import DeMixVPR, NetworkConfig  # noqa: E402
+from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_lab.training.recipe import Recipe  # noqa: E402
 from vpr_ros.base.errors import DriveError, MapError, ModelError  # noqa: E402
@@ -33,9 +33,17 @@ SIZE = Preprocessing(height=32, width=48)
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     recipe = Recipe(
-        network=NetworkConfig(height=32, width=48, depth_channels=8, out_channels=16, out_rows=2, vlad_clusters=0)
+        network=NetworkConfig(
+            depth_backbone="convolutions",
+            height=32,
+            width=48,
+            depth_channels=8,
+            out_channels=16,
+            out_rows=2,
+            vlad_clusters=0,
+        )
     )
-    network = DeMixVPR(recipe.network)
+    network = recipe.build()
     noise = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     with torch.no_grad():
         for _ in range(100):  # batch norm learns the scale of its features, without which they fade below float16

@@ -58,7 +58,7 @@ def build_backbone(name: str, weights: Path | None = None) -> Backbone:
 def feature_shape(backbone: Backbone, height: int, width: int) -> tuple[int, int, int]:
     """(C, h, w) of ``place`` for images of height x width pixels, by running one; every module keeps its mode.
 
-    Raises ModelError where the image is too small for the network.
+    Raises ModelError if the image is too small for the network.
     """
     modes = {module: module.training for module in backbone.modules()}
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=next(backbone.parameters()).device)

@@ -1,4 +1,4 @@
-"""What every encoder offers, and how each finds its starting weights in a file."""
+"""The interface of an image encoder, and how it loads its starting weights."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
     def load_weights(self, path: Path) -> None:
         """Load ImageNet weights, here torchvision's state dict (.pth) without its classifier.
 
-        Raises ModelError where the file lacks a layer or has another shape.
+        Raises ModelError if the file lacks a layer or has another shape.
         """
         load_torchvision(self, path, self.torchvision, self.left_out)
 
@@ -109,7 +109,7 @@ class FeatureStack(Backbone):
 def load_torchvision(module: nn.Module, path: Path, name: str, left_out: tuple[str, ...]) -> None:
     """Fill ``module`` from the state dict (.pth) of torchvision's model ``name``.
 
-    left_out: keys that begin so are passed over. Raises ModelError where any other is missing, too many or misshapen.
+    left_out: keys that begin so are passed over. Raises ModelError if any other is missing, too many or misshapen.
     """
     if not path.is_file():
         raise _missing(path, f"download torchvision's {name} state dict from {TORCHVISION}/{_STATE_DICTS[name]}")
@@ -144,7 +144,7 @@ def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a .npz. Raises ModelError for any other file, and for none, then with where Keras' weights are."""
+    """Every array of a .npz. Raises ModelError if it is another kind of file, or missing (with its source)."""
     if not path.is_file():
         origin = _KERAS.get(path.name, "Keras' weights")
         raise _missing(path, f"make it of {origin} with tools/convert_weights.py")
@@ -156,7 +156,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def copy_array(arrays: dict[str, np.ndarray], name: str, target: Tensor | None, path: Path) -> None:
-    """Copy one array into a parameter or buffer; raises ModelError where it is missing or has another shape."""
+    """Copy one array into a parameter or buffer; raises ModelError if it is missing or has another shape."""
     if target is None or name not in arrays or arrays[name].shape != tuple(target.shape):
         raise ModelError(f"{path} has no array {name} of the shape this backbone needs")
     with torch.no_grad():

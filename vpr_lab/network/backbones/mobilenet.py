@@ -36,7 +36,7 @@ class _SeparableBlock(nn.Module):
 class MobileNetV1(Backbone):
     """MobileNetV1 1.0 to ``conv_pw_11`` (Howard et al. 2017): 128, 256, 512 channels; 1.6 M weights.
 
-    Places are told apart by ``conv_pw_7``: over seasons the middle layers hold best, as in Suenderhauf et al. 2015.
+    ``conv_pw_7`` describes places: the middle layers are the most robust to seasons (Suenderhauf et al. 2015).
     """
 
     channels = (128, 256, 512, 512)

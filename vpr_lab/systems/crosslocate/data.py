@@ -51,7 +51,9 @@ def scale_to_fov(
     """
     for fov in (fov_deg, target_fov_deg):
         if not 1 <= fov <= 170:
-            raise ConfigError(f"a field of view of {fov} degrees is no pinhole camera's: it must lie in 1 .. 170")
+            raise ConfigError(
+                f"a field of view of {fov} degrees does not fit a pinhole camera: it must lie in 1 .. 170"
+            )
     height, width = image_rgb.shape[:2]
     size = size_px or width
     focal, target = (
@@ -80,7 +82,7 @@ def photograph_town(
 
     Every condition has a camera of its own, 50 to 80 degrees wide and 1.4 to 1.9 m high, and its own traffic. A
     photograph half of which is nearer than 4 m is taken again elsewhere. Raises ConfigError for an unknown condition
-    and MissingDependencyError where the machine cannot draw. on_progress: (photographs taken, in all).
+    and MissingDependencyError if the machine cannot draw. on_progress: (photographs taken, in all).
     """
     views = views or ViewSettings()
     images: list[np.ndarray] = []
@@ -113,7 +115,7 @@ def photographs_of_drive(
     """The frames of a drive that have true poses, every_m apart.
 
     fov_deg: of the camera, across; None takes it from the drive's intrinsics. A lens' distortion is not taken out.
-    Raises DriveError where there is no pose, or no field of view.
+    Raises DriveError if there is no pose, or no field of view.
     """
     views = views or ViewSettings()
     frames = [frame for frame in sample(drive, every_m) if frame.T_map_camera is not None]
@@ -123,7 +125,7 @@ def photographs_of_drive(
     for frame in frames:
         fov = fov_deg if fov_deg is not None else _fov_deg(frame)
         if fov is None:
-            raise DriveError(f"drive {drive.name} does not know its camera: give the field of view")
+            raise DriveError(f"drive {drive.name} has no camera calibration: give the field of view")
         images.append(scale_to_fov(frame.read(), fov, views.fov_deg, views.size_px))
     poses = [frame.T_map_camera for frame in frames if frame.T_map_camera is not None]
     condition = drive.name.replace("-", "_").split("_")[-1]

@@ -1,4 +1,4 @@
-"""How near the best views are to where a photograph was taken, and how near chance would come."""
+"""The distance of the best views from a photograph's position, and the same by chance."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def evaluate_crosslocate(
 ) -> CrossLocateScores:
     """Rank all views for every photograph by their descriptors, and score the ranking.
 
-    Raises ConfigError where views and photographs are of two worlds or not of the network's size.
+    Raises ConfigError if views and photographs are of two worlds or not of the network's size.
     """
     check_fit(network, database, queries)
     network.eval()

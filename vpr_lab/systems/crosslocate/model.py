@@ -29,7 +29,7 @@ class CrossLocateConfig:
     backbone: str = option("vgg16", "RGB encoder", choices=tuple(BACKBONES))
     weights: str = option("", "file of starting weights for the backbone; empty: random")
     modality: str = option("depth", "what of a view is described", choices=MODALITIES)
-    depth_max_m: float = option(200.0, "farther surfaces and the sky count as being this far", "m", low=1.0)
+    depth_max_m: float = option(200.0, "maximum depth; farther surfaces and the sky are clipped to it", "m", low=1.0)
     size_px: int = option(224, "width and height of views and photographs", "px", low=16, high=2048)
 
 
@@ -73,9 +73,11 @@ def build_crosslocate(config: CrossLocateConfig) -> CrossLocate:
 
 
 def check_fit(network: CrossLocate, database: ViewDatabase, queries: Queries) -> None:
-    """Raises ConfigError where views and photographs are of two worlds or not of the network's size."""
+    """Raises ConfigError if views and photographs are of two worlds or not of the network's size."""
     if database.world != queries.world:
-        raise ConfigError(f"views of {database.world} say nothing of photographs of {queries.world}: give one world's")
+        raise ConfigError(
+            f"views of {database.world} do not fit photographs of {queries.world}: give both of one world"
+        )
     size, sizes = network.config.size_px, (database.depth.shape[1], queries.images.shape[1])
     if sizes != (size, size):
         raise ConfigError(

@@ -28,17 +28,17 @@ class CrossLocateSettings:
     steps: int = option(2000, "steps of the optimiser", low=1)
     batch: int = option(4, "photographs in a step", low=1, high=1000)
     lr: float = option(1e-5, "learning rate of Adam", low=0.0, high=1.0)
-    margin: float = option(
-        0.1, "a wrong view's squared distance must exceed the right one's by this", low=0.0, high=4.0
+    margin: float = option(0.1, "margin between the squared distances of wrong and correct views", low=0.0, high=4.0)
+    positive_max_m: float = option(20.0, "maximum distance of a correct view from the photograph", "m", low=0.0)
+    positive_max_deg: float = option(
+        15.0, "maximum angle between a correct view and the photograph", "deg", low=0.0, high=180.0
     )
-    positive_max_m: float = option(20.0, "a right view is at most this far from the photograph", "m", low=0.0)
-    positive_max_deg: float = option(15.0, "and looks at most this far past its direction", "deg", low=0.0, high=180.0)
     negative_min_m: float = option(100.0, "wrong views are farther away than this (paper: 2000)", "m", low=0.0)
     negatives: int = option(10, "hardest wrong views for each photograph", low=1, high=1000)
     pool: int = option(1000, "views, drawn anew at each refresh, among which to look for wrong ones", low=1)
-    refresh: int = option(250, "photographs after which views are described anew", low=1)
-    frozen_blocks: int = option(0, "blocks of the backbone, from the image upwards, that stay as they are", low=0)
-    seed: int = option(0, "seed of the weights and of all that is drawn", low=0)
+    refresh: int = option(250, "photographs after which the views are described again", low=1)
+    frozen_blocks: int = option(0, "number of frozen blocks of the backbone, from the image upwards", low=0)
+    seed: int = option(0, "seed of the weights and of all random draws", low=0)
 
 
 class Triplets(NamedTuple):
@@ -59,8 +59,8 @@ def train_crosslocate(
 ) -> CrossLocate:
     """Train a network on one world or several in turn, and return it, ready to evaluate.
 
-    databases, queries: of the same worlds in the same order. network: to go on with; None starts a new one.
-    on_step: (steps done, loss). Raises ConfigError where worlds or sizes do not fit each other, DriveError where no
+    databases, queries: of the same worlds in the same order. network: to continue with; None starts a new one.
+    on_step: (steps done, loss). Raises ConfigError if worlds or sizes do not fit each other, DriveError if no
     photograph has a right view and enough wrong ones.
     """
     torch.manual_seed(settings.seed)

@@ -19,7 +19,7 @@ from vpr_lab.systems.crosslocate.model import CrossLocate, build_crosslocate
 from vpr_lab.systems.crosslocate.pictures import draw_found
 from vpr_lab.systems.crosslocate.training import CrossLocateSettings, train_crosslocate
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_ros.base.config import from_dict, option, to_dict
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import write_json, written_whole
@@ -37,20 +37,22 @@ class TownSettings:
 
     training: CrossLocateSettings = field(default_factory=CrossLocateSettings)
     views: ViewSettings = field(default_factory=ViewSettings)
-    towns: tuple[int, ...] = option((11, 12), "seeds of the towns to learn from")
-    test_town: int = option(5, "seed of the town to be measured on")
+    towns: tuple[int, ...] = option((11, 12), "seeds of the training towns")
+    test_town: int = option(5, "seed of the test town")
     conditions: tuple[str, ...] = option(("overcast", "sun", "autumn"), "of the photographs")
     photographs: int = option(50, "photographs of a town in each condition", low=1)
-    within_m: float = option(20.0, "a view this near is a right one", "m", low=0.1)
-    mesh: str = option("", "glTF, OBJ or other mesh to be measured on instead of the test town, with photos")
+    within_m: float = option(20.0, "maximum distance of a correct view", "m", low=0.1)
+    mesh: str = option("", "glTF, OBJ or other mesh to test on instead of the test town; needs photos")
     photos: str = option("", "drive whose images are searched in views of the mesh")
-    fov_deg: float | None = option(None, "across the drive's images; by default as the drive tells", "deg", 1.0, 170.0)
+    fov_deg: float | None = option(
+        None, "horizontal field of view of the drive's images; by default the drive's own", "deg", 1.0, 170.0
+    )
 
 
 _MEASURED_ON = ("test_town", "within_m", "mesh", "photos", "fov_deg")  # what the training does not depend on
 
 
-def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Render, train and measure; views and weights in the folder are taken as they are. Needs the simulator."""
     settings = from_dict(TownSettings, recipe.settings, "settings")
     if bool(settings.mesh) != bool(settings.photos):
@@ -67,7 +69,7 @@ def crosslocate(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         for name, kind in (("any direction", "recall"), ("within 30 degrees", "recall_yaw"), ("chance", "chance_yaw"))
     }
     measured_on = settings.mesh or scores.world
-    return Made(None, None, {**facts, "measured_on": measured_on, "numbers": scores.numbers()}, row)
+    return TrainedSystem(None, None, {**facts, "measured_on": measured_on, "numbers": scores.numbers()}, row)
 
 
 def _trained(settings: TownSettings, bench: Workbench, folder: Path) -> tuple[CrossLocate, dict[str, Any]]:
@@ -76,8 +78,8 @@ def _trained(settings: TownSettings, bench: Workbench, folder: Path) -> tuple[Cr
     if own := training.network.weights:
         training = replace(training, network=replace(training.network, weights=str(bench.weights / own)))
     path, finished = folder / "network.pt", folder / "training.json"
-    told = {name: value for name, value in to_dict(settings).items() if name not in _MEASURED_ON}
-    trained_by = {**told, "seed": training.seed}
+    learning = {name: value for name, value in to_dict(settings).items() if name not in _MEASURED_ON}
+    trained_by = {**learning, "seed": training.seed}
     if not finished.is_file():
         worlds = [_town(seed, settings, bench.folder) for seed in settings.towns]
         start = perf_counter()

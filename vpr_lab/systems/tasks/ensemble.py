@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vpr_lab.systems.rankers import EnsembleRanker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench
 from vpr_ros.base.config import from_dict, option
 from vpr_ros.base.errors import ConfigError
 
@@ -19,12 +19,12 @@ class EnsembleSettings:
     how: str = option("nif", "nif: by distance; sif: what both found first", choices=("nif", "sif"))
 
 
-def ensemble(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def ensemble(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Merge the lists of the two ingredients."""
     settings = from_dict(EnsembleSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 2:
-        raise ConfigError(f"an ensemble is of two recipes, not {len(recipe.ingredients)}: name two ingredients")
+        raise ConfigError(f"an ensemble needs two recipes, not {len(recipe.ingredients)}: name two ingredients")
     first, second = (bench.make(name) for name in recipe.ingredients)
     better, other = first.searching(recipe.ingredients[0]), second.searching(recipe.ingredients[1])
     facts = {name: first.facts.get(name, 0) + second.facts.get(name, 0) for name in ("steps", "seconds", "parameters")}
-    return Made(EnsembleRanker(better, other, settings.how), None, facts)
+    return TrainedSystem(EnsembleRanker(better, other, settings.how), None, facts)

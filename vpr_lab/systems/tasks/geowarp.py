@@ -13,8 +13,8 @@ import torch
 from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Ranker, batches, remembered
-from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.recipe import LabRecipe, recipe_name
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_lab.training.datasets import Shard
 from vpr_lab.training.geowarp import GeoWarpSettings, encode, train_geowarp
 from vpr_ros.base.config import from_dict, option, to_dict
@@ -26,17 +26,17 @@ from vpr_ros.base.files import write_json, written_whole
 class RerankSettings(GeoWarpSettings):
     """How it is trained, and how many places it looks at."""
 
-    candidates: int = option(20, "of each query, its first places are ranked again", low=2, high=1000)
+    candidates: int = option(20, "places of each query to re-rank", low=2, high=1000)
 
 
-def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train the regression on the ingredient's features, or take what the folder holds."""
     settings = from_dict(RerankSettings, recipe.settings, "settings")
     if len(recipe.ingredients) != 1:
-        raise ConfigError(f"GeoWarp goes with one recipe, not {len(recipe.ingredients)}: name one ingredient")
+        raise ConfigError(f"GeoWarp needs one recipe, not {len(recipe.ingredients)}: name one ingredient")
     base = bench.make(recipe.ingredients[0])
     if base.network is None:
-        raise ConfigError(f"{recipe.ingredients[0]} is no single network: GeoWarp has no features to warp")
+        raise ConfigError(f"{recipe.ingredients[0]} is not a single network: GeoWarp has no features to warp")
     encoder = base.network.backbone.to(bench.device)
     path, finished = folder / "geowarp.pt", folder / "training.json"
     learning = to_dict(settings)
@@ -57,7 +57,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
             "trained_by": trained_by,
             "steps": settings.steps,
             "seconds": round(perf_counter() - start, 1),
-            "encoder": recipe.ingredients[0],
+            "encoder": recipe_name(recipe.ingredients[0]),
             "image_size": list(bench.data.training[0].images.shape[1:3]),
         }
         write_json(finished, facts)
@@ -67,7 +67,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
     ranker = GeoWarpRanker(
         base.searching(recipe.ingredients[0]), encoder, network.eval(), settings.candidates, bench.device
     )
-    return Made(ranker, None, facts)
+    return TrainedSystem(ranker, None, facts)
 
 
 class GeoWarpRanker:

@@ -1,4 +1,4 @@
-"""An exported model as it is, such as the one that ships: what the others are measured beside."""
+"""An exported model, such as the one that ships, for comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from vpr_lab.systems.rankers import DescriptorRanker, batches
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench
 from vpr_lab.training.datasets import Shard
 from vpr_ros.base.config import from_dict, option
 from vpr_ros.base.image import preprocess
@@ -24,7 +24,7 @@ class ModelSettings:
     model: str = option(DEFAULT_MODEL, "file, or name of a shipped one")
 
 
-def model(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def model(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Open it; nothing is trained."""
     describer = open_describer(from_dict(ModelSettings, recipe.settings, "settings").model)
 
@@ -34,4 +34,4 @@ def model(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         return np.concatenate([describer.describe(part).descriptors for part in images])
 
     facts = {"steps": 0, "seconds": 0.0, "dimension": describer.manifest.dimension, "starts_from": "as it ships"}
-    return Made(DescriptorRanker(describe), None, facts)
+    return TrainedSystem(DescriptorRanker(describe), None, facts)

@@ -1,4 +1,4 @@
-"""A network trained by a recipe; what nearly every system is."""
+"""A network trained by a recipe; as nearly every system is."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Describe, DescriptorRanker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.systems.tasks.made import Made, Workbench, finished_facts
+from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
 from vpr_lab.training import loop
 from vpr_lab.training.adapt import brighten
 from vpr_lab.training.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ from vpr_ros.base.files import write_json
 from vpr_ros.inference.describer import fingerprint_file
 
 
-def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
+def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     """Train, or take what the folder holds."""
     network, facts = trained(bench.training(recipe), recipe, bench, folder)
     describe = describer(network, bench.device)
@@ -33,10 +33,10 @@ def train(recipe: LabRecipe, bench: Workbench, folder: Path) -> Made:
         return lambda shard: describe(replace(shard, images=brighten(shard.images, brightness)))
 
     dark = {condition: darkened(brightness) for condition, brightness in recipe.reference_brightness.items()}
-    return Made(DescriptorRanker(describe, by_condition=dark), network, facts)
+    return TrainedSystem(DescriptorRanker(describe, by_condition=dark), network, facts)
 
 
-def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[Network, dict[str, Any]]:
+def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> tuple[PlaceNetwork, dict[str, Any]]:
     """The network of a training recipe and what its training was. Raises ConfigError for another recipe's folder.
 
     training.json says from the first step on what a folder was begun with, and what came out when it is done.
@@ -69,13 +69,13 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
 
 
 def _learning(own: Recipe, recipe: LabRecipe, bench: Workbench, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What decides, beside the drives, on the weights: its training, and that of the recipes it goes on from."""
+    """All that decides the weights, apart from the drives: its training, and that of the recipes it starts from."""
     begun: dict[str, Any] = {}
     for name in _begun_by(recipe):
         if _is_file(name):
             continue  # known by its content in what starts from it
         if name in above:
-            raise ConfigError(f"starts: recipes that go on from each other in a circle: {' -> '.join((*above, name))}")
+            raise ConfigError(f"starts: recipes start from each other in a circle: {' -> '.join((*above, name))}")
         other = bench.recipe(name)
         learning = _learning(bench.training(other), other, bench, (*above, name))
         begun[name] = {**learning, "settings": other.settings}
@@ -106,14 +106,14 @@ def _known_as(source: str) -> str:
 
 
 def _checkpoint(name: str) -> Path:
-    """A checkpoint file that a recipe starts from. Raises ModelError where it is missing."""
+    """A checkpoint file that a recipe starts from. Raises ModelError if it is missing."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise ModelError(f"starts: no checkpoint at {path}")
     return path
 
 
-def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] | None:
+def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[PlaceNetwork], None] | None:
     """Load the parts that a recipe takes from others: {"backbone": "rgb_mac:backbone"}; "all" is the whole network."""
     if not recipe.starts:
         return None
@@ -122,7 +122,7 @@ def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] |
         for name in _begun_by(recipe)
     }
 
-    def load(network: Network) -> None:
+    def load(network: PlaceNetwork) -> None:
         for part, source in recipe.starts.items():
             name, _, other_part = source.partition(":")
             try:
@@ -135,6 +135,6 @@ def starting(recipe: LabRecipe, bench: Workbench) -> Callable[[Network], None] |
     return load
 
 
-def describer(network: Network, device: str) -> Describe:
+def describer(network: PlaceNetwork, device: str) -> Describe:
     """Descriptors of a drive, (N, D)."""
     return lambda shard: describe_shard(network.to(device), shard, device=device)

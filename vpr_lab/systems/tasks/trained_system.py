@@ -1,4 +1,4 @@
-"""What a task is given, and what it gives back."""
+"""A task's input and output: the bench, and the system it trained."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from vpr_lab.network.demixvpr import Network
+from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.systems.data import LabData
 from vpr_lab.systems.rankers import Ranker
 from vpr_lab.systems.recipe import LabRecipe
-from vpr_lab.training.recipe import Recipe
+from vpr_lab.training.recipe import Recipe, translate_recipe
+from vpr_ros.base.config import from_dict, to_dict
 from vpr_ros.base.errors import ConfigError
 
-_TOLD = 3  # so many differences are named
+_MOST_NAMED = 3  # differences in an error
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class TrainedSystem:
     """A system that can be measured.
 
-    ranker: None for one that does not search drives, whose scores, by heading, come with it. network: where it is one.
-    facts: for its row, such as steps and seconds.
+    ranker: None for a system that does not search drives; ``scores`` then holds its figures, by heading.
+    network: of a system that is a single network. facts: for its row, such as steps and seconds.
     """
 
     ranker: Ranker | None
-    network: Network | None = None
+    network: PlaceNetwork | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
 
@@ -39,22 +40,43 @@ class Made:
 
 
 def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training.json says.
+    """The content of a training.json.
 
     trained_by: all that decides on the weights, nested; the file holds it under this name. Raises ConfigError, naming
-    what differs, where it is not the same there.
+    what differs, if it is not the same there.
     """
     facts: dict[str, Any] = json.loads(path.read_text())
-    before, now = _flat(facts.get("trained_by", {})), _flat(json.loads(json.dumps(trained_by)))
+    before, now = _flat(_in_todays_words(facts.get("trained_by", {}))), _flat(json.loads(json.dumps(trained_by)))
     if before != now:
         changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-        told = ", ".join(
-            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_TOLD]
+        named = ", ".join(
+            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_MOST_NAMED]
         )
-        more = f" and {len(changed) - _TOLD} more" if len(changed) > _TOLD else ""
-        why = told + more if before else "it does not say by what"
+        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+        why = named + more if before else "it does not say by what"
         raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
+
+
+def _in_todays_words(trained_by: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every recipe, under the name "train", as it is stored today."""
+    out: dict[str, Any] = {}
+    for name, value in trained_by.items():
+        if name == "train":
+            out[name] = _recipe_in_todays_words(value)
+        else:
+            out[name] = _in_todays_words(value) if isinstance(value, Mapping) else value
+    return out
+
+
+def _recipe_in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
+    translated = translate_recipe(stored)
+    if translated is stored:
+        return stored
+    try:
+        return to_dict(from_dict(Recipe, translated))
+    except ConfigError:  # older still: it then differs, and is named
+        return translated
 
 
 def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -67,7 +89,7 @@ def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 class Workbench(Protocol):
-    """What a task finds on the bench: drives, folders, and the systems of other recipes. See lab.bench.Bench."""
+    """What a task uses of the bench: drives, folders, and other recipes' systems. See systems.bench.Bench."""
 
     @property
     def data(self) -> LabData: ...
@@ -87,7 +109,7 @@ class Workbench(Protocol):
     @property
     def pictures(self) -> bool: ...
 
-    def make(self, name: str) -> Made:
+    def make(self, name: str) -> TrainedSystem:
         """Another recipe's system."""
         ...
 
