@@ -90,7 +90,7 @@ def test_the_command(tmp_path, monkeypatch, walled_drive):
     """A table for people, JSON for machines, metric and scaled side by side."""
     from vpr_ros.cli.main import app
 
-    monkeypatch.setattr(drives, "open_drive", lambda spec, options: walled_drive)
+    monkeypatch.setattr(drives, "open_drives", lambda specs, options: [walled_drive])
     result = CliRunner().invoke(app, ["evaluate-depth", "demixvpr_mobilenet", "anything", "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "abs-rel" in result.output and "scaled" in result.output

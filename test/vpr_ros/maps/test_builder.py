@@ -84,7 +84,7 @@ def test_what_cannot_be_a_map_is_refused(tmp_path, street, describer, painted_dr
     with pytest.raises(DriveError, match="only drives of one world"):
         add_drive(street, painted_drive(world="elsewhere"), describer)
     zones = [painted_drive(world=f"utm {zone} north") for zone in (31, 32)]
-    with pytest.raises(DriveError, match=r"in its zone: -d world='utm 31 north'$"):
+    with pytest.raises(DriveError, match=r"to its zone with -d world='utm 31 north'$"):
         build_map(tmp_path / "x.vprmap", zones, describer)
     unposed = Unposed(world="")  # as of a live bag, replayed on the map: it lies in no other world
     street.check_world(unposed.name, unposed.world)

@@ -278,7 +278,7 @@ def node(ros: None) -> Iterator[LifecycleNode]:
         ({"adapters": ("swarm_slam",)}, "/r0, /r1"),
         ({"loops": LoopCloserConfig(features="superpoint")}, "superpoint"),
         ({"loops": LoopCloserConfig(features="nowhere.onnx")}, "nowhere.onnx"),
-        ({"loops": LoopCloserConfig(features="sift"), "earlier": ("EARLIER",)}, "local features of orb"),
+        ({"loops": LoopCloserConfig(features="sift"), "earlier": ("EARLIER",)}, "local features of kind orb"),
         ({"intrinsics": (0.0, 100.0, 50.0, 50.0)}, "focal lengths above 0"),
         ({"camera_info": "my topic!"}, "topic name"),
     ],
