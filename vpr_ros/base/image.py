@@ -11,6 +11,9 @@ from vpr_ros.base.errors import ImageError
 
 _LARGEST_SIDE = 8192  # of a network's input, pixels
 
+_COARSE_PX = 16  # of the image whose contrast is measured
+_LEAST_CONTRAST = 2.0  # grey levels, standard deviation
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -77,3 +80,11 @@ def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
     if not done:
         raise ImageError("an image cannot be written as JPEG")
     return jpeg.tobytes()
+
+
+def has_content(image_rgb: np.ndarray) -> bool:
+    """Whether an image (H, W, 3) shows anything: black, white and covered ones have next to no contrast."""
+    import cv2
+
+    coarse = cv2.resize(image_rgb, (_COARSE_PX, _COARSE_PX), interpolation=cv2.INTER_AREA)
+    return float(coarse.mean(axis=2).std()) >= _LEAST_CONTRAST

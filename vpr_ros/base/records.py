@@ -135,6 +135,8 @@ class Estimate:
     """(h, w) float32 metres, predicted by the network; None for a model without depth."""
     timings_ms: dict[str, float] = field(default_factory=dict)
     """Wall milliseconds of each step, by name (preprocess, network, search, ...)."""
+    problem: str = ""
+    """Why the image is no evidence, such as that it is black; empty if it is evidence."""
 
     @property
     def best(self) -> Hypothesis | None:

@@ -24,6 +24,7 @@ from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_pose
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.constants import CALIBRATION_GRID
+from vpr_ros.localize.hypotheses import hypothesis_radius
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
@@ -108,7 +109,7 @@ def fit(
     Raises DriveError if no image of the drives was taken on the map.
     """
     config = config or LocalizerConfig()
-    radius = config.hypotheses.radius
+    radius = hypothesis_radius(config.hypotheses.radius, places)
     if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
         raise DriveError(
             f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
@@ -129,8 +130,8 @@ def fit(
         return found
 
     best: tuple[float, Calibration, list[_Outcome]] | None = None
-    for length in CALIBRATION_GRID.correlation_lengths:
-        raw = dataclasses.replace(calibration, correlation_length=length, temperature=1.0, floor=1e-6)
+    for independence in CALIBRATION_GRID.independences:
+        raw = dataclasses.replace(calibration, independence=independence, temperature=1.0, floor=1e-6)
         found = answers(raw)
         wrong, temperature, floor = _fit_softening(found, radius)
         if best is None or wrong < best[0]:
@@ -159,46 +160,86 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
     return shown
 
 
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What one held-out image says of the map.
+
+    scores, similarities: (N,) of each place. right: (N,) places that are near. elsewhere: (N,) places far away.
+    """
+
+    scores: np.ndarray
+    similarities: np.ndarray
+    right: np.ndarray
+    elsewhere: np.ndarray
+
+
 def _fit_observation(
     places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
 ) -> Calibration:
-    """Fit slope and off_map_score: maximum likelihood over single images, with and without the places around them."""
-    mean, radius = map_mean(places, config.search.mean_centring), config.hypotheses.radius
-    observation, session_mean = ObservationModel(places, calibration, mean), SessionMean(mean)
+    """Fit the evidence: maximum likelihood over single images, with and without the places around them."""
+    evidence = _evidence(places, drives, config)
+    grid = CALIBRATION_GRID
+    slope, _, threshold = _most_likely(evidence, [(slope, 0.0) for slope in grid.slopes], grid.off_map_scores, True)
+    weights = [(z, s) for z in grid.z_weights for s in grid.similarity_weights]
+    z_weight, similarity_weight, offset = _most_likely(evidence, weights, grid.thresholds, False)
+    return dataclasses.replace(
+        calibration,
+        slope=slope,
+        off_map_score=threshold / slope,
+        z_weight=z_weight,
+        similarity_weight=similarity_weight,
+        threshold=offset,
+    )
+
+
+def _evidence(places: Places, drives: Sequence[DescribedDrive], config: LocalizerConfig) -> list[_Evidence]:
+    mean = map_mean(places, config.search.mean_centring)
+    radius = hypothesis_radius(config.hypotheses.radius, places)
+    observation, session_mean = ObservationModel(places, Calibration(), mean), SessionMean(mean)
     of_places = centred(places.descriptors, mean)
-    right, all_of, elsewhere = [], [], []  # log mean exp(slope z): right places, all, others
+    found = []
     for drive in drives:
         session_mean.reset()
         for descriptor, T in zip(drive.descriptors, drive.T_map_camera, strict=True):
             if not config.filter.enabled:
                 session_mean.reset()
             seen = session_mean.centred(descriptor)
-            scores = observation.scores(seen, (of_places @ seen).max(1))
+            similarities = (of_places @ seen).max(1)
             distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
-            away = distance > 2 * radius
-            if away.any():
-                elsewhere.append(_log_mean_exp(scores[away]))
-            if (distance < radius).any():
-                share = np.log(np.count_nonzero(distance < radius) / len(scores))
-                right.append(_log_mean_exp(scores[distance < radius]) + share)
-                all_of.append(_log_mean_exp(scores))
-    on, total, off = np.array(right)[..., None], np.array(all_of)[..., None], np.array(elsewhere)[..., None]
-    threshold = (CALIBRATION_GRID.slopes[:, None] * CALIBRATION_GRID.off_map_scores[None])[None]
-    on_loss = np.logaddexp(total, threshold).mean(axis=0) - on.mean(axis=0)
-    off_loss = (np.logaddexp(off, threshold) - threshold).mean(axis=0) if len(elsewhere) else 0.0
-    slope, score = np.unravel_index(np.argmin(on_loss + off_loss), on_loss.shape)
-    return dataclasses.replace(
-        calibration,
-        slope=float(CALIBRATION_GRID.slopes[slope]),
-        off_map_score=float(CALIBRATION_GRID.off_map_scores[score]),
-    )
+            scores = observation.scores(seen, similarities)
+            found.append(_Evidence(scores, similarities, distance < radius, distance > 2 * radius))
+    return found
 
 
-def _log_mean_exp(scores: np.ndarray) -> np.ndarray:
-    """log mean exp(slope * score) over scores (K,), for each slope, (S,)."""
-    exponents = CALIBRATION_GRID.slopes[:, None] * scores[None]
-    largest = exponents.max(axis=1)
-    return largest + np.log(np.exp(exponents - largest[:, None]).mean(axis=1))
+def _most_likely(
+    evidence: Sequence[_Evidence], weights: Sequence[tuple[float, float]], thresholds: np.ndarray, relative: bool
+) -> tuple[float, float, float]:
+    """(weight of z, weight of the similarity, threshold) under which the images are most probable.
+
+    thresholds: (T,) candidates; relative: in units of z.
+    """
+    best = (np.inf, 0.0, 0.0, 0.0)
+    for z_weight, similarity_weight in weights:
+        right, whole, elsewhere = [], [], []  # log mean exp of the weighted sum: right places, all, others
+        for image in evidence:
+            ratios = z_weight * image.scores + similarity_weight * image.similarities
+            if image.elsewhere.any():
+                elsewhere.append(_log_mean_exp(ratios[image.elsewhere]))
+            if image.right.any():
+                right.append(_log_mean_exp(ratios[image.right]) + np.log(np.mean(image.right)))
+                whole.append(_log_mean_exp(ratios))
+        levels = (z_weight if relative else 1.0) * thresholds
+        loss = np.logaddexp(np.array(whole)[:, None], levels).mean(axis=0) - np.mean(right)
+        if elsewhere:
+            loss += (np.logaddexp(np.array(elsewhere)[:, None], levels) - levels).mean(axis=0)
+        row = int(np.argmin(loss))
+        best = min(best, (float(loss[row]), float(z_weight), float(similarity_weight), float(levels[row])))
+    return best[1:]
+
+
+def _log_mean_exp(values: np.ndarray) -> float:
+    largest = float(values.max())
+    return largest + float(np.log(np.exp(values - largest).mean()))
 
 
 def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> bool:

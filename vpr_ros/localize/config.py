@@ -27,7 +27,9 @@ class FilterConfig:
     """Bayes filter over time."""
 
     enabled: bool = option(True, "evidence accumulated over time; false: each image is localised alone")
-    speed: float = option(5.0, "typical speed, used without odometry", "m/s", low=0.1, high=100.0)
+    speed: float = option(
+        0.0, "speed without odometry; 0: estimated from the change of the view", "m/s", low=0.0, high=100.0
+    )
     odometry_noise: float = option(
         0.1, "standard deviation of odometry, as a fraction of distance travelled", low=0.0, high=1.0
     )
@@ -44,7 +46,9 @@ class HypothesesConfig:
     """Hypotheses: belief over places -> poses."""
 
     count: int = option(5, "number of poses published for each image, best first", low=1, high=100)
-    radius: float = option(25.0, "radius within which places form one hypothesis", "m", low=1.0, high=500.0)
+    radius: float = option(
+        0.0, "places closer than this form one hypothesis; 0: 5 times the map's spacing", "m", low=0.0, high=500.0
+    )
 
 
 @dataclass(frozen=True)

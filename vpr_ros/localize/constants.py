@@ -22,6 +22,8 @@ class FilterConstants:
     """Belief below this is background and is not moved."""
     most_moved: int = 1000
     """Places moved in one step, so that a step takes the same time on a map of any size."""
+    most_compared: int = 200
+    """Places compared with an image because of the images before it."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
     reach_m: float = 50.0
@@ -30,12 +32,44 @@ class FilterConstants:
     """and in multiples of the map's spacing."""
     move_spacings: float = 0.5
     """The belief moves after this distance, in multiples of the map's spacing."""
-    fastest: float = 2
-    """Largest speed without odometry, in multiples of ``filter.speed``."""
+    fastest: float = 40.0
+    """Metres per second, largest speed without odometry."""
+    longest: float = 2.0
+    """Largest motion without odometry, in multiples of the estimated distance."""
+    ahead_spread: float = 0.3
+    """Standard deviation of the motion ahead, without odometry, as a fraction of the estimated distance,"""
+    ahead_spacings: float = 0.5
+    """plus this many of the map's spacings."""
+    unknown_turn: float = np.radians(120.0)
+    """Radians, turn without odometry that a whole change of the view allows."""
+    sideways: float = 0.03
+    """Probability density of motion in any direction, relative to that of the motion ahead."""
+    carried: float = 0.02
+    """Probability that the robot was carried elsewhere, for a whole change of the view that odometry does not explain."""
+    unseen_m: float = 10.0
+    """Largest distance that a change of view counts as, for leaving and entering the map."""
     entrance_spacings: float = 2
     """Standard deviation of the predicted pose at which the map is entered, in multiples of the map's spacing."""
-    restart_factor: float = 10
-    """Times the typical distance beyond which an odometry step counts as a restart of odometry."""
+
+
+@dataclass(frozen=True)
+class ViewChangeConstants:
+    """How much the view has changed (``view_change``), and how evidence counts by it (``temporal``). All by hand."""
+
+    pairs: int = 500
+    """Pairs of places, at most, that the map's scale is taken from."""
+    same_view: float = 0.95
+    """Share of the view above which an image shows the same view again."""
+    largest_elsewhere: float = 0.95
+    """Largest cosine that places far apart are taken to have."""
+    neighbour_kept: float = 0.5
+    """Share of the view that neighbouring places have in common, for a map without neighbours."""
+    least_kept: float = 0.02
+    """Smallest share that a distance is taken from: less is another view, however far away."""
+    most_kept: float = 0.98
+    """Largest share of neighbouring places, so that a map of equal places has a scale."""
+    single_image: float = 0.5
+    """Part of a view's evidence that its first image gives; the rest comes with further images of it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +78,10 @@ class ClusterConstants:
 
     heading: float = np.radians(60.0)
     """Radians, largest difference of heading between places of one hypothesis."""
+    spacings: float = 5.0
+    """Radius of a hypothesis in multiples of the map's spacing, unless the parameter is set,"""
+    largest_m: float = 25.0
+    """and at most this many metres: within it a pose counts as right in place recognition."""
     clusters: int = 20
     """Clusters formed: the probabilities of the first few depend on the next ones."""
     smallest_belief: float = 1e-3
@@ -88,8 +126,14 @@ class CalibrationGrid:
     """``Calibration.slope``."""
     off_map_scores: np.ndarray = field(default_factory=lambda: np.linspace(1.0, 14.0, 66))
     """``Calibration.off_map_score``."""
-    correlation_lengths: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 80.0)
-    """``Calibration.correlation_length``, metres."""
+    z_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    """``Calibration.z_weight``."""
+    similarity_weights: tuple[float, ...] = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 65.0)
+    """``Calibration.similarity_weight``."""
+    thresholds: np.ndarray = field(default_factory=lambda: np.linspace(2.0, 25.0, 93))
+    """``Calibration.threshold``."""
+    independences: tuple[float, ...] = (0.19, 0.38, 0.75, 1.5, 3.0)
+    """``Calibration.independence``."""
     temperatures: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
     """``Calibration.temperature``."""
     floors: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
@@ -103,6 +147,7 @@ class CalibrationGrid:
 
 
 FILTER = FilterConstants()
+VIEW_CHANGE = ViewChangeConstants()
 CLUSTERS = ClusterConstants()
 THUMBNAILS = ThumbnailConstants()
 CALIBRATION_GRID = CalibrationGrid()

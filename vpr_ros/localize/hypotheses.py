@@ -12,6 +12,11 @@ from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
 
+def hypothesis_radius(radius: float, places: Places) -> float:
+    """The parameter ``hypotheses.radius``, metres; where it is 0, a value that suits the map's spacing."""
+    return radius or min(CLUSTERS.spacings * places.spacing, CLUSTERS.largest_m)
+
+
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
     """Covariance (..., 6, 6) of right hypotheses at poses (..., 4, 4), about the map's axes, metres and radians."""
     R_map_body = T_map_camera[..., :3, :3] @ geometry.R_BODY_OPTICAL.T

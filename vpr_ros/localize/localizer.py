@@ -11,22 +11,25 @@ from time import perf_counter
 import numpy as np
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.base.image import preprocess
+from vpr_ros.base.image import has_content, preprocess
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.hypotheses import cluster
+from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.temporal import BayesFilter
+from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+
+NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
 
 
 class Localizer:
@@ -61,6 +64,7 @@ class Localizer:
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
         self.session_mean = SessionMean(mean)
         self.observation = ObservationModel(places, self.calibration, mean)
+        self.view_change = ViewChange(places)
         self.filter = BayesFilter(places, self.config.filter, self.calibration)
         self._place_map = place_map
 
@@ -138,6 +142,7 @@ class Localizer:
             depth=depth,
             timings_ms=timings_ms,
             image_rgb=frame.image_rgb,
+            problem="" if has_content(frame.image_rgb) else NO_CONTENT,
         )
 
     def recognise(
@@ -148,30 +153,37 @@ class Localizer:
         depth: np.ndarray | None = None,
         timings_ms: dict[str, float] | None = None,
         image_rgb: np.ndarray | None = None,
+        problem: str = "",
     ) -> Estimate:
         """The steps after the network: search, re-ranking, filter over time, hypotheses.
 
         stamp_ns: a stamp before the last one (a looped bag) resets the localiser first. descriptor: (D,) float32.
         T_odom_camera: (4, 4) or None. depth: passed on to the estimate. timings_ms: of the steps before. image_rgb: for
-        re-rankers, which are skipped without it.
+        re-rankers, which are skipped without it. problem: why the image is no evidence; empty if it is.
         """
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
             self.reset()
-        descriptor = self.session_mean.centred(descriptor)
+        change = SAME_VIEW if problem else self.view_change.to(descriptor)
+        descriptor = centred(descriptor, self.session_mean.mean) if problem else self.session_mean.centred(descriptor)
         similarities, rows = self.index.search(descriptor, self.config.search.matches)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
         searched = perf_counter()
-        log_ratios = self.observation.log_ratios(descriptor, similarities, rows)
-        belief = self.filter.update(log_ratios, stamp_ns, T_odom_camera)
+        self.filter.predict(stamp_ns, T_odom_camera, change)
+        likely = np.setdiff1d(self.filter.likely(), rows)
+        compared = np.concatenate([rows, likely])
+        of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, likely)])
+        log_ratios = None if problem else self.observation.log_ratios(descriptor, of_compared, compared)
+        belief = self.filter.weigh(log_ratios, change)
         wanted = self.config.hypotheses
-        hypotheses, off_map = cluster(belief, self.places, self.calibration, wanted.radius, wanted.count)
+        radius = hypothesis_radius(wanted.radius, self.places)
+        hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
-        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms)
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem)
 
     def _reranked(
         self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, timings_ms: dict[str, float]
@@ -186,6 +198,7 @@ class Localizer:
     def reset(self) -> None:
         """Forget all images so far: filter, mean-centring and re-rankers."""
         self.session_mean.reset()
+        self.view_change.reset()
         self.filter.reset()
         for reranker in self.rerankers:
             reranker.reset()

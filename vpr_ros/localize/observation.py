@@ -23,21 +23,31 @@ class ObservationModel:
         self._calibration = calibration
         rows = np.unique(np.linspace(0, len(places) - 1, min(SCORES.background, len(places))).astype(int))
         self._background = centred(places.descriptors[rows, 0], mean)
+        self._places, self._mean = places, mean
         self._count = len(places)
 
     def scores(self, descriptor: np.ndarray, similarities: np.ndarray) -> np.ndarray:
         """Standard scores (K,) of similarities (K,) to an image with this descriptor (D,)."""
         return standard_scores(similarities, self._background @ descriptor)
 
+    def similarities(self, descriptor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Cosines (K,) of an image's descriptor (D,) and the places at rows (K,), by the best of their views."""
+        if not len(rows):
+            return np.zeros(0, np.float32)
+        return np.asarray((centred(self._places.descriptors[rows], self._mean) @ descriptor).max(axis=1))
+
     def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Evidence for each place, (N,): log p(image | place) - log p(image | not on this map).
 
         similarities (K,), most similar first, and rows (K,): result of the search. Places that were not fetched get the
-        evidence of the last one fetched.
+        evidence of the map's median similarity.
         """
         if not len(rows):  # an approximate index may find nothing: no evidence
             return np.zeros(self._count)
-        scores = self.scores(descriptor, similarities)
-        evidence = np.full(self._count, scores[-1])
-        evidence[rows] = scores
-        return self._calibration.slope * (evidence - self._calibration.off_map_score)
+        background = self._background @ descriptor
+        scores = self._places.variety * standard_scores(similarities, background)
+        found = self._calibration.log_ratio(scores, similarities)
+        elsewhere = float(self._calibration.log_ratio(0.0, float(np.median(background))))
+        ratios = np.full(self._count, min(float(found.min()), elsewhere))
+        ratios[rows] = found
+        return ratios

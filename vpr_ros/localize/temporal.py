@@ -11,7 +11,8 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.localize.config import FilterConfig
-from vpr_ros.localize.constants import FILTER
+from vpr_ros.localize.constants import FILTER, VIEW_CHANGE
+from vpr_ros.localize.view_change import ANOTHER_VIEW, Change
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours, Places
 
@@ -45,6 +46,31 @@ class _Left:
     distance: float
 
 
+class Look:
+    """The evidence of one view: the mean over its images. More images of a view make it neither surer nor deaf."""
+
+    def __init__(self, independence: float, single_image: float) -> None:
+        """independence: see ``Calibration``. single_image: part of the evidence that a view's first image gives."""
+        self._independence = independence
+        self._single = single_image
+        self._mean: np.ndarray | None = None
+        self._new = self._weight = 0.0
+        self._count = 0
+
+    def added(self, log_ratios: np.ndarray, change: Change) -> np.ndarray:
+        """The evidence (N,) that an image adds to what was added before it."""
+        if self._mean is None or not change.same_view:
+            self._new = 1.0 - change.kept**self._independence
+            self._count, self._mean, self._weight = 1, log_ratios, self._single * self._new
+            return self._weight * log_ratios
+        before = self._weight * self._mean
+        self._count += 1
+        self._mean = self._mean + (log_ratios - self._mean) / self._count
+        seen = 1.0 - (1.0 - self._single) / self._count
+        self._weight = max(self._weight, seen * self._new)
+        return self._weight * self._mean - before
+
+
 class BayesFilter:
     """The belief from image to image. This object keeps state; ``reset`` clears it."""
 
@@ -57,67 +83,109 @@ class BayesFilter:
         self.reset()
 
     def reset(self) -> None:
-        """Start again: on the map and off it are equally probable, all places alike."""
-        self._belief = np.full(len(self._places), 0.5 / len(self._places))
-        self._off_map = 0.5
+        """Start again: on the map and off it are equally probable (off it more, for a map of few places)."""
+        on_map = 0.5 * self._places.variety
+        self._belief = np.full(len(self._places), on_map / len(self._places))
+        self._off_map = 1.0 - on_map
         self._last: tuple[int, np.ndarray | None] | None = None
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
+        self._turn_pending = 0.0
         self._left: _Left | None = None
+        self._look = Look(self._calibration.independence, VIEW_CHANGE.single_image if self._config.enabled else 1.0)
+        self._seen_m = 0.0  # distance from the last counted image to the last image
 
     def is_past(self, stamp_ns: int) -> bool:
         """Whether a stamp is before that of the last image."""
         return self._last is not None and stamp_ns < self._last[0]
 
-    def update(self, log_ratios: np.ndarray, stamp_ns: int, T_odom_camera: np.ndarray | None) -> Belief:
-        """Add one image: move the belief, then weigh it by the evidence.
+    def update(
+        self,
+        log_ratios: np.ndarray,
+        stamp_ns: int,
+        T_odom_camera: np.ndarray | None,
+        change: Change = ANOTHER_VIEW,
+    ) -> Belief:
+        """Add one image: ``predict``, then ``weigh``."""
+        self.predict(stamp_ns, T_odom_camera, change)
+        return self.weigh(log_ratios, change)
 
-        log_ratios: (N,) log-likelihood ratio of each place against "not on this map". stamp_ns: not ``is_past``.
-        T_odom_camera: (4, 4) or None.
+    def predict(self, stamp_ns: int, T_odom_camera: np.ndarray | None, change: Change = ANOTHER_VIEW) -> None:
+        """Move the belief to the time of an image.
+
+        stamp_ns: not ``is_past``. T_odom_camera: (4, 4) or None. change: of the view, from the last counted image.
         """
-        weight = 1.0
         if self._last is not None:
-            motion = self._motion(*self._last, stamp_ns, T_odom_camera)
-            self._predict(motion)
-            # Images taken close together repeat each other, so their evidence counts less.
-            weight = 1 - np.exp(-motion.distance / self._calibration.correlation_length)
+            motion = self._motion(*self._last, stamp_ns, T_odom_camera, change)
+            self._predict(motion, change)
         self._last = (stamp_ns, T_odom_camera)
-        self._weigh(weight * log_ratios)
+
+    def likely(self) -> np.ndarray:
+        """Rows (K,) of places that are worth comparing with the next image because of the images before."""
+        rows = np.flatnonzero(self._belief > max(FILTER.smallest_belief, 1.0 / len(self._belief)))
+        if len(rows) > FILTER.most_compared:
+            rows = rows[np.argpartition(self._belief[rows], -FILTER.most_compared)[-FILTER.most_compared :]]
+        return rows
+
+    def weigh(self, log_ratios: np.ndarray | None, change: Change = ANOTHER_VIEW) -> Belief:
+        """Weigh the belief by an image's evidence, after ``predict``.
+
+        log_ratios: (N,) log-likelihood ratio of each place against "not on this map"; None: the image is no evidence.
+        change: as for ``predict``.
+        """
+        if log_ratios is not None:
+            self._weigh(self._look.added(log_ratios, change))
+        T_odom_camera = None if self._last is None else self._last[1]
         if T_odom_camera is not None and self._belief.max() > 0.5:
             best = int(np.argmax(self._belief))
             self._left = _Left(self._places.T_map_camera[best] @ self._T_pending, 0.0)
         return Belief(self._belief, self._off_map, self._T_pending)
 
     def _motion(
-        self, last_ns: int, T_odom_last: np.ndarray | None, stamp_ns: int, T_odom_camera: np.ndarray | None
+        self,
+        last_ns: int,
+        T_odom_last: np.ndarray | None,
+        stamp_ns: int,
+        T_odom_camera: np.ndarray | None,
+        change: Change,
     ) -> _Motion:
-        typical = self._config.speed * (stamp_ns - last_ns) * 1e-9
+        """Without odometry the distance comes from the change of the view, or from ``filter.speed`` if that is set."""
+        seconds = (stamp_ns - last_ns) * 1e-9
+        step_m = max(change.distance - self._seen_m, 0.0)
+        self._seen_m = change.distance if change.same_view else 0.0
+        speed = self._config.speed
+        typical = speed * seconds if speed else min(step_m, FILTER.fastest * seconds)
         if T_odom_last is None or T_odom_camera is None:
             return _Motion(None, typical)
         T = geometry.inverse(T_odom_last) @ T_odom_camera
         distance = float(np.linalg.norm(T[:3, 3]))
-        restarted = distance > FILTER.restart_factor * typical + self._reach
+        restarted = distance > FILTER.fastest * seconds + self._reach
         if restarted:  # odometry says nothing about this step
             return _Motion(None, typical)
         return _Motion(T, distance)
 
-    def _predict(self, motion: _Motion) -> None:
+    def _predict(self, motion: _Motion, change: Change) -> None:
         """Let some belief leave and enter the map; move the rest once the motion is large enough."""
-        leave = 1 - (1 - self._config.off_map_entry) ** motion.distance
+        distance = motion.distance if change.same_view else max(motion.distance, min(change.distance, FILTER.unseen_m))
+        leave = 1 - (1 - self._config.off_map_entry) ** distance
         entrances, hazard = self._entrances(motion)
-        back = 1 - (1 - self._config.off_map_exit) ** (hazard * motion.distance)
+        back = 1 - (1 - self._config.off_map_exit) ** (hazard * distance)
+        unexplained = FILTER.carried * max(distance - motion.distance, 0.0) / FILTER.unseen_m
+        self._belief = (1 - unexplained) * self._belief + unexplained * self._belief.mean()
         on_map = self._belief.sum()
         self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
         self._off_map = (1 - back) * self._off_map + leave * on_map
         if motion.T is None:
-            self._reach_pending += FILTER.fastest * motion.distance
+            self._reach_pending += FILTER.longest * motion.distance
+            if not change.same_view:
+                self._turn_pending = min(self._turn_pending + (1 - change.kept) * FILTER.unknown_turn, np.pi)
         else:
             self._T_pending = self._T_pending @ motion.T
         turned = np.linalg.norm(geometry.vector_from_rotation(self._T_pending[:3, :3]))
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
         if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             self._move()
-            self._T_pending, self._reach_pending = np.eye(4), 0.0
+            self._T_pending, self._reach_pending, self._turn_pending = np.eye(4), 0.0, 0.0
 
     def _entrances(self, motion: _Motion) -> tuple[np.ndarray, float]:
         """Where the map would be entered again: (N,) summing to one, and a factor for the rate of returning.
@@ -151,11 +219,14 @@ class BayesFilter:
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
         beyond = np.maximum(distance - min(self._reach_pending, self._reach), 0.0)
         turn = geometry.wrap_angle(geometry.heading(T_predicted)[row] - self._places.headings[place])
+        turn = np.maximum(np.abs(turn) - self._turn_pending, 0.0)
         weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
+        if self._reach_pending > 0:
+            weight *= self._ahead(T_predicted, row, place)
         total = np.bincount(row, weight, minlength=len(sources))
         # Belief further than the spacing and sigma_heading from every place leaves the map, the more the further.
         offset = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
-        rotation = np.maximum(np.abs(turn) / FILTER.sigma_heading - 1.0, 0.0)
+        rotation = np.maximum(turn / FILTER.sigma_heading - 1.0, 0.0)
         uncovered = np.full(len(sources), np.inf)
         np.minimum.at(uncovered, row, offset**2 + rotation**2)
         kept = np.exp(-0.5 * uncovered)
@@ -164,6 +235,14 @@ class BayesFilter:
         self._belief[sources] = 0.0
         share = weight * (carried / np.maximum(total, 1e-12))[row]
         self._belief += np.bincount(place, share, minlength=len(self._belief))
+
+    def _ahead(self, T_predicted: np.ndarray, row: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Factor (P,) for pairs of predicted pose and place without odometry: most cameras look where they go."""
+        distance = self._reach_pending / FILTER.longest
+        expected = T_predicted[:, :3, 3] + distance * T_predicted[:, :3, 2]
+        away = np.linalg.norm(self._places.positions[place, :2] - expected[row, :2], axis=1)
+        spread = FILTER.ahead_spread * distance + FILTER.ahead_spacings * self._places.spacing
+        return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
 
     def _weigh(self, log_ratios: np.ndarray) -> None:
         """Bayes' rule, scaled by the largest exponent to stay in range."""

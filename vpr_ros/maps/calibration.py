@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import MapError
+from vpr_ros.maps.constants import LEGACY
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,14 @@ class Calibration:
     """Log-likelihood ratio per unit of z."""
     off_map_score: float = 4.5
     """z at which a place explains the image as well as "not on this map" does."""
-    correlation_length: float = 10.0
-    """Metres after which a new image counts as new evidence."""
+    z_weight: float = 0.0
+    """The log-likelihood ratio of a place is z_weight * z + similarity_weight * similarity - threshold, unless"""
+    similarity_weight: float = 0.0
+    """this is zero: then it is slope * (z - off_map_score). The similarity is the cosine of centred descriptors."""
+    threshold: float = 0.0
+    """See above."""
+    independence: float = 0.75
+    """An image counts as new evidence by 1 - kept ** independence, kept: the share of the last view it still shows."""
     temperature: float = 1.5
     """See above; larger values flatten the probabilities."""
     floor: float = 0.03
@@ -44,6 +51,12 @@ class Calibration:
     source: str = "default"
     """Name of the drives they were fitted on."""
 
+    def log_ratio(self, scores: np.ndarray | float, similarities: np.ndarray | float) -> Any:
+        """log p(image | place) - log p(image | not on this map) of standard scores and similarities, alike in shape."""
+        if self.similarity_weight:
+            return self.z_weight * scores + self.similarity_weight * similarities - self.threshold
+        return self.slope * (scores - self.off_map_score)
+
     def covariance_body(self) -> np.ndarray:
         """Covariance (6, 6) of a right hypothesis in the camera's body axes (x forward, y left, z up), m and rad."""
         sigmas = [self.sigma_forward, self.sigma_left, self.sigma_up, self.sigma_roll, self.sigma_pitch, self.sigma_yaw]
@@ -58,6 +71,10 @@ class Calibration:
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         """Read the output of ``to_dict``. Raises MapError if a constant is unknown, not finite or out of range."""
         try:
+            if "correlation_length" in data:  # until 0.1: metres, at 5 m a place
+                data = {key: value for key, value in data.items() if key != "correlation_length"} | {
+                    "independence": LEGACY.independence_m / max(float(data["correlation_length"]), 1.0)
+                }
             calibration = cls(**data)
             numbers = [value for name, value in asdict(calibration).items() if name != "source"]
             if not np.all(np.isfinite(np.array(numbers, dtype=float))):

@@ -13,8 +13,13 @@ from vpr_ros.maps.places import Places
 
 
 def map_mean(places: Places, wanted: bool = True) -> np.ndarray | None:
-    """Mean (D,) to centre a map's descriptors on; None if centring is not wanted."""
-    return places.mean_descriptor if wanted else None
+    """The mean (D,) that ``centred`` subtracts from a map's descriptors; None if it is not wanted.
+
+    It is smaller for a map of little variety: the mean of its places is what they show, and not only their light.
+    """
+    if not wanted:
+        return None
+    return np.asarray(places.mean_descriptor * places.variety, np.float32)
 
 
 def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
@@ -39,6 +44,11 @@ class SessionMean:
         self._mean = self._map_mean
         self._learnt = 0
         self._last: np.ndarray | None = None
+
+    @property
+    def mean(self) -> np.ndarray | None:
+        """The mean so far, (D,), or None if descriptors are not centred."""
+        return self._mean
 
     def centred(self, descriptor: np.ndarray) -> np.ndarray:
         """Update the mean with an image's unit descriptor (D,) and return the descriptor centred on it."""

@@ -51,6 +51,26 @@ class SameDriveLimits:
     """Least cosine of one image's descriptors on two backends or machines. Neighbouring images are below."""
 
 
+@dataclass(frozen=True)
+class VarietyConstants:
+    """How many places of a map differ (``places``). All by hand."""
+
+    enough: int = 20
+    """Places that differ, from which on a map stands for the world around it."""
+    alike: float = 0.9
+    """Cosine from which on two places do not differ."""
+
+
+@dataclass(frozen=True)
+class LegacyConstants:
+    """Calibrations written until version 0.1."""
+
+    independence_m: float = 15.0
+    """Metres, ``independence`` times the former ``correlation_length``, as both were fitted on one town."""
+
+
 CENTRING = CentringConstants()
 SCORES = ScoreConstants()
 SAME_DRIVE = SameDriveLimits()
+VARIETY = VarietyConstants()
+LEGACY = LegacyConstants()

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.maps.constants import VARIETY
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 
@@ -50,6 +51,20 @@ class Places:
         count = self.descriptors.shape[0] * self.descriptors.shape[1]
         total = self.descriptors.sum(axis=(0, 1), dtype=np.float64)
         return (total / max(count, 1)).astype(np.float32)
+
+    @cached_property
+    def variety(self) -> float:
+        """1 for a map of many places that differ; less, down to 1/20, for one of a few or of equal places.
+
+        A few places cannot show what "elsewhere" looks like.
+        """
+        kept: list[np.ndarray] = []
+        for descriptor in self.descriptors[:, 0]:
+            if not kept or max(float(descriptor @ other) for other in kept) < VARIETY.alike:
+                kept.append(descriptor)
+            if len(kept) == VARIETY.enough:
+                break
+        return len(kept) / VARIETY.enough
 
     @cached_property
     def spacing(self) -> float:

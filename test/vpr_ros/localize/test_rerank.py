@@ -13,6 +13,7 @@ import pytest
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.thumbnails import ThumbnailReranker
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -53,8 +54,9 @@ def make_map(tmp_path: Path) -> MakeMap:
 
 def test_similarities_stay_and_places_move(toy_world: Any) -> None:
     """Calibration and filter judge similarities: the place now first must have the best that the search found."""
-    plain = Localizer(toy_world.places(), None)
-    turned = Localizer(toy_world.places(), None, rerankers=[Backwards()])
+    single = LocalizerConfig(filter=FilterConfig(enabled=False))
+    plain = Localizer(toy_world.places(), None, single)
+    turned = Localizer(toy_world.places(), None, single, rerankers=[Backwards()])
     before = plain.recognise(0, toy_world.descriptor(100.0)).matches
     after = turned.recognise(0, toy_world.descriptor(100.0), image_rgb=IMAGE)
     assert [match.place_id for match in after.matches] == [match.place_id for match in before][::-1]

@@ -23,6 +23,7 @@ from vpr_ros.ros.adapters.map_to_odom import MapToOdom
 from vpr_ros.ros.adapters.open import check_adapters, open_adapters
 from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
+from vpr_ros.ros.health.condition import Condition
 from vpr_ros.ros.input.camera_calibration import CameraCalibration
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.modes.mode import ImageSample, Reply
@@ -39,7 +40,6 @@ class LocalizeMode:
 
     needs_odometry = False
     queue_size = 1  # the newest image gives the current pose
-    problem = ""
 
     def __init__(self, node: ResponsiveNode, params: NodeParams, mount: CameraMount, localizer: Localizer) -> None:
         """Raises ConfigError or MissingDependencyError for an adapter that cannot be opened."""
@@ -47,6 +47,7 @@ class LocalizeMode:
         self._stateless: Localizer | None = None  # for ~/query, created by the first call
         self._node = node
         self._params = params
+        self._content = Condition(node.get_logger(), "images have content again")
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
@@ -85,6 +86,11 @@ class LocalizeMode:
         return f"localising on {self.localizer.place_map.path}"
 
     @property
+    def problem(self) -> str:
+        """See LiveMode."""
+        return self._content.lasting
+
+    @property
     def map_frame(self) -> str:
         """frame_id of the poses published."""
         return self._params.map_frame or self.localizer.place_map.frame_id
@@ -94,6 +100,7 @@ class LocalizeMode:
         with self._using:
             estimate = self.localizer.localize(sample.frame())
             answer = self._answer(estimate, sample)
+        self._content.report(estimate.problem)
         self._pose.publish(answer)  # first, as most users wait for it
         sent_ns = time.monotonic_ns()
         for adapter in self._adapters[1:]:

@@ -1,0 +1,198 @@
+"""The answer is right for every robot: one that stands, turns, creeps or races, on a map of any scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vpr_ros.base import geometry
+from vpr_ros.base.image import Preprocessing, has_content
+from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.inference.describer import Description
+from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
+from vpr_ros.localize.localizer import NO_CONTENT, Localizer
+from vpr_ros.localize.view_change import ViewChange
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.places import Places
+
+SECOND = 10**9
+SURE = Calibration(
+    z_weight=0.5, similarity_weight=30.0, threshold=7.75, temperature=1.0, independence=1.5
+)  # as shipped
+
+
+def localizer(world: Any, **config: Any) -> Localizer:
+    return Localizer(world.places(), None, LocalizerConfig(**config), SURE)  # type: ignore[arg-type]
+
+
+def certainty(estimate: Estimate) -> float:
+    return estimate.best.probability if estimate.best else estimate.off_map_probability
+
+
+def error(world: Any, estimate: Estimate, along: float) -> float:
+    """Metres between the answer and a place along the street; infinite for "not on this map"."""
+    if estimate.best is None:
+        return float("inf")
+    return float(np.linalg.norm(estimate.best.T_map_camera[:2, 3] - world.pose(along)[:2, 3]))
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_a_wrong_first_image_is_forgotten(toy_world: Any, odometry: bool) -> None:
+    """A robot that stands and whose first image showed another place: the view changed, whatever odometry says."""
+    found, pose = localizer(toy_world), toy_world.pose(100.0) if odometry else None
+    found.recognise(0, toy_world.descriptor(300.0, 0.2), pose)
+    answers = [found.recognise(k * SECOND // 4, toy_world.descriptor(100.0, 0.2, k), pose) for k in range(1, 13)]
+    assert error(toy_world, answers[-1], 100.0) < 25 and certainty(answers[-1]) > 0.9
+
+
+def test_standing_still_makes_neither_surer_nor_deaf(toy_world: Any) -> None:
+    """Forty images of one view are one view; a new view then counts as if it were the second image."""
+    found, pose = localizer(toy_world), toy_world.pose(100.0)
+    views = [found.recognise(k * SECOND, toy_world.descriptor(100.0, 0.1, k), pose) for k in range(40)]
+    assert error(toy_world, views[-1], 100.0) < 25
+    assert abs(certainty(views[-1]) - certainty(views[3])) < 0.1
+    moved = [found.recognise((40 + k) * SECOND, toy_world.descriptor(250.0, 0.1, k), pose) for k in range(6)]
+    assert error(toy_world, moved[-1], 250.0) < 25
+
+
+def test_turning_on_the_spot_counts_as_seeing_something_else(toy_world: Any) -> None:
+    """From a wall that no map has to a mapped view, without a metre of translation."""
+    found = localizer(toy_world)
+    for k in range(5):
+        found.recognise(k * SECOND, toy_world.noise_image(1), toy_world.pose(100.0) @ turned(np.pi))
+    answers = [
+        found.recognise((5 + k) * SECOND, toy_world.descriptor(100.0, 0.1, k), toy_world.pose(100.0)) for k in range(6)
+    ]
+    assert error(toy_world, answers[-1], 100.0) < 25
+
+
+def turned(angle: float) -> np.ndarray:
+    """A turn of the camera about its vertical axis."""
+    return geometry.transform(geometry.rotation_from_vector(np.array([0.0, angle, 0.0])), np.zeros(3))
+
+
+@pytest.mark.parametrize("speed", [0.2, 1.0, 5.0, 12.0, 35.0])
+def test_without_odometry_speed_comes_from_the_images(toy_world: Any, speed: float) -> None:
+    """The same drive at any speed: its images say how far they are apart, the stamps do not."""
+    found = localizer(toy_world)
+    along = np.arange(20.0, 220.0, 2.5)
+    answers = [found.recognise(int(a / speed * SECOND), toy_world.descriptor(a, 0.8, int(a))) for a in along]
+    right = [error(toy_world, answer, a) < 25 for answer, a in zip(answers, along, strict=True)]
+    assert np.mean(right[10:]) > 0.97
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
+def test_the_scale_comes_from_the_map(toy_world: Any, scale: float) -> None:
+    """A corridor with a place each half metre and a motorway with one each 20 m are the same to the filter."""
+    places = toy_world.places()
+    T = places.T_map_camera.copy()
+    T[:, :3, 3] *= scale
+    found = Localizer(replace(places, T_map_camera=T), None, None, SURE)  # type: ignore[arg-type]
+    along, errors = np.arange(20.0, 220.0, 2.5), []
+    for row, a in enumerate(along):
+        best = found.recognise(row * SECOND // 2, toy_world.descriptor(a, 0.8, row)).best
+        away = np.inf if best is None else np.linalg.norm(best.T_map_camera[:2, 3] - scale * toy_world.pose(a)[:2, 3])
+        errors.append(away / scale)
+    assert np.mean(np.array(errors[10:]) < 15) > 0.95
+
+
+def test_a_speed_that_is_set_wins(toy_world: Any) -> None:
+    """A user who knows the speed keeps the last word."""
+    found = localizer(toy_world, filter=FilterConfig(speed=7.0))
+    for k in range(2):
+        found.recognise(k * SECOND, toy_world.descriptor(100.0 + 7 * k))
+    assert (
+        found.filter._motion(SECOND, None, 2 * SECOND, None, found.view_change.to(toy_world.descriptor(0.0))).distance
+        == 7.0
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_maps_of_one_place_know_elsewhere(toy_world: Any, count: int) -> None:
+    """One place, two, or sixty equal ones: a pose at the place and none anywhere else."""
+    one = toy_world.places().subset(np.array([20]))
+    seen = toy_world.descriptor(100.0)
+    second = seen if count == 60 else toy_world.descriptor(105.0)
+    places = Places(
+        ids=np.arange(1, count + 1),
+        drives=np.repeat(one.drives, count),
+        stamps_ns=np.arange(count),
+        T_map_camera=np.repeat(one.T_map_camera, count, axis=0),
+        descriptors=np.stack([seen, *[second] * (count - 1)])[:, None],
+    )
+    found = Localizer(places, None, LocalizerConfig(filter=FilterConfig(enabled=False)), SURE)  # type: ignore[arg-type]
+    here = [found.recognise(k, toy_world.descriptor(100.0, 1.0, k)).best is not None for k in range(20)]
+    elsewhere = [found.recognise(k, toy_world.noise_image(k)).best is not None for k in range(60)]
+    assert np.mean(here) >= 0.9 and np.mean(elsewhere) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("matches", "index"), [(1, "Flat"), (2, "Flat"), (50, "IVF16,Flat"), (50, "PQ16x4fs"), (50, "HNSW32")]
+)
+def test_few_or_rough_matches_are_no_nonsense(toy_world: Any, matches: int, index: str) -> None:
+    """What was not fetched is background, and what was fetched is compared exactly."""
+    found = localizer(toy_world, search=SearchConfig(matches=matches, index=index))
+    along = np.arange(20.0, 200.0, 2.5)
+    answers = [
+        found.recognise(int(a / 5 * SECOND), toy_world.descriptor(a, 0.8, int(a)), toy_world.pose(a)) for a in along
+    ]
+    right = [error(toy_world, answer, a) < 25 for answer, a in zip(answers, along, strict=True)]
+    assert np.mean(right[8:]) > 0.9
+
+
+class Street:
+    """A describer that sees where it is: the grey level is the metre along the street."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.manifest: Any = SimpleNamespace(preprocessing=Preprocessing(8, 8))
+        self.backend, self.batch_sizes = "by hand", (1,)
+
+    def describe(self, images: np.ndarray) -> Description:
+        return Description(np.stack([self._world.descriptor(float(image.mean())) for image in images]), None)
+
+
+def test_images_without_content_are_no_evidence(toy_world: Any) -> None:
+    """A covered lens must not move the answer, and must be named."""
+    found = Localizer(toy_world.places(), Street(toy_world), None, SURE)  # type: ignore[arg-type]
+    image = np.full((32, 32, 3), 100, np.uint8)
+    image[::2] += 40
+    image[1::2] -= 40
+    image[:16] += 20
+    image[16:] -= 20
+    before = found.localize(Frame(0, image))
+    for k in range(1, 4):
+        black = found.localize(Frame(k * SECOND, np.zeros((32, 32, 3), np.uint8)))
+        assert black.problem == NO_CONTENT and abs(certainty(black) - certainty(before)) < 0.02
+    assert found.localize(Frame(4 * SECOND, image)).problem == ""
+
+
+def test_content_is_contrast() -> None:
+    """Black, white and a finger have none; a night street has some."""
+    rng = np.random.default_rng(0)
+    assert not has_content(np.zeros((48, 64, 3), np.uint8)) and not has_content(np.full((48, 64, 3), 255, np.uint8))
+    assert not has_content((60 + rng.normal(0, 2, (48, 64, 3))).astype(np.uint8))  # noise of the sensor
+    night = np.zeros((48, 64, 3), np.uint8)
+    night[10:20, 20:40] = 60
+    assert has_content(night)
+
+
+def test_the_maps_scale_is_its_own(toy_world: Any) -> None:
+    """5 m a place here: a view that changed as much as between neighbours is 5 m away, and an equal one none."""
+    places = toy_world.places()
+    change = ViewChange(places)
+    change.to(places.descriptors[10, 0])
+    assert change.to(places.descriptors[10, 0]).same_view
+    assert change.to(places.descriptors[11, 0]).distance == pytest.approx(5.0, rel=0.5)
+
+
+def test_a_calibration_of_before_is_read() -> None:
+    """Maps that were calibrated with a correlation length keep their calibration."""
+    old = {"slope": 2.0, "off_map_score": 3.0, "correlation_length": 20.0, "source": "drive"}
+    read = Calibration.from_dict(old)
+    assert (read.slope, read.independence, read.similarity_weight) == (2.0, 0.75, 0.0)
+    assert read.log_ratio(4.0, 0.9) == pytest.approx(2.0)
