@@ -45,7 +45,7 @@ class FilterConstants:
     sideways: float = 0.03
     """Probability density of motion in any direction, relative to that of the motion ahead."""
     carried: float = 0.02
-    """Probability that the robot was carried elsewhere, for a whole change of the view that odometry does not explain."""
+    """Probability that the robot was carried elsewhere, for a whole change of view without odometry to explain it."""
     unseen_m: float = 10.0
     """Largest distance that a change of view counts as, for leaving and entering the map."""
     entrance_spacings: float = 2
