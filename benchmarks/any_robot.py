@@ -96,13 +96,14 @@ def cell(places: Places, calibration: Calibration, query: Described, speed: floa
 
 
 def standing(places: Places, calibration: Calibration, query: Described, odometry: bool) -> dict[str, float]:
-    """Over ten spots: images of a new view until the first image, of another place, is forgotten; the most of them."""
+    """Images of a new view until the first image, of another place, is forgotten; the most over up to ten spots."""
     drive, worst = query.drive, 0.0
     for row in np.linspace(20, len(drive.stamps_ns) // 2, 10).astype(int):
         localizer = Localizer(places, None, None, calibration)  # type: ignore[arg-type]
         truth = drive.T_map_camera[row]
-        if np.linalg.norm(places.positions[:, :2] - truth[:2, 3], axis=1).min() > 10:
-            continue
+        alone = localizer.alone().recognise(0, drive.descriptors[row]).best
+        if alone is None or np.linalg.norm(alone.T_map_camera[:2, 3] - truth[:2, 3]) > 25:
+            continue  # this view is not recognised by itself
         localizer.recognise(0, drive.descriptors[(row + 150) % len(drive.stamps_ns)], truth if odometry else None)
         needed = 31.0
         for count in range(1, 31):

@@ -44,8 +44,10 @@ class FilterConstants:
     """Radians, turn without odometry that a whole change of the view allows."""
     sideways: float = 0.03
     """Probability density of motion in any direction, relative to that of the motion ahead."""
-    carried: float = 0.02
-    """Probability that the robot was carried elsewhere, for a whole change of view without odometry to explain it."""
+    carried: float = 0.1
+    """Probability that the robot was carried, or an image lied, for a whole change of view without motion."""
+    whole_turn: float = np.radians(60.0)
+    """Radians, turn after which a camera sees another view."""
     unseen_m: float = 10.0
     """Largest distance that a change of view counts as, for leaving and entering the map."""
     entrance_spacings: float = 2

@@ -170,8 +170,7 @@ class BayesFilter:
         leave = 1 - (1 - self._config.off_map_entry) ** distance
         entrances, hazard = self._entrances(motion)
         back = 1 - (1 - self._config.off_map_exit) ** (hazard * distance)
-        unexplained = FILTER.carried * max(distance - motion.distance, 0.0) / FILTER.unseen_m
-        self._belief = (1 - unexplained) * self._belief + unexplained * self._belief.mean()
+        self._doubt(FILTER.carried * self._unexplained(motion, change))
         on_map = self._belief.sum()
         self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
         self._off_map = (1 - back) * self._off_map + leave * on_map
@@ -186,6 +185,20 @@ class BayesFilter:
         if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             self._move()
             self._T_pending, self._reach_pending, self._turn_pending = np.eye(4), 0.0, 0.0
+
+    def _unexplained(self, motion: _Motion, change: Change) -> float:
+        """Share of a change of view, 0 to 1, without motion to explain it: the robot was carried, or an image lied."""
+        if change.same_view:
+            return 0.0
+        turned = 0.0 if motion.T is None else float(np.linalg.norm(geometry.vector_from_rotation(motion.T[:3, :3])))
+        explained = motion.distance / FILTER.unseen_m + turned / FILTER.whole_turn
+        return float(np.clip(min(change.distance / FILTER.unseen_m, 1.0) - explained, 0.0, 1.0))
+
+    def _doubt(self, share: float) -> None:
+        """Forget this share of what the images before said."""
+        on_map = 0.5 * self._places.variety
+        self._belief = (1 - share) * self._belief + share * on_map / len(self._places)
+        self._off_map = (1 - share) * self._off_map + share * (1 - on_map)
 
     def _entrances(self, motion: _Motion) -> tuple[np.ndarray, float]:
         """Where the map would be entered again: (N,) summing to one, and a factor for the rate of returning.
