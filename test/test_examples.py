@@ -122,9 +122,12 @@ def ros() -> Iterator[Any]:
     import rclpy.node
     import rclpy.parameter
 
-    rclpy.init(domain_id=78)
+    own = not rclpy.ok()  # other tests of the session may have a context already
+    if own:
+        rclpy.init(domain_id=78)
     yield rclpy
-    rclpy.shutdown()
+    if own:
+        rclpy.shutdown()
 
 
 def spin_until(rclpy: Any, nodes: list[Any], true: Callable[[], bool], timeout_s: float = 10.0) -> None:

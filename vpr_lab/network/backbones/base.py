@@ -111,6 +111,8 @@ def load_torchvision(module: nn.Module, path: Path, name: str, left_out: tuple[s
 
     left_out: keys that begin so are passed over. Raises ModelError if any other is missing, too many or misshapen.
     """
+    if name not in _STATE_DICTS:
+        raise ModelError(f"no weights are published for this backbone, so {path} cannot be used: leave weights empty")
     if not path.is_file():
         raise _missing(path, f"download torchvision's {name} state dict from {TORCHVISION}/{_STATE_DICTS[name]}")
     try:
