@@ -77,7 +77,9 @@ class NodeParams:
         None, "intrinsics fx fy cx cy of undistorted images, instead of CameraInfo; []: unset", "pixels"
     )
 
-    odom: str = option("", "topic of nav_msgs/Odometry, required in mode map; empty: distance is estimated from the images")
+    odom: str = option(
+        "", "topic of nav_msgs/Odometry, required in mode map; empty: distance is estimated from the images"
+    )
     odom_gap: float = option(0.5, "maximum time between odometry and image", "s", low=0.0, high=10.0)
 
     map_frame: str = option("", "frame_id of published poses; empty: the frame stored in the map")
