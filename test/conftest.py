@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
+from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import find_model
 from vpr_ros.inference.open import open_describer
+from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import Places
 
 sys.path.insert(0, str(Path(__file__).with_name("helpers")))  # what the tests share; tests are no package
@@ -166,3 +168,19 @@ def tiny_recipe() -> Any:
             "workers": 0, "trainable_blocks": 2, "lr": 1e-3, "patience": 4,
         },
     )  # fmt: skip
+
+
+@pytest.fixture
+def make_map(tmp_path: Path) -> Callable[..., PlaceMap]:
+    """make_map(name, [(drive, stamp, x, heading), ...]) -> an open map of those places, described as nothing."""
+
+    def make(name: str, places: list[tuple[str, int, float, float]], world: str = "street", **more: Any) -> PlaceMap:
+        model = MapModel("by hand", "f" * 64, 4, Preprocessing(8, 8))
+        made = PlaceMap.create(tmp_path / name, model, world, more.get("origin"))
+        for drive, stamp, x, heading in places:
+            R = geometry.matrix_from_rpy(0, 0, heading) @ geometry.R_BODY_OPTICAL
+            T = made.map_pose(geometry.transform(R, np.array([x, 0.0, 1.5])))
+            made.add(drive, stamp, T, np.eye(4, dtype=np.float32)[0], more.get("thumbnail"))
+        return made
+
+    return make

@@ -96,7 +96,7 @@ def test_no_two_files_import_each_other() -> None:
 
 
 def test_nothing_lies_beside_the_layers() -> None:
-    """A package with loose files at its top is a package whose plan nobody can read."""
+    """A package with loose files at its top is a package whose plan cannot be read."""
     for package, order in (("vpr_ros", LAYERS), ("vpr_lab", LAB_LAYERS)):
         top = {path.name for path in (ROOT / package).iterdir() if path.name not in ("__pycache__", "py.typed")}
         assert top == {"__init__.py", *order}

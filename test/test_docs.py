@@ -1,4 +1,4 @@
-"""Documentation rots in silence: its links, its reference pages and its sentences are measured here."""
+"""Documentation goes stale unnoticed: its links, its reference pages and its sentences are measured here."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def scan(town: Town, T_map_lidar: np.ndarray) -> np.ndarray:
 
 
 def _nearest_wall(town: Town, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(N,) distance along each ray to the nearest building's wall, infinite if there is none."""
+    """(N,) distance along each ray to the nearest building's wall, infinite without one."""
     corners = np.array(town.footprints)
     near = np.linalg.norm(corners.mean(1) - origin[:2], axis=1) < RANGE_M + 25
     if not near.any():

@@ -135,7 +135,7 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Minus infinity if there is none."""
+        """Minus infinity without one."""
         return -math.inf if self.reached.score is None else self.reached.score
 
 

@@ -80,13 +80,13 @@ class BayesFilter:
         self._calibration = calibration
         self._reach = max(FILTER.reach_m, FILTER.reach_spacings * places.spacing)
         self._neighbours = Neighbours(places.positions, self._reach)
+        self._prior = 0.5 * places.variety  # of being on the map
         self.reset()
 
     def reset(self) -> None:
         """Start again: on the map and off it are equally probable (off it more, for a map of few places)."""
-        on_map = 0.5 * self._places.variety
-        self._belief = np.full(len(self._places), on_map / len(self._places))
-        self._off_map = 1.0 - on_map
+        self._belief = np.full(len(self._places), self._prior / len(self._places))
+        self._off_map = 1.0 - self._prior
         self._last: tuple[int, np.ndarray | None] | None = None
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
@@ -98,17 +98,6 @@ class BayesFilter:
     def is_past(self, stamp_ns: int) -> bool:
         """Whether a stamp is before that of the last image."""
         return self._last is not None and stamp_ns < self._last[0]
-
-    def update(
-        self,
-        log_ratios: np.ndarray,
-        stamp_ns: int,
-        T_odom_camera: np.ndarray | None,
-        change: Change = ANOTHER_VIEW,
-    ) -> Belief:
-        """Add one image: ``predict``, then ``weigh``."""
-        self.predict(stamp_ns, T_odom_camera, change)
-        return self.weigh(log_ratios, change)
 
     def predict(self, stamp_ns: int, T_odom_camera: np.ndarray | None, change: Change = ANOTHER_VIEW) -> None:
         """Move the belief to the time of an image.
@@ -122,10 +111,7 @@ class BayesFilter:
 
     def likely(self) -> np.ndarray:
         """Rows (K,) of places that are worth comparing with the next image because of the images before."""
-        rows = np.flatnonzero(self._belief > max(FILTER.smallest_belief, 1.0 / len(self._belief)))
-        if len(rows) > FILTER.most_compared:
-            rows = rows[np.argpartition(self._belief[rows], -FILTER.most_compared)[-FILTER.most_compared :]]
-        return rows
+        return self._largest(FILTER.most_compared, above=max(FILTER.smallest_belief, 1.0 / len(self._belief)))
 
     def weigh(self, log_ratios: np.ndarray | None, change: Change = ANOTHER_VIEW) -> Belief:
         """Weigh the belief by an image's evidence, after ``predict``.
@@ -196,9 +182,8 @@ class BayesFilter:
 
     def _doubt(self, share: float) -> None:
         """Forget this share of what the images before said."""
-        on_map = 0.5 * self._places.variety
-        self._belief = (1 - share) * self._belief + share * on_map / len(self._places)
-        self._off_map = (1 - share) * self._off_map + share * (1 - on_map)
+        self._belief = (1 - share) * self._belief + share * self._prior / len(self._places)
+        self._off_map = (1 - share) * self._off_map + share * (1 - self._prior)
 
     def _entrances(self, motion: _Motion) -> tuple[np.ndarray, float]:
         """Where the map would be entered again: (N,) summing to one, and a factor for the rate of returning.
@@ -223,9 +208,7 @@ class BayesFilter:
 
     def _move(self) -> None:
         """Move belief from each place to those around its predicted pose; if there are none, it leaves the map."""
-        sources = np.flatnonzero(self._belief > FILTER.smallest_belief)
-        if len(sources) > FILTER.most_moved:
-            sources = sources[np.argpartition(self._belief[sources], -FILTER.most_moved)[-FILTER.most_moved :]]
+        sources = self._largest(FILTER.most_moved, above=FILTER.smallest_belief)
         T_predicted = self._places.T_map_camera[sources] @ self._T_pending
         row, place, distance = self._neighbours.near(T_predicted[:, :3, 3])
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
@@ -248,6 +231,13 @@ class BayesFilter:
         self._belief[sources] = 0.0
         share = weight * (carried / np.maximum(total, 1e-12))[row]
         self._belief += np.bincount(place, share, minlength=len(self._belief))
+
+    def _largest(self, count: int, above: float) -> np.ndarray:
+        """Rows (K,) of the places with the largest belief, at most count, all above a limit."""
+        rows = np.flatnonzero(self._belief > above)
+        if len(rows) > count:
+            rows = rows[np.argpartition(self._belief[rows], -count)[-count:]]
+        return rows
 
     def _ahead(self, T_predicted: np.ndarray, row: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Factor (P,) for pairs of predicted pose and place without odometry: most cameras look where they go."""

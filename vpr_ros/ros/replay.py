@@ -32,7 +32,7 @@ from vpr_ros.ros.input.odometry import OdometryTrack
 from vpr_ros.ros.input.worker import Worker
 from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.params import NodeParams
-from vpr_ros.ros.pipeline import Arrival, Outcome, Pipeline
+from vpr_ros.ros.pipeline import Arrival, Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ class BagReplay:
         self._odometry: OdometryTrack | None = None
         if drive.odom_topic:
             self._odometry = OdometryTrack(drive.odom_topic, params.odom_gap, self._health, log)
-        now = partial(getattr, self, "_clock_ns")
-        self._pipeline = Pipeline(self._mode, self._mount, self._odometry, self._health, log, now)
+        self._pipeline = Pipeline(self._mode, self._mount, self._odometry, self._health, log, lambda: self._clock_ns)
 
     @property
     def tally(self) -> Tally:
@@ -125,10 +124,7 @@ class BagReplay:
 
     def _unpaced(self) -> Iterator[Replayed]:
         for index, (log_ns, message) in enumerate(self._images()):
-            arrival = Arrival(partial(_itself, message), time.monotonic_ns(), log_ns)
-            self._mode.estimate = None
-            outcome = self._pipeline.process(arrival)
-            replayed = self._replayed(index, message, arrival, outcome, self._mode.estimate)
+            replayed = self._processed(index, message, _arrival(message, log_ns))
             if replayed is not None:
                 yield replayed
 
@@ -138,9 +134,7 @@ class BagReplay:
 
         def work(item: tuple[int, Any, Arrival]) -> None:
             index, message, arrival = item
-            self._mode.estimate = None
-            outcome = self._pipeline.process(arrival)
-            done.put((index, self._replayed(index, message, arrival, outcome, self._mode.estimate)))
+            done.put((index, self._processed(index, message, arrival)))
 
         worker = Worker(work, done.put, self._mode.queue_size)
         waiting: dict[int, int] = {}  # images neither answered nor dropped yet: index -> stamp
@@ -151,7 +145,7 @@ class BagReplay:
                 due_ns = started_ns + (log_ns - first_ns) / self._pace
                 time.sleep(max(0.0, (due_ns - time.monotonic_ns()) * 1e-9))
                 waiting[index] = stamp_ns(message.header.stamp)
-                worker.offer((index, message, Arrival(partial(_itself, message), time.monotonic_ns(), log_ns)))
+                worker.offer((index, message, _arrival(message, log_ns)))
                 yield from self._finished(done, waiting)
         finally:
             worker.stop(finish=True)
@@ -187,10 +181,11 @@ class BagReplay:
             elif topic.endswith("tf_static") or self._mount.needs_moving:
                 self._mount.store(message, fixed=topic.endswith("tf_static"))
 
-    def _replayed(
-        self, index: int, message: Any, arrival: Arrival, outcome: Outcome, estimate: Estimate | None
-    ) -> Replayed | None:
+    def _processed(self, index: int, message: Any, arrival: Arrival) -> Replayed | None:
         """The result of an image; None if it was out of order, which ``tally`` counts."""
+        self._mode.estimate = None
+        outcome = self._pipeline.process(arrival)
+        estimate = self._mode.estimate
         frame = self._frame(outcome.stamp_ns, message)
         if outcome.reply is None or estimate is None:
             return (frame, unanswered(frame, index, outcome.problem), None) if outcome.in_order else None
@@ -204,8 +199,9 @@ class BagReplay:
         return DriveFrame(stamp_ns, partial(decode_message, message), T_map_camera)
 
 
-def _itself(message: Any) -> Any:
-    return message
+def _arrival(message: Any, log_ns: int) -> Arrival:
+    """A message that is read already, arriving now."""
+    return Arrival(lambda: message, time.monotonic_ns(), log_ns)
 
 
 def _dropped_image() -> np.ndarray:

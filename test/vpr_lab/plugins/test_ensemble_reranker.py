@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,19 +11,16 @@ import pytest
 
 from vpr_lab.plugins.ensemble_reranker import EnsembleReranker, rows_of_same_places
 from vpr_lab.plugins.multiscale import MultiScaleDescriber, open_multiscale
-from vpr_ros.base import geometry
 from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.describer import Description
 from vpr_ros.localize.config import LocalizerConfig, RerankConfig, SearchConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.rerank import RerankContext, open_rerankers
-from vpr_ros.maps.place_map import MapModel, PlaceMap
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 EAST, WEST = 0.0, np.pi
 PLAIN = LocalizerConfig(search=SearchConfig(mean_centring=False))
-MakeMap = Callable[..., PlaceMap]
 
 
 class Says:
@@ -38,22 +33,6 @@ class Says:
 
     def describe(self, images: np.ndarray) -> Description:
         return Description(np.tile(self.descriptor, (len(images), 1)).astype(np.float32), None)
-
-
-@pytest.fixture
-def make_map(tmp_path: Path) -> MakeMap:
-    """make_map(name, [(drive, stamp, x, heading), ...]) -> an open map of those places, described as nothing."""
-
-    def make(name: str, places: list[tuple[str, int, float, float]], world: str = "street", **more: Any) -> PlaceMap:
-        model = MapModel("by hand", "f" * 64, 4, Preprocessing(8, 8))
-        made = PlaceMap.create(tmp_path / name, model, world, more.get("origin"))
-        for drive, stamp, x, heading in places:
-            R = geometry.matrix_from_rpy(0, 0, heading) @ geometry.R_BODY_OPTICAL
-            T = made.map_pose(geometry.transform(R, np.array([x, 0.0, 1.5])))
-            made.add(drive, stamp, T, np.eye(4, dtype=np.float32)[0], more.get("thumbnail"))
-        return made
-
-    return make
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1])
@@ -87,7 +66,7 @@ def test_the_second_map_brings_in_what_the_first_did_not_find(toy_world: Any) ->
         assert bool(answer.matches[0].place_id == places.ids[its_row]) == right
 
 
-def test_places_of_two_maps_meet(make_map: MakeMap) -> None:
+def test_places_of_two_maps_meet(make_map: Any) -> None:
     """By image where both have it, else by pose: within 2 m, looking the same way, whatever each map counts from."""
     first = make_map("a", [("d", 1, 0.0, EAST), ("d", 2, 10.0, EAST), ("d", 3, 11.0, WEST), ("d", 4, 30.0, EAST)])
     other = [("d", 4, 30.0, EAST), ("e", 9, 11.2, EAST), ("e", 8, 10.6, WEST), ("e", 7, 20.0, EAST), ("e", 6, 1.9, 0.4)]
@@ -95,7 +74,7 @@ def test_places_of_two_maps_meet(make_map: MakeMap) -> None:
     assert rows_of_same_places(first, second).tolist() == [3, 1, 2, -1, 0]
 
 
-def test_maps_that_do_not_belong_together_are_refused(make_map: MakeMap) -> None:
+def test_maps_that_do_not_belong_together_are_refused(make_map: Any) -> None:
     """Merging lists of two worlds would be nonsense that looks like an answer: one sentence says which map is wrong."""
     street = [("d", number, 10.0 * number, EAST) for number in range(10)]
     first = make_map("first", street)
@@ -122,7 +101,7 @@ def test_maps_that_do_not_belong_together_are_refused(make_map: MakeMap) -> None
         ("local_features features=surf", ConfigError, "choose xfeat"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(make_map: MakeMap, methods: str, error: type, words: str) -> None:
+def test_settings_that_cannot_be_are_refused(make_map: Any, methods: str, error: type, words: str) -> None:
     """Each is the user's mistake, found before the first image."""
     place_map = make_map("map", [("d", 1, 0.0, EAST)])
     assert open_rerankers(RerankContext(place_map, LocalizerConfig())) == []

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
-from vpr_ros.base.image import Preprocessing
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.thumbnails import ThumbnailReranker
-from vpr_ros.maps.place_map import MapModel, PlaceMap
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 EAST, WEST = 0.0, np.pi
@@ -31,25 +26,6 @@ class Backwards:
         return rows[::-1]
 
     def reset(self) -> None: ...
-
-
-MakeMap = Callable[..., PlaceMap]
-
-
-@pytest.fixture
-def make_map(tmp_path: Path) -> MakeMap:
-    """make_map(name, [(drive, stamp, x, heading), ...]) -> an open map of those places, described as nothing."""
-
-    def make(name: str, places: list[tuple[str, int, float, float]], world: str = "street", **more: Any) -> PlaceMap:
-        model = MapModel("by hand", "f" * 64, 4, Preprocessing(8, 8))
-        made = PlaceMap.create(tmp_path / name, model, world, more.get("origin"))
-        for drive, stamp, x, heading in places:
-            R = geometry.matrix_from_rpy(0, 0, heading) @ geometry.R_BODY_OPTICAL
-            T = made.map_pose(geometry.transform(R, np.array([x, 0.0, 1.5])))
-            made.add(drive, stamp, T, np.eye(4, dtype=np.float32)[0], more.get("thumbnail"))
-        return made
-
-    return make
 
 
 def test_similarities_stay_and_places_move(toy_world: Any) -> None:
@@ -68,7 +44,7 @@ def test_similarities_stay_and_places_move(toy_world: Any) -> None:
     assert unseen.matches[0].place_id == before[0].place_id and "backwards" not in unseen.timings_ms
 
 
-def test_a_map_without_thumbnails_is_refused(make_map: MakeMap) -> None:
+def test_a_map_without_thumbnails_is_refused(make_map: Any) -> None:
     """There is nothing to compare: found before the first image."""
     with pytest.raises(MapError, match="no thumbnails"):
         ThumbnailReranker(make_map("map", [("d", 1, 0.0, EAST)]), SimpleNamespace(name="it"))  # type: ignore[arg-type]

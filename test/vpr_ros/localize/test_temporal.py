@@ -129,7 +129,8 @@ def test_belief_stays_a_distribution(toy_world):
         pose = None if k % 7 == 0 else toy_world.pose(k) @ np.diag([1.0, 1.0, 1.0, 1.0])
         if k % 31 == 0 and pose is not None:
             pose[:3, 3] += 1e6
-        belief = bayes.update(rng.normal(0, 50, len(places)), k * SECOND // 10, pose)
+        bayes.predict(k * SECOND // 10, pose)
+        belief = bayes.weigh(rng.normal(0, 50, len(places)))
         assert np.all(belief.places >= 0)
         assert belief.places.sum() + belief.off_map == pytest.approx(1.0)
 
