@@ -1,6 +1,6 @@
-"""A network of one's own: an ONNX file with a manifest beside it, then a map built with it. Needs `pip install onnx`.
+"""A network of your own: an ONNX file with a manifest beside it, then a map built with it. Needs `pip install onnx`.
 
-    python examples/own_network.py demo/bags/overcast demo/bags/night
+    python examples/own_network.py demo/bags/overcast demo/bags/sun
 
 The network here is colours on an 8 x 8 grid, to keep the file short. One from torch is exported the same way:
 torch.onnx.export(model, images, "mine.onnx", input_names=["images"], output_names=["descriptor"], ...).

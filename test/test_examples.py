@@ -121,6 +121,7 @@ def ros() -> Iterator[Any]:
     import rclpy.executors
     import rclpy.node
     import rclpy.parameter
+    import rclpy.utilities
 
     own = not rclpy.ok()  # other tests of the session may have a context already
     if own:
@@ -142,6 +143,22 @@ def spin_until(rclpy: Any, nodes: list[Any], true: Callable[[], bool], timeout_s
     executor.shutdown()
     for node in nodes:
         node.destroy_node()
+
+
+def test_a_drive_is_played_as_live_images(ros: Any, bags: tuple[str, str], tmp_path: Path) -> None:
+    """All images of the drive arrive, whole, in order of time."""
+    from sensor_msgs.msg import Image
+
+    heard: list[Any] = []
+    listener = ros.node.Node("listener")
+    listener.create_subscription(Image, "/played", heard.append, 100)
+    command = [sys.executable, str(EXAMPLES / "play_drive.py"), bags[0], "50", "/played"]
+    domain = {"ROS_DOMAIN_ID": str(ros.utilities.get_default_context().get_domain_id())}
+    player = subprocess.Popen(command, cwd=tmp_path, env=processes.environment() | domain)
+    spin_until(ros, [listener], lambda: player.poll() is not None, timeout_s=30.0)
+    assert player.returncode == 0 and len(heard) == 24
+    stamps = [(message.header.stamp.sec, message.header.stamp.nanosec) for message in heard]
+    assert stamps == sorted(stamps) and len(heard[0].data) == 3 * heard[0].width * heard[0].height
 
 
 def test_the_lost_node_says_so_and_asks_to_relocalise(ros: Any) -> None:

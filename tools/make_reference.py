@@ -53,7 +53,7 @@ def command_line() -> str:
 {sections}
 ## Drive options
 
-What `--drive-option` (`-d`) takes for each drive. A registered format may have more.
+What `--drive-option` (`-d`) takes for each drive. A format of another package may have options of its own.
 
 {_drive_options()}
 """

@@ -76,6 +76,8 @@ def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) ->
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if hint is str and value is None:  # YAML's "key:", and KEY= on the command line
+        value = ""
     value = _typed(hint, value, where)
     choices, low, high = (field.metadata.get(name) for name in ("choices", "low", "high"))
     if choices and value not in choices:

@@ -118,6 +118,11 @@ def vector_from_rotation(R: np.ndarray) -> np.ndarray:
     return quat[:3] / sine * (2 * np.arctan2(sine, quat[3]))
 
 
+def angle_of(R: np.ndarray) -> float:
+    """Rotation angle of (3, 3), radians in [0, pi]."""
+    return float(np.linalg.norm(vector_from_rotation(R)))
+
+
 def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> np.ndarray:
     """Pose between two: linear in translation, along the shortest rotation. fraction: 0 to 1."""
     R_turn = T_first[:3, :3].T @ T_second[:3, :3]

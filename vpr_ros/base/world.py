@@ -32,11 +32,14 @@ def utm_of(world: str) -> tuple[int, bool] | None:
     return int(found[1]), half == "north" if len(half) > 1 else half >= "n"
 
 
-def zone_advice(world: str, wanted: str) -> str:
-    """Advice for a drive whose world is not the wanted one; "" unless both are UTM zones."""
-    if not (utm_of(world) and utm_of(wanted)):
-        return ""
-    return f"; convert the coordinates to its zone with -d world='{canonical_world(wanted)}'"
+def world_advice(world: str, wanted: str) -> str:
+    """What to do with a drive whose world is not the wanted one."""
+    wanted = canonical_world(wanted)
+    if utm_of(world) and utm_of(wanted):
+        return f"convert the coordinates to its zone with -d world='{wanted}'"
+    if utm_of(wanted):
+        return "give the drive's poses as latitude and longitude, or as UTM coordinates"
+    return f"if its poses are in that frame, say so with -d world='{wanted}'"
 
 
 def canonical_world(world: str) -> str:

@@ -35,10 +35,11 @@ DriveOption = Annotated[
     typer.Option("--drive-option", "-d", help="Drive option, KEY=VALUE, such as camera=stereo/left; repeatable."),
 ]
 Numbered = Annotated[
-    bool, typer.Option("--numbered", help="Frame numbers as positions in metres, for images without poses.")
+    bool, typer.Option("--numbered", help="Without poses: the number in an image's name is its position in metres.")
 ]
 Config = Annotated[
-    Optional[Path], typer.Option(help="YAML file of localiser parameters that differ from the defaults.")
+    Optional[Path],
+    typer.Option(help="YAML file of localiser parameters; of a node's parameter file those of the localiser are used."),
 ]
 Set = Annotated[
     list[str], typer.Option("--set", "-s", help="Localiser parameter, KEY=VALUE, overrides --config; repeatable.")
@@ -54,11 +55,15 @@ def pairs(values: list[str], where: str = "--set") -> dict[str, Any]:
 
 def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfig":
     """The localiser's configuration: the flags win over the file, the file over the defaults."""
-    from vpr_ros.base.config import from_dict, load_yaml, nested
+    from vpr_ros.base.config import from_dict, merged, nested
     from vpr_ros.localize.config import LocalizerConfig
+    from vpr_ros.ros.params import NodeParams, read_params_file
 
     changes = nested(pairs(overrides))
-    return load_yaml(LocalizerConfig, path, changes) if path else from_dict(LocalizerConfig, changes, "--set")
+    config = from_dict(LocalizerConfig, changes, "--set")
+    if path is None:
+        return config
+    return from_dict(NodeParams, merged(read_params_file(path), changes), str(path)).localizer
 
 
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
 ToleranceOption = Annotated[
-    float, typer.Option(callback=at_least(0.0), help="Right is nearer than this, metres (frames when numbered).")
+    float, typer.Option(callback=at_least(0.0), help="Largest error of a right pose, metres; frames with --numbered.")
 ]
 
 
@@ -47,7 +47,7 @@ def evaluate(
     tolerance: ToleranceOption = 25.0,
     every: Annotated[
         float,
-        typer.Option(callback=at_least(0.0), help="Least distance between queries, metres; 0 takes every image."),
+        typer.Option(callback=at_least(0.0), help="Minimum distance between queries, metres; 0 takes every image."),
     ] = 0.0,
     model: MapModel = "",
     backend: Backend = "auto",
@@ -76,13 +76,16 @@ def replay(
     model: MapModel = "",
     backend: Backend = "auto",
     params_file: Annotated[
-        Optional[Path], typer.Option(help="Parameters of the node as ROS takes them; YAML.", show_default=False)
+        Optional[Path], typer.Option(help="The node's parameter file, as for `params_file:=`.", show_default=False)
     ] = None,
     set_: Annotated[
-        list[str], typer.Option("--set", "-s", help="KEY=VALUE of the node, such as filter.speed=1.5; repeatable.")
+        list[str], typer.Option("--set", "-s", help="Node parameter, KEY=VALUE, overrides --params-file; repeatable.")
     ] = [],  # noqa: B006
     pace: Annotated[
-        float, typer.Option(callback=at_least(0.0), help="Times real time, as a robot drops images; 0 drops none.")
+        float,
+        typer.Option(
+            callback=at_least(0.0), help="Playback speed, 1 is real time; late images are dropped; 0: none are."
+        ),
     ] = 0.0,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:

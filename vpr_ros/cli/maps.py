@@ -51,7 +51,7 @@ def build(
         ),
     ] = "none",
     views: Annotated[
-        int, typer.Option(help="Views to store of each image: 1, or 3 to recognise it from further aside.")
+        int, typer.Option(help="Views stored of each image: 1, the whole image; 3, its two sides too.")
     ] = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006

@@ -10,7 +10,7 @@ To add one, write a module with a ``Format`` and register it as an entry point o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Format:
     recognises: Callable[[Path], bool]
     open: Callable[[Path, Any], Drive]
     options: type[DriveOptions] = DriveOptions
+    package: str = ""
+    """Set when the format is loaded: the name of an entry point of another package; empty for this package's own."""
 
 
 # This package's formats, in the order in which they are asked: from the most specific to any folder of images.
@@ -55,4 +57,5 @@ def all_formats() -> dict[str, Format]:
     """
     registered = load_registered(GROUP, "drive format", Format)
     own = {name: load(GROUP, name, OWN, "drive format") for name in OWN}
-    return {name: format for name, format in registered.items() if name not in own} | own
+    others = {name: replace(format, package=name) for name, format in registered.items() if name not in own}
+    return others | own

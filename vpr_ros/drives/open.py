@@ -20,6 +20,9 @@ __all__ = ["DriveOptions", "open_drive", "open_drives"]
 
 OPTION = "--drive-option"  # where a user sets the options, for errors
 
+UTM_EAST_M = (100_000.0, 900_000.0)  # eastings of a UTM zone, with some overlap into its neighbours
+UTM_NORTH_M = (0.0, 10_000_000.0)
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,9 +47,17 @@ class _Recording:
         """The drive, named and in the world of its options. world: instead of theirs."""
         options = self.options if world is None else replace(self.options, world=world)
         with _readable(self.path):
-            drive = self.format.open(self.path, options)
+            drive = self._opened(options)
         drive.name = options.name or drive.name
         return _in_world(drive, options.world)
+
+    def _opened(self, options: DriveOptions) -> Drive:
+        if not self.format.package:
+            return self.format.open(self.path, options)
+        from vpr_ros.drives.guard import GuardedDrive, guarding
+
+        with guarding(self.format.package, self.path):
+            return GuardedDrive(self.format.open(self.path, options), self.format.package, self.path)
 
 
 @contextmanager
@@ -104,8 +115,23 @@ def _in_world(drive: Drive, wanted: str) -> Drive:
         from vpr_ros.drives.views import MovedDrive
 
         drive = MovedDrive(drive, zone_change(world, wanted))
+    elif utm_of(wanted):
+        _check_utm(drive, wanted)
     drive.world = wanted
     return drive
+
+
+def _check_utm(drive: Drive, wanted: str) -> None:
+    """Raises DriveError if a drive's poses cannot be the UTM coordinates that its world is said to have."""
+    first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
+    if first is None:
+        return
+    east, north = first[:2, 3]
+    if not (UTM_EAST_M[0] <= east <= UTM_EAST_M[1] and UTM_NORTH_M[0] <= north <= UTM_NORTH_M[1]):
+        raise DriveError(
+            f"drive {drive.name}: its poses are not UTM coordinates, as the first is {east:.1f} m east and {north:.1f} "
+            f"m north, so it cannot be in world '{wanted}': leave world out, or give the frame another name"
+        )
 
 
 def open_drives(

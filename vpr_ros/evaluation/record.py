@@ -89,6 +89,7 @@ class Run:
     condition: "sun", "night", ...
     T_map_places: (N, 4, 4) every place of the map.
     slug: the name in file names; made from the name unless given.
+    filtered: whether the filter over time was on.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Run:
     T_map_places: np.ndarray
     tolerance: Tolerance = field(default_factory=Tolerance)
     slug: str = ""
+    filtered: bool = True
 
     def __post_init__(self) -> None:
         slug = self.slug or re.sub(r"[^A-Za-z0-9.-]+", "_", self.name).strip("_.") or "run"
@@ -109,6 +111,7 @@ class Run:
             "name": self.name,
             "condition": self.condition,
             "tolerance": asdict(self.tolerance),
+            "filtered": self.filtered,
             "places": [_pose_to_list(T) for T in self.T_map_places],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,8 @@ class Run:
                     number += 1
                     answers.append(answer_from_json(line))
             places, tolerance = _poses_from_lists(header["places"]), Tolerance(**header["tolerance"])
-            return cls(header["name"], header["condition"], tuple(answers), places, tolerance)
+            filtered = bool(header.get("filtered", True))
+            return cls(header["name"], header["condition"], tuple(answers), places, tolerance, filtered=filtered)
         except (ValueError, KeyError, TypeError) as error:
             raise DriveError(
                 f"line {number} of {path} is not a recorded answer ({error}): record the drive again"

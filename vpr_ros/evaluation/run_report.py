@@ -66,7 +66,8 @@ def run_drive(
     if replayed is None:
         replayed = replay(localizer, MovedDrive(drive, place_map.map_pose))
     places = localizer.places.T_map_camera
-    return collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep), gallery
+    run = collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep)
+    return replace(run, filtered=localizer.config.filter.enabled), gallery
 
 
 def write_run_report(

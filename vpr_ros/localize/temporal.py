@@ -166,7 +166,7 @@ class BayesFilter:
                 self._turn_pending = min(self._turn_pending + (1 - change.kept) * FILTER.unknown_turn, np.pi)
         else:
             self._T_pending = self._T_pending @ motion.T
-        turned = np.linalg.norm(geometry.vector_from_rotation(self._T_pending[:3, :3]))
+        turned = geometry.angle_of(self._T_pending[:3, :3])
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
         if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             self._move()
@@ -176,7 +176,7 @@ class BayesFilter:
         """Share of a change of view, 0 to 1, without motion to explain it: the robot was carried, or an image lied."""
         if change.same_view:
             return 0.0
-        turned = 0.0 if motion.T is None else float(np.linalg.norm(geometry.vector_from_rotation(motion.T[:3, :3])))
+        turned = 0.0 if motion.T is None else geometry.angle_of(motion.T[:3, :3])
         explained = motion.distance / FILTER.unseen_m + turned / FILTER.whole_turn
         return float(np.clip(min(change.distance / FILTER.unseen_m, 1.0) - explained, 0.0, 1.0))
 

@@ -83,5 +83,5 @@ def _agree(old: _Measured, new: _Measured) -> bool:
     T_old_new = geometry.inverse(old.T_odom_camera) @ new.T_odom_camera
     T_difference = geometry.inverse(old.T_map_camera @ T_old_new) @ new.T_map_camera
     allowed = AGREEMENT.translation_m + AGREEMENT.translation_share * (new.driven_m - old.driven_m)
-    rotation = np.linalg.norm(geometry.vector_from_rotation(T_difference[:3, :3]))
+    rotation = geometry.angle_of(T_difference[:3, :3])
     return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and rotation < AGREEMENT.rotation)

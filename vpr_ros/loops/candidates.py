@@ -127,9 +127,9 @@ class LoopSearch:
         if not self.own or row < self._first_row:
             return True
         T_measured = self.store.place(row).T_map_camera @ T_match_query
-        turned = geometry.vector_from_rotation(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
+        turned = geometry.angle_of(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
         near = self._allowed(row, T_measured[:3, 3], T_odom_camera[:3, 3], driven_m)
-        return near and float(np.linalg.norm(turned)) < CANDIDATES.odometry_rotation
+        return near and turned < CANDIDATES.odometry_rotation
 
     def verified(
         self,

@@ -220,7 +220,7 @@ class LoopCloser:
             return True
         last_ns, T_odom_last = self._keyframe
         T = geometry.inverse(T_odom_last) @ T_odom_camera
-        turned = np.degrees(np.linalg.norm(geometry.vector_from_rotation(T[:3, :3])))
+        turned = np.degrees(geometry.angle_of(T[:3, :3]))
         moved = bool(np.linalg.norm(T[:3, 3]) >= self.config.keyframe_distance or turned >= self.config.keyframe_angle)
         waited = (stamp_ns - last_ns) * 1e-9
         return stamp_ns > last_ns and (moved or 0 < self.config.keyframe_time <= waited)

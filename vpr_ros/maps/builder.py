@@ -19,7 +19,7 @@ from vpr_ros.base.image import VIEWS, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.world import canonical_world, zone_advice
+from vpr_ros.base.world import canonical_world, world_advice
 from vpr_ros.drives.drive import Drive, sample, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
@@ -69,7 +69,7 @@ def build_map(
         if canonical_world(drive.world) != canonical_world(posed[0].world):
             raise DriveError(
                 f"drive {drive.name} lies in world '{drive.world}', {posed[0].name} in '{posed[0].world}': "
-                f"only drives of one world can share a map{zone_advice(drive.world, posed[0].world)}"
+                f"only drives of one world can share a map; {world_advice(drive.world, posed[0].world)}"
             )
     if extractor is not None:
         check_camera(drives, describer)

@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
-from vpr_ros.base.world import canonical_world, zone_advice
+from vpr_ros.base.world import canonical_world, world_advice
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
@@ -216,7 +216,7 @@ class PlaceMap:
             return
         raise DriveError(
             f"drive {drive} lies in world '{world}', the map {self.path} in '{self.world}': "
-            f"only drives of one world can share a map{zone_advice(world, self.world)}"
+            f"only drives of one world can share a map; {world_advice(world, self.world)}"
         )
 
     def map_pose(self, T_world_camera: np.ndarray) -> np.ndarray:

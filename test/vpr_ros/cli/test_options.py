@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vpr_ros.base.errors import ConfigError
+from vpr_ros.cli.common import localizer_config
 from vpr_ros.cli.main import main
 
 
@@ -65,3 +67,16 @@ def test_calibrating_on_the_maps_own_images_is_warned_of(
         capsys.readouterr()
         assert vpr(monkeypatch, "map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
         assert (f"warning: {path} contains images of {name}" in capsys.readouterr().err) == (name == "stored")
+
+
+def test_a_nodes_parameter_file_configures_an_evaluation(tmp_path: Path) -> None:
+    """One file describes the robot. Its localiser's parameters count; a flag beats it; an unknown name is an error."""
+    path = tmp_path / "robot.yaml"
+    path.write_text("/**:\n  ros__parameters:\n    base_frame:\n    search: {matches: 7}\n    filter.speed: 1.5\n")
+    config = localizer_config(path, ["search.matches=9"])
+    assert (config.search.matches, config.filter.speed) == (9, 1.5)
+    with pytest.raises(ConfigError, match="--set: unknown parameter 'base_frame'"):
+        localizer_config(path, ["base_frame=base_link"])
+    path.write_text("/**:\n  ros__parameters:\n    basse_frame: x\n")
+    with pytest.raises(ConfigError, match="did you mean 'base_frame'"):
+        localizer_config(path, [])

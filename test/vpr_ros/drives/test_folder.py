@@ -268,6 +268,8 @@ def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path) -> None:
     metres = images(tmp_path / "metres", ["a.png"])
     (metres / "poses.csv").write_text("file,x,y,yaw\na.png,1,2,0\n")
     assert open_drive(metres, DriveOptions(world="campus")).world == "campus"
+    with pytest.raises(DriveError, match=r"not UTM coordinates, as the first is 1\.0 m east and 2\.0 m north"):
+        open_drive(metres, DriveOptions(world="utm 31 north"))
 
 
 def test_gaps_too_wide_are_named(tmp_path: Path) -> None:

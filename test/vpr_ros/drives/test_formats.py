@@ -132,3 +132,51 @@ def test_what_is_no_drive_is_answered_with_every_format(stripes: Path, tmp_path:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DriveError, match="is not a drive of a known format: give a stripes recording, a ROS bag, "):
         open_drive(tmp_path / "notes.txt")
+
+
+FAILING = """
+import numpy as np
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.drives.formats import Format
+
+def read():
+    raise KeyError("left_eye")
+
+class Drive:
+    name, world = "walk", "local"
+
+    def __init__(self, path, options):
+        self.when = (path / "fails.txt").read_text().strip()
+        if self.when == "open":
+            raise IndexError("no header")
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        yield DriveFrame(0, read if self.when == "read" else lambda: np.zeros((8, 8, 3), np.uint8), np.eye(4))
+        if self.when == "iterate":
+            raise ZeroDivisionError("stamps")
+
+FORMAT = Format("a failing recording", lambda path: (path / "fails.txt").is_file(), Drive)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "fault"),
+    [
+        ("open", "IndexError: no header"),
+        ("iterate", "ZeroDivisionError: stamps"),
+        ("read", "KeyError: 'left_eye'"),
+    ],
+)
+def test_faults_of_a_registered_format_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, fault: str
+) -> None:
+    """A traceback through this package's code sent its users to the wrong authors."""
+    install(tmp_path / "failing_pkg", monkeypatch, "vpr.drives", {"failing": "fails_fmt:FORMAT"}, fails_fmt=FAILING)
+    (tmp_path / "fails.txt").write_text(when)
+    with pytest.raises(DriveError) as raised:
+        [frame.read() for frame in open_drive(tmp_path)]
+    assert str(raised.value) == f"drive format 'failing' failed on {tmp_path}: {fault}"
+    sys.modules.pop("fails_fmt", None)

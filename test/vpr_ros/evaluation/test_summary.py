@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,14 @@ import pytest
 
 from vpr_ros.evaluation.record import Run, Tolerance
 from vpr_ros.evaluation.score import score
-from vpr_ros.evaluation.summary import assess, calibration_rows, recall_rows, speed_rows, summarise_all
+from vpr_ros.evaluation.summary import (
+    assess,
+    calibration_rows,
+    headline_figures,
+    recall_rows,
+    speed_rows,
+    summarise_all,
+)
 from vpr_ros.evaluation.table import tables
 
 Make = Callable[..., Any]
@@ -29,6 +37,14 @@ def test_recall_single_and_filtered(street: Run) -> None:
     assert summary.filtered.at_n == pytest.approx({1: 2 / 3, 5: 2 / 3, 10: 2 / 3})
     assert summary.single.top1_at_m == pytest.approx({15: 1 / 3, 25: 1 / 3, 50: 1.0})
     assert summary.filtered.top1_at_m == pytest.approx({15: 2 / 3, 25: 2 / 3, 50: 1.0})
+
+
+def test_rows_without_the_filter_do_not_say_filtered(street: Run) -> None:
+    """With filter.enabled=false a row called "filtered" made readers compare what was never filtered."""
+    alone = assess(dataclasses.replace(street, filtered=False)).summary
+    _, rows = recall_rows([alone, assess(street).summary])
+    assert [row[1] for row in rows] == ["single", "answered", "single", "filtered"]
+    assert "filter off" in headline_figures([alone])[1].title
 
 
 def test_full_precision_counts_answers_off_the_map_as_wrong(street: Run) -> None:

@@ -81,7 +81,9 @@ def test_what_cannot_be_a_map_is_refused(tmp_path, street, describer, painted_dr
     with pytest.raises(DriveError, match="--numbered"):
         build_map(tmp_path / "x.vprmap", [Unposed()], describer)
     assert not (tmp_path / "x.vprmap").exists()
-    with pytest.raises(DriveError, match="only drives of one world"):
+    with pytest.raises(
+        DriveError, match="share a map; if its poses are in that frame, say so with -d world='painted street'"
+    ):
         add_drive(street, painted_drive(world="elsewhere"), describer)
     zones = [painted_drive(world=f"utm {zone} north") for zone in (31, 32)]
     with pytest.raises(DriveError, match=r"to its zone with -d world='utm 31 north'$"):

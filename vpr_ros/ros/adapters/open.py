@@ -8,8 +8,9 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros.base.errors import ConfigError, MissingDependencyError
+from vpr_ros.base.errors import ConfigError, MissingDependencyError, VprError, brief
 from vpr_ros.base.registry import load
+from vpr_ros.ros.adapters.guard import GuardedAdapter
 from vpr_ros.ros.adapters.names import CHOICES, GROUP, check_names
 from vpr_ros.ros.params import NodeParams
 
@@ -26,12 +27,27 @@ def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: 
     opened: list[Any] = []
     try:
         for name in names:
-            opened.append(_adapter_class(name)(node, params))
+            opened.append(_open(name, node, params))
     except Exception:
         for adapter in opened:
             adapter.close()
         raise
+    if names:
+        node.get_logger().info(f"adapters: {', '.join(names)}")
     return opened
+
+
+def _open(name: str, node: LifecycleNode, params: NodeParams) -> Any:
+    """An adapter; one of another package is guarded, so that its faults are logged by its name and stop nothing."""
+    adapter_class = _adapter_class(name)
+    if name in CHOICES:
+        return adapter_class(node, params)
+    try:
+        return GuardedAdapter(name, adapter_class(node, params), node.get_logger())
+    except VprError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"adapter '{name}' cannot be opened: {brief(error)}") from error
 
 
 def check_adapters(names: Iterable[str], mode: str) -> None:

@@ -99,7 +99,7 @@ class OdometryTrack:
         moved = float(np.linalg.norm(T_last_child[:3, 3]))
         if moved > _STEP_M + _SPEED_M_S * allowed_s:
             return f"jumped by {moved:.1f} m within {seconds:.3f} s"
-        turned = float(np.linalg.norm(geometry.vector_from_rotation(T_last_child[:3, :3])))
+        turned = geometry.angle_of(T_last_child[:3, :3])
         if turned > _STEP_RAD + _TURN_RAD_S * allowed_s:
             return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
         return ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from packages import install
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
@@ -54,3 +56,33 @@ def test_every_choice_is_an_adapter() -> None:
         calls = {"localize": ["publish"], "map": ["keyframe", "closed"]}
         for method in [call for mode in choice.modes for call in calls[mode]] + ["forget", "close"]:
             assert callable(getattr(made, method)), f"{name}.{method}"
+
+
+BROKEN = """
+class Broken:
+    def __init__(self, node, params):
+        if params.map_frame == "bad":
+            raise KeyError("frame")
+
+    def publish(self, answer):
+        raise ZeroDivisionError("answer")
+
+    def forget(self):
+        pass
+
+    def close(self):
+        pass
+"""
+
+
+def test_faults_of_an_adapter_from_outside_are_logged_by_its_name(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An "internal error" of the node hid which package to repair, and its other outputs were not published."""
+    install(tmp_path / "broken_pkg", monkeypatch, "vpr.adapters", {"broken": "broken_fmt:Broken"}, broken_fmt=BROKEN)
+    with pytest.raises(ConfigError, match="adapter 'broken' cannot be opened: 'frame'"):
+        bench.open("broken", mode="localize", map_frame="bad")
+    bench.open("broken", mode="localize").publish(None)
+    said = capfd.readouterr()
+    log = said.out + said.err
+    assert "adapters: broken" in log and "adapter 'broken' failed in publish" in log and "ZeroDivisionError" in log
