@@ -23,7 +23,8 @@ from hostile_inputs import Street, small_model
 from vpr_ros.drives.tum import read_tum
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
-from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.localize.calibrator import fit
+from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.loops.loop_closer import LoopCloser
 from vpr_ros.maps.builder import add_drive, build_map
@@ -132,7 +133,7 @@ def calibrate(folder: Path, say: Say) -> None:
         describer = _describer(folder)
         drive = describe_drive(Street("c", count=6), opened, describer)
         say("described")
-        opened.set_calibration(fit(opened.places, describer, [drive]))
+        opened.set_calibration(fit(opened.places, describer, [drive]).calibration)
     say("done")
 
 

@@ -8,11 +8,14 @@ import typer
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.cli.common import (
     Backend,
+    Config,
     DriveOption,
     MapModel,
     Model,
     Numbered,
+    Set,
     at_least,
+    localizer_config,
     open_drives,
     progress_bar,
     reported_tally,
@@ -147,13 +150,18 @@ def calibrate(
     ],
     model: MapModel = "",
     backend: Backend = "auto",
+    config: Config = None,
+    set_: Set = [],  # noqa: B006
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Fit the probabilities to drives that are not in the map, and store them in it."""
-    from vpr_ros.localize.calibrator import describe_drive, fit
+    from vpr_ros.localize.calibrator import fit
+    from vpr_ros.localize.held_out import describe_drive
+    from vpr_ros.maps.calibration import Calibration
     from vpr_ros.maps.place_map import PlaceMap
 
+    chosen = localizer_config(config, set_)
     opened = open_drives(drives, drive_option, numbered)
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
@@ -168,10 +176,14 @@ def calibrate(
                     "calibrate with a drive that is not in the map",
                     err=True,
                 )
-        calibration = fit(target.places, describer, described)
-        target.set_calibration(calibration)
-    for name, value in calibration.to_dict().items():
+        default = Calibration.of_model(describer.manifest.calibration)
+        fitted = fit(target.places, describer, described, chosen, default)
+        target.set_calibration(fitted.calibration)
+    for name, value in fitted.calibration.to_dict().items():
         typer.echo(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
+    typer.echo(fitted.given)
+    for note in fitted.notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 @app.command()

@@ -24,8 +24,10 @@ from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.summary import Assessment, assess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
-from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.localize.calibrator import fit
+from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.maps.builder import build_map
+from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import cache_path
 from vpr_ros.maps.place_map import PlaceMap
 
@@ -107,7 +109,8 @@ def _make_map(
         place_map = build_map(map_path, [open_drive(bags / REFERENCE)], describer, on_progress=progress)
     with bar("calibrating") as progress:
         described = describe_drive(open_drive(bags / HELD_OUT), place_map, describer, progress)
-    place_map.set_calibration(fit(place_map.places, describer, [described]))
+    default = Calibration.of_model(describer.manifest.calibration)
+    place_map.set_calibration(fit(place_map.places, describer, [described], default=default).calibration)
     say(f"{len(place_map)} places, {map_path.stat().st_size / 1e6:.1f} MB")
     return place_map
 

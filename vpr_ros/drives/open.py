@@ -122,16 +122,17 @@ def _in_world(drive: Drive, wanted: str) -> Drive:
 
 
 def _check_utm(drive: Drive, wanted: str) -> None:
-    """Raises DriveError if a drive's poses cannot be the UTM coordinates that its world is said to have."""
+    """Warn if a drive's poses cannot be the UTM coordinates that its world is said to have."""
     first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
     if first is None:
         return
     east, north = first[:2, 3]
     if not (UTM_EAST_M[0] <= east <= UTM_EAST_M[1] and UTM_NORTH_M[0] <= north <= UTM_NORTH_M[1]):
-        raise DriveError(
-            f"drive {drive.name}: its poses are not UTM coordinates, as the first is {east:.1f} m east and {north:.1f} "
-            f"m north, so it cannot be in world '{wanted}': leave world out, or give the frame another name"
-        )
+        logger.warning(
+            "drive %s: its poses do not look like UTM coordinates, as the first is %.1f m east and %.1f m north; they "
+            "are not converted, and world '%s' is only a name for their frame",
+            drive.name, east, north, wanted,
+        )  # fmt: skip
 
 
 def open_drives(

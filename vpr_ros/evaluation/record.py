@@ -25,7 +25,8 @@ class Tolerance:
 
     metres: a place or pose is right if strictly nearer than this to the true position, in the map's plane. 25 m is the
     usual value on RobotCar.
-    frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k), right is at most this many frames away.
+    frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k). A pose is right if the frame nearest to
+    it is at most this many frames away.
     off_map_metres: a frame without a right place is off the map if no place is nearer than this.
     """
 
@@ -35,7 +36,7 @@ class Tolerance:
 
     def right(self, error: np.ndarray) -> np.ndarray:
         """Whether errors are within the tolerance; False for NaN."""
-        return error < self.metres if self.frames is None else error <= self.frames
+        return error < self.metres if self.frames is None else np.round(error) <= self.frames
 
     @property
     def unit(self) -> str:

@@ -8,136 +8,195 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.errors import DriveError, ImageError
-from vpr_ros.base.image import preprocess
+from vpr_ros.base.errors import DriveError
 from vpr_ros.base.records import Estimate, Hypothesis
-from vpr_ros.base.tally import Tally
-from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.constants import CALIBRATION_GRID
+from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.hypotheses import hypothesis_radius
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
-from vpr_ros.maps.map_drives import same_image
-from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
 
 _Outcome = tuple[Estimate, np.ndarray, bool]  # estimate, true pose (4, 4), whether it is on the map
 
 
-@dataclass(frozen=True, eq=False)
-class DescribedDrive:
-    """A held-out drive with its descriptors.
-
-    stamps_ns: (F,). descriptors: (F, D). T_map_camera: (F, 4, 4) true poses in the map. T_odom_camera: F poses (4, 4)
-    or None.
-    """
-
-    name: str
-    stamps_ns: np.ndarray
-    descriptors: np.ndarray
-    T_map_camera: np.ndarray
-    T_odom_camera: Sequence[np.ndarray | None]
-
-    def is_in(self, places: Places) -> bool:
-        """Whether some of these places were made from images of this drive: then it is not held out.
-
-        Compared by stamp and descriptor, since two drives can share a name or have stamps that begin at zero.
-        """
-        _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
-        return any(
-            same_image(self.descriptors[row], places.descriptors[place, 0])
-            for row, place in zip(ours, theirs, strict=True)
-        )
-
-
-def describe_drive(
-    drive: Drive,
-    place_map: PlaceMap,
-    describer: Describer,
-    on_progress: Callable[[int, int], None] | None = None,
-    tally: Tally | None = None,
-) -> DescribedDrive:
-    """Describe the images of a drive; frames without a true pose and unreadable ones are left out.
-
-    tally: counts those left out. Raises DriveError if the drive lies in another world than the map, or has no true pose
-    or no readable image.
-    """
-    place_map.check_world(drive.name, drive.world)
-    rows, stamps, counted, missing = [], [], Tally(), 0
-    for count, frame in enumerate(drive, 1):
-        stamps.append(frame.stamp_ns)
-        if frame.T_map_camera is None:
-            missing += 1
-        else:
-            try:
-                image = preprocess(frame.read(), describer.manifest.preprocessing)
-                descriptor = describer.describe(image[None]).descriptors[0]
-                rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
-            except (ImageError, DriveError) as error:
-                counted.add(UNREADABLE, str(error))
-        if on_progress:
-            on_progress(count, len(drive))
-    count_without_pose(counted, drive, stamps, missing)
-    if tally is not None:
-        tally.update(tally_of(drive))
-        tally.update(counted)
-    if missing == len(stamps):
-        raise without_poses(drive, stamps, "so nothing can be calibrated with it: give true poses")
-    if not rows:
-        raise DriveError(f"no image of drive {drive.name} can be read: {counted.example(UNREADABLE)}")
-    stamps_ns, descriptors, T_map_camera, T_odom_camera = zip(*rows, strict=True)
-    return DescribedDrive(drive.name, np.array(stamps_ns), np.stack(descriptors), np.stack(T_map_camera), T_odom_camera)
-
-
 def fit(
-    places: Places, describer: Describer, drives: Sequence[DescribedDrive], config: LocalizerConfig | None = None
-) -> Calibration:
+    places: Places,
+    describer: Describer,
+    drives: Sequence[DescribedDrive],
+    config: LocalizerConfig | None = None,
+    default: Calibration | None = None,
+) -> Fitted:
     """The calibration under which the true places of these drives are most probable.
 
-    Raises DriveError if no image of the drives was taken on the map.
+    config: what the robot will run with. default: the model's; its evidence is kept unless the fitted one is clearly
+    better, and never gives fewer images off the map away. Raises DriveError if no image of the drives was taken on the
+    map.
     """
-    config = config or LocalizerConfig()
+    config, default = config or LocalizerConfig(), default or Calibration()
     radius = hypothesis_radius(config.hypotheses.radius, places)
     if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
         raise DriveError(
             f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
             "calibrate with a drive on it"
         )
-    source = ", ".join(drive.name for drive in drives)
-    calibration = _fit_observation(places, drives, dataclasses.replace(Calibration(), source=source), config)
     worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
+    trials = [
+        _tried(candidate, worlds, describer, config, radius)
+        for candidate in _candidates(places, drives, config, default)
+    ]
+    chosen = _chosen(trials)
+    softened = _fit_softening(chosen.outcomes, radius)
+    fitted = dataclasses.replace(
+        chosen.calibration,
+        temperature=softened[0],
+        floor=softened[1],
+        source=", ".join(drive.name for drive in drives),
+    )
+    fitted = _fit_spread(fitted, chosen.outcomes, radius)
+    return Fitted(fitted, _given(chosen), _notes(fitted, trials, chosen, radius))
 
-    def answers(candidate: Calibration) -> list[_Outcome]:
-        found = []
-        for drive, shown in worlds:
-            on_map = _nearest(drive.T_map_camera, shown) < radius
-            localizer = Localizer(shown, describer, config, candidate)
-            for row, stamp_ns in enumerate(drive.stamps_ns):
-                estimate = localizer.recognise(int(stamp_ns), drive.descriptors[row], drive.T_odom_camera[row])
-                found.append((estimate, drive.T_map_camera[row], bool(on_map[row])))
-        return found
 
-    best: tuple[float, Calibration, list[_Outcome]] | None = None
-    for independence in CALIBRATION_GRID.independences:
-        raw = dataclasses.replace(calibration, independence=independence, temperature=1.0, floor=1e-6)
-        found = answers(raw)
-        wrong, temperature, floor = _fit_softening(found, radius)
-        if best is None or wrong < best[0]:
-            best = (wrong, dataclasses.replace(raw, temperature=temperature, floor=floor), found)
-    assert best is not None
-    return _fit_spread(best[1], best[2], radius)
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted calibration.
+
+    given: what it was fitted to, in one sentence. notes: what a user should know of it, a sentence each.
+    """
+
+    calibration: Calibration
+    given: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A candidate's answers, with shares of images on the map and off it (NaN without any) that it gets wrong."""
+
+    calibration: Calibration
+    outcomes: list[_Outcome]
+    wrong_on_map: float
+    wrong_off_map: float
+    on_map: int
+    off_map: int
+
+    @property
+    def wrong(self) -> float:
+        """Share of wrong answers; images on the map and off it weigh the same, whatever their numbers."""
+        return float(np.nanmean([self.wrong_on_map, self.wrong_off_map]))
+
+    @property
+    def standard_error(self) -> float:
+        """Of ``wrong``. Neighbouring images err together."""
+        shares, counts = np.array([self.wrong_on_map, self.wrong_off_map]), np.array([self.on_map, self.off_map])
+        known = counts > 0
+        variance = shares[known] * (1 - shares[known]) * CALIBRATION_GRID.images_alike / counts[known]
+        return float(np.sqrt(variance.sum()) / known.sum())
+
+
+def _candidates(
+    places: Places, drives: Sequence[DescribedDrive], config: LocalizerConfig, default: Calibration
+) -> list[Calibration]:
+    """The default first, then fitted ones; without images that are off the map only the default."""
+    default = dataclasses.replace(default, temperature=1.0, floor=1e-6)
+    evidence = _evidence(places, drives, config)
+    if not any(image.elsewhere.any() for image in evidence):
+        return [default]
+    observed = _fit_observation(evidence, default)
+    independences = sorted(
+        {default.independence, *CALIBRATION_GRID.independences},
+        key=lambda value: abs(np.log(value / default.independence)),
+    )
+    return [default, *(dataclasses.replace(observed, independence=value) for value in independences)]
+
+
+def _tried(
+    candidate: Calibration,
+    worlds: Sequence[tuple[DescribedDrive, Places]],
+    describer: Describer,
+    config: LocalizerConfig,
+    radius: float,
+) -> _Trial:
+    """Localise every drive on every map with a candidate."""
+    outcomes: list[_Outcome] = []
+    for drive, shown in worlds:
+        on_map = _nearest(drive.T_map_camera, shown) < radius
+        localizer = Localizer(shown, describer, config, candidate)
+        for row, stamp_ns in enumerate(drive.stamps_ns):
+            estimate = localizer.recognise(int(stamp_ns), drive.descriptors[row], drive.T_odom_camera[row])
+            outcomes.append((estimate, drive.T_map_camera[row], bool(on_map[row])))
+    right = np.array([_answer_right(outcome, radius) for outcome in outcomes])
+    on = np.array([outcome[2] for outcome in outcomes])
+    wrong_on_map, wrong_off_map = (float(1 - right[rows].mean()) if rows.any() else np.nan for rows in (on, ~on))
+    return _Trial(candidate, outcomes, wrong_on_map, wrong_off_map, int(on.sum()), int((~on).sum()))
+
+
+def _answer_right(outcome: _Outcome, radius: float) -> bool:
+    estimate, T_map_camera, on_map = outcome
+    best = estimate.best
+    return not on_map if best is None else on_map and _right(best, T_map_camera, radius)
+
+
+def _chosen(trials: Sequence[_Trial]) -> _Trial:
+    """The first trial, in order from the default, that is as good as the best within its standard error.
+
+    Trials that miss more images off the map than the default are out, unless the default is wrong twice as often.
+    """
+    allowed = [trial for trial in trials if not trial.wrong_off_map > trials[0].wrong_off_map]
+    best = min(allowed, key=lambda trial: trial.wrong)
+    if min(trial.wrong for trial in trials) < best.wrong / 2:
+        allowed = list(trials)
+        best = min(allowed, key=lambda trial: trial.wrong)
+    return next(trial for trial in allowed if trial.wrong <= best.wrong + best.standard_error)
+
+
+def _given(trial: _Trial) -> str:
+    return (
+        f"fitted on {trial.on_map + trial.off_map} answers: {trial.on_map} of images on the map, "
+        f"{trial.off_map} of images off it or with the places around them hidden"
+    )
+
+
+def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius: float) -> tuple[str, ...]:
+    """What a user should know of a calibration."""
+    notes = []
+    if len(trials) == 1:
+        notes.append(
+            f"no place of the map is further than {2 * radius:g} m from these drives, so the map cannot show what "
+            'elsewhere looks like: the model\'s default for "not on this map" is kept'
+        )
+    elif chosen is trials[0]:
+        notes.append("the model's default evidence is as good as a fitted one on these drives, so it is kept")
+    elif chosen.wrong_off_map > trials[0].wrong_off_map:
+        notes.append(
+            f"{chosen.wrong_off_map:.1%} of the images off the map get a pose, {trials[0].wrong_off_map:.1%} with the "
+            f"model's default, which in turn loses {trials[0].wrong_on_map:.1%} of the images on the map"
+        )
+    if chosen.on_map < CALIBRATION_GRID.few_images:
+        notes.append(f"{chosen.on_map} images on the map are few: give a longer drive, or several")
+    grid = CALIBRATION_GRID
+    ranges = {"temperature": grid.temperatures, "floor": grid.floors}
+    if len(trials) > 1 and chosen is not trials[0]:
+        ranges |= {"similarity_weight": grid.similarity_weights, "threshold": tuple(grid.thresholds)}
+    for name, values in ranges.items():
+        value = getattr(fitted, name)
+        if value in (values[0], values[-1]):
+            notes.append(
+                f"{name} is {value:g}, the end of the range that is tried: the drive may show too little, such as one "
+                "condition or few errors"
+            )
+    return tuple(notes)
 
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
@@ -173,11 +232,8 @@ class _Evidence:
     elsewhere: np.ndarray
 
 
-def _fit_observation(
-    places: Places, drives: Sequence[DescribedDrive], calibration: Calibration, config: LocalizerConfig
-) -> Calibration:
+def _fit_observation(evidence: Sequence[_Evidence], calibration: Calibration) -> Calibration:
     """Fit the evidence: maximum likelihood over single images, with and without the places around them."""
-    evidence = _evidence(places, drives, config)
     grid = CALIBRATION_GRID
     slope, _, threshold = _most_likely(evidence, [(slope, 0.0) for slope in grid.slopes], grid.off_map_scores, True)
     weights = [(z, s) for z in grid.z_weights for s in grid.similarity_weights]
@@ -246,11 +302,8 @@ def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> b
     return bool(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - T_map_camera[:2, 3]) < radius)
 
 
-def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, float]:
-    """Share of wrong answers, and the temperature and floor under which the truth is most probable.
-
-    In the share of wrong answers, images on the map and off it weigh the same, whatever their numbers.
-    """
+def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float]:
+    """Temperature and floor under which the truth is most probable."""
     raw = np.zeros((len(found), 32))  # raw probabilities, padded; the last column is the rest
     truth = np.full(len(found), -1)
     for row, (estimate, T_map_camera, on_map) in enumerate(found):
@@ -263,10 +316,6 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
         else:
             right = [_right(hypothesis, T_map_camera, radius) for hypothesis in estimate.hypotheses]
             truth[row] = int(np.argmax(right)) if any(right) else -1
-    was_on = np.array([on_map for _, _, on_map in found])
-    weights = np.where(was_on, 1 / max(was_on.sum(), 1), 1 / max((~was_on).sum(), 1))
-    weights /= weights.sum()
-    wrong = float(weights @ (np.argmax(raw[:, :-1], axis=1) != truth))
     best = (np.inf, 1.0, 0.05)
     for temperature, floor in itertools.product(CALIBRATION_GRID.temperatures, CALIBRATION_GRID.floors):
         powered = raw ** (1 / temperature) * (raw > 0)
@@ -274,7 +323,7 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float, 
         of_truth = np.where(truth >= 0, share[np.arange(len(found)), truth], 0.0)
         loss = float(-np.log(of_truth + floor / 10).mean())
         best = min(best, (loss, temperature, floor))
-    return wrong, *best[1:]
+    return best[1:]
 
 
 def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:

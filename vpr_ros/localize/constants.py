@@ -44,7 +44,7 @@ class FilterConstants:
     """Radians, turn without odometry that a whole change of the view allows."""
     sideways: float = 0.03
     """Probability density of motion in any direction, relative to that of the motion ahead."""
-    carried: float = 0.1
+    carried: float = 0.2
     """Probability that the robot was carried, or an image lied, for a whole change of view without motion."""
     whole_turn: float = np.radians(60.0)
     """Radians, turn after which a camera sees another view."""
@@ -66,12 +66,24 @@ class ViewChangeConstants:
     """Largest cosine that places far apart are taken to have."""
     neighbour_kept: float = 0.5
     """Share of the view that neighbouring places have in common, for a map without neighbours."""
+    window: int = 11
+    """Places, over which the change of the view along a map is averaged."""
+    rate_range: float = 3.0
+    """Most that the view changes faster or slower than is typical of the map."""
     least_kept: float = 0.02
     """Smallest share that a distance is taken from: less is another view, however far away."""
     most_kept: float = 0.98
     """Largest share of neighbouring places, so that a map of equal places has a scale."""
     single_image: float = 0.5
     """Part of a view's evidence that its first image gives; the rest comes with further images of it."""
+
+
+@dataclass(frozen=True)
+class ObservationConstants:
+    """The evidence of an image (``observation``). By hand."""
+
+    outlier: float = 0.05
+    """Share of the images at a place that do not show it: a bus drives past, the sun blinds the camera."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,10 @@ class CalibrationGrid:
     """``Calibration.floor``."""
     holes: tuple[tuple[float, float], ...] = ((0.15, 0.4), (0.6, 0.85))
     """Stretches of the drive that are hidden from the map, as fractions of the drive."""
+    images_alike: float = 5.0
+    """Images in a row that err together: an error of a share counts them as one."""
+    few_images: int = 50
+    """Images on the map, below which a calibration is said to rest on few."""
     least_places: int = 10
     """A map with a hole must keep more places than this."""
     least_sigma: tuple[float, ...] = (0.5, 0.5, 0.2, 0.01, 0.01, 0.02)
@@ -150,6 +166,7 @@ class CalibrationGrid:
 
 FILTER = FilterConstants()
 VIEW_CHANGE = ViewChangeConstants()
+OBSERVATION = ObservationConstants()
 CLUSTERS = ClusterConstants()
 THUMBNAILS = ThumbnailConstants()
 CALIBRATION_GRID = CalibrationGrid()

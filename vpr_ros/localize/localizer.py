@@ -164,7 +164,7 @@ class Localizer:
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
             self.reset()
-        change = SAME_VIEW if problem else self.view_change.to(descriptor)
+        change = SAME_VIEW if problem else self.view_change.to(descriptor, self.filter.belief)
         descriptor = centred(descriptor, self.session_mean.mean) if problem else self.session_mean.centred(descriptor)
         similarities, rows = self.index.search(descriptor, self.config.search.matches)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vpr_ros.localize.constants import OBSERVATION
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import SCORES
@@ -40,7 +41,7 @@ class ObservationModel:
         """Evidence for each place, (N,): log p(image | place) - log p(image | not on this map).
 
         similarities (K,), most similar first, and rows (K,): result of the search. Places that were not fetched get the
-        evidence of the map's median similarity.
+        evidence of the map's median similarity. No image speaks against a place more than an outlier would.
         """
         if not len(rows):  # an approximate index may find nothing: no evidence
             return np.zeros(self._count)
@@ -50,4 +51,4 @@ class ObservationModel:
         elsewhere = float(self._calibration.log_ratio(0.0, float(np.median(background))))
         ratios = np.full(self._count, min(float(found.min()), elsewhere))
         ratios[rows] = found
-        return ratios
+        return np.asarray(np.logaddexp(np.log1p(-OBSERVATION.outlier) + ratios, np.log(OBSERVATION.outlier)))

@@ -95,6 +95,11 @@ class BayesFilter:
         self._look = Look(self._calibration.independence, VIEW_CHANGE.single_image if self._config.enabled else 1.0)
         self._seen_m = 0.0  # distance from the last counted image to the last image
 
+    @property
+    def belief(self) -> np.ndarray:
+        """(N,) that the camera was at each place when the last image was taken."""
+        return self._belief
+
     def is_past(self, stamp_ns: int) -> bool:
         """Whether a stamp is before that of the last image."""
         return self._last is not None and stamp_ns < self._last[0]

@@ -1,7 +1,7 @@
 """View change: how much of the last view an image still shows, and how far a camera moves for that.
 
 The scale comes from the map: places far apart show another view, and neighbouring places show a view that has changed
-by the distance between them.
+by the distance between them. It differs along the map: a view changes faster in a bend than on a long road.
 """
 
 from __future__ import annotations
@@ -43,27 +43,41 @@ class ViewChange:
         one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
         elsewhere = float(np.median(np.einsum("nd,nd->n", descriptors[one], descriptors[other])))
         self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
-        rows = np.flatnonzero(places.drives[1:] == places.drives[:-1])[: VIEW_CHANGE.pairs]
-        cosines = np.einsum("nd,nd->n", descriptors[rows], descriptors[rows + 1])
-        neighbour = float(np.median(self._kept(cosines))) if len(rows) else VIEW_CHANGE.neighbour_kept
-        neighbour = float(np.clip(neighbour, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept))
-        self._length = -places.spacing / np.log(neighbour)  # metres after which 1/e of a view is kept
+        self._rates, self._typical = self._along(places)
         self._last: np.ndarray | None = None
 
     def reset(self) -> None:
         """The next image is the first one."""
         self._last = None
 
-    def to(self, descriptor: np.ndarray) -> Change:
-        """The change to an image with this descriptor (D,), not centred."""
+    def to(self, descriptor: np.ndarray, belief: np.ndarray | None = None) -> Change:
+        """The change to an image with this descriptor (D,), not centred. belief: (N,) that the camera is at a place."""
         if self._last is None:
             self._last = descriptor
             return ANOTHER_VIEW
         kept = float(self._kept(np.asarray(self._last @ descriptor)))
-        change = Change(kept, -self._length * float(np.log(max(kept, VIEW_CHANGE.least_kept))))
+        rate = self._typical
+        if belief is not None:
+            rate = float(belief @ self._rates + (1 - belief.sum()) * self._typical)
+        change = Change(kept, -float(np.log(max(kept, VIEW_CHANGE.least_kept))) / rate)
         if not change.same_view:
             self._last = descriptor
         return change
+
+    def _along(self, places: Places) -> tuple[np.ndarray, float]:
+        """How fast the view changes at each place (N,), and typically: -log(kept) per metre."""
+        descriptors = places.descriptors[:, 0]
+        follows = places.drives[1:] == places.drives[:-1]
+        if not follows.any():
+            typical = -np.log(VIEW_CHANGE.neighbour_kept) / places.spacing
+            return np.full(len(places), typical), float(typical)
+        kept = self._kept(np.einsum("nd,nd->n", descriptors[:-1], descriptors[1:]))
+        change = -np.log(np.clip(kept, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept)) / places.spacing
+        typical = float(np.median(change[follows]))
+        steps = np.append(np.where(follows, change, typical), typical)
+        near = np.ones(min(VIEW_CHANGE.window, len(steps)))
+        mean = np.convolve(steps, near, "same") / np.convolve(np.ones(len(steps)), near, "same")
+        return np.clip(mean, typical / VIEW_CHANGE.rate_range, typical * VIEW_CHANGE.rate_range), typical
 
     def _kept(self, cosines: np.ndarray) -> np.ndarray:
         return np.clip((cosines - self._elsewhere) / (1 - self._elsewhere), 0.0, 1.0)

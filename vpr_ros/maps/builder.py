@@ -113,7 +113,7 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> 
         raise without_poses(drive, stamps, _NEEDED)
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
-    calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else Calibration()
+    calibration = Calibration.of_model(manifest.calibration)
     return PlaceMap.create(path, model, drive.world, origin_near(first[:3, 3]), calibration)
 
 

@@ -68,6 +68,11 @@ class Calibration:
         return (1 - self.floor) * powered / powered.sum()
 
     @classmethod
+    def of_model(cls, data: dict[str, Any]) -> Calibration:
+        """The default of a model. data: ``Manifest.calibration``, empty for a model without one."""
+        return cls.from_dict(data) if data else cls()
+
+    @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         """Read the output of ``to_dict``. Raises MapError if a constant is unknown, not finite or out of range."""
         try:

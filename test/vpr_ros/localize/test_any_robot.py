@@ -190,6 +190,38 @@ def test_the_maps_scale_is_its_own(toy_world: Any) -> None:
     assert change.to(places.descriptors[11, 0]).distance == pytest.approx(5.0, rel=0.5)
 
 
+def test_the_scale_differs_along_the_map(toy_world: Any) -> None:
+    """Where neighbouring places look more alike, as on a long straight road, the same change is a longer way."""
+    slow, fast = toy_world.places(every=2.0), toy_world.places(every=8.0)
+    joined = Places(
+        ids=np.arange(1, len(slow) + len(fast) + 1),
+        drives=np.array(["road"] * (len(slow) + len(fast))),
+        stamps_ns=np.concatenate([slow.stamps_ns, fast.stamps_ns]),
+        T_map_camera=np.concatenate([slow.T_map_camera, fast.T_map_camera]),
+        descriptors=np.concatenate([slow.descriptors, fast.descriptors]),
+    )
+    distances = []
+    for row in (100, len(slow) + 20):  # a place of each half
+        change = ViewChange(joined)
+        belief = np.zeros(len(joined))
+        belief[row] = 1.0
+        change.to(toy_world.descriptor(100.0), belief)
+        distances.append(change.to(toy_world.descriptor(103.0), belief).distance)
+    assert distances[0] > 1.5 * distances[1]
+
+
+def test_one_strange_image_does_not_lose_the_map(toy_world: Any) -> None:
+    """A bus in front of the camera is no proof that the robot left the map; a street of them is."""
+    found = localizer(toy_world)
+    for k in range(20):
+        sure = found.recognise(k * SECOND, toy_world.descriptor(5.0 * k, 0.2, k), toy_world.pose(5.0 * k))
+    bus = found.recognise(20 * SECOND, toy_world.noise_image(1), toy_world.pose(100.0))
+    assert certainty(sure) > 0.9 and error(toy_world, bus, 100.0) < 25
+    for k in range(21, 30):
+        left = found.recognise(k * SECOND, toy_world.noise_image(k), toy_world.pose(5.0 * k))
+    assert left.best is None
+
+
 def test_a_calibration_of_before_is_read() -> None:
     """Maps that were calibrated with a correlation length keep their calibration."""
     old = {"slope": 2.0, "off_map_score": 3.0, "correlation_length": 20.0, "source": "drive"}

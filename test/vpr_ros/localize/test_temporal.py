@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.records import Estimate
-from vpr_ros.localize.calibrator import DescribedDrive, fit
+from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
+from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.temporal import BayesFilter
 from vpr_ros.maps.calibration import Calibration
@@ -52,7 +53,7 @@ def calibration(toy_world) -> Calibration:
         T_map_camera=np.stack([toy_world.pose(a) for a in along]),
         T_odom_camera=[toy_world.pose(a) for a in along],
     )
-    return fit(toy_world.places(), None, [held_out])
+    return fit(toy_world.places(), None, [held_out]).calibration
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 
 from vpr_ros.base.errors import DriveError, ImageError, MapError
 from vpr_ros.base.tally import Tally
-from vpr_ros.localize.calibrator import describe_drive, fit
+from vpr_ros.localize.calibrator import fit
+from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.builder import add_drive, build_map
 from vpr_ros.maps.info import map_info
@@ -99,7 +100,7 @@ def test_what_cannot_be_a_map_is_refused(tmp_path, street, describer, painted_dr
 def test_calibration_on_a_held_out_drive(street, describer, painted_drive):
     """Fitting names its source and keeps probabilities honest enough to localise."""
     described = describe_drive(painted_drive(name="held out", start=1.5, noise=20.0), street, describer)
-    street.set_calibration(fit(street.places, describer, [described]))
+    street.set_calibration(fit(street.places, describer, [described]).calibration)
     assert street.calibration.source == "held out"
     localizer = Localizer(street.places, describer, calibration=street.calibration)
     answers = [localizer.localize(frame.load()) for frame in painted_drive(start=0.7, noise=20.0)]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.localize.calibrator import DescribedDrive, fit
+from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
+from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.maps.centring import SessionMean, centred
@@ -119,9 +120,9 @@ def test_calibration_sees_what_the_localiser_sees(toy_world):
     mapped = places.subset(np.arange(len(places)))
     mapped.descriptors[:] = centred(mapped.descriptors, places.mean_descriptor)
     fitted, expected, plain = (
-        fit(places, None, [drive]),
-        fit(mapped, None, [beforehand], PLAIN),
-        fit(places, None, [drive], PLAIN),
+        fit(places, None, [drive]).calibration,
+        fit(mapped, None, [beforehand], PLAIN).calibration,
+        fit(places, None, [drive], PLAIN).calibration,
     )
     assert (fitted.slope, fitted.off_map_score) == (expected.slope, expected.off_map_score)
     assert (fitted.slope, fitted.off_map_score) != (plain.slope, plain.off_map_score)

@@ -17,7 +17,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.cli.main import main
 from vpr_ros.drives.left_out import NO_POSE, UNREADABLE
 from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
-from vpr_ros.localize.calibrator import describe_drive
+from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.maps.builder import add_drive, build_map
 from vpr_ros.maps.editor import merge_maps
 from vpr_ros.maps.info import map_info

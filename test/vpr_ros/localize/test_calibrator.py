@@ -1,0 +1,106 @@
+"""Calibration: what a map cannot show stays the model's, and a user is told what was given and what is doubtful."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vpr_ros.localize.calibrator import Fitted, fit
+from vpr_ros.localize.config import FilterConfig, LocalizerConfig
+from vpr_ros.localize.held_out import DescribedDrive
+from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.calibration import Calibration
+
+SECOND = 10**9
+SHIPPED = Calibration(
+    z_weight=0.5, similarity_weight=30.0, threshold=7.75, temperature=1.0, independence=1.5, source="model"
+)
+FAR_TOO_LOW = Calibration(z_weight=0.5, similarity_weight=30.0, threshold=0.5, independence=1.5, source="model")
+
+
+def held_out(world: Any, noise: float = 0.5, along: np.ndarray | None = None) -> DescribedDrive:
+    """A noisy drive past the places of the toy world."""
+    along = np.arange(0.0, 380.0, 4.0) if along is None else along
+    poses = np.stack([world.pose(a) for a in along])
+    descriptors = np.stack([world.descriptor(a, noise, 5000 + int(a)) for a in along])
+    return DescribedDrive("held out", (along / 5 * SECOND).astype(np.int64), descriptors, poses, list(poses))
+
+
+def fitted(world: Any, default: Calibration, **given: Any) -> Fitted:
+    return fit(world.places(), None, [held_out(world, **given)], default=default)  # type: ignore[arg-type]
+
+
+def test_a_good_default_is_kept(toy_world: Any) -> None:
+    """A fit to one drive is noise where the model's default is as good; only the softening is fitted."""
+    good = fitted(toy_world, SHIPPED, along=np.arange(2.0, 380.0, 5.0)).calibration
+    found = fitted(toy_world, good)
+    kept = ("z_weight", "similarity_weight", "threshold", "independence")
+    assert [getattr(found.calibration, name) for name in kept] == [getattr(good, name) for name in kept]
+    assert any("default evidence is as good" in note for note in found.notes)
+    assert found.calibration.source == "held out"
+
+
+def test_a_bad_default_is_replaced(toy_world: Any) -> None:
+    """A threshold at which foreign images get a pose."""
+    found = fitted(toy_world, FAR_TOO_LOW)
+    assert found.calibration.threshold > 2 * FAR_TOO_LOW.threshold
+    localizer = Localizer(toy_world.places(), None, None, found.calibration)  # type: ignore[arg-type]
+    foreign = [localizer.recognise(k * SECOND, toy_world.noise_image(k)) for k in range(12)]
+    assert all(answer.best is None for answer in foreign[3:])
+
+
+def test_a_map_that_cannot_show_elsewhere_keeps_the_default(toy_world: Any) -> None:
+    """All places within 50 m: a fit would never say "not on this map" again, for want of an example."""
+    along = np.arange(0.0, 40.0, 2.0)
+    short = toy_world.places().subset(np.arange(8))
+    drive = held_out(toy_world, along=along)
+    found = fit(short, None, [drive], default=SHIPPED)  # type: ignore[arg-type]
+    assert (found.calibration.threshold, found.calibration.similarity_weight) == (7.75, 30.0)
+    assert any("cannot show what elsewhere looks like" in note for note in found.notes)
+    assert any("images on the map are few" in note for note in found.notes)
+    localizer = Localizer(short, None, None, found.calibration)  # type: ignore[arg-type]
+    assert all(localizer.recognise(k * SECOND, toy_world.noise_image(k)).best is None for k in range(20))
+
+
+def test_what_was_given_is_counted(toy_world: Any) -> None:
+    """95 images, as they are and with two stretches of the map hidden."""
+    given = fitted(toy_world, SHIPPED).given
+    counts = [int(word) for word in given.replace(":", " ").split() if word.isdigit()]
+    assert counts[0] == counts[1] + counts[2] == 3 * 95 and counts[2] > 0
+
+
+def test_the_end_of_a_range_is_named(toy_world: Any) -> None:
+    """A drive without an error, as one that equals the map, wants probabilities of one."""
+    notes = fitted(toy_world, SHIPPED, noise=0.0).notes
+    assert any("the end of the range that is tried" in note for note in notes)
+
+
+def test_the_robots_configuration_counts(toy_world: Any) -> None:
+    """Without the filter every image is alone, and its answers are less sure."""
+    drives = [held_out(toy_world, noise=2.5)]
+    alone = LocalizerConfig(filter=FilterConfig(enabled=False))
+    with_filter, without = (
+        fit(toy_world.places(), None, drives, config, SHIPPED).calibration  # type: ignore[arg-type]
+        for config in (None, alone)
+    )
+    assert with_filter != without
+
+
+@pytest.mark.parametrize("default", [SHIPPED, FAR_TOO_LOW])
+def test_detection_is_never_worse_than_the_defaults(toy_world: Any, default: Calibration) -> None:
+    """Half of the map is missing: as many of its images get a pose as with the default, or fewer."""
+    places = toy_world.places()
+    half = places.subset(np.arange(len(places) // 2))
+    found = fit(half, None, [held_out(toy_world)], default=default)  # type: ignore[arg-type]
+    foreign = np.arange(230.0, 370.0, 4.0)
+    missed = []
+    for calibration in (default, found.calibration):
+        localizer = Localizer(half, None, None, calibration)  # type: ignore[arg-type]
+        answers = [
+            localizer.recognise(int(a * SECOND), toy_world.descriptor(a, 0.5, int(a)), toy_world.pose(a))
+            for a in foreign
+        ]
+        missed.append(sum(answer.best is not None for answer in answers))
+    assert missed[1] <= missed[0]
