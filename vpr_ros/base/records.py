@@ -44,6 +44,24 @@ class OnDemand(Sequence[T], Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
+class Prior:
+    """Where the camera is by another source than its image: satellites, a dock, a click on the map."""
+
+    position: np.ndarray
+    """(2,) metres east and north in the map."""
+    covariance: np.ndarray
+    """(2, 2) of the position, square metres."""
+    heading: float | None = None
+    """Yaw of the optical axis, radians counter-clockwise from east; None if unknown."""
+    heading_sigma: float = np.pi
+    """Standard deviation of the heading, radians."""
+    wrong: float = 0.2
+    """Probability that the source is wrong by more than it says: a street canyon, an old pose, another frame."""
+    lasting: bool = False
+    """Whether it counts once and from then on, as a start pose does. Otherwise it counts for its image alone."""
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One image, ready to be localised."""
 
@@ -55,6 +73,8 @@ class Frame:
     """(4, 4) pose of the camera in the odometry frame at that time; None without odometry."""
     intrinsics: Intrinsics | None = None
     """Of the camera; None if it is not calibrated, in which case no metric pose can be measured."""
+    priors: tuple[Prior, ...] = ()
+    """What other sources say of the camera's position at that time."""
 
 
 @dataclass(frozen=True, eq=False)

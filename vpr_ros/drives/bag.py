@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -228,9 +228,12 @@ class BagDrive:
         """T_map_camera (4, 4) at a time, or None if it is unknown."""
         return self._poses.at(stamp_ns)[0]
 
-    def messages(self) -> Iterator[tuple[str, int, Any]]:
-        """(topic, log time in nanoseconds, message) of images, odometry and transforms, in the order of the bag."""
-        topics = {self.image_topic, *self._poses.tf_topics, *filter(None, [self.odom_topic])}
+    def messages(self, more: Iterable[str] = ()) -> Iterator[tuple[str, int, Any]]:
+        """(topic, log time in nanoseconds, message) of images, odometry and transforms, in the order of the bag.
+
+        more: other topics. Those that the bag lacks are left out.
+        """
+        topics = {self.image_topic, *self._poses.tf_topics, *filter(None, [self.odom_topic]), *more}
         with _opened(self.path) as reader, _of_ros(self.path):
             yield from _messages(reader, sorted(topics), self.path)
 

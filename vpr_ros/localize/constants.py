@@ -87,6 +87,22 @@ class ObservationConstants:
 
 
 @dataclass(frozen=True)
+class PriorConstants:
+    """Positions by other sources (``prior``). All by hand."""
+
+    spacings: float = 0.5
+    """Standard deviation of the camera's distance from the place that shows its view, in multiples of the spacing."""
+    margin_m: float = 50.0
+    """Metres around the map's places in which a wrong prior may lie."""
+    heading: float = np.radians(20.0)
+    """Radians, standard deviation between the headings of a camera and of the place that shows its view."""
+    turned: float = 4.0
+    """Largest evidence of a heading against a place."""
+    most_compared: int = 200
+    """Places near a prior that are compared exactly."""
+
+
+@dataclass(frozen=True)
 class ClusterConstants:
     """Belief to hypotheses (``hypotheses``). All by hand."""
 
@@ -167,6 +183,7 @@ class CalibrationGrid:
 FILTER = FilterConstants()
 VIEW_CHANGE = ViewChangeConstants()
 OBSERVATION = ObservationConstants()
+PRIOR = PriorConstants()
 CLUSTERS = ClusterConstants()
 THUMBNAILS = ThumbnailConstants()
 CALIBRATION_GRID = CalibrationGrid()

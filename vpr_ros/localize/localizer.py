@@ -12,13 +12,14 @@ import numpy as np
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import has_content, preprocess
-from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.base.records import Estimate, Frame, Prior
 from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
+from vpr_ros.localize.prior import PriorModel
 from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.temporal import BayesFilter
@@ -65,6 +66,7 @@ class Localizer:
         self.session_mean = SessionMean(mean)
         self.observation = ObservationModel(places, self.calibration, mean)
         self.view_change = ViewChange(places)
+        self.prior = PriorModel(places)
         self.filter = BayesFilter(places, self.config.filter, self.calibration)
         self._place_map = place_map
 
@@ -143,6 +145,7 @@ class Localizer:
             timings_ms=timings_ms,
             image_rgb=frame.image_rgb,
             problem="" if has_content(frame.image_rgb) else NO_CONTENT,
+            priors=frame.priors,
         )
 
     def recognise(
@@ -154,12 +157,14 @@ class Localizer:
         timings_ms: dict[str, float] | None = None,
         image_rgb: np.ndarray | None = None,
         problem: str = "",
+        priors: Sequence[Prior] = (),
     ) -> Estimate:
         """The steps after the network: search, re-ranking, filter over time, hypotheses.
 
         stamp_ns: a stamp before the last one (a looped bag) resets the localiser first. descriptor: (D,) float32.
         T_odom_camera: (4, 4) or None. depth: passed on to the estimate. timings_ms: of the steps before. image_rgb: for
-        re-rankers, which are skipped without it. problem: why the image is no evidence; empty if it is.
+        re-rankers, which are skipped without it. problem: why the image is no evidence; empty if it is. priors: what
+        other sources say of the position.
         """
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
@@ -172,18 +177,37 @@ class Localizer:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
         searched = perf_counter()
+        prior = self._started_at(priors)
         self.filter.predict(stamp_ns, T_odom_camera, change)
-        likely = np.setdiff1d(self.filter.likely(), rows)
+        likely = np.setdiff1d(np.concatenate([self.filter.likely(), self.prior.near(prior)]), rows)
         compared = np.concatenate([rows, likely])
         of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, likely)])
         log_ratios = None if problem else self.observation.log_ratios(descriptor, of_compared, compared)
         belief = self.filter.weigh(log_ratios, change)
+        if prior is not None:
+            belief = belief.weighed(prior)
+            if log_ratios is not None:
+                rows, similarities = self._ranked(compared, of_compared, (log_ratios + prior)[compared])
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem)
+
+    def _started_at(self, priors: Sequence[Prior]) -> np.ndarray | None:
+        """Begin again at the lasting priors. Evidence (N,) of the others for this image, None without any."""
+        lasting = self.prior.log_ratios([prior for prior in priors if prior.lasting])
+        if lasting is not None:
+            self.filter.start_at(lasting)
+        return self.prior.log_ratios([prior for prior in priors if not prior.lasting])
+
+    def _ranked(
+        self, rows: np.ndarray, similarities: np.ndarray, evidence: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The places with the most evidence (K,), and their similarities."""
+        best = np.argsort(-evidence, kind="stable")[: self.config.search.matches]
+        return rows[best], similarities[best]
 
     def _reranked(
         self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, timings_ms: dict[str, float]

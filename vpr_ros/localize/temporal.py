@@ -29,6 +29,14 @@ class Belief:
     off_map: float
     T_place_camera: np.ndarray
 
+    def weighed(self, log_ratios: np.ndarray) -> Belief:
+        """This belief after evidence (N,) against "not on this map"."""
+        largest = max(float(log_ratios.max(initial=0.0)), 0.0)  # scaled by the largest exponent to stay in range
+        places = self.places * np.exp(log_ratios - largest)
+        off_map = self.off_map * np.exp(-largest)
+        total = places.sum() + off_map
+        return Belief(places / total, float(off_map / total), self.T_place_camera)
+
 
 @dataclass(frozen=True, eq=False)
 class _Motion:
@@ -131,6 +139,11 @@ class BayesFilter:
             best = int(np.argmax(self._belief))
             self._left = _Left(self._places.T_map_camera[best] @ self._T_pending, 0.0)
         return Belief(self._belief, self._off_map, self._T_pending)
+
+    def start_at(self, log_ratios: np.ndarray) -> None:
+        """Forget all images and begin with a prior's evidence (N,)."""
+        self.reset()
+        self._weigh(log_ratios)
 
     def _motion(
         self,
@@ -253,9 +266,6 @@ class BayesFilter:
         return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
 
     def _weigh(self, log_ratios: np.ndarray) -> None:
-        """Bayes' rule, scaled by the largest exponent to stay in range."""
-        largest = max(float(log_ratios.max(initial=0.0)), 0.0)
-        belief = self._belief * np.exp(log_ratios - largest)
-        off_map = self._off_map * np.exp(-largest)
-        total = belief.sum() + off_map
-        self._belief, self._off_map = belief / total, float(off_map / total)
+        """Bayes' rule."""
+        weighed = Belief(self._belief, self._off_map, self._T_pending).weighed(log_ratios)
+        self._belief, self._off_map = weighed.places, weighed.off_map

@@ -39,6 +39,28 @@ _ROS = "ros__parameters"
 
 
 @dataclass(frozen=True)
+class PriorConfig:
+    """Priors: where other sources say that the robot is."""
+
+    pose: str = option(
+        "", "topic of base_frame's pose in the map by another localiser, PoseWithCovarianceStamped; empty: none"
+    )
+    fix: str = option("", "topic of NavSatFix, for maps in UTM coordinates; empty: none")
+    initial_pose: str = option(
+        "", "topic of poses at which the filter starts again, such as initialpose of RViz; empty: none"
+    )
+    wrong: float = option(
+        0.2, "probability that a prior is wrong by more than its covariance says", low=0.001, high=0.999
+    )
+    max_age: float = option(5.0, "maximum time between a prior and an image", "s", low=0.0, high=3600.0)
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Source -> topic of those that are set."""
+        return {name: getattr(self, name) for name in ("pose", "fix", "initial_pose") if getattr(self, name)}
+
+
+@dataclass(frozen=True)
 class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
@@ -102,6 +124,7 @@ class NodeParams:
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
     rerank: RerankConfig = dataclasses.field(default_factory=RerankConfig)
     hypotheses: HypothesesConfig = dataclasses.field(default_factory=HypothesesConfig)
+    prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     loops: LoopCloserConfig = dataclasses.field(default_factory=LoopCloserConfig)
 
     @property
@@ -214,6 +237,8 @@ def _check(params: NodeParams) -> None:
         for name in names if mode != params.mode else ():
             if getattr(params, name) != NodeParams.__dataclass_fields__[name].default:
                 raise ConfigError(f"{WHERE}: {name} needs mode:={mode}, but mode is {params.mode}; change one")
+    if params.mode == "map" and params.prior.topics:
+        raise ConfigError(f"{WHERE}: prior.{next(iter(params.prior.topics))} needs mode:=localize, but mode is map")
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     if params.mode == "map" and not params.session:

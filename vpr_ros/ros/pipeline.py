@@ -21,6 +21,7 @@ from vpr_ros.ros.health.condition import Condition, Log
 from vpr_ros.ros.health.counters import FrameTiming, Health
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.odometry import OdometryPose, OdometryTrack
+from vpr_ros.ros.input.priors import PriorTrack
 from vpr_ros.ros.modes.mode import ImageSample, Mode, Reply
 
 
@@ -65,11 +66,13 @@ class Pipeline:
         health: Health,
         log: Log,
         now_ns: Callable[[], int],
+        priors: PriorTrack | None = None,
     ) -> None:
         """now_ns: the ROS clock."""
         self.mode = mode
         self._mount = mount
         self._odometry = odometry
+        self._priors = priors
         self._health = health
         self._log = log
         self._now_ns = now_ns
@@ -134,6 +137,8 @@ class Pipeline:
             back_s = placed.back_ns / 1e9
             self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
             self._health.count("clock jumps")
+            if self._priors is not None:
+                self._priors.clear()
             self.mode.forget()
         return placed
 
@@ -150,6 +155,7 @@ class Pipeline:
             T_odom_camera=self._camera_in_odom(odometry, frame_id, stamp_ns),
             odom_frame="" if odometry is None else odometry.odom_frame,
             odometry_start=0 if odometry is None else odometry.start,
+            priors=() if self._priors is None else self._priors.at(stamp_ns, T_base_camera),
         )
 
     def _camera_in_odom(self, odometry: OdometryPose | None, camera_frame: str, stamp_ns: int) -> np.ndarray | None:

@@ -29,6 +29,7 @@ from vpr_ros.localize.localizer import Localizer
 from vpr_ros.ros.health.counters import Health
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.input.priors import PriorTrack
 from vpr_ros.ros.input.worker import Worker
 from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.params import NodeParams
@@ -106,7 +107,12 @@ class BagReplay:
         self._odometry: OdometryTrack | None = None
         if drive.odom_topic:
             self._odometry = OdometryTrack(drive.odom_topic, params.odom_gap, self._health, log)
-        self._pipeline = Pipeline(self._mode, self._mount, self._odometry, self._health, log, lambda: self._clock_ns)
+        frame = params.map_frame or localizer.place_map.frame_id
+        self._priors = PriorTrack(params.prior, lambda: localizer.place_map, lambda: frame, self._health, log)
+        self._prior_topics = {topic: source for source, topic in params.prior.topics.items()}
+        self._pipeline = Pipeline(
+            self._mode, self._mount, self._odometry, self._health, log, lambda: self._clock_ns, self._priors
+        )
 
     @property
     def tally(self) -> Tally:
@@ -171,13 +177,16 @@ class BagReplay:
 
     def _images(self) -> Iterator[tuple[int, Any]]:
         """(log time, message) of each image; odometry and transforms in between are stored."""
-        for topic, log_ns, message in self._drive.messages():
+        for topic, log_ns, message in self._drive.messages(self._prior_topics):
             self._clock_ns = log_ns
             if topic == self._drive.image_topic:
                 yield log_ns, message
             elif topic == self._drive.odom_topic:
                 if self._odometry is not None:
                     self._odometry.store(message)
+            elif topic in self._prior_topics:
+                source = self._prior_topics[topic]
+                self._priors.store_fix(message) if source == "fix" else self._priors.store_pose(message, source)
             elif topic.endswith("tf_static") or self._mount.needs_moving:
                 self._mount.store(message, fixed=topic.endswith("tf_static"))
 

@@ -11,9 +11,10 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.base.errors import ImageError
 from vpr_ros.ros.health.counters import Health
-from vpr_ros.ros.input.listeners import OdometryListener, TransformListener
+from vpr_ros.ros.input.listeners import OdometryListener, PriorListener, TransformListener
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.input.priors import PriorTrack
 from vpr_ros.ros.input.topics import resolved
 from vpr_ros.ros.modes.localize import LocalizeMode
 from vpr_ros.ros.modes.map import MapMode
@@ -38,16 +39,20 @@ class WiredPipeline:
         track = OdometryTrack(resolved(node, params.odom), params.odom_gap, health, log) if params.odom else None
         self._transforms: TransformListener | None = None
         self._odometry: OdometryListener | None = None
+        self._priors: PriorListener | None = None
         try:
             if (params.base_frame and params.camera_pose is None) or params.odom:
                 self._transforms = TransformListener(node, mount)
             if track is not None:
                 self._odometry = OdometryListener(node, params.odom, track)
             self.mode: LiveMode = _MODES[params.mode].open(node, params, mount)
+            priors = self._listen_to_priors(params, health)
         except BaseException:
             self._stop_listening()
             raise
-        self._pipeline = Pipeline(self.mode, mount, track, health, log, lambda: node.get_clock().now().nanoseconds)
+        self._pipeline = Pipeline(
+            self.mode, mount, track, health, log, lambda: node.get_clock().now().nanoseconds, priors
+        )
 
     @property
     def problem(self) -> str:
@@ -84,8 +89,18 @@ class WiredPipeline:
         self._stop_listening()
         self.mode.close()
 
+    def _listen_to_priors(self, params: NodeParams, health: Health) -> PriorTrack | None:
+        mode = self.mode
+        if not params.prior.topics or not isinstance(mode, LocalizeMode):
+            return None
+        track = PriorTrack(
+            params.prior, lambda: mode.localizer.place_map, lambda: mode.map_frame, health, self._node.get_logger()
+        )
+        self._priors = PriorListener(self._node, params.prior, track)
+        return track
+
     def _stop_listening(self) -> None:
-        for listener in (self._transforms, self._odometry):
+        for listener in (self._transforms, self._odometry, self._priors):
             if listener is not None:
                 listener.close()
 

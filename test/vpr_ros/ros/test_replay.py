@@ -57,8 +57,8 @@ def test_late_images_and_images_that_come_twice_are_left_out(town: Path, monkeyp
     """As the node does, and counted as it counts them."""
     whole = BagDrive.messages
 
-    def shuffled(drive: BagDrive) -> Any:
-        messages = list(whole(drive))
+    def shuffled(drive: BagDrive, more: Any) -> Any:
+        messages = list(whole(drive, more))
         images = [row for row, (topic, _, _) in enumerate(messages) if topic == drive.image_topic]
         topic, log_ns, last = messages[images[-1]]
         late, last_ns = deepcopy(last), stamp_ns(last.header.stamp)

@@ -1,18 +1,22 @@
-"""Subscriptions that feed odometry and the camera's mounting."""
+"""Subscriptions that feed odometry, priors and the camera's mounting."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from sensor_msgs.msg import NavSatFix
 
 from vpr_ros.ros.input import qos
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.odometry import OdometryTrack
+from vpr_ros.ros.input.priors import PriorTrack
+from vpr_ros.ros.params import PriorConfig
 
 
 class OdometryListener:
@@ -26,6 +30,24 @@ class OdometryListener:
     def close(self) -> None:
         """Stop listening."""
         self._node.destroy_subscription(self._subscription)
+
+
+class PriorListener:
+    """Subscribes to the topics of priors."""
+
+    def __init__(self, node: Node, config: PriorConfig, track: PriorTrack) -> None:
+        self._node = node
+        self._subscriptions = []
+        for source, topic in config.topics.items():
+            kind: Any = NavSatFix if source == "fix" else PoseWithCovarianceStamped
+            store = track.store_fix if source == "fix" else partial(track.store_pose, source=source)
+            profile = qos.overridden(node, topic, QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+            self._subscriptions.append(node.create_subscription(kind, topic, store, profile))
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
 
 
 class TransformListener:

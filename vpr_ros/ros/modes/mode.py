@@ -9,7 +9,7 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.records import Frame
+from vpr_ros.base.records import Frame, Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,7 @@ class ImageSample:
     T_base_camera: (4, 4), optical, or None if the camera's mounting is unknown.
     T_odom_camera: (4, 4) in odom_frame, or None without odometry.
     odometry_start: number of times odometry has restarted; poses with different numbers are unrelated.
+    priors: what other sources say of the camera's position.
     """
 
     arrived_ns: int
@@ -33,6 +34,7 @@ class ImageSample:
     T_odom_camera: np.ndarray | None = None
     odom_frame: str = ""
     odometry_start: int = 0
+    priors: tuple[Prior, ...] = ()
 
     @property
     def T_camera_base(self) -> np.ndarray | None:
@@ -48,7 +50,7 @@ class ImageSample:
 
     def frame(self, intrinsics: Intrinsics | None = None) -> Frame:
         """The sample as the localiser and the loop closer take it."""
-        return Frame(self.stamp_ns, self.image_rgb, self.T_odom_camera, intrinsics)
+        return Frame(self.stamp_ns, self.image_rgb, self.T_odom_camera, intrinsics, self.priors)
 
 
 @dataclass(frozen=True)
