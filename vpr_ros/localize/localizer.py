@@ -171,7 +171,7 @@ class Localizer:
             self.reset()
         change = SAME_VIEW if problem else self.view_change.to(descriptor, self.filter.belief)
         descriptor = centred(descriptor, self.session_mean.mean) if problem else self.session_mean.centred(descriptor)
-        similarities, rows = self.index.search(descriptor, self.config.search.matches)
+        similarities, rows = self._found(descriptor)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None:
             scores = self.observation.scores(descriptor, similarities)
@@ -194,6 +194,13 @@ class Localizer:
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem)
+
+    def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""
+        _, rows = self.index.search(descriptor, self.config.search.matches)
+        similarities = self.observation.similarities(descriptor, rows)
+        order = np.argsort(-similarities, kind="stable")
+        return similarities[order], rows[order]
 
     def _started_at(self, priors: Sequence[Prior]) -> np.ndarray | None:
         """Begin again at the lasting priors. Evidence (N,) of the others for this image, None without any."""

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
+_LEAST_CELLS, _CELLS_SHARE = 8, 16  # cells of an IVF index that are searched: so many, or one in so many
 _BLOCK = 4096  # descriptors in a block of a growing index
 
 
@@ -32,6 +33,9 @@ class Index:
     def __init__(self, index: faiss.Index, views: int) -> None:
         self._index = index
         self._views = views
+        with suppress(RuntimeError, AttributeError):  # of an index without cells
+            cells = faiss.extract_index_ivf(index)
+            cells.nprobe = min(cells.nlist, max(_LEAST_CELLS, cells.nlist // _CELLS_SHARE))
 
     @classmethod
     def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
@@ -41,6 +45,11 @@ class Index:
         """
         count, views, dimension = descriptors.shape
         rows = descriptors.reshape(-1, dimension)
+        if "OPQ" in factory and 0 < len(rows) < dimension:  # FAISS would crash
+            raise ConfigError(
+                f"the FAISS index '{factory}' is trained on at least {dimension} descriptors, and {count} places have "
+                f"{len(rows)}; try Flat"
+            )
         try:
             index = faiss.index_factory(dimension, factory, _METRIC)
             if count:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.image import Preprocessing, has_content
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.inference.describer import Description
@@ -228,3 +229,28 @@ def test_a_calibration_of_before_is_read() -> None:
     read = Calibration.from_dict(old)
     assert (read.slope, read.independence, read.similarity_weight) == (2.0, 0.75, 0.0)
     assert read.log_ratio(4.0, 0.9) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "PQ8x4", "RR16,Flat", "HNSW8", "SQ4", "PCA16,Flat"])
+@pytest.mark.parametrize("matches", [1, 3, 50])
+def test_any_index_and_any_number_of_matches(toy_world: Any, index: str, matches: int) -> None:
+    """An index may find less, or know similarities only roughly; what it finds is compared exactly."""
+    config = SearchConfig(matches=matches, index=index)
+    found = Localizer(toy_world.places(), None, LocalizerConfig(search=config), SURE)  # type: ignore[arg-type]
+    errors = []
+    for k in range(20):
+        answer = found.recognise(k * SECOND, toy_world.descriptor(5.0 * k, 0.3, k), toy_world.pose(5.0 * k))
+        errors.append(error(toy_world, answer, 5.0 * k))
+        assert 1 <= len(answer.matches) <= matches
+        values = [match.similarity for match in answer.matches]
+        assert values == sorted(values, reverse=True) and max(values) <= 1.0001
+    assert np.mean(np.array(errors[4:]) < 25) == 1.0
+
+
+def test_an_index_that_would_crash_is_refused(toy_world: Any) -> None:
+    """OPQ of fewer descriptors than dimensions ends the process inside FAISS."""
+    config = LocalizerConfig(search=SearchConfig(index="OPQ16,PQ16"))
+    places = toy_world.places()
+    wide = replace(places, descriptors=np.pad(places.descriptors, ((0, 0), (0, 0), (0, 448))))
+    with pytest.raises(ConfigError, match="trained on at least 512 descriptors, and 80 places have 80; try Flat"):
+        Localizer(wide, None, config, SURE)  # type: ignore[arg-type]
