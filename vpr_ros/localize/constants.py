@@ -124,6 +124,11 @@ class ThumbnailConstants:
     """of logarithms of counts, at least,"""
     chance: float = 5.0
     """after this many inliers were added to each count: small counts differ by chance."""
+    sure: float = 2.5
+    """Standard scores between the first candidate and the one after ``sure_rank`` others from which on nothing is
+    looked at. On the same drives it spares 43 % of the images (on roads by day 80 %) and costs 0.0005 of the recall."""
+    sure_rank: int = 9
+    """The first places are often neighbours, as good as each other. By hand."""
 
 
 @dataclass(frozen=True, eq=False)

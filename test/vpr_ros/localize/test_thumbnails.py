@@ -15,7 +15,7 @@ from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.image import thumbnail
 from vpr_ros.localize.config import LocalizerConfig, RerankConfig
 from vpr_ros.localize.rerank import RerankContext, open_rerankers
-from vpr_ros.localize.thumbnails import LocalFeatureLook, ThumbnailReranker, evidence, inliers
+from vpr_ros.localize.thumbnails import LocalFeatureLook, LocalFeatureReranker, ThumbnailReranker, evidence, inliers
 from vpr_ros.matching.extractors import open_extractor
 
 ROWS = np.arange(4)
@@ -152,6 +152,21 @@ def test_the_search_outweighs_a_small_lead() -> None:
     counts = [30, 28, 31, 60, 30, 29, 31, 30]
     assert order_of(counts, SCORES)[0] == 3
     assert order_of(counts, [9.0, *SCORES[1:]])[0] == 0
+
+
+def test_where_the_search_is_sure_nothing_is_looked_at() -> None:
+    """Its time is saved where the first place is far ahead of the tenth; few places do not show whether it is."""
+    counts = [20] * 11 + [200]
+
+    def looked(scores: list[float]) -> bool:
+        count = len(scores)
+        sure = LocalFeatureReranker(MapOf([WALLS[0]] * count), Features(counts[-count:]))  # type: ignore[arg-type]
+        order = sure.rerank(np.zeros((8, 8, 3), np.uint8), np.arange(count), np.array(scores))
+        return bool(order[0] == count - 1)
+
+    assert looked([4.0] * 9 + [3.0] * 3)
+    assert not looked([7.0] + [4.0] * 11)
+    assert looked([7.0] + [4.0] * 8), "nine places"
 
 
 def test_places_nobody_can_look_at_stay() -> None:
