@@ -95,9 +95,9 @@ class ThumbnailConstants:
     """Re-ranking by local features of thumbnails (``thumbnails``).
 
     Features and geometry were chosen among about 100 variants on Gardens Point and Stromovka. ``trust`` and the two
-    after it are fitted on 67 drives through simulated towns and corridors of equal doors: they gain most, within a
-    tenth of a point, of those that cost no drive more than two images in a hundred, and least is lost. See the sections
-    on the closer look in ``docs/results.md``.
+    after it are fitted on 24 drives through simulated towns and corridors of equal doors, each described well and
+    badly. Of those that cost no set more than two images in a hundred and gain as much as the best less a tenth of a
+    point, they lose least. See the sections on the closer look in ``docs/results.md``.
     """
 
     cached: int = 500
