@@ -25,12 +25,13 @@ DATA = Path(os.environ.get("VPR_TEST_DATA", Path(__file__).parents[2] / "shared"
 
 @pytest.mark.parametrize("closer", [False, True], ids=["session's mean", "a closer look at each image alone"])
 @pytest.mark.parametrize(
-    ("database", "query", "tolerance", "least"),
+    ("database", "query", "tolerance", "least"),  # with the session's mean, and alone with a closer look
     [
-        ("gardens_point/day_right", "gardens_point/day_left", 3, 0.95),
-        ("stromovka/season_00", "stromovka/season_01", 1, 0.65),
+        ("gardens_point/day_right", "gardens_point/day_left", 3, (0.95, 0.975)),
+        ("stromovka/season_00", "stromovka/season_01", 1, (0.65, 0.61)),
+        ("corridor/ref", "corridor/query", 2, (0.89, 0.80)),
     ],
-    ids=["gardens point, other side of the path", "stromovka, snow on autumn"],
+    ids=["gardens point, other side of the path", "stromovka, snow on autumn", "a corridor through a fisheye"],
 )
 def test_single_frame_recall(tmp_path, describer, database, query, tolerance, least, closer):
     """R@1 of single frames, tolerance in frames, through the same map, localiser and judge as everything else."""
@@ -46,5 +47,5 @@ def test_single_frame_recall(tmp_path, describer, database, query, tolerance, le
             place_map.places, describer, config, rerankers=open_rerankers(RerankContext(place_map, config))
         )
         run, _ = run_drive(localizer, place_map, drive, tolerance=Tolerance(tolerance, tolerance, tolerance))
-    # Alone and without the closer look it is 0.950 and 0.574.
-    assert assess(run).summary.single.at_n[1] >= max(least, 0.975 if closer and "gardens" in query else 0)
+    # Alone and without the closer look it is 0.965, 0.574 and 0.802.
+    assert assess(run).summary.single.at_n[1] >= least[closer]

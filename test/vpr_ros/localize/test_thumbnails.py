@@ -15,7 +15,7 @@ from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.image import thumbnail
 from vpr_ros.localize.config import LocalizerConfig, RerankConfig
 from vpr_ros.localize.rerank import RerankContext, open_rerankers
-from vpr_ros.localize.thumbnails import LocalFeatureLook, ThumbnailReranker, inliers
+from vpr_ros.localize.thumbnails import LocalFeatureLook, LocalFeatureReranker, ThumbnailReranker, evidence, inliers
 from vpr_ros.matching.extractors import open_extractor
 
 ROWS = np.arange(4)
@@ -81,7 +81,7 @@ def test_where_nothing_is_seen_the_search_decides() -> None:
 
 
 class Counts:
-    """A look that counts as told."""
+    """A look that counts as told; its agreement is the count."""
 
     name, weight = "counts", 4.0
 
@@ -96,11 +96,77 @@ class Counts:
 
 
 def test_the_search_counts_beside_the_look() -> None:
-    """A standard score is worth four features: 20 + 4 * 3 is less than 33, and more than 31."""
+    """By the look's weight, four here: 20 + 4 * 3 is less than 33, and more than 31."""
     scores = np.array([3.0, 0.0, 0.0, 0.0])
     image = np.zeros((8, 8, 3), np.uint8)
     assert reranker(Counts([20, 33, 0, 0]), WALLS).rerank(image, ROWS, scores).tolist() == [1, 0, 2, 3]
     assert reranker(Counts([20, 31, 0, 0]), WALLS).rerank(image, ROWS, scores).tolist() == [0, 1, 2, 3]
+
+
+class Features(LocalFeatureLook):
+    """The look at local features, which finds as many as told."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.counts = np.array(counts)
+
+    def encode(self, image_rgb: np.ndarray) -> Any:
+        return 0
+
+    def agreement(self, query: Any, places: Sequence[Any]) -> np.ndarray:
+        return evidence(self.counts)
+
+
+def order_of(counts: list[int], scores: list[float]) -> list[int]:
+    """The order of places, best of the search first, after a look at local features."""
+    rows = np.arange(len(counts))
+    look = reranker(Features(counts), [WALLS[0]] * len(counts))
+    return look.rerank(np.zeros((8, 8, 3), np.uint8), rows, np.array(scores)).tolist()
+
+
+SCORES = [3.0, 2.7, 2.5, 2.4, 2.2, 2.1, 2.0, 1.9]
+
+
+def test_a_look_that_cannot_tell_changes_nothing() -> None:
+    """Equal counts, many or none, say nothing; nor do small ones by night, however little sure the search is."""
+    for count in (0, 30, 400):
+        assert order_of([count] * 8, SCORES) == list(range(8))
+    assert order_of([6, 9, 8, 7, 6, 8, 7, 5], SCORES) == list(range(8)), "9 features are as good as 6"
+
+
+def test_a_place_that_stands_out_comes_first() -> None:
+    """It has several times the features of the others, and is worth two standard scores of the search."""
+    assert order_of([25, 22, 28, 20, 90, 24, 21, 26], SCORES) == [4, 0, 1, 2, 3, 5, 6, 7]
+
+
+def test_places_that_look_alike_damp_the_look() -> None:
+    """40 more features among places with 20 decide. Among equal doors or behind a fisheye's rim, where all have 200,
+    they do not; nor where other wrong places differ as much.
+    """
+    assert order_of([20, 22, 19, 60, 21, 20, 18, 20], SCORES)[0] == 3
+    assert order_of([200, 202, 199, 240, 201, 200, 198, 200], SCORES) == list(range(8))
+    assert order_of([50, 20, 8, 60, 55, 10, 5, 25], SCORES)[0] == 0
+
+
+def test_the_search_outweighs_a_small_lead() -> None:
+    """The same lead wins where the search cannot tell, and does not where it is sure."""
+    counts = [30, 28, 31, 60, 30, 29, 31, 30]
+    assert order_of(counts, SCORES)[0] == 3
+    assert order_of(counts, [9.0, *SCORES[1:]])[0] == 0
+
+
+def test_where_the_search_is_sure_nothing_is_looked_at() -> None:
+    """Its time is saved where the first place is far ahead of the tenth; few places do not show whether it is."""
+    counts = [20] * 11 + [200]
+
+    def looked(scores: list[float]) -> bool:
+        count = len(scores)
+        sure = LocalFeatureReranker(MapOf([WALLS[0]] * count), Features(counts[-count:]))  # type: ignore[arg-type]
+        order = sure.rerank(np.zeros((8, 8, 3), np.uint8), np.arange(count), np.array(scores))
+        return bool(order[0] == count - 1)
+
+    assert looked([4.0] * 9 + [3.0] * 3)
+    assert not looked([7.0] + [4.0] * 11)
+    assert looked([7.0] + [4.0] * 8), "nine places"
 
 
 def test_places_nobody_can_look_at_stay() -> None:
