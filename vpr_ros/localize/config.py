@@ -34,10 +34,10 @@ class FilterConfig:
         0.1, "standard deviation of odometry, as a fraction of distance travelled", low=0.0, high=1.0
     )
     off_map_entry: float = option(
-        0.002, "probability of leaving the map, per metre travelled", "1/m", low=0.0, high=0.5
+        0.0, "probability of leaving the map, per metre travelled; 0: 0.02 per place passed", "1/m", low=0.0, high=0.5
     )
     off_map_exit: float = option(
-        0.01, "probability of returning to the map, per metre travelled", "1/m", low=0.0, high=0.5
+        0.0, "probability of returning to the map, per metre; 0: 0.05 per place passed", "1/m", low=0.0, high=0.5
     )
 
 

@@ -24,6 +24,10 @@ class FilterConstants:
     """Places moved in one step, so that a step takes the same time on a map of any size."""
     most_compared: int = 200
     """Places compared with an image because of the images before it."""
+    leave: float = 0.02
+    """Probability of leaving the map while the robot moves by the spacing of its places,"""
+    enter: float = 0.05
+    """and of entering it. Chosen on the demo's town, the corridor and Gardens Point."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
     reach_m: float = 50.0

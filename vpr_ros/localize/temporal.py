@@ -171,9 +171,9 @@ class BayesFilter:
     def _predict(self, motion: _Motion, change: Change) -> None:
         """Let some belief leave and enter the map; move the rest once the motion is large enough."""
         distance = motion.distance if change.same_view else max(motion.distance, min(change.distance, FILTER.unseen_m))
-        leave = 1 - (1 - self._config.off_map_entry) ** distance
+        leave = 1 - (1 - (self._config.off_map_entry or FILTER.leave / self._places.spacing)) ** distance
         entrances, hazard = self._entrances(motion)
-        back = 1 - (1 - self._config.off_map_exit) ** (hazard * distance)
+        back = 1 - (1 - (self._config.off_map_exit or FILTER.enter / self._places.spacing)) ** (hazard * distance)
         self._doubt(FILTER.carried * self._unexplained(motion, change))
         on_map = self._belief.sum()
         self._belief = self._belief * (1 - leave) + back * self._off_map * entrances
