@@ -17,13 +17,14 @@ from vpr_ros import open_drive
 
 
 def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
+    frames = open_drive(drive)
     rclpy.init()
     node = rclpy.create_node("play_drive")
     publisher = node.create_publisher(Image, topic, 10)
     while not publisher.get_subscription_count():
         node.get_logger().info(f"waiting for a subscriber of {topic}", throttle_duration_sec=5.0)
         time.sleep(0.1)
-    for recorded in open_drive(drive):
+    for recorded in frames:
         image_rgb = recorded.read()
         height, width, _ = image_rgb.shape
         pixels = array("B", image_rgb.tobytes())

@@ -139,7 +139,9 @@ def load_shards(cache: Path, worlds: Sequence[str] | None = None) -> list[Shard]
         images, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "depth"))
         shards.append(Shard(folder.parent.name, folder.name, images, depth, position, heading, condition))
     if not shards:
-        raise DriveError(f"no cached drives in {cache}: cache some drives for training first")
+        raise DriveError(
+            f"no cached drives in {cache}: render towns with `vpr lab data -o FOLDER`, or `vpr train cache` your drives"
+        )
     if len(sizes := {shard.images.shape[1:] for shard in shards}) > 1:
         found = " and ".join(sorted(f"{width} x {height}" for height, width, _ in sizes))
         raise DriveError(f"{cache} holds images of {found} pixels: cache all its drives at one size")

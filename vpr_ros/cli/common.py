@@ -39,7 +39,7 @@ Numbered = Annotated[
 ]
 Config = Annotated[
     Optional[Path],
-    typer.Option(help="YAML file of localiser parameters; of a node's parameter file those of the localiser are used."),
+    typer.Option(help="YAML file of localiser parameters; a node's parameter file works too."),
 ]
 Set = Annotated[
     list[str], typer.Option("--set", "-s", help="Localiser parameter, KEY=VALUE, overrides --config; repeatable.")

@@ -42,7 +42,7 @@ ToleranceOption = Annotated[
 
 def evaluate(
     place_map: MapArgument,
-    drives: Annotated[list[str], typer.Argument(help="Drives over the map, with true poses.")],
+    drives: Annotated[list[str], typer.Argument(metavar="DRIVE...", help="Drives over the map, with true poses.")],
     output: Output = Path("runs/evaluate"),
     tolerance: ToleranceOption = 25.0,
     every: Annotated[
@@ -64,13 +64,17 @@ def evaluate(
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
     chosen = localizer_config(config, set_)
     with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, chosen) as localizer:
+        if seen := {drive.name for drive in opened} & set(localizer.calibration.source.split(", ")):
+            typer.echo(f"note: the map was calibrated on {', '.join(sorted(seen))}: evaluate another drive", err=True)
         _write(localizer, [(drive, None) for drive in sampled], output, _tolerance(tolerance, numbered), tally)
         save_yaml(chosen, output / "localizer.yaml")
 
 
 def replay(
     place_map: MapArgument,
-    bag: Annotated[str, typer.Argument(help="Bag with images; odometry and true poses are used if it has them.")],
+    bag: Annotated[
+        str, typer.Argument(metavar="BAG", help="Bag with images; odometry and true poses are used if it has them.")
+    ],
     output: Output = Path("runs/replay"),
     tolerance: ToleranceOption = 25.0,
     model: MapModel = "",

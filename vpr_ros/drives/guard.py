@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,15 @@ from vpr_ros.base.errors import DriveError, VprError, brief
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive
 
+logger = logging.getLogger(__name__)
+
 
 @contextmanager
 def guarding(format_name: str, path: Path) -> Iterator[None]:
     """Turns an exception of a drive format into a DriveError that names the format and the file."""
     try:
         yield
-    except (VprError, OSError):
+    except (VprError, PermissionError):
         raise
     except Exception as error:
         kind = type(error).__name__
@@ -33,6 +36,7 @@ class GuardedDrive:
     def __init__(self, drive: Drive, format_name: str, path: Path) -> None:
         self.name, self.world = drive.name, drive.world
         self._drive, self._format_name, self._file = drive, format_name, path
+        self._last_ns, self._warned = -(2**63), False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._drive, name)
@@ -42,6 +46,7 @@ class GuardedDrive:
             return len(self._drive)
 
     def __iter__(self) -> Iterator[DriveFrame]:
+        self._last_ns = -(2**63)
         with self._guarding():
             frames = iter(self._drive)
         while True:
@@ -52,20 +57,63 @@ class GuardedDrive:
             yield self._guarded_frame(frame)
 
     def _guarded_frame(self, frame: DriveFrame) -> DriveFrame:
+        self._check(frame)
         depth, detach = frame.read_depth, frame.detach
         return dataclasses.replace(
             frame,
-            read=self._guarded(frame.read),
+            read=self._guarded(frame.read, self._checked_image),
             read_depth=None if depth is None else self._guarded(depth),
-            detach=None if detach is None else lambda: self._guarded(detach()),
+            detach=None if detach is None else lambda: self._guarded(detach(), self._checked_image),
         )
+
+    def _check(self, frame: DriveFrame) -> None:
+        """Raises DriveError for a stamp or a pose that is none, and warns of stamps that go back."""
+        if isinstance(frame.stamp_ns, bool) or not isinstance(frame.stamp_ns, (int, np.integer)):
+            raise self._fault(f"stamp_ns is {frame.stamp_ns!r}; give integer nanoseconds")
+        for name in ("T_map_camera", "T_odom_camera"):
+            pose = getattr(frame, name)
+            if pose is not None and not _is_pose(pose):
+                shape = f"of shape {pose.shape}" if isinstance(pose, np.ndarray) else f"a {type(pose).__name__}"
+                raise self._fault(
+                    f"{name} at stamp {frame.stamp_ns} is {shape}; give a (4, 4) array of finite floats: a rotation, a "
+                    "translation in metres and the row 0 0 0 1"
+                )
+        if frame.stamp_ns < self._last_ns and not self._warned:
+            logger.warning("drive format '%s': the stamps of %s go back in time", self._format_name, self._file)
+            self._warned = True
+        self._last_ns = frame.stamp_ns
+
+    def _checked_image(self, image: np.ndarray) -> np.ndarray:
+        right = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        if not right:
+            what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise self._fault(f"an image is {what}; give an (H, W, 3) array of uint8, RGB")
+        return image
+
+    def _fault(self, sentence: str) -> DriveError:
+        return DriveError(f"drive format '{self._format_name}' failed on {self._file}: {sentence}")
 
     def _guarding(self) -> Any:
         return guarding(self._format_name, self._file)
 
-    def _guarded(self, read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    def _guarded(
+        self, read: Callable[[], np.ndarray], check: Callable[[np.ndarray], np.ndarray] = lambda array: array
+    ) -> Callable[[], np.ndarray]:
         def guarded() -> np.ndarray:
             with self._guarding():
-                return read()
+                return check(read())
 
         return guarded
+
+
+def _is_pose(pose: Any) -> bool:
+    """Whether something is a (4, 4) rigid transform."""
+    if (
+        not isinstance(pose, np.ndarray)
+        or pose.shape != (4, 4)
+        or pose.dtype.kind != "f"
+        or not np.isfinite(pose).all()
+    ):
+        return False
+    R = pose[:3, :3]
+    return bool(np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and (pose[3] == [0, 0, 0, 1]).all())

@@ -210,22 +210,27 @@ Rows = tuple[list[str], list[list[str]]]  # header, and rows of formatted cells
 
 
 def recall_rows(summaries: Sequence[Summary]) -> Rows:
-    """Recall in percent: two rows per run."""
-    distances = [f"<{d} {_unit(summaries)}" for d in RECALL_DISTANCES_M]
+    """Recall in percent: two rows per run. Distances only in metres: numbered frames have none."""
+    metric = _unit(summaries) == "m"
+    distances = [f"<{d} m" for d in RECALL_DISTANCES_M if metric]
     header = ["condition", "answers", *(f"R@{n}" for n in RECALL_RANKS), *distances, "R@P100", "on map"]
     rows = []
     for summary in summaries:
         for kind, recall in (("single", summary.single), (_answers(summary).kind, summary.filtered)):
-            shares = [*recall.at_n.values(), *recall.top1_at_m.values(), recall.at_full_precision]
+            at_metres = recall.top1_at_m.values() if metric else ()
+            shares = [*recall.at_n.values(), *at_metres, recall.at_full_precision]
             rows.append([summary.condition, kind, *(_percent(value) for value in shares), str(summary.on_map)])
     return header, rows
 
 
 def calibration_rows(summaries: Sequence[Summary]) -> Rows:
-    """Off-map detection, calibration and errors of the poses: one row per run; shares in percent."""
+    """Off-map detection, calibration and errors of the poses: one row per run; shares in percent.
+
+    Numbered frames have no heading.
+    """
     unit = _unit(summaries)
     header = ["condition", "off map", "detected", "false alarms", "ECE"]
-    header += [f"error p50 {unit}", f"p95 {unit}", "heading deg"]
+    header += [f"error p50 {unit}", f"p95 {unit}", *(["heading deg"] if unit == "m" else [])]
     rows = [
         [
             s.condition,
@@ -235,7 +240,7 @@ def calibration_rows(summaries: Sequence[Summary]) -> Rows:
             _number(s.ece, 3),
             _number(s.position_error_m["p50"]),
             _number(s.position_error_m["p95"]),
-            _number(s.heading_error_deg["p50"]),
+            *([_number(s.heading_error_deg["p50"])] if unit == "m" else []),
         ]
         for s in summaries
     ]

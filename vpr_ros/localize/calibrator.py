@@ -163,8 +163,8 @@ def _chosen(trials: Sequence[_Trial]) -> _Trial:
 
 def _given(trial: _Trial) -> str:
     return (
-        f"fitted on {trial.on_map + trial.off_map} answers: {trial.on_map} of images on the map, "
-        f"{trial.off_map} of images off it or with the places around them hidden"
+        f"fitted on {trial.on_map + trial.off_map} answers, with the whole map and with stretches of it hidden: "
+        f"{trial.on_map} of images on the map, {trial.off_map} of images off it"
     )
 
 

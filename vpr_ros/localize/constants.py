@@ -74,6 +74,10 @@ class ViewChangeConstants:
     """Places, over which the change of the view along a map is averaged."""
     rate_range: float = 3.0
     """Most that the view changes faster or slower than is typical of the map."""
+    speed_places: float = 20.0
+    """Places passed, after which a speed that is set is compared with the change of the view,"""
+    speed_factor: float = 3.0
+    """and the factor between them from which on the user is warned."""
     least_kept: float = 0.02
     """Smallest share that a distance is taken from: less is another view, however far away."""
     most_kept: float = 0.98

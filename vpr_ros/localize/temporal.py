@@ -12,7 +12,7 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.localize.config import FilterConfig
 from vpr_ros.localize.constants import FILTER, VIEW_CHANGE
-from vpr_ros.localize.view_change import ANOTHER_VIEW, Change
+from vpr_ros.localize.view_change import ANOTHER_VIEW, Change, SpeedCheck
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours, Places
 
@@ -101,6 +101,7 @@ class BayesFilter:
         self._turn_pending = 0.0
         self._left: _Left | None = None
         self._look = Look(self._calibration.independence, VIEW_CHANGE.single_image if self._config.enabled else 1.0)
+        self._speed_check = SpeedCheck(self._config.speed, self._places.spacing)
         self._seen_m = 0.0  # distance from the last counted image to the last image
 
     @property
@@ -158,6 +159,8 @@ class BayesFilter:
         step_m = max(change.distance - self._seen_m, 0.0)
         self._seen_m = change.distance if change.same_view else 0.0
         speed = self._config.speed
+        if speed:
+            self._speed_check.add(seconds, step_m)
         typical = speed * seconds if speed else min(step_m, FILTER.fastest * seconds)
         if T_odom_last is None or T_odom_camera is None:
             return _Motion(None, typical)

@@ -6,12 +6,15 @@ by the distance between them. It differs along the map: a view changes faster in
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from vpr_ros.localize.constants import VIEW_CHANGE
 from vpr_ros.maps.places import Places
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,33 @@ class Change:
     def same_view(self) -> bool:
         """Whether the image shows the last counted view again."""
         return self.kept >= VIEW_CHANGE.same_view
+
+
+class SpeedCheck:
+    """Compares a speed that is set with what the views say, and warns once while they contradict each other."""
+
+    def __init__(self, speed: float, spacing: float) -> None:
+        """speed: m/s. spacing: of the map's places, metres."""
+        self._speed, self._enough = speed, VIEW_CHANGE.speed_places * spacing
+        self._set = self._seen = self._seconds = 0.0
+        self._warned = False
+
+    def add(self, seconds: float, seen_m: float) -> None:
+        """One image: the time since the last one, and the distance that its view has changed by."""
+        self._seconds += seconds
+        self._set += self._speed * seconds
+        self._seen += seen_m
+        if max(self._set, self._seen) < self._enough:
+            return
+        factor = VIEW_CHANGE.speed_factor
+        wrong = not self._set / factor < self._seen < self._set * factor
+        if wrong and not self._warned:
+            logger.warning(
+                "filter.speed is %g m/s, but the images change as at %.1f m/s: correct it, or set 0 to estimate it",
+                self._speed, self._seen / max(self._seconds, 1e-9),
+            )  # fmt: skip
+        self._warned = wrong
+        self._set = self._seen = self._seconds = 0.0
 
 
 ANOTHER_VIEW = Change(kept=0, distance=float("inf"))

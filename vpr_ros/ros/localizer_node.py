@@ -115,6 +115,7 @@ class LocalizerNode(ResponsiveNode):
             self._failure = traceback.format_exc()
         if self.context.ok():  # else the process is shutting down
             self.get_logger().error(f"{transition} failed: {self._failure}")
+            self.get_logger().info("the node waits unconfigured: correct it, then start again or call configure")
         return FAILURE
 
     def _take_images(self, pipeline: WiredPipeline) -> None:

@@ -180,3 +180,57 @@ def test_faults_of_a_registered_format_are_one_sentence(
         [frame.read() for frame in open_drive(tmp_path)]
     assert str(raised.value) == f"drive format 'failing' failed on {tmp_path}: {fault}"
     sys.modules.pop("fails_fmt", None)
+
+
+YIELDING = """
+import numpy as np
+from vpr_ros.base.records import DriveFrame
+from vpr_ros.drives.formats import Format
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+class Drive:
+    name, world = "walk", "local"
+
+    def __init__(self, path, options):
+        self.what = (path / "yields.txt").read_text()
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        stamp, pose, image = eval(self.what, {"np": np, "I": np.eye(4), "IMAGE": IMAGE})
+        yield DriveFrame(stamp, lambda: image, pose)
+
+FORMAT = Format("a recording", lambda path: (path / "yields.txt").is_file(), Drive)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"),
+    [
+        ("0, I, IMAGE", ""),
+        ("np.int64(0), None, IMAGE", ""),
+        ("0, I.tolist(), IMAGE", "T_map_camera at stamp 0 is a list; give a \\(4, 4\\) array"),
+        ("0, np.zeros(7), IMAGE", "T_map_camera at stamp 0 is of shape \\(7,\\)"),
+        ("0, np.zeros((4, 4)), IMAGE", "a rotation, a translation in metres"),
+        ("0, I[:3], IMAGE", "of shape \\(3, 4\\)"),
+        ("0, np.full((4, 4), np.nan), IMAGE", "finite floats"),
+        ("0.5, I, IMAGE", "stamp_ns is 0.5; give integer nanoseconds"),
+        ("0, I, IMAGE[..., 0]", "an image is uint8 of shape \\(8, 8\\); give an \\(H, W, 3\\) array of uint8"),
+        ("0, I, IMAGE.astype(float)", "an image is float64 of shape"),
+    ],
+)
+def test_what_a_registered_format_yields_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
+) -> None:
+    """A list for a pose was a traceback in the map builder, a zero matrix a map of one place, in silence."""
+    install(tmp_path / "yield_pkg", monkeypatch, "vpr.drives", {"yielding": "yields_fmt:FORMAT"}, yields_fmt=YIELDING)
+    (tmp_path / "yields.txt").write_text(what)
+    drive = open_drive(tmp_path)
+    if fault:
+        with pytest.raises(DriveError, match=f"drive format 'yielding' failed on {tmp_path}: .*{fault}"):
+            [frame.read() for frame in drive]
+    else:
+        assert [frame.read().shape for frame in drive] == [(8, 8, 3)]
+    sys.modules.pop("yields_fmt", None)

@@ -47,6 +47,15 @@ def test_rows_without_the_filter_do_not_say_filtered(street: Run) -> None:
     assert "filter off" in headline_figures([alone])[1].title
 
 
+def test_numbered_frames_get_only_the_rows_that_mean_something(street: Run) -> None:
+    """Frame numbers are no metres: no distances, and no heading."""
+    numbered = assess(dataclasses.replace(street, tolerance=Tolerance(25.0, 25, 25.0))).summary
+    header, rows = recall_rows([numbered])
+    assert not any("<" in name for name in header) and all(len(row) == len(header) for row in rows)
+    header, rows = calibration_rows([numbered])
+    assert "heading deg" not in header and "p95 frames" in header and all(len(row) == len(header) for row in rows)
+
+
 def test_full_precision_counts_answers_off_the_map_as_wrong(street: Run) -> None:
     """By probability: 0.9 right, 0.7 wrong, 0.6 right and 0.6 wrong (off the map): 1/3 before the first error."""
     summary = assess(street).summary
@@ -127,7 +136,7 @@ def test_tolerance_in_frames_includes_its_bound(make_run: Make, answer: Make) ->
     scores = score(run)
     assert scores.match_right[:, 0].tolist() == [True, True, False]
     assert scores.on_map.tolist() == [True, True, False]
-    assert "<15 frames" in recall_rows([assess(run).summary])[0]
+    assert "p95 frames" in calibration_rows([assess(run).summary])[0]
 
 
 def test_without_truth_only_speed_and_counts_are_told(make_run: Make, answer: Make, hypothesis: Make) -> None:

@@ -112,6 +112,18 @@ def test_a_speed_that_is_set_wins(toy_world: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(("speed", "warned"), [(5.0, False), (50.0, True), (0.4, True), (0.0, False)])
+def test_a_speed_that_the_images_contradict_is_named(
+    toy_world: Any, caplog: pytest.LogCaptureFixture, speed: float, warned: bool
+) -> None:
+    """Set ten times too high or low, it cost recall in silence. The warning comes once, not with each image."""
+    found = localizer(toy_world, filter=FilterConfig(speed=speed))
+    for k in range(300):
+        found.recognise(k * SECOND // 2, toy_world.descriptor(2.5 * k, 0.1, k))  # 5 m/s
+    assert len(caplog.messages) == warned
+    assert not warned or f"filter.speed is {speed:g} m/s, but the images change as at" in caplog.text
+
+
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_maps_of_one_place_know_elsewhere(toy_world: Any, count: int) -> None:
     """One place, two, or sixty equal ones: a pose at the place and none anywhere else."""

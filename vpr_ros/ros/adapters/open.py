@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ from vpr_ros.base.registry import load
 from vpr_ros.ros.adapters.guard import GuardedAdapter
 from vpr_ros.ros.adapters.names import CHOICES, GROUP, check_names
 from vpr_ros.ros.params import NodeParams
+
+_METHODS = {"localize": ("publish",), "map": ("keyframe", "closed")}  # beside forget and close
 
 
 def open_adapters(names: Iterable[str], mode: str, node: LifecycleNode, params: NodeParams) -> list[Any]:
@@ -47,7 +50,9 @@ def _open(name: str, node: LifecycleNode, params: NodeParams) -> Any:
     except VprError:
         raise
     except Exception as error:
-        raise ConfigError(f"adapter '{name}' cannot be opened: {brief(error)}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {brief(error)}, {last.filename} line {last.lineno}"
+        raise ConfigError(f"adapter '{name}' cannot be opened: {what}") from error
 
 
 def check_adapters(names: Iterable[str], mode: str) -> None:
@@ -58,10 +63,16 @@ def check_adapters(names: Iterable[str], mode: str) -> None:
         if name in CHOICES:  # the mode first, as its messages may not be installed
             _check_mode(name, CHOICES[name].modes, mode)
     for name in names:
-        _check_mode(name, getattr(_adapter_class(name), "modes", (mode,)), mode)
+        adapter_class = _adapter_class(name)
+        _check_mode(name, getattr(adapter_class, "modes", (mode,)), mode)
+        for method in (*_METHODS[mode], "forget", "close"):
+            if not callable(getattr(adapter_class, method, None)):
+                raise ConfigError(f"adapter '{name}' has no method {method}, which mode {mode} calls: add it")
 
 
 def _check_mode(name: str, modes: tuple[str, ...], mode: str) -> None:
+    if not modes or not set(modes) <= set(_METHODS):
+        raise ConfigError(f"adapter '{name}' has modes {modes!r}; give some of {', '.join(_METHODS)}")
     if mode not in modes:
         raise ConfigError(f"adapters: '{name}' does not work in mode '{mode}'; set mode:={modes[0]}")
 

@@ -80,9 +80,27 @@ def test_faults_of_an_adapter_from_outside_are_logged_by_its_name(
 ) -> None:
     """An "internal error" of the node hid which package to repair, and its other outputs were not published."""
     install(tmp_path / "broken_pkg", monkeypatch, "vpr.adapters", {"broken": "broken_fmt:Broken"}, broken_fmt=BROKEN)
-    with pytest.raises(ConfigError, match="adapter 'broken' cannot be opened: 'frame'"):
+    with pytest.raises(ConfigError, match=r"adapter 'broken' cannot be opened: KeyError: 'frame', .*broken_fmt"):
         bench.open("broken", mode="localize", map_frame="bad")
     bench.open("broken", mode="localize").publish(None)
     said = capfd.readouterr()
     log = said.out + said.err
     assert "adapters: broken" in log and "adapter 'broken' failed in publish" in log and "ZeroDivisionError" in log
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("def forget", "def forgett"), "has no method forget, which mode localize calls"),
+        (("def publish", "def send"), "has no method publish"),
+        (("class Broken:", "class Broken:\n    modes = ('lokalize',)"), "has modes .*; give some of localize, map"),
+    ],
+)
+def test_an_adapter_that_lacks_a_method_is_refused(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], says: str
+) -> None:
+    """It was opened in silence, and each image was an internal error."""
+    source, module = BROKEN.replace(*change), f"lacking_{abs(hash(change))}"
+    install(tmp_path / "lacking_pkg", monkeypatch, "vpr.adapters", {"lacking": f"{module}:Broken"}, **{module: source})
+    with pytest.raises(ConfigError, match=f"adapter 'lacking' {says}"):
+        bench.open("lacking", mode="localize")
