@@ -183,7 +183,7 @@ class Localizer:
         hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
-        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem)
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, change.kept)
 
     def _reranked(
         self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, timings_ms: dict[str, float]

@@ -11,8 +11,7 @@ from std_msgs.msg import Header
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Estimate, LoopClosure
 from vpr_ros.ros.outputs import covariance
-
-SURE = 0.9  # minimum probability for consumers that do not weigh answers themselves
+from vpr_ros.ros.outputs.status import SURE
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,142 @@
+"""Whether another localiser's pose agrees with ours: a sequential test over the views that were seen. No ROS here.
+
+Wald, Sequential Tests of Statistical Hypotheses (1945), with bounded evidence, so that a change is found (Page, 1954).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpr_ros.base import geometry
+from vpr_ros.localize.constants import VIEW_CHANGE
+
+_PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance
+_OTHER_SIGMA = np.array([0.5, 0.5, np.radians(5.0)])  # metres, radians: of the other's pose, and of its time
+_WIDER = 5.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
+_SUREST = 0.98  # no single view is believed more than this
+_AGREE, _DISAGREE = 3.0, 10.0  # log-odds: 20 to 1; 22 000 to 1, as neighbouring views err together
+_MOST_AGREEING, _MOST_DISAGREEING = 4.0, 14.0  # bounds, so that a change is noticed after few views
+_HALF_LIFE_S = 1.0  # of the evidence, while nothing can be compared
+
+
+class Verdict(enum.Enum):
+    """What a comparison says."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two localisers compare.
+
+    probability: that they disagree.
+    distance: metres between them in the plane, at the latest image that could be compared; nan before the first.
+    turn: radians from our heading to the other's, likewise.
+    since_ns: stamp of the first image of those that say so; 0 if it cannot be told.
+    reason: why it cannot be told, or empty.
+    """
+
+    verdict: Verdict
+    probability: float
+    distance: float
+    turn: float
+    since_ns: int
+    reason: str
+
+
+class PoseComparison:
+    """Collects the evidence for and against agreement, image by image.
+
+    Each view counts once, by how new it is: more images of one view replace what it said. A view cannot say more than
+    our pose is sure of, nor more than its covariance allows.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start again: nothing can be told."""
+        self._before = self._of_view = 0.0  # log-odds of disagreement: from earlier views, and from the present one
+        self._weight = 1.0  # of the present view
+        self._last_ns: int | None = None
+        self._since_ns = 0
+        self._distance = self._turn = math.nan
+        self._reason = "no image has been compared yet"
+
+    @property
+    def result(self) -> Comparison:
+        """The comparison after the latest image."""
+        log_odds = self._log_odds
+        verdict = Verdict.CANNOT_TELL
+        if log_odds <= -_AGREE:
+            verdict = Verdict.AGREE
+        elif log_odds >= _DISAGREE:
+            verdict = Verdict.DISAGREE
+        told = verdict != Verdict.CANNOT_TELL
+        reason = "" if told else self._reason or "too few views so far, or they contradict each other"
+        since_ns = self._since_ns if told else 0
+        return Comparison(verdict, 1 / (1 + math.exp(-log_odds)), self._distance, self._turn, since_ns, reason)
+
+    def compare(
+        self,
+        stamp_ns: int,
+        T_map_base: np.ndarray,
+        covariance: np.ndarray,
+        probability: float,
+        view_kept: float,
+        T_map_other: np.ndarray,
+    ) -> None:
+        """Compare our pose (4, 4) of an image with the other's (4, 4) at its stamp.
+
+        covariance: (6, 6) of ours about the map's axes. probability: of ours. view_kept: see Estimate.
+        """
+        self._pass_time(stamp_ns, forgetting=False)
+        offset = T_map_other[:2, 3] - T_map_base[:2, 3]
+        turn = float(geometry.wrap_angle(_yaw(T_map_other) - _yaw(T_map_base)))
+        evidence = _log_ratio(np.array([*offset, turn]), covariance[np.ix_(_PLANE, _PLANE)], probability)
+        was_disagreeing = self._log_odds > 0
+        if view_kept < VIEW_CHANGE.same_view:
+            self._before, self._weight = self._log_odds, 1.0 - view_kept
+        self._of_view = self._weight * evidence
+        if was_disagreeing != (self._log_odds > 0) or not self._since_ns:
+            self._since_ns = stamp_ns
+        self._distance, self._turn, self._reason = float(np.hypot(*offset)), turn, ""
+
+    def skip(self, stamp_ns: int, reason: str) -> None:
+        """An image that cannot be compared. reason: one sentence."""
+        self._pass_time(stamp_ns, forgetting=True)
+        self._reason = reason
+
+    @property
+    def _log_odds(self) -> float:
+        return float(np.clip(self._before + self._of_view, -_MOST_AGREEING, _MOST_DISAGREEING))
+
+    def _pass_time(self, stamp_ns: int, forgetting: bool) -> None:
+        seconds = 0.0 if self._last_ns is None else max(stamp_ns - self._last_ns, 0) * 1e-9
+        self._last_ns = stamp_ns
+        if forgetting:
+            self._before, self._of_view = 0.5 ** (seconds / _HALF_LIFE_S) * self._log_odds, 0.0
+
+
+def _yaw(T: np.ndarray) -> float:
+    """Radians from x to y of a body's forward axis."""
+    return math.atan2(T[1, 0], T[0, 0])
+
+
+def _log_ratio(residual: np.ndarray, covariance: np.ndarray, probability: float) -> float:
+    """Log-likelihood ratio of disagreement against agreement for one residual (x, y, yaw).
+
+    Poses that agree differ by both uncertainties, poses that disagree by _WIDER times as much. If ours is wrong, its
+    residual says nothing: that bounds the ratio by the odds of that.
+    """
+    spread = covariance + np.diag(_OTHER_SIGMA**2)
+    distance2 = float(residual @ np.linalg.solve(spread, residual))
+    agreeing = len(residual) * math.log(_WIDER) - 0.5 * distance2 * (1 - 1 / _WIDER**2)
+    probability = min(probability, _SUREST)
+    return -math.log(1 - probability + probability * math.exp(agreeing))
