@@ -21,8 +21,7 @@ from vpr_ros.base.track import PoseTrack
 from vpr_ros.ros.input.listeners import TransformListener
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.topics import resolved
-from vpr_ros.ros.outputs import covariance
-from vpr_ros.ros.outputs.answer import SURE, Answer
+from vpr_ros.ros.outputs.answer import Answer
 from vpr_ros.ros.outputs.comparison import Comparison, PoseComparison, Verdict
 from vpr_ros.ros.params import NodeParams
 
@@ -189,25 +188,11 @@ class Watchdog:
             self._publisher.publish(self._message(result))
 
     def _compare(self, answer: Answer) -> None:
-        estimate, best, T_camera_base = answer.estimate, answer.estimate.best, answer.T_camera_base
-        self._stamp_ns = at_ns = stamp_ns(answer.map_header.stamp)
+        self._stamp_ns = answer.estimate.stamp_ns
         frames = answer.map_header.frame_id, self._base_frame or answer.image_header.frame_id
-        if estimate.problem:
-            why = estimate.problem
-        elif best is None:
-            why = f"the robot is not on this map ({estimate.off_map_probability:.0%})"
-        elif best.probability < SURE:
-            why = f"our pose is not sure ({best.probability:.0%})"
-        elif T_camera_base is None:
-            why = "the camera's pose on the robot is not known"
-        elif (T_map_other := self._source.at(at_ns, *frames)) is None:
-            why = self._source.missing(*frames)
-        else:
-            T_map_base, ours = covariance.moved(best.T_map_camera, best.covariance, T_camera_base)
-            view = estimate.view_kept
-            self._comparison.compare(at_ns, T_map_base, ours, best.probability, view, T_map_other)
-            return
-        self._comparison.skip(at_ns, why)
+        T_map_other = self._source.at(self._stamp_ns, *frames)
+        missing = "" if T_map_other is not None else self._source.missing(*frames)
+        self._comparison.take(answer.estimate, answer.T_camera_base, T_map_other, missing)
 
     def _message(self, result: Comparison) -> DiagnosticStatus:
         for_s = (self._stamp_ns - result.since_ns) * 1e-9 if result.since_ns else 0.0

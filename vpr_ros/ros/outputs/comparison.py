@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.base.records import Estimate
 from vpr_ros.localize.constants import VIEW_CHANGE
+from vpr_ros.ros.outputs import covariance
+from vpr_ros.ros.outputs.status import SURE
 
 _PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance
 _OTHER_SIGMA = np.array([0.5, 0.5, np.radians(5.0)])  # metres, radians: of the other's pose, and of its time
@@ -83,45 +86,53 @@ class PoseComparison:
         since_ns = self._since_ns if told else 0
         return Comparison(verdict, 1 / (1 + math.exp(-log_odds)), self._distance, self._turn, since_ns, reason)
 
-    def compare(
-        self,
-        stamp_ns: int,
-        T_map_base: np.ndarray,
-        covariance: np.ndarray,
-        probability: float,
-        view_kept: float,
-        T_map_other: np.ndarray,
+    def take(
+        self, estimate: Estimate, T_camera_base: np.ndarray | None, T_map_other: np.ndarray | None, missing: str
     ) -> None:
-        """Compare our pose (4, 4) of an image with the other's (4, 4) at its stamp.
+        """Take an answer, and the other's pose at its stamp.
 
-        covariance: (6, 6) of ours about the map's axes. probability: of ours. view_kept: see Estimate.
+        T_camera_base: (4, 4), or None if the camera's mounting is unknown. T_map_other: (4, 4) of the same base, or
+        None. missing: why it is None, one sentence.
         """
-        self._pass_time(stamp_ns, forgetting=False)
-        offset = T_map_other[:2, 3] - T_map_base[:2, 3]
-        turn = float(geometry.wrap_angle(_yaw(T_map_other) - _yaw(T_map_base)))
-        evidence = _log_ratio(np.array([*offset, turn]), covariance[np.ix_(_PLANE, _PLANE)], probability)
-        was_disagreeing = self._log_odds > 0
+        best = estimate.best
+        if estimate.problem:
+            self._skip(estimate.stamp_ns, estimate.problem)
+        elif best is None:
+            self._skip(estimate.stamp_ns, f"the robot is not on this map ({estimate.off_map_probability:.0%})")
+        elif best.probability < SURE:
+            self._skip(estimate.stamp_ns, f"our pose is not sure ({best.probability:.0%})")
+        elif T_camera_base is None:
+            self._skip(estimate.stamp_ns, "the camera's pose on the robot is not known")
+        elif T_map_other is None:
+            self._skip(estimate.stamp_ns, missing)
+        else:
+            T_map_base, ours = covariance.moved(best.T_map_camera, best.covariance, T_camera_base)
+            offset = T_map_other[:2, 3] - T_map_base[:2, 3]
+            turn = float(geometry.wrap_angle(_yaw(T_map_other) - _yaw(T_map_base)))
+            residual = np.array([*offset, turn])
+            evidence = _log_ratio(residual, ours[np.ix_(_PLANE, _PLANE)], best.probability)
+            self._add(estimate.stamp_ns, evidence, estimate.view_kept)
+            self._distance, self._turn, self._reason = float(np.hypot(*offset)), turn, ""
+
+    def _add(self, stamp_ns: int, evidence: float, view_kept: float) -> None:
+        """Count the evidence of an image: that of a new view is added, that of the same view replaces what it said."""
+        disagreed, self._last_ns = self._log_odds > 0, stamp_ns
         if view_kept < VIEW_CHANGE.same_view:
             self._before, self._weight = self._log_odds, 1.0 - view_kept
         self._of_view = self._weight * evidence
-        if was_disagreeing != (self._log_odds > 0) or not self._since_ns:
+        if disagreed != (self._log_odds > 0) or not self._since_ns:
             self._since_ns = stamp_ns
-        self._distance, self._turn, self._reason = float(np.hypot(*offset)), turn, ""
 
-    def skip(self, stamp_ns: int, reason: str) -> None:
-        """An image that cannot be compared. reason: one sentence."""
-        self._pass_time(stamp_ns, forgetting=True)
-        self._reason = reason
+    def _skip(self, stamp_ns: int, reason: str) -> None:
+        """Forget some of the evidence, as nothing can be compared."""
+        seconds = 0.0 if self._last_ns is None else max(stamp_ns - self._last_ns, 0) * 1e-9
+        kept = 0.5 ** (seconds / _HALF_LIFE_S)
+        self._before, self._of_view = kept * self._before, kept * self._of_view
+        self._last_ns, self._reason = stamp_ns, reason
 
     @property
     def _log_odds(self) -> float:
         return float(np.clip(self._before + self._of_view, -_MOST_AGREEING, _MOST_DISAGREEING))
-
-    def _pass_time(self, stamp_ns: int, forgetting: bool) -> None:
-        seconds = 0.0 if self._last_ns is None else max(stamp_ns - self._last_ns, 0) * 1e-9
-        self._last_ns = stamp_ns
-        if forgetting:
-            self._before, self._of_view = 0.5 ** (seconds / _HALF_LIFE_S) * self._log_odds, 0.0
 
 
 def _yaw(T: np.ndarray) -> float:
@@ -129,13 +140,13 @@ def _yaw(T: np.ndarray) -> float:
     return math.atan2(T[1, 0], T[0, 0])
 
 
-def _log_ratio(residual: np.ndarray, covariance: np.ndarray, probability: float) -> float:
+def _log_ratio(residual: np.ndarray, ours: np.ndarray, probability: float) -> float:
     """Log-likelihood ratio of disagreement against agreement for one residual (x, y, yaw).
 
     Poses that agree differ by both uncertainties, poses that disagree by _WIDER times as much. If ours is wrong, its
     residual says nothing: that bounds the ratio by the odds of that.
     """
-    spread = covariance + np.diag(_OTHER_SIGMA**2)
+    spread = ours + np.diag(_OTHER_SIGMA**2)
     distance2 = float(residual @ np.linalg.solve(spread, residual))
     agreeing = len(residual) * math.log(_WIDER) - 0.5 * distance2 * (1 - 1 / _WIDER**2)
     probability = min(probability, _SUREST)
