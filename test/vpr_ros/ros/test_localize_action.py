@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import needs
+import processes
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
@@ -157,3 +158,40 @@ def test_shut_down_while_a_goal_runs(asker: Any, robot: Any, node: Any, way: str
         assert asker.result(future)[0] == ABORTED
     assert node.stop() == 0
     assert "Traceback" not in node.log and "[ERROR]" not in node.log
+
+
+def test_the_example_turns_until_it_is_sure(robot: Any, street: Any, node: Any) -> None:
+    """examples/spin_until_sure.py with the real node: it turns while nothing is seen, and stops at the first place."""
+    import importlib.util
+
+    import rclpy
+    from geometry_msgs.msg import Twist
+
+    needs.module_with("vpr_msgs.action", of="Localize")
+    spec = importlib.util.spec_from_file_location("spin_until_sure", processes.ROOT / "examples/spin_until_sure.py")
+    assert spec and spec.loader
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    robot.wait_for_state("active")
+    robot.listen(Twist, "/cmd_vel")
+    spinner = example.SpinUntilSure()
+    spinner.start()
+
+    def turns() -> bool:
+        rclpy.spin_once(spinner, timeout_sec=0.02)
+        return len(robot.heard["/cmd_vel"]) > 5
+
+    robot.wait(turns, "the robot to turn")
+    assert robot.heard["/cmd_vel"][-1].angular.z == 0.5
+    for place in (2, 3, 4, 5, 6, 7):
+        robot.publish("/image", robot.image(street.draw(place), time.time()))
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end and spinner.result is None:
+            rclpy.spin_once(spinner, timeout_sec=0.02)
+            rclpy.spin_once(robot.node, timeout_sec=0.02)
+        if spinner.result is not None:
+            break
+    spinner.destroy_node()
+    assert spinner.result.success and spinner.result.pose.pose.pose.position.x == pytest.approx(40.0 * place, abs=1.0)
+    robot.spin(0.2)
+    assert robot.heard["/cmd_vel"][-1].angular.z == 0.0

@@ -19,10 +19,11 @@ from vpr_ros.ros.outputs.status import SURE
 
 _PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance
 _OTHER_SIGMA = np.array([0.5, 0.5, np.radians(5.0)])  # metres, radians: of the other's pose, and of its time
-_WIDER = 5.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
+_WIDER = 4.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
+_LARGEST_EXPONENT = 300.0  # of a likelihood ratio, so that it stays finite
 _SUREST = 0.98  # no single view is believed more than this
-_AGREE, _DISAGREE = 3.0, 10.0  # log-odds: 20 to 1; 22 000 to 1, as neighbouring views err together
-_MOST_AGREEING, _MOST_DISAGREEING = 4.0, 14.0  # bounds, so that a change is noticed after few views
+_AGREE, _DISAGREE = 3.0, 7.0  # log-odds: 20 to 1; 1 100 to 1. Beside true localisers in two towns it was 3 at most
+_MOST_AGREEING, _MOST_DISAGREEING = 4.0, 10.0  # bounds, so that a change is noticed after few views
 _HALF_LIFE_S = 1.0  # of the evidence, while nothing can be compared
 
 
@@ -143,11 +144,18 @@ def _yaw(T: np.ndarray) -> float:
 def _log_ratio(residual: np.ndarray, ours: np.ndarray, probability: float) -> float:
     """Log-likelihood ratio of disagreement against agreement for one residual (x, y, yaw).
 
-    Poses that agree differ by both uncertainties, poses that disagree by _WIDER times as much. If ours is wrong, its
-    residual says nothing: that bounds the ratio by the odds of that.
+    Poses that agree differ by both uncertainties. Poses that disagree differ by _WIDER times as much in the plane, in
+    their heading, or in both, each as probable. If our pose is wrong, its residual says nothing: that bounds the ratio.
     """
     spread = ours + np.diag(_OTHER_SIGMA**2)
-    distance2 = float(residual @ np.linalg.solve(spread, residual))
-    agreeing = len(residual) * math.log(_WIDER) - 0.5 * distance2 * (1 - 1 / _WIDER**2)
+    plane = _wider_ratio(float(residual[:2] @ np.linalg.solve(spread[:2, :2], residual[:2])), 2)
+    heading = _wider_ratio(float(residual[2] ** 2 / spread[2, 2]), 1)
+    ratio = (plane + heading + plane * heading) / 3
     probability = min(probability, _SUREST)
-    return -math.log(1 - probability + probability * math.exp(agreeing))
+    return -math.log(1 - probability + probability / ratio)
+
+
+def _wider_ratio(distance2: float, dimensions: int) -> float:
+    """Likelihood ratio of a normal distribution _WIDER times as wide. distance2: squared Mahalanobis distance."""
+    exponent = 0.5 * distance2 * (1 - 1 / _WIDER**2)
+    return math.exp(min(exponent, _LARGEST_EXPONENT)) / _WIDER**dimensions
