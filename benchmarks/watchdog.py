@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Does the watchdog report a localiser that was thrown off, and stay silent beside one that is right?
 
-    python benchmarks/watchdog.py [--towns 9301 9302 9303] [--laps 2] [--bags demo/bags] [--cache DIR] [--json FILE]
+    python benchmarks/watchdog.py [--towns 9301 9302 9303] [--laps 3] [--bags demo/bags] [--cache DIR] [--json FILE]
 
-The real localiser answers the images of simulated drives: sun, snow and night of `make demo`, and as many laps of each
-through other towns, rendered here. Each has a detour off the map, an image every 5 m, 8 m/s. The other localiser is
-simulated: the true pose, off by smooth noise (0.1 to 0.3 m, 0.5 to 1.5 degrees, drawn for each drive), as poses at
-20 Hz that come up to 0.8 s late. Both go through the code of the adapter: ``PoseComparison``, with ``PoseTrack``.
+The real localiser answers the images of simulated drives: sun, snow, night and changing weather of `make demo`, and
+laps through other towns by sun, snow and night, rendered here. Each has a detour off the map, an image every 5 m, 8 m/s.
+The maps have a place every 5 m and the model's own calibration. The other localiser is simulated: the true pose, off by
+smooth noise (0.1 to 0.3 m, 0.5 to 1.5 degrees, drawn for each drive), as poses at 20 Hz that come up to 0.8 s late.
+Both go through the code of the adapter: ``PoseComparison``, with ``PoseTrack``.
 
-True: every drive with odometry and without, and with enough draws of the noise to fill two hours; no image may bring a
-false alarm. Thrown: at every fifth image, 10 m in a random direction, and in the half of them turned by up to 30
-degrees as well; it then moves as the robot does. It must be reported within 10 s if the robot stays on the map so long
-(within 25 m of a place). Off the map for 5 s, the verdict must be "cannot tell". Exits with 1 if a limit is missed.
+True: every drive, with odometry and without; repeated with other noise if that is less than two hours. No image may
+bring a false alarm. Thrown: at every fifth image, 10 m in a random direction, and half of them turned by up to 30
+degrees as well; it then moves as the robot does. Of those with the robot on the map (within 25 m of a place) for the
+next 10 s, 99.5 % must be reported within 10 s. Off the map for 5 s, the verdict must be "cannot tell". Exits with 1 if
+a limit is missed. The thresholds were chosen on the demo's town and 9301.
 
 Rendering needs the simulator and takes hours on a small machine; --cache keeps what the network made of the images, and
 --laps 0 takes the demo's drives alone.
@@ -46,12 +48,13 @@ from vpr_ros.ros.outputs.comparison import PoseComparison, Verdict
 
 SECOND = 10**9
 CONDITIONS = ("sun", "snow", "night")
+BAGS = (*CONDITIONS, "changeable")
 SPACING_M, EVERY_M = 5.0, 5.0
 OFF_MAP_M = 25.0  # further from every place is off the map
 DELAY_NS, GAP_NS = SECOND // 2, SECOND // 2  # the adapter's: of a comparison, and of TF
 PERIOD_NS = SECOND // 20  # of the other's poses
 TURN_RAD = np.radians(30.0)  # of the robot, within 20 m of a throw: it is turning
-LIMITS = {"false alarms": 0, "hours": 2.0, "reported": 1.0, "cannot tell": 1.0, "agree": 0.9}
+LIMITS = {"false alarms": 0, "hours": 2.0, "reported": 0.995, "cannot tell": 1.0, "agree": 0.85}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +112,8 @@ def drives(given: argparse.Namespace) -> Iterator[tuple[Described, list[Describe
     def load(name: str, drive: Any, count: int = 1) -> Described:
         return described(name, drive, count, given.cache, describer)
 
-    bags = {name: open_drive(given.bags / name) for name in ("overcast", *CONDITIONS)}
-    yield load("bag-overcast", bags["overcast"], 3), [load(f"bag-{name}", bags[name]) for name in CONDITIONS]
+    bags = {name: open_drive(given.bags / name) for name in ("overcast", *BAGS)}
+    yield load("bag-overcast", bags["overcast"], 3), [load(f"bag-{name}", bags[name]) for name in BAGS]
     for seed in given.towns if given.laps else ():
         from vpr_lab.simulation.conditions import Condition
         from vpr_lab.simulation.drives import Motion, SimulatedDrive
@@ -275,7 +278,7 @@ def main() -> int:
     """Returns 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--towns", type=int, nargs="*", default=[9301, 9302, 9303], help="seeds of other towns")
-    parser.add_argument("--laps", type=int, default=2, help="laps of each condition in each of them")
+    parser.add_argument("--laps", type=int, default=3, help="laps of each condition in each of them")
     parser.add_argument("--throw", type=float, default=10.0, help="metres")
     parser.add_argument("--bags", type=Path, default=Path("demo/bags"))
     parser.add_argument("--cache", type=Path, default=None, help="folder for descriptors")
@@ -309,7 +312,7 @@ def main() -> int:
 
     on_map = [row for row in throws if row["stays on the map"]]
     groups = {"all": on_map}
-    groups |= {name: [row for row in on_map if name in row["drive"]] for name in CONDITIONS}
+    groups |= {name: [row for row in on_map if name in row["drive"]] for name in BAGS}
     groups |= {"with odometry": [row for row in on_map if row["odometry"]]}
     groups |= {"without": [row for row in on_map if not row["odometry"]]}
     groups |= {"turning": [row for row in on_map if row["turning"]]}
@@ -324,6 +327,8 @@ def main() -> int:
         "cannot tell": float(np.mean(told)),
         "agree": float(np.mean(agreeing)),
         "reported": table["all"]["reported"],
+        "throws": len(throws),
+        "leaving or entering the map within 10 s": len(throws) - len(on_map) - len(off_map),
         "thrown off the map": len(off_map),
         "of these reported there": sum(row["seconds"] is not None and row["seconds"] <= 10.0 for row in off_map),
         "thrown": table,

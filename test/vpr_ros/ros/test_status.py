@@ -119,3 +119,23 @@ def test_the_real_node_says_how_it_stands(street: Any, robot: Any, start_node: A
     wait_for(State.UNKNOWN, "stamped")  # of another clock
     assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
     wait_for(State.UNKNOWN, "the node is not active")
+
+
+def test_without_vpr_msgs_the_standard_one_is_there(
+    street: Any, robot: Any, start_node: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A robot whose workspace has no vpr_msgs, or one from before: the node runs, says so, and publishes the rest."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
+    from diagnostic_msgs.msg import DiagnosticStatus
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    (tmp_path / "old" / "vpr_msgs").mkdir(parents=True)
+    (tmp_path / "old" / "vpr_msgs" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "old"))
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.listen(DiagnosticStatus, "/localizer/status/diagnostic", latched)
+    node = start_node(map=street.map, base_frame="''")
+    robot.wait_for_state("active")
+    robot.wait(lambda: robot.heard["/localizer/status/diagnostic"], "a status")
+    assert "package vpr_msgs is not built, or too old: ~/status, ~/localize" in node.log
+    assert robot.heard["/localizer/status/diagnostic"][-1].message.startswith("UNKNOWN: ")

@@ -19,7 +19,7 @@ from vpr_ros.ros.outputs.status import SURE
 
 _PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance
 _OTHER_SIGMA = np.array([0.5, 0.5, np.radians(5.0)])  # metres, radians: of the other's pose, and of its time
-_WIDER = 4.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
+_WIDER = 3.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
 _LARGEST_EXPONENT = 300.0  # of a likelihood ratio, so that it stays finite
 _SUREST = 0.98  # no single view is believed more than this
 _AGREE, _DISAGREE = 3.0, 7.0  # log-odds: 20 to 1; 1 100 to 1. Beside true localisers in two towns it was 3 at most
