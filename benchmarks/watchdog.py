@@ -4,7 +4,7 @@
     python benchmarks/watchdog.py [--towns 9301 9302 9303] [--laps 3] [--bags demo/bags] [--cache DIR] [--json FILE]
 
 The real localiser answers the images of simulated drives: sun, snow, night and changing weather of `make demo`, and
-laps through other towns by sun, snow and night, rendered here. Each has a detour off the map, an image every 5 m, 8 m/s.
+laps through other towns by sun, snow and night, rendered here: a detour off the map, an image every 5 m, 8 m/s.
 The maps have a place every 5 m and the model's own calibration. The other localiser is simulated: the true pose, off by
 smooth noise (0.1 to 0.3 m, 0.5 to 1.5 degrees, drawn for each drive), as poses at 20 Hz that come up to 0.8 s late.
 Both go through the code of the adapter: ``PoseComparison``, with ``PoseTrack``.

@@ -54,7 +54,7 @@ def test_a_thrown_one_is_found_with_its_time_and_distance(off: tuple[float, floa
     assert result.verdict == Verdict.DISAGREE and result.probability > 0.9999
     assert result.distance == pytest.approx(np.hypot(*off[:2])) and abs(result.turn) == pytest.approx(abs(off[2]))
     assert 21 * SECOND <= result.since_ns <= 25 * SECOND
-    drive(comparison, 10, start=30)
+    drive(comparison, 15, start=30)
     assert comparison.result.verdict == Verdict.AGREE  # it was set right
 
 
