@@ -105,7 +105,7 @@ def test_a_localiser_in_tf(bench: Any, robot: Any, watch: Any) -> None:
     said = values(heard[-1])
     assert said["verdict"] == "disagree" and "10.0 m apart" in heard[-1].message
     assert float(said["distance [m]"]) == pytest.approx(10.0, abs=0.2)
-    assert float(said["probability of disagreement"]) > 0.9999
+    assert float(said["probability of disagreement"]) > 0.999
     assert 103.0 <= int(said["since [ns]"]) * 1e-9 <= 105.0
     off[0] = 0.0
     run(bench, robot, adapter, send, start_s=107.0, images=16, late_s=0.2)
