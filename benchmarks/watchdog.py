@@ -44,7 +44,7 @@ from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
-from vpr_ros.ros.outputs.comparison import PoseComparison, Verdict
+from vpr_ros.ros.outputs.comparison import Comparison, PoseComparison, Verdict
 
 SECOND = 10**9
 CONDITIONS = ("sun", "snow", "night")
@@ -201,14 +201,14 @@ def moved(T: np.ndarray, x: float, y: float, yaw: float) -> np.ndarray:
     return out
 
 
-def beside_a_true_one(run: Answered, other: Other) -> tuple[list[PoseComparison], list[Verdict]]:
-    """The comparison's state before each image, and the verdict after it."""
-    comparison, states, verdicts = PoseComparison(), [], []
+def beside_a_true_one(run: Answered, other: Other) -> tuple[list[PoseComparison], list[Comparison]]:
+    """The comparison's state before each image, and its result after it."""
+    comparison, states, results = PoseComparison(), [], []
     for estimate, T in zip(run.answers, other.T_map_other, strict=True):
         states.append(copy.copy(comparison))
         comparison.take(estimate, np.eye(4), T, "late")
-        verdicts.append(comparison.result.verdict)
-    return states, verdicts
+        results.append(comparison.result)
+    return states, results
 
 
 def throw(
@@ -223,14 +223,13 @@ def throw(
         return None
     direction, turn = rng.uniform(-np.pi, np.pi), rng.choice([0.0, rng.uniform(-np.radians(30), np.radians(30))])
     T_thrown = moved(start, metres * np.cos(direction), metres * np.sin(direction), turn) @ geometry.inverse(start)
-    comparison, reported, verdicts = copy.copy(state), None, []
+    comparison, reported = copy.copy(state), None
     for k in range(row, len(stamps_ns)):
         if stamps_ns[k] - stamps_ns[row] > limit_ns:
             break
         T = other.T_map_other[k]
         comparison.take(run.answers[k], np.eye(4), None if T is None else T_thrown @ T, "late")
         result = comparison.result
-        verdicts.append(result.verdict)
         if result.verdict == Verdict.DISAGREE:
             # The throw is seen by the image after it, at most one image's time earlier than its stamp.
             before_ns = stamps_ns[row] - stamps_ns[row - 1] if row else 0
@@ -294,12 +293,14 @@ def main() -> int:
         runs += [answered(places, calibration, query, odometry) for query in queries for odometry in (True, False)]
 
     draws = int(np.ceil(LIMITS["hours"] * 3600 / sum(run.drive.seconds for run in runs)))
-    alarms, judged, told, agreeing, throws = 0, 0.0, [], [], []
+    alarms, judged, highest, told, agreeing, throws = 0, 0.0, 0.0, [], [], []
     for run in track(runs, "comparing"):
         off = off_for_a_while(run)
         for draw in range(draws):
             other = Other(run.drive, rng)
-            states, verdicts = beside_a_true_one(run, other)
+            states, results = beside_a_true_one(run, other)
+            verdicts = [result.verdict for result in results]
+            highest = max(highest, *(result.probability for result in results))
             judged += run.drive.seconds
             disagree = np.array([verdict == Verdict.DISAGREE for verdict in verdicts])
             alarms += int((disagree & ~np.append(False, disagree[:-1])).sum())
@@ -324,6 +325,7 @@ def main() -> int:
         "hours": judged / 3600,
         "noise draws": draws,
         "false alarms": alarms,
+        "highest probability of disagreement": highest,
         "cannot tell": float(np.mean(told)),
         "agree": float(np.mean(agreeing)),
         "reported": table["all"]["reported"],
@@ -336,11 +338,9 @@ def main() -> int:
     missed = [name for name in ("reported", "cannot tell", "agree", "hours") if report[name] < LIMITS[name]]
     missed += ["false alarms"] if alarms > LIMITS["false alarms"] else []
     missed += ["of these reported there"] if report["of these reported there"] else []
-    shown = Table(
-        "10 m off, the robot stays on the map" if given.throw == 10 else f"{given.throw:g} m off", *table["all"]
-    )
+    shown = Table(f"thrown {given.throw:g} m, on the map", *table["all"])
     for name, row in table.items():
-        shown.add_row(name, *(f"{value:.3g}" for value in row.values()))
+        shown.add_row(name, *(str(value) if isinstance(value, int) else f"{value:.3f}" for value in row.values()))
     Console(width=120).print(shown)
     print(json.dumps({key: value for key, value in report.items() if key != "thrown"}, indent=2))
     print(f"missed: {', '.join(missed) or 'nothing'}")
