@@ -345,7 +345,7 @@ def main() -> int:
     print(json.dumps({key: value for key, value in report.items() if key != "thrown"}, indent=2))
     print(f"missed: {', '.join(missed) or 'nothing'}")
     if given.json:
-        given.json.write_text(json.dumps({**report, "missed": missed, "throws": throws}, indent=2) + "\n")
+        given.json.write_text(json.dumps({**report, "missed": missed, "each throw": throws}, indent=2) + "\n")
     return int(bool(missed))
 
 

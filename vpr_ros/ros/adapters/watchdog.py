@@ -93,12 +93,13 @@ class TopicPoses:
         self._node = node
         self._topic = resolved(node, topic)
         self._track = PoseTrack(_GAP_NS, _KEEP)
-        self._frame = ""
+        self._frame = self._child_frame = ""  # of the latest message
         self._subscription: Subscription | None = None
 
     def at(self, stamp_ns: int, map_frame: str, frame: str) -> np.ndarray | None:
-        """See PoseSource. The messages are taken to be of the frame."""
-        return self._track.at(stamp_ns) if self._frame == map_frame else None
+        """See PoseSource. Messages that do not name their child frame are taken to be of the frame."""
+        fits = self._frame == map_frame and self._child_frame in ("", frame)
+        return self._track.at(stamp_ns) if fits else None
 
     def missing(self, map_frame: str, frame: str) -> str:
         """See PoseSource."""
@@ -106,6 +107,8 @@ class TopicPoses:
             return f"{self._topic} has no publisher of a pose"
         if self._frame not in ("", map_frame):
             return f"poses on {self._topic} are in frame '{self._frame}', ours in '{map_frame}'"
+        if self._child_frame not in ("", frame):
+            return f"poses on {self._topic} are of frame '{self._child_frame}', ours of '{frame}'"
         return f"no pose on {self._topic} near the image's stamp"
 
     def on_timer(self) -> None:
@@ -126,6 +129,7 @@ class TopicPoses:
         T = matrix_from_pose(message)
         if T is not None:
             self._frame = message.header.frame_id.lstrip("/")
+            self._child_frame = getattr(message, "child_frame_id", "").lstrip("/")
             self._track.add(stamp_ns(message.header.stamp), T)
 
 

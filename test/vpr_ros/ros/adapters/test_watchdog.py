@@ -118,11 +118,13 @@ def test_a_localiser_in_tf(bench: Any, robot: Any, watch: Any) -> None:
 def test_a_localiser_on_a_topic(bench: Any, robot: Any, watch: Any, kind: Any) -> None:
     """Of the type its publisher has; poses in another frame are named, never compared."""
     adapter, heard = watch("other_pose")
-    frame, off = ["town"], 10.0
+    frame, child, off = ["town"], "base_link", 10.0
 
     def send(stamp_s: float) -> None:
         message = kind(header=convert.header(round(stamp_s * 1e9), frame[0]))
         message.pose.pose = convert.pose_message(pose(stamp_s, off))
+        if kind is Odometry:
+            message.child_frame_id = child
         robot.publish("/other_pose", message)
 
     run(bench, robot, adapter, send, start_s=100.0, images=12)
@@ -130,6 +132,10 @@ def test_a_localiser_on_a_topic(bench: Any, robot: Any, watch: Any, kind: Any) -
     frame[0] = "utm"
     run(bench, robot, adapter, send, start_s=103.0, images=16)
     robot.wait(lambda: "in frame 'utm', ours in 'town'" in heard[-1].message, "the frame's name")
+    if kind is Odometry:
+        frame[0], child = "town", "rear_axle"
+        run(bench, robot, adapter, send, start_s=107.0, images=4)
+        robot.wait(lambda: "of frame 'rear_axle', ours of 'base_link'" in heard[-1].message, "the child's name")
 
 
 def test_it_says_what_is_missing(bench: Any, robot: Any, watch: Any) -> None:
