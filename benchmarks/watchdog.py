@@ -49,7 +49,7 @@ from vpr_ros.ros.outputs.comparison import Comparison, PoseComparison, Verdict
 SECOND = 10**9
 CONDITIONS = ("sun", "snow", "night")
 BAGS = (*CONDITIONS, "changeable")
-SPACING_M, EVERY_M = 5.0, 5.0
+EVERY_M = 5.0
 OFF_MAP_M = 25.0  # further from every place is off the map
 DELAY_NS, GAP_NS = SECOND // 2, SECOND // 2  # the adapter's: of a comparison, and of TF
 PERIOD_NS = SECOND // 20  # of the other's poses
@@ -75,12 +75,16 @@ class Described:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A drive with the localiser's answers. off_map_m: (F,) metres to the nearest place."""
+    """A drive with the localiser's answers.
+
+    off_map_m: (F,) metres to the nearest place. spacing: metres between the map's places.
+    """
 
     drive: Described
     odometry: bool
     answers: list[Estimate]
     off_map_m: np.ndarray
+    spacing: float
 
 
 def described(name: str, drive: Any, count: int, cache: Path | None, describer: Any) -> Described:
@@ -139,12 +143,12 @@ def drives(given: argparse.Namespace) -> Iterator[tuple[Described, list[Describe
         )
 
 
-def places_of(drive: Described) -> Places:
+def places_of(drive: Described, spacing_m: float) -> Places:
     """A map of a drive."""
     kept: list[int] = []
     positions = drive.T_map_camera[:, :3, 3]
     for row, position in enumerate(positions):
-        if not kept or np.linalg.norm(position - positions[kept[-1]]) >= SPACING_M - 0.01:
+        if not kept or np.linalg.norm(position - positions[kept[-1]]) >= spacing_m - 0.01:
             kept.append(row)
     ids, names = np.arange(1, len(kept) + 1), np.array([drive.name] * len(kept))
     return Places(ids, names, drive.stamps_ns[kept], drive.T_map_camera[kept], drive.descriptors[kept])
@@ -160,7 +164,7 @@ def answered(places: Places, calibration: Calibration, drive: Described, odometr
         )
     ]
     away = drive.T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
-    return Answered(drive, odometry, answers, np.linalg.norm(away, axis=2).min(axis=1))
+    return Answered(drive, odometry, answers, np.linalg.norm(away, axis=2).min(axis=1), places.spacing)
 
 
 def smooth_noise(stamps_ns: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -206,7 +210,7 @@ def beside_a_true_one(run: Answered, other: Other) -> tuple[list[PoseComparison]
     comparison, states, results = PoseComparison(), [], []
     for estimate, T in zip(run.answers, other.T_map_other, strict=True):
         states.append(copy.copy(comparison))
-        comparison.take(estimate, np.eye(4), T, "late")
+        comparison.take(estimate, np.eye(4), run.spacing, T, "late")
         results.append(comparison.result)
     return states, results
 
@@ -228,7 +232,7 @@ def throw(
         if stamps_ns[k] - stamps_ns[row] > limit_ns:
             break
         T = other.T_map_other[k]
-        comparison.take(run.answers[k], np.eye(4), None if T is None else T_thrown @ T, "late")
+        comparison.take(run.answers[k], np.eye(4), run.spacing, None if T is None else T_thrown @ T, "late")
         result = comparison.result
         if result.verdict == Verdict.DISAGREE:
             # The throw is seen by the image after it, at most one image's time earlier than its stamp.
@@ -278,6 +282,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--towns", type=int, nargs="*", default=[9301, 9302, 9303], help="seeds of other towns")
     parser.add_argument("--laps", type=int, default=3, help="laps of each condition in each of them")
+    parser.add_argument("--spacing", type=float, default=5.0, help="metres between the map's places")
     parser.add_argument("--throw", type=float, default=10.0, help="metres")
     parser.add_argument("--bags", type=Path, default=Path("demo/bags"))
     parser.add_argument("--cache", type=Path, default=None, help="folder for descriptors")
@@ -287,7 +292,7 @@ def main() -> int:
     calibration = Calibration.from_dict(open_describer().manifest.calibration)
     runs, images, distinct_s = [], 0, 0.0
     for reference, queries in drives(given):
-        places = places_of(reference)
+        places = places_of(reference, given.spacing)
         images += sum(len(query.stamps_ns) for query in queries)
         distinct_s += sum(query.seconds for query in queries)
         runs += [answered(places, calibration, query, odometry) for query in queries for odometry in (True, False)]

@@ -25,12 +25,13 @@ def drive(
     kept: float = 0.4,
     probability: float = 0.98,
     covariance: np.ndarray = COVARIANCE,
+    spacing: float = 5.0,
 ) -> None:
     """Images once a second, 5 m apart; the other is off by x, y and yaw. kept: of the view before."""
     for k in range(start, start + images):
         hypothesis = Hypothesis(pose(5.0 * k), covariance, probability, (k,))
         estimate = Estimate((k + 1) * SECOND, [hypothesis], [], 1 - probability, view_kept=kept)
-        comparison.take(estimate, np.eye(4), pose(5.0 * k + off[0], *off[1:]), "")
+        comparison.take(estimate, np.eye(4), spacing, pose(5.0 * k + off[0], *off[1:]), "")
 
 
 @pytest.mark.parametrize("off", [(0.0, 0.0, 0.0), (0.3, -0.3, 0.02), (1.5, 0.0, 0.1)])
@@ -94,6 +95,9 @@ def test_what_our_covariance_covers_is_no_disagreement() -> None:
     comparison = PoseComparison()
     drive(comparison, 50, (10.0, 0.0, 0.0), covariance=100 * COVARIANCE)
     assert comparison.result.verdict != Verdict.DISAGREE
+    comparison = PoseComparison()
+    drive(comparison, 50, (10.0, 0.0, 0.0), spacing=20.0)  # nor if it claims more than places allow
+    assert comparison.result.verdict != Verdict.DISAGREE
 
 
 def test_it_forgets_where_we_are_not_sure() -> None:
@@ -119,5 +123,5 @@ def test_why_it_cannot_tell() -> None:
     )
     for estimate, mounting, other, words in cases:
         comparison = PoseComparison()
-        comparison.take(estimate, mounting, other, "no pose on /amcl_pose")
+        comparison.take(estimate, mounting, 5.0, other, "no pose on /amcl_pose")
         assert comparison.result.verdict == Verdict.CANNOT_TELL and words in comparison.result.reason

@@ -196,7 +196,7 @@ class Watchdog:
         frames = answer.map_header.frame_id, self._base_frame or answer.image_header.frame_id
         T_map_other = self._source.at(self._stamp_ns, *frames)
         missing = "" if T_map_other is not None else self._source.missing(*frames)
-        self._comparison.take(answer.estimate, answer.T_camera_base, T_map_other, missing)
+        self._comparison.take(answer.estimate, answer.T_camera_base, answer.spacing, T_map_other, missing)
 
     def _message(self, result: Comparison) -> DiagnosticStatus:
         for_s = (self._stamp_ns - result.since_ns) * 1e-9 if result.since_ns else 0.0

@@ -156,6 +156,7 @@ class LocalizeMode:
             T_camera_base=sample.T_camera_base,
             T_odom_base=sample.T_odom_base,
             odom_frame=sample.odom_frame,
+            spacing=self.localizer.places.spacing,
         )
 
     def _close_adapters(self) -> None:

@@ -23,6 +23,7 @@ class Answer:
     map_header: the image's stamp, the map's frame.
     T_camera_base: (4, 4), or None if the camera's mounting is unknown. Then no pose of the base may be published.
     T_odom_base: (4, 4) in odom_frame at the image's stamp, or None.
+    spacing: metres between neighbouring places of the map.
     """
 
     arrived_ns: int
@@ -32,6 +33,7 @@ class Answer:
     T_camera_base: np.ndarray | None
     T_odom_base: np.ndarray | None = None
     odom_frame: str = ""
+    spacing: float = 0.0
 
 
 class Adapter(Protocol):

@@ -19,6 +19,7 @@ from vpr_ros.ros.outputs.status import SURE
 
 _PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance
 _OTHER_SIGMA = np.array([0.5, 0.5, np.radians(5.0)])  # metres, radians: of the other's pose, and of its time
+_LEAST_YAW = np.radians(10.0)  # radians, of ours: round a corner, places and poses between them differ so much
 _WIDER = 3.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
 _LARGEST_EXPONENT = 300.0  # of a likelihood ratio, so that it stays finite
 _SUREST = 0.98  # no single view is believed more than this
@@ -88,10 +89,16 @@ class PoseComparison:
         return Comparison(verdict, 1 / (1 + math.exp(-log_odds)), self._distance, self._turn, since_ns, reason)
 
     def take(
-        self, estimate: Estimate, T_camera_base: np.ndarray | None, T_map_other: np.ndarray | None, missing: str
+        self,
+        estimate: Estimate,
+        T_camera_base: np.ndarray | None,
+        spacing: float,
+        T_map_other: np.ndarray | None,
+        missing: str,
     ) -> None:
         """Take an answer, and the other's pose at its stamp.
 
+        spacing: metres between neighbouring places of the map; a pose that is taken from one place is not more exact.
         T_camera_base: (4, 4), or None if the camera's mounting is unknown. T_map_other: (4, 4) of the same base, or
         None. missing: why it is None, one sentence.
         """
@@ -111,7 +118,7 @@ class PoseComparison:
             offset = T_map_other[:2, 3] - T_map_base[:2, 3]
             turn = float(geometry.wrap_angle(_yaw(T_map_other) - _yaw(T_map_base)))
             residual = np.array([*offset, turn])
-            evidence = _log_ratio(residual, ours[np.ix_(_PLANE, _PLANE)], best.probability)
+            evidence = _log_ratio(residual, _at_least(ours[np.ix_(_PLANE, _PLANE)], spacing), best.probability)
             self._add(estimate.stamp_ns, evidence, estimate.view_kept)
             self._distance, self._turn, self._reason = float(np.hypot(*offset)), turn, ""
 
@@ -139,6 +146,15 @@ class PoseComparison:
 def _yaw(T: np.ndarray) -> float:
     """Radians from x to y of a body's forward axis."""
     return math.atan2(T[1, 0], T[0, 0])
+
+
+def _at_least(ours: np.ndarray, spacing: float) -> np.ndarray:
+    """A covariance (3, 3) of x, y and yaw, not smaller than that of a pose between two places of the map."""
+    variances, axes = np.linalg.eigh(ours[:2, :2])
+    out = ours.copy()
+    out[:2, :2] = (axes * np.maximum(variances, spacing**2 / 12)) @ axes.T  # the variance of a uniform distribution
+    out[2, 2] = max(ours[2, 2], _LEAST_YAW**2)
+    return out
 
 
 def _log_ratio(residual: np.ndarray, ours: np.ndarray, probability: float) -> float:
