@@ -145,3 +145,27 @@ def test_it_says_what_is_missing(bench: Any, robot: Any, watch: Any) -> None:
     robot.wait(lambda: "/amcl_pose has no publisher" in heard[-1].message, "the missing topic")
     robot.spin(1.1)
     assert heard[-1].level == WARN
+
+
+def test_the_real_node_sets_a_thrown_one_right(street: Any, robot: Any, start_node: Any) -> None:
+    """Image to verdict to initialpose, through the node: the other is 150 m off all the time."""
+    robot.listen(DiagnosticStatus, "/localizer/watchdog")
+    robot.listen(PoseWithCovarianceStamped, "/initialpose")
+    parameters = {"watchdog.topic": "/other_pose", "watchdog.send_again": True}
+    start_node(map=street.map, base_frame="''", adapters="[watchdog, initial_pose]", **parameters)
+    heard = robot.heard["/localizer/watchdog"]
+    for lap in range(3):
+        for place in range(1, 9):
+            now_s = time.time()
+            T_map_other = street.pose(place)
+            T_map_other[1, 3] += 150.0
+            message = PoseWithCovarianceStamped(header=convert.header(round(now_s * 1e9), "map"))
+            message.pose.pose = convert.pose_message(T_map_other)
+            robot.publish("/other_pose", message)
+            robot.publish("/image", robot.image(street.draw(place), now_s))
+            robot.spin(0.4)
+        if heard and heard[-1].level == ERROR:
+            break
+    assert values(heard[-1])["verdict"] == "disagree", (lap, heard[-1].message)
+    assert float(values(heard[-1])["distance [m]"]) == pytest.approx(150.0, abs=2.0)
+    assert len(robot.heard["/initialpose"]) == 1  # the first sure pose; the next one is due after the pause
