@@ -154,7 +154,7 @@ def test_the_real_node_sets_a_thrown_one_right(street: Any, robot: Any, start_no
     parameters = {"watchdog.topic": "/other_pose", "watchdog.send_again": True}
     start_node(map=street.map, base_frame="''", adapters="[watchdog, initial_pose]", **parameters)
     heard = robot.heard["/localizer/watchdog"]
-    for lap in range(3):
+    for _ in range(3):
         for place in range(1, 9):
             now_s = time.time()
             T_map_other = street.pose(place)
@@ -166,6 +166,6 @@ def test_the_real_node_sets_a_thrown_one_right(street: Any, robot: Any, start_no
             robot.spin(0.4)
         if heard and heard[-1].level == ERROR:
             break
-    assert values(heard[-1])["verdict"] == "disagree", (lap, heard[-1].message)
+    assert values(heard[-1])["verdict"] == "disagree", heard[-1].message
     assert float(values(heard[-1])["distance [m]"]) == pytest.approx(150.0, abs=2.0)
     assert len(robot.heard["/initialpose"]) == 1  # the first sure pose; the next one is due after the pause
