@@ -23,8 +23,8 @@ _LEAST_YAW = np.radians(10.0)  # radians, of ours: round a corner, places and po
 _WIDER = 3.0  # standard deviations of poses that disagree, in multiples of those of poses that agree
 _LARGEST_EXPONENT = 300.0  # of a likelihood ratio, so that it stays finite
 _SUREST = 0.98  # no single view is believed more than this
-_AGREE, _DISAGREE = 3.0, 7.0  # log-odds: 20 to 1; 1 100 to 1. Beside true localisers in two towns it was 3 at most
-_MOST_AGREEING, _MOST_DISAGREEING = 4.0, 9.0  # bounds, so that a change is noticed after few views
+_AGREE, _DISAGREE = 3.0, 5.5  # log-odds: 20 to 1, 245 to 1. Beside true localisers it was 2.5 at most
+_MOST_AGREEING, _MOST_DISAGREEING = 3.5, 8.0  # bounds, so that a change is noticed after few views
 _HALF_LIFE_S = 1.0  # of the evidence, while nothing can be compared
 
 
