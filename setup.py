@@ -9,7 +9,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/vpr_ros"]),
         ("share/vpr_ros", ["package.xml"]),
         ("share/vpr_ros/launch", glob("launch/*.launch.py")),
-        ("share/vpr_ros/config", [*glob("config/*.yaml"), *glob("config/*.rviz")]),
+        ("share/vpr_ros/config", [path for kind in ("yaml", "rviz", "xml") for path in glob(f"config/*.{kind}")]),
         ("share/vpr_ros/config/recipes", glob("config/recipes/*.yaml")),
         ("share/vpr_ros/config/recipes/lab", glob("config/recipes/lab/*.yaml")),
         ("share/vpr_ros/models", glob("models/*.*")),

@@ -13,6 +13,8 @@ PARAMETERS = (
     "camera_pose",
     "publish_tf",
     "adapters",
+    "watchdog.topic",
+    "watchdog.send_again",
     "model",
     "backend",
     "autostart",

@@ -157,6 +157,8 @@ class Estimate:
     """Wall milliseconds of each step, by name (preprocess, network, search, ...)."""
     problem: str = ""
     """Why the image is no evidence, such as that it is black; empty if it is evidence."""
+    view_kept: float = 0.0
+    """Share of the last counted view that the image still shows: 1 for the same view again, 0 for another one."""
 
     @property
     def best(self) -> Hypothesis | None:

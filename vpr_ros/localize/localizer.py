@@ -193,7 +193,7 @@ class Localizer:
         hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
-        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem)
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, change.kept)
 
     def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""

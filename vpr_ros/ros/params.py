@@ -61,6 +61,18 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
+class WatchdogConfig:
+    """The adapter watchdog: another localiser's pose against ours."""
+
+    topic: str = option(
+        "", "topic of the other's pose, PoseWithCovarianceStamped, PoseStamped or Odometry; empty: TF map -> base_frame"
+    )
+    send_again: bool = option(
+        False, "sending of initialpose (adapter initial_pose) whenever both disagree, at most every 30 s"
+    )
+
+
+@dataclass(frozen=True)
 class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
@@ -119,6 +131,8 @@ class NodeParams:
 
     answers_file: str = option("", "file to append each answer to, as a line of JSON; empty: none")
     adapters: tuple[str, ...] = option((), f"outputs for other packages: a list of {', '.join(CHOICES)}")
+
+    watchdog: WatchdogConfig = dataclasses.field(default_factory=WatchdogConfig)
 
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
@@ -241,10 +255,25 @@ def _check(params: NodeParams) -> None:
         raise ConfigError(f"{WHERE}: prior.{next(iter(params.prior.topics))} needs mode:=localize, but mode is map")
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+    _check_watchdog(params)
     if params.mode == "map" and not params.session:
         raise ConfigError(f"{WHERE}: no session given; set session:=FILE.vprmap, the map to build")
     if params.mode == "map" and not params.odom:
         raise ConfigError(f"{WHERE}: mode map needs odometry; set odom:=TOPIC of nav_msgs/Odometry")
+
+
+def _check_watchdog(params: NodeParams) -> None:
+    """Raises ConfigError if the watchdog's parameters have no effect, or it would compare our pose with itself."""
+    config, chosen = params.watchdog, set(params.adapters)
+    if config != WatchdogConfig() and "watchdog" not in chosen:
+        raise ConfigError(f"{WHERE}: watchdog.* is set, but the adapter is not chosen; add watchdog to adapters")
+    if config.send_again and "initial_pose" not in chosen:
+        raise ConfigError(f"{WHERE}: watchdog.send_again needs the adapter initial_pose; add it to adapters")
+    if "watchdog" in chosen and params.publish_tf and not config.topic:
+        raise ConfigError(
+            f"{WHERE}: with publish_tf, map -> odom in TF is ours, and watchdog would compare it with itself;"
+            " set watchdog.topic to the other's pose"
+        )
 
 
 def table() -> str:

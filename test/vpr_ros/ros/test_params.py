@@ -10,6 +10,7 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
 from vpr_ros.base.config import from_dict
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.ros import params
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,3 +53,18 @@ def test_the_default_file_changes_nothing() -> None:
 )
 def test_image_type(image: str, image_type: str, compressed: bool) -> None:
     assert params.NodeParams(image_type=image_type).image_is_compressed(f"/robot{image}") is compressed
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"watchdog": {"topic": "amcl_pose"}}, "add watchdog to adapters"),
+        ({"watchdog": {"send_again": True}, "adapters": ["watchdog"]}, "needs the adapter initial_pose"),
+        ({"adapters": ["watchdog"], "publish_tf": True, "odom": "odom"}, "compare it with itself"),
+    ],
+    ids=["no watchdog", "no initial_pose", "our own TF"],
+)
+def test_a_watchdog_that_watches_nothing_is_refused(given: dict[str, object], words: str) -> None:
+    """It would be silent, or content with itself, for ever."""
+    with pytest.raises(ConfigError, match=words):
+        params.node_params({"map": "town.vprmap", **given})

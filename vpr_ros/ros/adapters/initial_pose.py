@@ -6,8 +6,10 @@ import threading
 import time
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -17,6 +19,7 @@ from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.services.serving import create_service
 
 TOPIC = "initialpose"
+_PAUSE_S = 30.0  # least time until the watchdog may cause another one: the other needs it to converge, or to refuse
 _MATCHED_S = 0.5  # a new subscriber discovers us a little after we discover it, and the message is not repeated
 
 
@@ -24,7 +27,8 @@ class InitialPose:
     """Publishes the first sure pose once there is a subscriber, and one more after each call of ~/send_initial_pose.
 
     AMCL resets its filter at every such message. So only that service causes another one, not a jump of the clock or
-    another map. In mode map, the pose comes from verified closures on earlier maps.
+    another map; and, with watchdog.send_again, the watchdog while it says that the other localiser disagrees. In mode
+    map, the pose comes from verified closures on earlier maps.
     """
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
@@ -34,6 +38,11 @@ class InitialPose:
         self._wanted = threading.Event()
         self._wanted.set()
         self._subscribed_s: float | None = None
+        self._disagrees = threading.Event()
+        self._sent_s = -_PAUSE_S
+        self._watchdog: Subscription | None = None
+        if params.watchdog.send_again and "watchdog" in params.adapters:
+            self._watchdog = node.create_subscription(DiagnosticStatus, "~/watchdog", self._hear, 10)
 
     def publish(self, answer: Answer) -> None:
         """Send a sure pose, if one is wanted."""
@@ -58,7 +67,9 @@ class InitialPose:
         """Does not send the pose again."""
 
     def close(self) -> None:
-        """Destroy the publisher and the service."""
+        """Destroy the publisher, the service and the subscription."""
+        if self._watchdog is not None:
+            self._node.destroy_subscription(self._watchdog)
         self._node.destroy_service(self._service)
         self._node.destroy_lifecycle_publisher(self._publisher)
 
@@ -67,6 +78,13 @@ class InitialPose:
         response.success = True
         response.message = f"the next sure pose will be published on {self._publisher.topic_name}"
         return response
+
+    def _hear(self, status: DiagnosticStatus) -> None:
+        """The watchdog's message."""
+        if status.level == DiagnosticStatus.ERROR and time.monotonic() - self._sent_s >= _PAUSE_S:
+            self._disagrees.set()
+        else:
+            self._disagrees.clear()
 
     def _has_subscriber(self) -> bool:
         """Whether there has been a subscriber for long enough that a message would arrive."""
@@ -80,10 +98,13 @@ class InitialPose:
 
     def _send(self, T_map_base: np.ndarray, given: np.ndarray, header: Header) -> None:
         valid = covariance.sane(given)
-        if not self._wanted.is_set() or valid is None or not np.isfinite(T_map_base).all():
+        wanted = self._wanted.is_set() or self._disagrees.is_set()
+        if not wanted or valid is None or not np.isfinite(T_map_base).all():
             return
         # AMCL refuses a message with a negative element, and correlations may be negative: send the variances alone.
         pose = convert.pose_with_covariance(T_map_base, np.diag(np.diag(valid)))
         self._wanted.clear()
+        self._disagrees.clear()
+        self._sent_s = time.monotonic()
         self._publisher.publish(PoseWithCovarianceStamped(header=header, pose=pose))
         self._node.get_logger().info(f"published the initial pose on {self._publisher.topic_name}")

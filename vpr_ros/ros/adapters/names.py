@@ -35,6 +35,7 @@ CHOICES = {
     "hydra": Choice("hydra", "Hydra", ("map",), "pose_graph_tools_msgs"),
     "swarm_slam": Choice("swarm_slam", "SwarmSlam", ("map",), "cslam_common_interfaces"),
     "initial_pose": Choice("initial_pose", "InitialPose", ("localize", "map"), "geometry_msgs"),
+    "watchdog": Choice("watchdog", "Watchdog", ("localize",), "diagnostic_msgs"),
 }
 
 

@@ -58,15 +58,15 @@ class CameraMount:
             return np.eye(4)  # base_frame is '': the pose published is the camera's own
         if self._T_base_camera is not None:
             return self._T_base_camera
-        return self._transform(self._base_frame, camera_frame, stamp_ns)
+        return self.between(self._base_frame, camera_frame, stamp_ns)
 
     def camera_in(self, frame: str, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_frame_camera (4, 4), optical, for a frame of odometry; None if it is not available."""
         if frame == self._base_frame and self._base_frame:
             return self.camera_in_base(camera_frame, stamp_ns)
-        T_frame_camera = self._transform(frame, camera_frame, stamp_ns)
+        T_frame_camera = self.between(frame, camera_frame, stamp_ns)
         if T_frame_camera is None and self._base_frame:
-            T_frame_base = self._transform(frame, self._base_frame, stamp_ns)
+            T_frame_base = self.between(frame, self._base_frame, stamp_ns)
             T_base_camera = self.camera_in_base(camera_frame, stamp_ns)
             if T_frame_base is not None and T_base_camera is not None:
                 return T_frame_base @ T_base_camera
@@ -81,7 +81,8 @@ class CameraMount:
             " set camera_pose, or set base_frame to '' for the camera's own pose"
         )
 
-    def _transform(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:
+    def between(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:
+        """T_target_source (4, 4) of two frames in TF at a stamp, or None if it is not available."""
         if target == source and target:
             return np.eye(4)
         T = self._tree.lookup(target, source, stamp_ns)

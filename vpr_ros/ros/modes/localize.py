@@ -23,6 +23,7 @@ from vpr_ros.ros.adapters.map_to_odom import MapToOdom
 from vpr_ros.ros.adapters.open import check_adapters, open_adapters
 from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
+from vpr_ros.ros.adapters.status import StatusOutput
 from vpr_ros.ros.health.condition import Condition
 from vpr_ros.ros.input.camera_calibration import CameraCalibration
 from vpr_ros.ros.input.mount import CameraMount
@@ -36,7 +37,7 @@ from vpr_ros.ros.services.serving import create_service
 
 
 class LocalizeMode:
-    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query if vpr_msgs is built."""
+    """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query and the action ~/localize if vpr_msgs is built."""
 
     needs_odometry = False
     queue_size = 1  # the newest image gives the current pose
@@ -155,6 +156,7 @@ class LocalizeMode:
             T_camera_base=sample.T_camera_base,
             T_odom_base=sample.T_odom_base,
             odom_frame=sample.odom_frame,
+            spacing=self.localizer.places.spacing,
         )
 
     def _close_adapters(self) -> None:
@@ -209,19 +211,22 @@ def _open_localizer(params: NodeParams, path: Path) -> Localizer:
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
-    """The adapters that the parameters choose, and ~/matches if vpr_msgs is built."""
+    """~/status, the adapters that the parameters choose, and ~/matches and ~/localize if vpr_msgs is built."""
     adapters: list[Adapter] = []
     try:
+        adapters.append(StatusOutput(node, params.image_timeout))
         if params.publish_tf:
             adapters.append(MapToOdom(node, params.transform_tolerance, params.image_timeout))
         if params.answers_file:
             adapters.append(AnswersFile(Path(params.answers_file)))
         if not typed_messages.available():
-            node.get_logger().info("package vpr_msgs is not built: ~/matches and ~/query are not available")
+            missing = "~/status, ~/localize, ~/matches and ~/query are not available"
+            node.get_logger().info(f"package vpr_msgs is not built, or too old: {missing}")
         else:
             from vpr_ros.ros.adapters.vpr_msgs import TypedMatches
+            from vpr_ros.ros.services.localize import LocalizeAction
 
-            adapters.append(TypedMatches(node))
+            adapters += [TypedMatches(node), LocalizeAction(node)]
         return [*adapters, *open_adapters(params.adapters, params.mode, node, params)]
     except BaseException:
         for adapter in adapters:

@@ -11,8 +11,7 @@ from std_msgs.msg import Header
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Estimate, LoopClosure
 from vpr_ros.ros.outputs import covariance
-
-SURE = 0.9  # minimum probability for consumers that do not weigh answers themselves
+from vpr_ros.ros.outputs.status import SURE
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +23,7 @@ class Answer:
     map_header: the image's stamp, the map's frame.
     T_camera_base: (4, 4), or None if the camera's mounting is unknown. Then no pose of the base may be published.
     T_odom_base: (4, 4) in odom_frame at the image's stamp, or None.
+    spacing: metres between neighbouring places of the map.
     """
 
     arrived_ns: int
@@ -33,6 +33,7 @@ class Answer:
     T_camera_base: np.ndarray | None
     T_odom_base: np.ndarray | None = None
     odom_frame: str = ""
+    spacing: float = 0.0
 
 
 class Adapter(Protocol):

@@ -104,35 +104,38 @@ class ResponsiveNode(LifecycleNode):
 
     def destroy_subscription(self, subscription: Subscription) -> bool:
         """As rclpy's, in the executor's thread."""
-        return self._in_executor(lambda: super(ResponsiveNode, self).destroy_subscription(subscription))
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_subscription(subscription)))
 
     def destroy_service(self, service: Service) -> bool:
         """As rclpy's, in the executor's thread."""
-        return self._in_executor(lambda: super(ResponsiveNode, self).destroy_service(service))
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_service(service)))
 
     def destroy_timer(self, timer: Timer) -> bool:
         """As rclpy's, in the executor's thread."""
-        return self._in_executor(lambda: super(ResponsiveNode, self).destroy_timer(timer))
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_timer(timer)))
 
     def destroy_publisher(self, publisher: Publisher) -> bool:
         """As rclpy's, in the executor's thread."""
-        return self._in_executor(lambda: super(ResponsiveNode, self).destroy_publisher(publisher))
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_publisher(publisher)))
 
     def destroy_lifecycle_publisher(self, publisher: LifecyclePublisher) -> bool:
         """As rclpy's, in the executor's thread."""
-        return self._in_executor(lambda: super(ResponsiveNode, self).destroy_lifecycle_publisher(publisher))
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_lifecycle_publisher(publisher)))
 
-    def _in_executor(self, work: Callable[[], bool]) -> bool:
-        """Run work in the executor's thread and wait for it, if called from an operation's thread."""
+    def in_executor(self, work: Callable[[], T]) -> T | None:
+        """Run work in the executor's thread and wait for it, if called from an operation's thread.
+
+        None if it did not run in time.
+        """
         background, executor = self._background, self.executor
         if executor is None or background is None or background.thread_id != threading.get_ident():
             return work()
         done = threading.Event()
-        results: list[bool] = []
+        results: list[T] = []
 
         def do() -> None:
             results.append(work())
             done.set()
 
         executor.create_task(do)
-        return bool(done.wait(_DESTROY_S) and results[0])
+        return results[0] if done.wait(_DESTROY_S) else None

@@ -99,3 +99,40 @@ def test_while_mapping_a_closure_on_an_earlier_map_tells(bench: Any, robot: Any,
     assert (heard[0].header.frame_id, heard[0].header.stamp.sec) == ("town", 100)
     expected = T_MAP_BASE @ bench.T_match_base
     np.testing.assert_allclose(matrix_from_pose(heard[0].pose.pose), expected, atol=1e-9)
+
+
+def test_the_watchdog_sends_it_again_with_a_pause(bench: Any, robot: Any, hear: Any, monkeypatch: Any) -> None:
+    """A localiser that lost its place gets the pose once more; one that does not take it is not fought."""
+    from diagnostic_msgs.msg import DiagnosticStatus
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+
+    from vpr_ros.ros.adapters import initial_pose
+    from vpr_ros.ros.params import WatchdogConfig
+
+    monkeypatch.setattr(initial_pose, "_PAUSE_S", 4.0)
+    config = {"adapters": ("watchdog", "initial_pose"), "watchdog": WatchdogConfig(send_again=True)}
+    adapter = bench.open("initial_pose", mode="localize", **config)
+    heard = hear(PoseWithCovarianceStamped, "/initialpose", adapter._publisher)
+
+    def watch(level: bytes) -> None:
+        robot.publish("/localizer/watchdog", DiagnosticStatus(level=level))
+        robot.spin(0.2)
+
+    drive(bench, robot, adapter)
+    assert len(heard) == 1
+    watch(DiagnosticStatus.ERROR)  # too soon after the first one
+    drive(bench, robot, adapter, images=2)
+    assert len(heard) == 1
+    robot.spin(4.0)
+    for level in (DiagnosticStatus.OK, DiagnosticStatus.WARN):
+        watch(level)
+        drive(bench, robot, adapter, images=2)
+    assert len(heard) == 1
+    watch(DiagnosticStatus.ERROR)
+    watch(DiagnosticStatus.WARN)  # no longer sure: nothing is sent
+    drive(bench, robot, adapter, images=2)
+    assert len(heard) == 1
+    for _ in range(3):
+        watch(DiagnosticStatus.ERROR)
+        drive(bench, robot, adapter, images=2)
+    assert len(heard) == 2
