@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 from std_msgs.msg import Header
 
-from vpr_ros.base import geometry
+from vpr_ros.base import covariance, geometry
 from vpr_ros.base.records import Estimate, LoopClosure
-from vpr_ros.ros.outputs import covariance
 
 SURE = 0.9  # minimum probability for consumers that do not weigh answers themselves
 
