@@ -15,6 +15,7 @@ PARAMETERS = (
     "adapters",
     "model",
     "backend",
+    "metric.enabled",
     "autostart",
 )
 
