@@ -93,15 +93,15 @@ class MetricStage:
         rows = (int(row) for row in np.searchsorted(self._places.ids, hypothesis.place_ids[: METRIC.tried]))
         return [row for row in rows if self._features(row) is not None][: METRIC.places]
 
-    def _known(self, hypothesis: Hypothesis, T_odom_camera: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Pose (4, 4) and covariance (6, 6) before the measurement.
+    def _known(self, hypothesis: Hypothesis, T_odom_camera: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Pose (4, 4) and covariance (6, 6) before the measurement, and whether they continue a measured pose.
 
-        Those of the hypothesis, fused with the last measured pose moved on by odometry unless the two contradict each
-        other.
+        Those of the hypothesis, fused with the last measured pose moved on by odometry unless that is less exact, or
+        contradicts the hypothesis.
         """
         T, covariance = hypothesis.T_map_camera, hypothesis.covariance
         if self._last is None or T_odom_camera is None:
-            return T, covariance
+            return T, covariance, False
         T_step = geometry.inverse(self._last.T_odom_camera) @ T_odom_camera
         T_moved, of_moved = moved(self._last.T_map_camera, METRIC.fading * self._last.covariance, T_step)
         distance, angle = float(np.linalg.norm(T_step[:3, 3])), geometry.angle_of(T_step[:3, :3])
@@ -109,11 +109,13 @@ class MetricStage:
         radians = self._noise * angle + METRIC.turn_per_m * distance + METRIC.floor_rad
         of_moved = of_moved + np.diag([metres**2] * 3 + [radians**2] * 3)
         away = geometry.difference(T_moved, T)
-        if away @ np.linalg.solve(covariance + of_moved, away) > METRIC.contradiction:
-            return T, covariance
+        vague = np.trace(of_moved[:3, :3]) > np.trace(covariance[:3, :3])
+        if vague or away @ np.linalg.solve(covariance + of_moved, away) > METRIC.contradiction:
+            return T, covariance, False
         fused = np.linalg.inv(np.linalg.inv(covariance) + np.linalg.inv(of_moved))
         step = fused @ np.linalg.solve(of_moved, away)
-        return geometry.transform(geometry.rotation_from_vector(step[3:]) @ T[:3, :3], T[:3, 3] + step[:3]), fused
+        T_fused = geometry.transform(geometry.rotation_from_vector(step[3:]) @ T[:3, :3], T[:3, 3] + step[:3])
+        return T_fused, fused, True
 
     def _read(self, row: int) -> LocalFeatures | None:
         """Local features of a place as stored; None if it has none of the map's kind."""

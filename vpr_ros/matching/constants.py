@@ -118,8 +118,8 @@ class MetricPoseLimits:
     least_inliers: int = 12
     """Features of the query that agree, at least."""
     inlier_share: float = 0.25
-    """Least fraction of the matches that agree. Smaller than that of ``VerificationLimits``: the pose is roughly known
-    before. Chosen on 9301."""
+    """Least fraction of the matches that agree, if the pose continues a measured one; else that of
+    ``VerificationLimits``, as in a wrong place a quarter may agree. Chosen on 9301 and 9304."""
     surprise: float = 8.0
     """Squared Mahalanobis distance (6 dimensions) from the pose known before, beyond which a pose is refused. On 9301,
     99 % are nearer."""

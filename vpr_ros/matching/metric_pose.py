@@ -35,11 +35,13 @@ def metric_pose(
     query: LocalFeatures,
     T_map_query: np.ndarray,
     covariance: np.ndarray,
+    followed: bool = False,
 ) -> MetricPose | None:
     """Measure the pose of an image; None if too few features agree on one.
 
     places: features of each place, of the query's kind, and T_map_place (4, 4). T_map_query, covariance: (4, 4) and
-    (6, 6) of the pose that is known before, about the map's axes.
+    (6, 6) of the pose that is known before, about the map's axes. followed: whether that continues a measured pose:
+    then fewer matches need to agree.
     """
     T_place_map = geometry.inverse(places[0][1])
     rows_of, seen = _correspondences([(features, T_place_map @ T) for features, T in places], query)
@@ -52,9 +54,10 @@ def metric_pose(
     away = geometry.difference(pose.T_place_query, T_known)
     if away @ np.linalg.solve(known, away) > METRIC_POSE.surprise:
         return None
+    share = METRIC_POSE.inlier_share if followed else VERIFICATION.inlier_share
     agree = pose.errors_px < VERIFICATION.inlier_px
     inliers = len(np.unique(rows_of[agree]))
-    if inliers < METRIC_POSE.least_inliers or agree.mean() < METRIC_POSE.inlier_share:
+    if inliers < METRIC_POSE.least_inliers or agree.mean() < share:
         return None
     # Where many matches disagree, those that agree are worth less: some of them are wrong as well.
     measured = rotated(pose.covariance, places[0][1][:3, :3]) / agree.mean() + _FLOOR

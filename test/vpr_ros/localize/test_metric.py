@@ -133,8 +133,10 @@ def test_the_last_measured_pose_helps_unless_it_contradicts(maps):
         T_last = T @ geometry.inverse(step)
         T_last[0, 3] += aside
         stage._last = type("Last", (), {"T_map_camera": T_last, "covariance": 1e-4 * np.eye(6), "T_odom_camera": T})()
-        T_known, covariance = stage._known(hypothesis, T @ step)
-        assert (np.trace(covariance[:3, :3]) < 0.3) == used
+        T_known, covariance, followed = stage._known(hypothesis, T @ step)
+        assert (np.trace(covariance[:3, :3]) < 0.3) == followed == used
         assert np.linalg.norm(T_known[:3, 3] - (T_last @ step)[:3, 3]) < 0.1 or not used
         assert np.array_equal(stage._known(hypothesis, None)[0], T)
+        T_far = T @ geometry.transform(np.eye(3), np.array([0.0, 0.0, 100.0]))
+        assert not stage._known(hypothesis, T_far)[2]  # odometry has drifted by more than the places are apart
     place_map.close()
