@@ -17,6 +17,7 @@ PARAMETERS = (
     "watchdog.send_again",
     "model",
     "backend",
+    "metric.enabled",
     "autostart",
 )
 

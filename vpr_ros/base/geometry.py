@@ -118,6 +118,11 @@ def vector_from_rotation(R: np.ndarray) -> np.ndarray:
     return quat[:3] / sine * (2 * np.arctan2(sine, quat[3]))
 
 
+def difference(T: np.ndarray, T_from: np.ndarray) -> np.ndarray:
+    """Translation and rotation vector (6,) from one pose (4, 4) to another, about the axes they are given in."""
+    return np.concatenate([T[:3, 3] - T_from[:3, 3], vector_from_rotation(T[:3, :3] @ T_from[:3, :3].T)])
+
+
 def angle_of(R: np.ndarray) -> float:
     """Rotation angle of (3, 3), radians in [0, pi]."""
     return float(np.linalg.norm(vector_from_rotation(R)))

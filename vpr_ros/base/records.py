@@ -132,7 +132,14 @@ class Hypothesis:
     probability: float
     """Calibrated. Those of an estimate and its off_map_probability sum to at most 1."""
     place_ids: tuple[int, ...]
-    """The places in the cluster."""
+    """The places in the cluster, most probable first."""
+    inliers: int = 0
+    """Number of local features that agree on the pose; 0 if it was not measured."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the pose was measured from local features. Otherwise it is that of the places."""
+        return self.inliers > 0
 
 
 def likeliest(hypotheses: Sequence[Hypothesis], off_map_probability: float) -> Hypothesis | None:

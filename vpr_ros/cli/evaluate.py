@@ -123,13 +123,18 @@ def _tolerance(reach: float, numbered: bool = False) -> "Tolerance":
 def _open(map_path: Path, model: str, backend: str, config: "LocalizerConfig") -> "Localizer":
     from vpr_ros.localize.localizer import Localizer
 
-    return Localizer.open(map_path, model, backend, config)
+    localizer = Localizer.open(map_path, model, backend, config)
+    if localizer.unmeasurable:
+        typer.echo(localizer.unmeasurable, err=True)
+    return localizer
 
 
 def _write(
     localizer: "Localizer", runs: "Sequence[Judged]", output: Path, tolerance: "Tolerance", tally: "Tally"
 ) -> None:
     """Localise every drive, write the results, print the tables. runs: each drive, and how else it is replayed."""
+    from itertools import islice
+
     from rich.console import Console
 
     from vpr_ros.evaluation.replay import left_out
@@ -139,6 +144,8 @@ def _write(
 
     assessments, galleries = [], {}
     for drive, replayed in runs:
+        if localizer.metric is not None and any(frame.intrinsics is None for frame in islice(drive, 1)):
+            typer.echo(f"drive {drive.name} has no camera intrinsics, so its poses are not measured", err=True)
         with progress_bar(f"localising {drive.name}") as progress:
             run, gallery = run_drive(localizer, localizer.place_map, drive, "", tolerance, progress, replayed)
         assessments.append(assess(run))

@@ -169,7 +169,7 @@ class BagDrive:
             self._poses = BagPoses(topics, camera_frame, options, path)
             for topic, log_ns, message in _messages(reader, self._poses.topics, path):
                 self._poses.add(topic, log_ns, message)
-            self._intrinsics = self._read_intrinsics(reader, topics)
+            self.intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
         self.pose_span = self._poses.span
         self.world = (_custom_data(path).get("world") or world) if world == "local" else world
@@ -211,7 +211,7 @@ class BagDrive:
                     continue
                 image = _BagImage(self, log_ns, message)
                 truth, odometry = self._poses.at(placed.stamp_ns)
-                yield DriveFrame(placed.stamp_ns, image.read, truth, odometry, None, image.detach, self._intrinsics)
+                yield DriveFrame(placed.stamp_ns, image.read, truth, odometry, None, image.detach, self.intrinsics)
                 image.message = None
 
     @property

@@ -227,6 +227,7 @@ def _hypothesis_to_dict(hypothesis: Hypothesis) -> dict[str, Any]:
         "covariance": np.asarray(hypothesis.covariance, float).ravel().tolist(),
         "probability": float(hypothesis.probability),
         "place_ids": [int(place_id) for place_id in hypothesis.place_ids],
+        "inliers": hypothesis.inliers,
     }
 
 
@@ -236,6 +237,7 @@ def _hypothesis_from_dict(data: dict[str, Any]) -> Hypothesis:
         np.array(data["covariance"], float).reshape(6, 6),
         data["probability"],
         tuple(data["place_ids"]),
+        data.get("inliers", 0),
     )
 
 

@@ -62,6 +62,16 @@ class RerankConfig:
 
 
 @dataclass(frozen=True)
+class MetricConfig:
+    """Metric pose of the best hypothesis."""
+
+    enabled: bool = option(
+        False,
+        "measurement of the best pose from local features; needs a map that has them and the camera's calibration",
+    )
+
+
+@dataclass(frozen=True)
 class LocalizerConfig:
     """Configuration of the localiser."""
 
@@ -69,6 +79,7 @@ class LocalizerConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     rerank: RerankConfig = field(default_factory=RerankConfig)
     hypotheses: HypothesesConfig = field(default_factory=HypothesesConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
 
     RENAMED: ClassVar[dict[str, str]] = {
         "filter": "filter.enabled",

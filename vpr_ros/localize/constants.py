@@ -127,6 +127,39 @@ class ClusterConstants:
 
 
 @dataclass(frozen=True)
+class MetricConstants:
+    """Metric pose of the best hypothesis (``metric``)."""
+
+    least_probability: float = 0.9
+    """A less probable hypothesis is not measured: a wrong place may have a dozen features in common. Chosen on 9304,
+    whose detour passes such places with 0.6 and 0.7."""
+    places: int = 2
+    """Places that an image is compared with, chosen from 1, 2 and 3 on 9301,"""
+    tried: int = 10
+    """among this many, as not all may have local features. By hand."""
+    baselines: int = 4
+    """Places around a place, at most, that measure the depths of its features. By hand."""
+    baseline_spacings: float = 3.0
+    """They lie within this multiple of the map's spacing. By hand."""
+    baseline_turn: float = 0.8
+    """Radians, largest difference of heading from them. By hand."""
+    cached: int = 500
+    """Places whose features are kept in memory, 0.07 MB each. By hand."""
+    fading: float = 2.0
+    """Factor of the last measured covariance: errors of successive measurements are alike, so that they must not be
+    averaged as if they were independent. By hand; 4 is no better on 9301."""
+    floor_m: float = 0.02
+    """Metres, error of odometry between two images. By hand."""
+    floor_rad: float = 0.002
+    """Radians, the same of its rotation. By hand."""
+    turn_per_m: float = 0.002
+    """Radians per metre, standard deviation of odometry's heading. By hand."""
+    contradiction: float = 25.0
+    """Squared Mahalanobis distance, of 6 dimensions, beyond which hypothesis and last measured pose disagree.
+    By hand."""
+
+
+@dataclass(frozen=True)
 class ThumbnailConstants:
     """Re-ranking by local features of thumbnails (``thumbnails``).
 
@@ -204,5 +237,6 @@ VIEW_CHANGE = ViewChangeConstants()
 OBSERVATION = ObservationConstants()
 PRIOR = PriorConstants()
 CLUSTERS = ClusterConstants()
+METRIC = MetricConstants()
 THUMBNAILS = ThumbnailConstants()
 CALIBRATION_GRID = CalibrationGrid()

@@ -7,12 +7,14 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import has_content, preprocess
-from vpr_ros.base.records import Estimate, Frame, Prior
+from vpr_ros.base.records import Estimate, Frame, Hypothesis, Prior, likeliest
 from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
@@ -29,6 +31,9 @@ from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+
+if TYPE_CHECKING:
+    from vpr_ros.localize.metric import MetricStage
 
 NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
 
@@ -49,10 +54,12 @@ class Localizer:
         index: Index | None = None,
         rerankers: Sequence[Reranker] = (),
         place_map: PlaceMap | None = None,
+        metric: MetricStage | None = None,
     ) -> None:
         """index: of the places' descriptors, centred on ``map_mean``. rerankers: applied in this order.
 
-        place_map: closed by ``close``. Raises MapError for a map without places.
+        metric: measures the best pose; None: it is that of the places. place_map: closed by ``close``. Raises MapError
+        for a map without places.
         """
         if len(places) == 0:
             raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
@@ -68,6 +75,7 @@ class Localizer:
         self.view_change = ViewChange(places)
         self.prior = PriorModel(places)
         self.filter = BayesFilter(places, self.config.filter, self.calibration)
+        self.metric = metric
         self._place_map = place_map
 
     @classmethod
@@ -96,7 +104,12 @@ class Localizer:
             mean = map_mean(place_map.places, config.search.mean_centring)
             index = Index.of_map(place_map, config.search.index, mean)
             rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
-            return cls(place_map.places, describer, config, place_map.calibration, index, rerankers, place_map)
+            metric = None
+            if config.metric.enabled:  # the import takes OpenCV
+                from vpr_ros.localize.metric import MetricStage
+
+                metric = MetricStage.open(place_map, config, threads)
+            return cls(place_map.places, describer, config, place_map.calibration, index, rerankers, place_map, metric)
         except BaseException:
             place_map.close()
             raise
@@ -122,11 +135,21 @@ class Localizer:
     def alone(self) -> Localizer:
         """A localiser for single images: it does not use or update the filter and mean of this one.
 
-        It does not own the map file.
+        It does not own the map file, and measures no poses: the images may be of another camera.
         """
         config = replace(self.config, filter=replace(self.config.filter, enabled=False))
         rerankers = [copy(reranker) for reranker in self.rerankers]
         return Localizer(self.places, self.describer, config, self.calibration, self.index, rerankers)
+
+    @property
+    def unmeasurable(self) -> str:
+        """Why no pose is measured although ``metric.enabled`` is set, one sentence; else empty."""
+        if not self.config.metric.enabled or self.metric is not None or self._place_map is None:
+            return ""
+        return (
+            f"{self._place_map.path} has no local features, so poses are not measured: build it again with "
+            "--local-features xfeat, or set metric.enabled:=false"
+        )
 
     def localize(self, frame: Frame) -> Estimate:
         """Localise one image. Raises ImageError if it is not an (H, W, 3) uint8 RGB array."""
@@ -146,6 +169,7 @@ class Localizer:
             image_rgb=frame.image_rgb,
             problem="" if has_content(frame.image_rgb) else NO_CONTENT,
             priors=frame.priors,
+            intrinsics=frame.intrinsics,
         )
 
     def recognise(
@@ -158,13 +182,14 @@ class Localizer:
         image_rgb: np.ndarray | None = None,
         problem: str = "",
         priors: Sequence[Prior] = (),
+        intrinsics: Intrinsics | None = None,
     ) -> Estimate:
-        """The steps after the network: search, re-ranking, filter over time, hypotheses.
+        """The steps after the network: search, re-ranking, filter over time, hypotheses, metric pose.
 
         stamp_ns: a stamp before the last one (a looped bag) resets the localiser first. descriptor: (D,) float32.
         T_odom_camera: (4, 4) or None. depth: passed on to the estimate. timings_ms: of the steps before. image_rgb: for
-        re-rankers, which are skipped without it. problem: why the image is no evidence; empty if it is. priors: what
-        other sources say of the position.
+        re-rankers and the metric pose, which are skipped without it. problem: why the image is no evidence; empty if it
+        is. priors: what other sources say of the position. intrinsics: of the image; without them no pose is measured.
         """
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
@@ -190,9 +215,15 @@ class Localizer:
                 rows, similarities = self._ranked(compared, of_compared, (log_ratios + prior)[compared])
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
+        hypotheses: Sequence[Hypothesis]
         hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
         matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
+        if self.metric is not None and image_rgb is not None and intrinsics is not None and not problem:
+            start = perf_counter()
+            if likeliest(hypotheses, off_map) is not None:
+                hypotheses = self.metric.measured(hypotheses, image_rgb, depth, intrinsics, T_odom_camera)
+            timings_ms[self.metric.name] = 1e3 * (perf_counter() - start)
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, change.kept)
 
     def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,5 +262,7 @@ class Localizer:
         self.session_mean.reset()
         self.view_change.reset()
         self.filter.reset()
+        if self.metric is not None:
+            self.metric.reset()
         for reranker in self.rerankers:
             reranker.reset()

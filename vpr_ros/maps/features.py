@@ -17,13 +17,14 @@ from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.matching.local_features import FEATURE_COUNT, Extractor
 
 
-def choose_extractor(name: str, place_map: PlaceMap | None = None) -> Extractor | None:
+def choose_extractor(name: str, place_map: PlaceMap | None = None, threads: int = 1) -> Extractor | None:
     """The extractor for ``--local-features``: "none", "xfeat", "sift", "orb" or an .onnx file; "": as in the map.
 
-    It keeps as many features as mapping mode. Raises ConfigError or ModelError.
+    It keeps as many features as mapping mode. threads: CPU threads of a network; 0: all cores. Raises ConfigError or
+    ModelError.
     """
     name = name or (place_map.feature_kind() if place_map is not None else "") or "none"
-    return None if name == "none" else open_extractor(name, FEATURE_COUNT)
+    return None if name == "none" else open_extractor(name, FEATURE_COUNT, threads)
 
 
 def check_camera(drives: Iterable[Drive], describer: Describer) -> None:

@@ -83,6 +83,16 @@ class PoseSearch:
 
 
 @dataclass(frozen=True)
+class TriangulationLimits:
+    """Depths of features from neighbouring places (``triangulation``). All by hand."""
+
+    least_sigma: float = 0.03
+    """Added to the standard deviation of a log depth: the map's poses are inexact, too."""
+    largest_sigma: float = 0.3
+    """A depth less certain than this is not measured."""
+
+
+@dataclass(frozen=True)
 class VerificationLimits:
     """When two images show the same place (``verify``)."""
 
@@ -99,6 +109,22 @@ class VerificationLimits:
     1.25 m, keyframes further down the street passed for the same place."""
     depth_ratio: float = 8.0
     """Largest ratio between an inlier's adjusted and hallucinated depth, either way. By hand."""
+
+
+@dataclass(frozen=True)
+class MetricPoseLimits:
+    """When several places and a query agree on a metric pose (``metric_pose``)."""
+
+    least_inliers: int = 12
+    """Features of the query that agree, at least."""
+    inlier_share: float = 0.25
+    """Least fraction of the matches that agree, if the pose continues a measured one; else that of
+    ``VerificationLimits``, as in a wrong place a quarter may agree. Chosen on 9301 and 9304."""
+    surprise: float = 8.0
+    """Squared Mahalanobis distance (6 dimensions) from the pose known before, beyond which a pose is refused. On 9301,
+    99 % are nearer."""
+    floor_m: float = 0.03
+    """Metres, standard deviation added to a position: the map's poses are inexact. Chosen on 9301 and 9302."""
 
 
 @dataclass(frozen=True)
@@ -126,5 +152,7 @@ class FeatureLimits:
 TWO_VIEW = TwoViewLimits()
 POSE_NOISE = PoseNoise()
 POSE_SEARCH = PoseSearch()
+TRIANGULATION = TriangulationLimits()
 VERIFICATION = VerificationLimits()
+METRIC_POSE = MetricPoseLimits()
 FEATURES = FeatureLimits()

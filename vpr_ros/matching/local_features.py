@@ -27,7 +27,8 @@ class LocalFeatures:
     kind: name of the extractor; only equal kinds can be matched. rays: (N, 2) float32, x / z and y / z in the optical
     frame, without distortion. depths: (N,) float32 metres along the optical axis, as hallucinated; 0 if unknown.
     descriptors: (N, D) uint8 (SIFT's histograms, ORB's bits), int8 or float. pixel: size of a pixel in units of rays,
-    the inverse of the focal length.
+    the inverse of the focal length. depth_sigmas: (N,) standard deviations of log depths that were measured, infinite
+    for hallucinated ones; None if all are hallucinated. They are not stored in a map.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class LocalFeatures:
     depths: np.ndarray
     descriptors: np.ndarray
     pixel: float
+    depth_sigmas: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rays)

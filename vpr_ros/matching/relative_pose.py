@@ -24,6 +24,26 @@ _NEAREST_LOG, _FARTHEST_LOG = np.log(POSE_SEARCH.nearest_m), np.log(POSE_SEARCH.
 
 
 @dataclass(frozen=True, eq=False)
+class Correspondences:
+    """N features of one or several places, and of the query, that match.
+
+    Of several places, the first is the reference. origins: (N, 3) positions of the places' cameras in its optical
+    frame, metres. directions: (N, 3) rays from there, along its axes: a point is at origin + depth * direction.
+    depths_place, depths_query: (N,) metres, 0 if unknown. sigmas_place: (N,) standard deviations of log depths_place
+    that were measured (``triangulation``), infinite for hallucinated ones. rays_query: (N, 2). pixel: of the query, in
+    units of rays.
+    """
+
+    directions: np.ndarray
+    origins: np.ndarray
+    depths_place: np.ndarray
+    sigmas_place: np.ndarray
+    rays_query: np.ndarray
+    depths_query: np.ndarray
+    pixel: float
+
+
+@dataclass(frozen=True, eq=False)
 class RelativePose:
     """The pose of the query's camera in the place's.
 
@@ -53,14 +73,28 @@ def relative_pose(
     """
     if np.count_nonzero(depths_place) < TWO_VIEW.pnp_points:
         return None
-    problem = _Problem(rays_place, rays_query, depths_place, depths_query, pixel)
+    directions = np.column_stack([rays_place, np.ones(len(rays_place))]).astype(float)
+    origins, sigmas = np.zeros_like(directions), np.full(len(directions), np.inf)
+    seen = Correspondences(directions, origins, depths_place, sigmas, rays_query, depths_query, pixel)
+    problem = _Problem(seen)
     begun = [problem.begin(R) for R in distinct_rotations(starts)]
     begun += [
         problem.begin_along(start.R_query_place, start.direction) for start in starts if start.direction is not None
     ]
-    for iterations, count in POSE_SEARCH.rounds:
-        begun = problem.best([problem.adjusted(state, iterations) for state in begun], count)
-    return problem.result(begun)
+    return problem.optimum(begun)
+
+
+def pose_near(seen: Correspondences, T_place_query: np.ndarray, covariance: np.ndarray) -> RelativePose | None:
+    """Fit pose and depths to correspondences with one or several places, some of them wrong, and a prior pose.
+
+    T_place_query, covariance: (4, 4) and (6, 6) of the prior, as in the result. None if there are too few depths or no
+    solution.
+    """
+    if np.count_nonzero(seen.depths_place) < TWO_VIEW.pnp_points:
+        return None
+    problem = _Problem(seen, (T_place_query, np.linalg.inv(covariance)))
+    R, t = T_place_query[:3, :3], T_place_query[:3, 3]
+    return problem.optimum([problem.state(R, t, problem.guesses[0]), problem.begin(R.T)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,27 +133,25 @@ class _Equations:
 class _Problem:
     """The least squares problem. Residuals are in standard deviations: rays (N, 2), depths in both views (N,)."""
 
-    def __init__(
-        self,
-        rays_place: np.ndarray,
-        rays_query: np.ndarray,
-        depths_place: np.ndarray,
-        depths_query: np.ndarray,
-        pixel: float,
-    ) -> None:
-        self.directions = np.column_stack([rays_place, np.ones(len(rays_place))]).astype(float)
-        self.rays = rays_query.astype(float)
-        self.pixel = pixel
+    def __init__(self, seen: Correspondences, prior: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        """prior: pose (4, 4) of the query in the reference place, and its information (6, 6)."""
+        self.directions, self.origins, self.prior = seen.directions.astype(float), seen.origins.astype(float), prior
+        self.rays = seen.rays_query.astype(float)
+        self.pixel = seen.pixel
+        depths_place, depths_query = seen.depths_place, seen.depths_query
         self.known = [depths_place > 0, depths_query > 0]
         self.guesses = [
             np.log(np.where(known, depths, 1.0).astype(float))
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
         middle = np.median(self.guesses[0][self.known[0]])
+        measured = np.isfinite(seen.sigmas_place)
+        self.sigmas = np.where(measured, seen.sigmas_place, POSE_NOISE.log_depth)  # of the depths in the place
+        self.hallucinated = self.known[0] & ~measured, self.known[1]
         # Derivatives of the depths' residuals by log scale and contrast, (N, 2) each.
         self.by_common = [
             known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -POSE_NOISE.log_depth
-            for known, guesses in zip(self.known, self.guesses, strict=True)
+            for known, guesses in zip(self.hallucinated, self.guesses, strict=True)
         ]
 
     def state(self, R: np.ndarray, t: np.ndarray, logs: np.ndarray, scale: float = 0.0) -> _State:
@@ -127,14 +159,28 @@ class _Problem:
 
         The cost is a sum of Geman-McClure losses: beyond a limit, the cost of a wrong correspondence does not grow.
         """
-        points = (self.directions * np.exp(logs)[:, None] - t) @ R
+        points = (self.origins + self.directions * np.exp(logs)[:, None] - t) @ R
         z = np.maximum(points[:, 2], 1e-2)
         image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * POSE_NOISE.feature_px)
-        place = np.where(self.known[0], (logs - self.guesses[0] - scale) / POSE_NOISE.log_depth, 0.0)
+        place = np.where(self.known[0], (logs - self.guesses[0] - scale * self.hallucinated[0]) / self.sigmas, 0.0)
         query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / POSE_NOISE.log_depth, 0.0)
         total = _total(image, place, query)
         cost = float(np.sum(total / (1 + total / POSE_NOISE.outlier**2))) + (scale / POSE_NOISE.log_scale) ** 2
+        if self.prior is not None:
+            away = self.from_prior(R, t)
+            cost += float(away @ self.prior[1] @ away)
         return _State(R, t, logs, scale, points, image, place, query, cost)
+
+    def from_prior(self, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Translation and rotation vector (6,) from the prior pose, about the place's axes."""
+        assert self.prior is not None
+        return geometry.difference(geometry.transform(R, t), self.prior[0])
+
+    def optimum(self, begun: list[_State]) -> RelativePose | None:
+        """The best solution that is found from these states; None if it is singular."""
+        for iterations, count in POSE_SEARCH.rounds:
+            begun = self.best([self.adjusted(state, iterations) for state in begun], count)
+        return self.result(begun)
 
     @staticmethod
     def best(states: list[_State], count: int) -> list[_State]:
@@ -161,7 +207,7 @@ class _Problem:
     def begin(self, R_query_place: np.ndarray) -> _State:
         """Initial state: the translation that fits the given depths best; linear, reweighted against outliers."""
         known = self.known[0]
-        turned = (self.directions * np.exp(self.guesses[0])[:, None])[known] @ R_query_place.T
+        turned = (self.origins + self.directions * np.exp(self.guesses[0])[:, None])[known] @ R_query_place.T
         u, v = self.rays[known].T
         # u (z + tz) = x + tx, v (z + tz) = y + ty
         zero, one = np.zeros(len(u)), np.ones(len(u))
@@ -206,11 +252,11 @@ class _Problem:
         from_place = self.directions * np.exp(state.logs)[:, None]
         J_pose = np.zeros((4, count, 6 + common))  # rows: ray (2), depth in the query, depth in the place
         J_pose[:3, :, :3] = -by_point
-        J_pose[:3, :, 3:6] = _cross(by_point, from_place - state.t)
+        J_pose[:3, :, 3:6] = _cross(by_point, self.origins + from_place - state.t)
         J_pose[3, :, 6:], J_pose[2, :, 6:] = (by_common[:, :common] for by_common in self.by_common)
         J_depth = np.zeros((4, count))
         J_depth[:3] = np.sum(by_point * from_place, axis=2)
-        J_depth[3] = self.known[0] / POSE_NOISE.log_depth
+        J_depth[3] = self.known[0] / self.sigmas
         r = np.stack([*state.image.T, state.query, state.place])
         w = np.ones((4, count))
         w[2], w[3] = _weight(state.query), _weight(state.place)
@@ -220,6 +266,9 @@ class _Problem:
         g_pose = np.tensordot(weighted, r, axes=((0, 1), (0, 1)))
         H_pose[6, 6] += 1 / POSE_NOISE.log_scale**2
         g_pose[6] += state.scale / POSE_NOISE.log_scale**2
+        if self.prior is not None:
+            H_pose[:6, :6] += self.prior[1]
+            g_pose[:6] += self.prior[1] @ self.from_prior(state.R, state.t)
         H_depth, g_depth = np.sum(w * J_depth**2, axis=0) + 1e-9, np.sum(w * J_depth * r, axis=0)
         H_both = np.sum(weighted * J_depth[:, :, None], axis=0).T
         return _Equations(H_pose, g_pose, H_depth, g_depth, H_both)

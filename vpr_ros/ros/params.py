@@ -17,7 +17,14 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import checked, from_dict, merged, nested, option, read_yaml
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.inference.open import backend_names
-from vpr_ros.localize.config import FilterConfig, HypothesesConfig, LocalizerConfig, RerankConfig, SearchConfig
+from vpr_ros.localize.config import (
+    FilterConfig,
+    HypothesesConfig,
+    LocalizerConfig,
+    MetricConfig,
+    RerankConfig,
+    SearchConfig,
+)
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.ros.adapters.names import CHOICES, check_names
 from vpr_ros.ros.services import map_url
@@ -139,12 +146,13 @@ class NodeParams:
     rerank: RerankConfig = dataclasses.field(default_factory=RerankConfig)
     hypotheses: HypothesesConfig = dataclasses.field(default_factory=HypothesesConfig)
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
+    metric: MetricConfig = dataclasses.field(default_factory=MetricConfig)
     loops: LoopCloserConfig = dataclasses.field(default_factory=LoopCloserConfig)
 
     @property
     def localizer(self) -> LocalizerConfig:
         """Configuration of the localiser."""
-        return LocalizerConfig(self.search, self.filter, self.rerank, self.hypotheses)
+        return LocalizerConfig(self.search, self.filter, self.rerank, self.hypotheses, self.metric)
 
     @property
     def T_base_camera(self) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image_messages import decode_message
 from vpr_ros.base.messages import stamp_ns
@@ -32,7 +33,7 @@ from vpr_ros.ros.input.odometry import OdometryTrack
 from vpr_ros.ros.input.priors import PriorTrack
 from vpr_ros.ros.input.worker import Worker
 from vpr_ros.ros.modes.mode import ImageSample, Reply
-from vpr_ros.ros.params import NodeParams
+from vpr_ros.ros.params import NodeParams, pinhole
 from vpr_ros.ros.pipeline import Arrival, Pipeline
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,15 @@ class _Offline:
     needs_odometry = False
     queue_size = 1  # as in the live mode
 
-    def __init__(self, localizer: Localizer) -> None:
-        self._localizer = localizer
+    def __init__(self, localizer: Localizer, intrinsics: Callable[[int, int], Intrinsics | None]) -> None:
+        """intrinsics: of images of this width and height in pixels."""
+        self._localizer, self._intrinsics = localizer, intrinsics
         self.estimate: Estimate | None = None
 
     def answer(self, sample: ImageSample) -> Reply:
         """See Mode."""
-        self.estimate = estimate = self._localizer.localize(sample.frame())
+        height, width = sample.image_rgb.shape[:2]
+        self.estimate = estimate = self._localizer.localize(sample.frame(self._intrinsics(width, height)))
         return Reply("", time.monotonic_ns(), estimate.timings_ms)
 
     def forget(self) -> None:
@@ -100,7 +103,8 @@ class BagReplay:
         self._health = Health()
         self._clock_ns = 0
         log = _Log()
-        self._mode = _Offline(localizer)
+        given = params.intrinsics
+        self._mode = _Offline(localizer, lambda *size: pinhole(given, *size) if given else drive.intrinsics)
         mount = drive.options.mount
         base_frame = params.base_frame if mount is None else drive.base_frame
         self._mount = CameraMount(base_frame, params.T_base_camera if mount is None else mount)

@@ -76,10 +76,18 @@ def test_listens_until_it_fits(robot: Any) -> None:
     calibration.close()
 
 
+def test_trouble_says_what_becomes_of_poses(robot: Any) -> None:
+    """When localising there are no loops: the pose is not measured, and that is what an operator must read."""
+    calibration = CameraCalibration(robot.node, NodeParams(mode="localize"))
+    assert "so poses are not measured" in calibration.problem
+    calibration.close()
+
+
 def test_trouble_says_what_becomes_of_loops(robot: Any) -> None:
     """In one line, for logs; unverified closures are there only for who asked for them."""
     for unverified, words in ((False, "no loops are closed"), (True, "loop closures stay unverified")):
-        calibration = CameraCalibration(robot.node, NodeParams(loops=LoopCloserConfig(unverified=unverified)))
+        loops = LoopCloserConfig(unverified=unverified)
+        calibration = CameraCalibration(robot.node, NodeParams(mode="map", loops=loops))
         assert words in calibration.problem
         calibration._store(info(k=np.full((3, 3), np.nan)))
         assert calibration.problem.endswith(f"(or set intrinsics); {words}") and "\n" not in calibration.problem

@@ -10,9 +10,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 from geometry_msgs.msg import Pose
 from std_msgs.msg import Header
 
+from vpr_ros.base import covariance as covariances
 from vpr_ros.base import geometry, messages
 from vpr_ros.ros.outputs import convert
-from vpr_ros.ros.outputs import covariance as covariances
 
 
 def some_pose(seed: int) -> np.ndarray:

@@ -6,7 +6,8 @@ from pose_graph_tools_msgs.msg import PoseGraph, PoseGraphEdge
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.base import covariance
+from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 

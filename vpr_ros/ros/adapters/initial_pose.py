@@ -13,7 +13,8 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.base import covariance
+from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.services.serving import create_service

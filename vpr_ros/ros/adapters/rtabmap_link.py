@@ -15,12 +15,12 @@ from rclpy.lifecycle import LifecycleNode
 from rtabmap_msgs.msg import Link, MapData
 from rtabmap_msgs.srv import AddLink
 
-from vpr_ros.base import geometry
+from vpr_ros.base import covariance, geometry
 from vpr_ros.ros.adapters.stamp_table import StampTable
 from vpr_ros.ros.health.counters import Health
 from vpr_ros.ros.input.listeners import OdometryListener
 from vpr_ros.ros.input.odometry import OdometryTrack
-from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 

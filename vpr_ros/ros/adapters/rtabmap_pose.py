@@ -7,7 +7,8 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.base import covariance
+from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 

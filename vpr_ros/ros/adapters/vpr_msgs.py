@@ -6,9 +6,9 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
 from vpr_msgs.msg import Match, Matches  # type: ignore[attr-defined]
+from vpr_ros.base import covariance as covariances
 from vpr_ros.base import records
 from vpr_ros.ros.outputs import convert
-from vpr_ros.ros.outputs import covariance as covariances
 from vpr_ros.ros.outputs.answer import Answer
 
 

@@ -30,6 +30,8 @@ class CameraCalibration:
         self._misfit = ""
         self._fits = False
         self._outcome = "loop closures stay unverified" if params.loops.unverified else "no loops are closed"
+        if params.mode == "localize":
+            self._outcome = "poses are not measured"
         self._subscriptions: list[Subscription] = []
         image_topic = resolved(node, params.image)
         topic = camera_info_topic(image_topic) if params.camera_info == "auto" else params.camera_info

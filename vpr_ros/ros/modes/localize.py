@@ -13,6 +13,7 @@ from nav_msgs.srv import LoadMap
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError, VprError
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.localize.localizer import Localizer
@@ -49,10 +50,11 @@ class LocalizeMode:
         self._node = node
         self._params = params
         self._content = Condition(node.get_logger(), "images have content again")
+        self._measuring = Condition(node.get_logger(), "poses can be measured now")
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
-        self._calibration = CameraCalibration(node, params, wanted=False)
+        self._calibration = CameraCalibration(node, params, wanted=localizer.metric is not None)
         self._depth = DepthOutput(node, self._calibration)
         self._adapters: list[Adapter] = [self._pose, self._standard]
         self._services: list[Any] = []
@@ -89,7 +91,7 @@ class LocalizeMode:
     @property
     def problem(self) -> str:
         """See LiveMode."""
-        return self._content.lasting
+        return self._content.lasting or self._measuring.lasting
 
     @property
     def map_frame(self) -> str:
@@ -99,7 +101,7 @@ class LocalizeMode:
     def answer(self, sample: ImageSample) -> Reply:
         """Localise one image and publish."""
         with self._using:
-            estimate = self.localizer.localize(sample.frame())
+            estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample)))
             answer = self._answer(estimate, sample)
         self._content.report(estimate.problem)
         self._pose.publish(answer)  # first, as most users wait for it
@@ -127,8 +129,8 @@ class LocalizeMode:
                 adapter.forget()
 
     def on_timer(self) -> None:
-        """Listen to CameraInfo while depth has a subscriber."""
-        self._calibration.on_timer(self._depth.wanted)
+        """Listen to CameraInfo while poses are measured or depth has a subscriber."""
+        self._calibration.on_timer(self.localizer.metric is not None or self._depth.wanted)
 
     def values(self) -> dict[str, str]:
         """See LiveMode."""
@@ -146,8 +148,19 @@ class LocalizeMode:
         self._close_adapters()
         self.localizer.close()
 
+    def _intrinsics_of(self, sample: ImageSample) -> Intrinsics | None:
+        """Of an image, if poses are measured; None if they cannot be, which is reported."""
+        if self.localizer.metric is None:
+            self._measuring.report(self.localizer.unmeasurable)
+            return None
+        height, width = sample.image_rgb.shape[:2]
+        intrinsics = self._calibration.of_image(width, height)
+        self._measuring.report(self._calibration.problem)
+        return intrinsics
+
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
         """The estimate of an image as adapters take it."""
+        best = estimate.best
         return Answer(
             arrived_ns=sample.arrived_ns,
             estimate=estimate,
@@ -156,7 +169,7 @@ class LocalizeMode:
             T_camera_base=sample.T_camera_base,
             T_odom_base=sample.T_odom_base,
             odom_frame=sample.odom_frame,
-            spacing=self.localizer.places.spacing,
+            spacing=0.0 if best is not None and best.measured else self.localizer.places.spacing,
         )
 
     def _close_adapters(self) -> None:
@@ -203,7 +216,8 @@ def in_words(estimate: Estimate) -> str:
     if best is None:
         return f"not on this map ({estimate.off_map_probability:.0%})"
     x, y, z = best.T_map_camera[:3, 3]
-    return f"camera at {x:.1f} {y:.1f} {z:.1f} m ({best.probability:.0%})"
+    measured = f", {best.inliers} features agree" if best.measured else ""
+    return f"camera at {x:.1f} {y:.1f} {z:.1f} m ({best.probability:.0%}{measured})"
 
 
 def _open_localizer(params: NodeParams, path: Path) -> Localizer:

@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 from std_msgs.msg import Header
 
-from vpr_ros.base import geometry
+from vpr_ros.base import covariance, geometry
 from vpr_ros.base.records import Estimate, LoopClosure
-from vpr_ros.ros.outputs import covariance
 from vpr_ros.ros.outputs.status import SURE
 
 
@@ -23,7 +22,7 @@ class Answer:
     map_header: the image's stamp, the map's frame.
     T_camera_base: (4, 4), or None if the camera's mounting is unknown. Then no pose of the base may be published.
     T_odom_base: (4, 4) in odom_frame at the image's stamp, or None.
-    spacing: metres between neighbouring places of the map.
+    spacing: metres between neighbouring places of the map; 0 for a measured pose, which is more exact than they are.
     """
 
     arrived_ns: int

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.base import geometry
+from vpr_ros.base import covariance, geometry
 from vpr_ros.base.records import Estimate
 from vpr_ros.localize.constants import VIEW_CHANGE
-from vpr_ros.ros.outputs import covariance
 from vpr_ros.ros.outputs.status import SURE
 
 _PLANE = [0, 1, 5]  # x, y and yaw of a pose's covariance

@@ -23,8 +23,8 @@ from std_msgs.msg import Header
 
 from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.covariance import moved
 from vpr_ros.base.records import Hypothesis
-from vpr_ros.ros.outputs.covariance import moved
 
 
 def time_message(stamp_ns: int) -> Time:

@@ -13,7 +13,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 
 from vpr_msgs.action import Localize  # type: ignore[attr-defined]
-from vpr_ros.ros.outputs import convert, covariance
+from vpr_ros.base import covariance
+from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import SURE, Answer
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 

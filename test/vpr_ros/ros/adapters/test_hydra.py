@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 messages = needs.module_with("pose_graph_tools_msgs.msg", of="PoseGraph")
 
+from vpr_ros.base import covariance  # noqa: E402
 from vpr_ros.base.messages import matrix_from_pose  # noqa: E402
-from vpr_ros.ros.outputs import covariance  # noqa: E402
 
 
 @pytest.fixture

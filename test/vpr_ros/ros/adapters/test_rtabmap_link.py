@@ -14,9 +14,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 messages = needs.module_with("rtabmap_msgs.msg", of="MapData")
 services = needs.module_with("rtabmap_msgs.srv", of="AddLink")
 
-from vpr_ros.base import geometry  # noqa: E402
+from vpr_ros.base import covariance, geometry  # noqa: E402
 from vpr_ros.base.messages import matrix_from_transform, stamp_ns  # noqa: E402
-from vpr_ros.ros.outputs import convert, covariance  # noqa: E402
+from vpr_ros.ros.outputs import convert  # noqa: E402
 
 T_IMU_BASE = geometry.transform(geometry.matrix_from_rpy(0, 0, 0.5), np.array([-0.3, 0.1, -0.4]))
 

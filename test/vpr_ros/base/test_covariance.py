@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpr_ros.base import geometry
-from vpr_ros.ros.outputs import covariance
+from vpr_ros.base import covariance, geometry
 
 T_OUTER = geometry.transform(geometry.matrix_from_rpy(0.3, -0.4, 1.1), np.array([1.0, -2.0, 0.5]))
 T_MIDDLE = geometry.transform(geometry.matrix_from_rpy(-0.2, 0.1, 2.0), np.array([3.0, 1.0, -0.3]))

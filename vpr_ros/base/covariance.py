@@ -1,4 +1,4 @@
-"""Checks covariances, and moves them between frames. No ROS here.
+"""Checks covariances, and moves them between frames.
 
 A covariance is (6, 6), order x y z roll pitch yaw about the axes of the pose's parent frame, metres and radians.
 """
