@@ -1,6 +1,6 @@
 """A network of your own: an ONNX file with a manifest beside it, then a map built with it. Needs `pip install onnx`.
 
-    python examples/own_network.py demo/bags/overcast demo/bags/sun
+    python examples/own_network.py demo/bags/overcast demo/bags/changeable demo/bags/sun
 
 The network here is colours on an 8 x 8 grid, to keep the file short. One from torch is exported the same way:
 torch.onnx.export(model, images, "mine.onnx", input_names=["images"], output_names=["descriptor"], ...).
@@ -15,6 +15,8 @@ from onnx import TensorProto, helper
 from vpr_ros import Localizer, build_map, open_describer, open_drive
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.localize.calibrator import fit
+from vpr_ros.localize.held_out import describe_drive
 
 SIZE, GRID = 64, 8
 CELL = [SIZE // GRID] * 2
@@ -41,9 +43,13 @@ def write_network(path: Path) -> None:
     ).save(path)  # fmt: skip
 
 
-def main(reference: str, query: str, model: str = "colour_grid.onnx", map_file: str = "colour_grid.vprmap") -> None:
+def main(reference: str, held_out: str, query: str) -> None:
+    model, map_file = "colour_grid.onnx", "colour_grid.vprmap"
     write_network(Path(model))
-    build_map(Path(map_file), [open_drive(reference)], open_describer(model)).close()
+    describer = open_describer(model)
+    with build_map(Path(map_file), [open_drive(reference)], describer) as place_map:
+        drive = describe_drive(open_drive(held_out), place_map, describer)  # as vpr map calibrate does
+        place_map.set_calibration(fit(place_map.places, describer, [drive]).calibration)
     with Localizer.open(map_file, model) as localizer:
         answers = [localizer.localize(recorded.load()) for recorded in open_drive(query)]
     print(f"{sum(answer.best is not None for answer in answers)} of {len(answers)} images have a pose on {map_file}")

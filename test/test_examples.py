@@ -88,7 +88,8 @@ def test_a_bag_becomes_a_map_and_another_one_poses(bags: tuple[str, str], tmp_pa
 
 def test_a_network_of_ones_own_builds_a_map(bags: tuple[str, str], tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed (pip install 'vpr_ros[train]')")
-    (line,) = run("own_network", *bags, cwd=tmp_path).splitlines()
+    first, second = bags
+    (line,) = run("own_network", first, second, second, cwd=tmp_path).splitlines()
     assert int(line.split()[0]) > 12
 
 

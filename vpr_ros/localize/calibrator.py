@@ -151,11 +151,11 @@ def _answer_right(outcome: _Outcome, radius: float) -> bool:
 def _chosen(trials: Sequence[_Trial]) -> _Trial:
     """The first trial, in order from the default, that is as good as the best within its standard error.
 
-    Trials that miss more images off the map than the default are out, unless the default is wrong twice as often.
+    Trials that miss more images off the map than the default are out, unless the default is wrong far more often.
     """
     allowed = [trial for trial in trials if not trial.wrong_off_map > trials[0].wrong_off_map]
     best = min(allowed, key=lambda trial: trial.wrong)
-    if min(trial.wrong for trial in trials) < best.wrong / 2:
+    if min(trial.wrong for trial in trials) < best.wrong - CALIBRATION_GRID.far_better:
         allowed = list(trials)
         best = min(allowed, key=lambda trial: trial.wrong)
     return next(trial for trial in allowed if trial.wrong <= best.wrong + best.standard_error)

@@ -222,6 +222,8 @@ class CalibrationGrid:
     """``Calibration.floor``."""
     holes: tuple[tuple[float, float], ...] = ((0.15, 0.4), (0.6, 0.85))
     """Stretches of the drive that are hidden from the map, as fractions of the drive."""
+    far_better: float = 0.1
+    """Share of wrong answers that a fit must save to be chosen although it misses more images off the map."""
     images_alike: float = 5.0
     """Images in a row that err together: an error of a share counts them as one."""
     few_images: int = 50

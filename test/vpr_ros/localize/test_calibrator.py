@@ -51,6 +51,17 @@ def test_a_bad_default_is_replaced(toy_world: Any) -> None:
     assert all(answer.best is None for answer in foreign[3:])
 
 
+def test_a_default_that_never_gives_a_pose_is_replaced(toy_world: Any) -> None:
+    """The default of a network that nobody calibrated: it misses no image off the map, since it knows no place."""
+    deaf = Calibration(off_map_score=50.0)
+    found = fitted(toy_world, deaf)
+    localizer = Localizer(toy_world.places(), None, None, found.calibration)  # type: ignore[arg-type]
+    drive = held_out(toy_world, along=np.arange(3.0, 200.0, 4.0))
+    images = zip(drive.stamps_ns, drive.descriptors, drive.T_odom_camera, strict=True)
+    answers = [localizer.recognise(int(stamp_ns), descriptor, T) for stamp_ns, descriptor, T in images]
+    assert np.mean([answer.best is not None for answer in answers[3:]]) > 0.9
+
+
 def test_a_map_that_cannot_show_elsewhere_keeps_the_default(toy_world: Any) -> None:
     """All places within 50 m: a fit would never say "not on this map" again, for want of an example."""
     along = np.arange(0.0, 40.0, 2.0)
