@@ -183,15 +183,17 @@ def test_the_example_turns_until_it_is_sure(robot: Any, street: Any, node: Any) 
 
     robot.wait(turns, "the robot to turn")
     assert robot.heard["/cmd_vel"][-1].angular.z == 0.5
-    for place in (2, 3, 4, 5, 6, 7):
+    for place in range(2, 10):
         robot.publish("/image", robot.image(street.draw(place), time.time()))
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + 2.0
         while time.monotonic() < end and spinner.result is None:
             rclpy.spin_once(spinner, timeout_sec=0.02)
             rclpy.spin_once(robot.node, timeout_sec=0.02)
         if spinner.result is not None:
             break
     spinner.destroy_node()
-    assert spinner.result.success and spinner.result.pose.pose.pose.position.x == pytest.approx(40.0 * place, abs=1.0)
+    assert spinner.result.success
+    seen = [40.0 * number for number in range(2, place + 1)]  # on a busy machine the next image may be out already
+    assert min(abs(spinner.result.pose.pose.pose.position.x - x) for x in seen) < 1.0
     robot.spin(0.2)
     assert robot.heard["/cmd_vel"][-1].angular.z == 0.0
