@@ -25,6 +25,8 @@ def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
         node.get_logger().info(f"waiting for a subscriber of {topic}", throttle_duration_sec=5.0)
         time.sleep(0.1)
     for recorded in frames:
+        if not rclpy.ok():  # Ctrl-C
+            return
         image_rgb = recorded.read()
         height, width, _ = image_rgb.shape
         pixels = array("B", image_rgb.tobytes())

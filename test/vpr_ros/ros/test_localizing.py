@@ -31,8 +31,12 @@ def test_two_cameras_on_one_map(street: Any, robot: Any, start_node: Any) -> Non
             raise AssertionError(f"{name} did not recognise place {place}")
         assert robot.call(Trigger, f"/{name}/localizer/send_initial_pose").success  # chosen adapters are there
     front = robot.heard["/front/localizer/pose"][-1].pose.pose.position
-    named = {status.name for message in robot.heard["/diagnostics"] for status in message.status}
-    assert named == {f"/{name}/localizer: visual localisation" for name in ("front", "rear")}
+    expected = {f"/{name}/localizer: visual localisation" for name in ("front", "rear")}
+
+    def both_report() -> bool:
+        return expected == {status.name for message in robot.heard["/diagnostics"] for status in message.status}
+
+    robot.wait(both_report, "diagnostics of both nodes, once a second")
     assert front.x == pytest.approx(street.spacing_m * 3, abs=1.0)
 
 
