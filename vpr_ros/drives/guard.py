@@ -26,8 +26,11 @@ def guarding(format_name: str, path: Path) -> Iterator[None]:
     except (VprError, PermissionError):
         raise
     except Exception as error:
-        kind = type(error).__name__
-        raise DriveError(f"drive format '{format_name}' failed on {path}: {kind}: {brief(error)}") from error
+        raise _fault(format_name, path, f"{type(error).__name__}: {brief(error)}") from error
+
+
+def _fault(format_name: str, path: Path, sentence: str) -> DriveError:
+    return DriveError(f"drive format '{format_name}' failed on {path}: {sentence}")
 
 
 class GuardedDrive:
@@ -67,7 +70,7 @@ class GuardedDrive:
         )
 
     def _check(self, frame: DriveFrame) -> None:
-        """Raises DriveError for a stamp or a pose that is none, and warns of stamps that go back."""
+        """Raises DriveError for an invalid stamp or pose, and warns of stamps that go back."""
         if isinstance(frame.stamp_ns, bool) or not isinstance(frame.stamp_ns, (int, np.integer)):
             raise self._fault(f"stamp_ns is {frame.stamp_ns!r}; give integer nanoseconds")
         for name in ("T_map_camera", "T_odom_camera"):
@@ -91,7 +94,7 @@ class GuardedDrive:
         return image
 
     def _fault(self, sentence: str) -> DriveError:
-        return DriveError(f"drive format '{self._format_name}' failed on {self._file}: {sentence}")
+        return _fault(self._format_name, self._file, sentence)
 
     def _guarding(self) -> Any:
         return guarding(self._format_name, self._file)

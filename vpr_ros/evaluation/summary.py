@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -182,28 +181,17 @@ def headline_figures(summaries: Sequence[Summary]) -> list[HeadlineFigure]:
     def percent(value: float) -> str:
         return "–" if math.isnan(value) else f"{_percent(value)} %"
 
+    over_time = summaries[-1].over_time
+    answered = "Right, filtered over time" if over_time else "Right and not called off the map (filter off)"
     right = f"best answer {summaries[-1].tolerance} of the truth, frames on the map"
     return [
         figure("Right, one image alone", right, lambda s: percent(s.single.at_n[1])),
-        figure(_answers(summaries[-1]).title, right, lambda s: percent(s.filtered.at_n[1])),
+        figure(answered, right, lambda s: percent(s.filtered.at_n[1])),
         figure("Off-map detection", "off-map frames detected", lambda s: percent(s.off_map_detected)),
         figure(
             "Calibration error", "gap between stated probability and share right (ECE)", lambda s: _number(s.ece, 3)
         ),
     ]
-
-
-class _Answers(NamedTuple):
-    """What the published answers are called."""
-
-    title: str
-    kind: str
-
-
-def _answers(summary: Summary) -> _Answers:
-    if summary.over_time:
-        return _Answers("Right, filtered over time", "filtered")
-    return _Answers("Right and not called off the map (filter off)", "answered")
 
 
 Rows = tuple[list[str], list[list[str]]]  # header, and rows of formatted cells
@@ -216,7 +204,8 @@ def recall_rows(summaries: Sequence[Summary]) -> Rows:
     header = ["condition", "answers", *(f"R@{n}" for n in RECALL_RANKS), *distances, "R@P100", "on map"]
     rows = []
     for summary in summaries:
-        for kind, recall in (("single", summary.single), (_answers(summary).kind, summary.filtered)):
+        answered = "filtered" if summary.over_time else "answered"
+        for kind, recall in (("single", summary.single), (answered, summary.filtered)):
             at_metres = recall.top1_at_m.values() if metric else ()
             shares = [*recall.at_n.values(), *at_metres, recall.at_full_precision]
             rows.append([summary.condition, kind, *(_percent(value) for value in shares), str(summary.on_map)])

@@ -230,8 +230,8 @@ class Localizer:
         """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""
         _, rows = self.index.search(descriptor, self.config.search.matches)
         similarities = self.observation.similarities(descriptor, rows)
-        order = np.argsort(-similarities, kind="stable")
-        return similarities[order], rows[order]
+        rows, similarities = self._ranked(rows, similarities, similarities)
+        return similarities, rows
 
     def _started_at(self, priors: Sequence[Prior]) -> np.ndarray | None:
         """Begin again at the lasting priors. Evidence (N,) of the others for this image, None without any."""

@@ -10,6 +10,7 @@ from vpr_ros.base import geometry
 from vpr_ros.base.records import Prior
 from vpr_ros.localize.constants import PRIOR
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.scores import largest
 
 
 class PriorModel:
@@ -31,10 +32,7 @@ class PriorModel:
         """Rows (K,) of the places that priors make more probable, the most probable ones if they are many."""
         if log_ratios is None:
             return np.zeros(0, np.int64)
-        rows = np.flatnonzero(log_ratios > 0)
-        if len(rows) > PRIOR.most_compared:
-            rows = rows[np.argpartition(log_ratios[rows], -PRIOR.most_compared)[-PRIOR.most_compared :]]
-        return rows
+        return largest(log_ratios, PRIOR.most_compared, above=0.0)
 
     def _of_one(self, prior: Prior) -> np.ndarray:
         covariance = np.asarray(prior.covariance, float) + self._around

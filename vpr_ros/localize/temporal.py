@@ -15,6 +15,7 @@ from vpr_ros.localize.constants import FILTER, VIEW_CHANGE
 from vpr_ros.localize.view_change import ANOTHER_VIEW, Change, SpeedCheck
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours, Places
+from vpr_ros.maps.scores import largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ class BayesFilter:
 
     def likely(self) -> np.ndarray:
         """Rows (K,) of places that are worth comparing with the next image because of the images before."""
-        return self._largest(FILTER.most_compared, above=max(FILTER.smallest_belief, 1.0 / len(self._belief)))
+        return largest(self._belief, FILTER.most_compared, above=max(FILTER.smallest_belief, 1.0 / len(self._belief)))
 
     def weigh(self, log_ratios: np.ndarray | None, change: Change = ANOTHER_VIEW) -> Belief:
         """Weigh the belief by an image's evidence, after ``predict``.
@@ -229,7 +230,7 @@ class BayesFilter:
 
     def _move(self) -> None:
         """Move belief from each place to those around its predicted pose; if there are none, it leaves the map."""
-        sources = self._largest(FILTER.most_moved, above=FILTER.smallest_belief)
+        sources = largest(self._belief, FILTER.most_moved, above=FILTER.smallest_belief)
         T_predicted = self._places.T_map_camera[sources] @ self._T_pending
         row, place, distance = self._neighbours.near(T_predicted[:, :3, 3])
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
@@ -252,13 +253,6 @@ class BayesFilter:
         self._belief[sources] = 0.0
         share = weight * (carried / np.maximum(total, 1e-12))[row]
         self._belief += np.bincount(place, share, minlength=len(self._belief))
-
-    def _largest(self, count: int, above: float) -> np.ndarray:
-        """Rows (K,) of the places with the largest belief, at most count, all above a limit."""
-        rows = np.flatnonzero(self._belief > above)
-        if len(rows) > count:
-            rows = rows[np.argpartition(self._belief[rows], -count)[-count:]]
-        return rows
 
     def _ahead(self, T_predicted: np.ndarray, row: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Factor (P,) for pairs of predicted pose and place without odometry: most cameras look where they go."""

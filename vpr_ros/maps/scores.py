@@ -20,6 +20,14 @@ def standard_scores(similarities: np.ndarray, background: np.ndarray) -> np.ndar
     return (similarities - median) / max(median - low, SCORES.smallest_spread)
 
 
+def largest(values: np.ndarray, count: int, above: float) -> np.ndarray:
+    """Rows (K,) of the largest of values (N,), at most count, all above a limit, in no order."""
+    rows = np.flatnonzero(values > above)
+    if len(rows) > count:
+        rows = rows[np.argpartition(values[rows], -count)[-count:]]
+    return rows
+
+
 class Sample:
     """A uniform random sample of a growing number of descriptors (Vitter 1985, algorithm R)."""
 

@@ -224,7 +224,7 @@ FORMAT = Format("a recording", lambda path: (path / "yields.txt").is_file(), Dri
 def test_what_a_registered_format_yields_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, fault: str
 ) -> None:
-    """A list for a pose was a traceback in the map builder, a zero matrix a map of one place, in silence."""
+    """A list for a pose was a traceback in the map builder, a zero matrix gave a map of one place without a word."""
     install(tmp_path / "yield_pkg", monkeypatch, "vpr.drives", {"yielding": "yields_fmt:FORMAT"}, yields_fmt=YIELDING)
     (tmp_path / "yields.txt").write_text(what)
     drive = open_drive(tmp_path)

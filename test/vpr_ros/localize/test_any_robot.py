@@ -116,7 +116,7 @@ def test_a_speed_that_is_set_wins(toy_world: Any) -> None:
 def test_a_speed_that_the_images_contradict_is_named(
     toy_world: Any, caplog: pytest.LogCaptureFixture, speed: float, warned: bool
 ) -> None:
-    """Set ten times too high or low, it cost recall in silence. The warning comes once, not with each image."""
+    """Set ten times too high or low, it cost recall without a word. The warning comes once, not with each image."""
     found = localizer(toy_world, filter=FilterConfig(speed=speed))
     for k in range(300):
         found.recognise(k * SECOND // 2, toy_world.descriptor(2.5 * k, 0.1, k))  # 5 m/s

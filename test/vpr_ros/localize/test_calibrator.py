@@ -52,7 +52,7 @@ def test_a_bad_default_is_replaced(toy_world: Any) -> None:
 
 
 def test_a_default_that_never_gives_a_pose_is_replaced(toy_world: Any) -> None:
-    """The default of a network that nobody calibrated: it misses no image off the map, since it knows no place."""
+    """The default of a network without a calibration: it misses no image off the map, since it knows no place."""
     deaf = Calibration(off_map_score=50.0)
     found = fitted(toy_world, deaf)
     localizer = Localizer(toy_world.places(), None, None, found.calibration)  # type: ignore[arg-type]

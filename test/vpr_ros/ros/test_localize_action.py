@@ -1,4 +1,4 @@
-"""~/localize: every goal ends, with a pose or with the reason why there is none, whatever happens meanwhile."""
+"""~/localize: every goal ends, with a pose or with the reason why not, whatever happens meanwhile."""
 
 from __future__ import annotations
 

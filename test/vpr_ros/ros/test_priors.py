@@ -71,7 +71,7 @@ def test_a_pose_of_the_base_becomes_one_of_the_camera() -> None:
 
 
 def test_an_old_prior_is_less_exact_and_then_none() -> None:
-    """Nobody knows where the robot went since."""
+    """The robot may have moved since."""
     found = track(max_age=3.0)
     found.store_pose(pose(10.0))
     (prior,) = found.at(3 * SECOND, None)

@@ -21,7 +21,7 @@ from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _CHECK_S, _PERIOD_S = 0.2, 1.0  # a change by the passing of time is published this late at most; sent again after
-# OK: rely on the pose. WARN: there is a pose, but it is not sure. ERROR: there is none.
+# OK: rely on the pose. WARN: there is a pose, but it is not sure. ERROR: no pose.
 _LEVELS = {State.LOCALIZED: DiagnosticStatus.OK, State.UNSURE: DiagnosticStatus.WARN}
 
 

@@ -103,7 +103,7 @@ class LocalizeAction:
         self._check()
 
     def _check(self) -> None:
-        """End the goal if its time is over, or nobody wants it any more."""
+        """End the goal if its time is over, or it was cancelled."""
         goal = self._goal
         if goal is None:
             return
@@ -138,7 +138,7 @@ class LocalizeAction:
     def _end(
         self, goal: _Goal, why_not: str, probability: float = 0.0, pose: PoseWithCovarianceStamped | None = None
     ) -> None:
-        """End a goal: with a pose, or with the reason why there is none."""
+        """End a goal: with a pose, or with the reason why not."""
         if self._goal is goal:
             self._goal = None
         if goal.result.done() or not self._node.context.ok():  # ended already, or the process is ending

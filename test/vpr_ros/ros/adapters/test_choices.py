@@ -99,7 +99,7 @@ def test_faults_of_an_adapter_from_outside_are_logged_by_its_name(
 def test_an_adapter_that_lacks_a_method_is_refused(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], says: str
 ) -> None:
-    """It was opened in silence, and each image was an internal error."""
+    """It was opened without a word, and each image was an internal error."""
     source, module = BROKEN.replace(*change), f"lacking_{abs(hash(change))}"
     install(tmp_path / "lacking_pkg", monkeypatch, "vpr.adapters", {"lacking": f"{module}:Broken"}, **{module: source})
     with pytest.raises(ConfigError, match=f"adapter 'lacking' {says}"):
