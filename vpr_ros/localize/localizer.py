@@ -194,6 +194,7 @@ class Localizer:
         start = perf_counter()
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
             self.reset()
+        prior = self._started_at(priors)
         change = SAME_VIEW if problem else self.view_change.to(descriptor, self.filter.belief)
         descriptor = centred(descriptor, self.session_mean.mean) if problem else self.session_mean.centred(descriptor)
         similarities, rows = self._found(descriptor)
@@ -202,7 +203,6 @@ class Localizer:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
         searched = perf_counter()
-        prior = self._started_at(priors)
         self.filter.predict(stamp_ns, T_odom_camera, change)
         likely = np.setdiff1d(np.concatenate([self.filter.likely(), self.prior.near(prior)]), rows)
         compared = np.concatenate([rows, likely])
@@ -237,6 +237,7 @@ class Localizer:
         """Begin again at the lasting priors. Evidence (N,) of the others for this image, None without any."""
         lasting = self.prior.log_ratios([prior for prior in priors if prior.lasting])
         if lasting is not None:
+            self.view_change.reset()
             self.filter.start_at(lasting)
         return self.prior.log_ratios([prior for prior in priors if not prior.lasting])
 

@@ -110,3 +110,13 @@ def test_evidence_is_bounded(toy_world: Any) -> None:
     ratios = model.log_ratios([at(toy_world, 0.0, sigma=1e-6, wrong=0.2)])
     assert ratios is not None and ratios.min() == pytest.approx(np.log(0.2)) and ratios.max() < 10
     assert model.log_ratios([]) is None and len(model.near(None)) == 0
+
+
+def test_a_wrong_start_pose_is_outvoted_by_the_view_that_it_came_in(toy_world: Any) -> None:
+    """A click on the wrong street while the robot stands: the view before it had counted, and must count again."""
+    found = localizer(toy_world)
+    for k in range(30):
+        priors = (at(toy_world, 300.0, sigma=3.0, lasting=True),) if k == 5 else ()
+        image, pose = toy_world.descriptor(100.0, 0.1, k), toy_world.pose(100.0)
+        answer = found.recognise(k * SECOND, image, pose, priors=priors)
+    assert error(toy_world, answer, 100.0) < 25
