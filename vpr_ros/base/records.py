@@ -75,6 +75,10 @@ class Frame:
     """Of the camera; None if it is not calibrated, in which case no metric pose can be measured."""
     priors: tuple[Prior, ...] = ()
     """What other sources say of the camera's position at that time."""
+    camera: str = ""
+    """Name of the camera, where a robot has several."""
+    T_base_camera: np.ndarray | None = None
+    """(4, 4) pose of the camera on the robot, whose x axis points forward; needed where it has several."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,11 @@ class FilterConstants:
     """Radians, standard deviation of the heading between neighbouring places: in a turn they differ this much."""
     smallest_belief: float = 1e-4
     """Belief below this is background and is not moved."""
-    most_moved: int = 1000
-    """Places moved in one step, so that a step takes the same time on a map of any size."""
+    individual: int = 1000
+    """Places whose belief and evidence are kept one by one; the others share a value, so that an image takes the same
+    time on a map of any size."""
+    ignored_belief: float = 1e-6
+    """Places of less belief share a value, on a map of many."""
     most_compared: int = 200
     """Places compared with an image because of the images before it."""
     leave: float = 0.02
@@ -30,10 +33,6 @@ class FilterConstants:
     """and of entering it. Chosen on the demo's town, the corridor and Gardens Point."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
-    reach_m: float = 50.0
-    """Metres around a predicted pose in which places are looked up, at least,"""
-    reach_spacings: float = 4
-    """and in multiples of the map's spacing."""
     move_spacings: float = 0.5
     """The belief moves after this distance, in multiples of the map's spacing."""
     fastest: float = 40.0
@@ -50,6 +49,10 @@ class FilterConstants:
     """Probability density of motion in any direction, relative to that of the motion ahead."""
     carried: float = 0.2
     """Probability that the robot was carried, or an image lied, for a whole change of view without motion."""
+    seen_spacings: float = 1.5
+    """Distance up to which a place shows what a camera of a rig sees, in multiples of the map's spacing."""
+    silent_ns: int = 1_000_000_000
+    """Nanoseconds after which another camera of a rig measures the motion without odometry."""
     whole_turn: float = np.radians(60.0)
     """Radians, turn after which a camera sees another view."""
     unseen_m: float = 10.0
@@ -108,6 +111,8 @@ class PriorConstants:
     """Largest evidence of a heading against a place."""
     most_compared: int = 200
     """Places near a prior that are compared exactly."""
+    sigmas: float = 5.0
+    """Standard deviations beyond which a prior says of all places of a large map that it is wrong."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Hypothesis, OnDemand
 from vpr_ros.localize.constants import CLUSTERS
+from vpr_ros.localize.rig import Rig
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
@@ -26,51 +28,57 @@ def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndar
 
 
 def cluster(
-    belief: Belief, places: Places, calibration: Calibration, radius: float, count: int
+    belief: Belief, rig: Rig, calibration: Calibration, radius: float, count: int, camera: int = 0
 ) -> tuple[OnDemand[Hypothesis], float]:
     """Up to count hypotheses, most probable first, and the calibrated probability of "not on this map".
 
-    Greedy: the most probable place and all within radius metres of it, in the plane and with a similar heading, form
-    one hypothesis; then the same with the rest. The pose is the mean of the members. The covariance is their spread
-    plus that of a right hypothesis.
+    Greedy: the most probable cell and all within radius metres of it, in the plane and with a similar heading, form one
+    hypothesis; then the same with the rest. The pose is the mean of the members, as the pose of a camera of the rig.
+    The covariance is their spread plus that of a right hypothesis.
     """
-    members_of, masses = _clusters(belief.places, places, radius)
+    members_of, masses = _clusters(belief.places, rig, radius)
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)
     probabilities = calibration.soften(np.array([*masses, belief.off_map, rest]))
     best = np.argsort(-probabilities[: len(masses)], kind="stable")[:count]
+    T_place_camera = belief.T_place_camera @ rig.T_first_camera(camera)
 
     def hypothesis(rank: int) -> Hypothesis:
         k = best[rank]
-        return _hypothesis(members_of[k], belief, places, calibration, float(probabilities[k]))
+        cells = members_of[k]
+        T_members = rig.poses(cells) @ T_place_camera
+        ids = dict.fromkeys(rig.places.ids[rig.places_of(cells)].tolist())
+        return _hypothesis(T_members, belief.places.at(cells), tuple(ids), calibration, float(probabilities[k]))
 
     return OnDemand(len(best), hypothesis), float(probabilities[len(masses)])
 
 
-def _clusters(belief: np.ndarray, places: Places, radius: float) -> tuple[list[np.ndarray], list[float]]:
-    """Rows of each cluster's members, and the sum of their belief."""
-    rows = np.flatnonzero(belief > min(CLUSTERS.smallest_belief, belief.max() / 2))
+def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.ndarray], list[float]]:
+    """Cells of each cluster's members, and the sum of their belief."""
+    likely = belief.values > min(CLUSTERS.smallest_belief, belief.values.max(initial=0.0) / 2)
+    cells, values = belief.rows[likely], belief.values[likely]
+    positions, headings = rig.positions(cells)[:, :2], rig.headings(cells)
     members_of: list[np.ndarray] = []
     masses: list[float] = []
-    while len(rows) and len(masses) < CLUSTERS.clusters:
-        seed = rows[np.argmax(belief[rows])]
-        near = np.linalg.norm(places.positions[rows, :2] - places.positions[seed, :2], axis=1) < radius
-        alike = np.abs(geometry.wrap_angle(places.headings[rows] - places.headings[seed])) < CLUSTERS.heading
-        members = rows[near & alike]
-        members_of.append(members[np.argsort(-belief[members])])
-        masses.append(float(belief[members].sum()))
-        rows = rows[~(near & alike)]
+    left = np.arange(len(cells))
+    while len(left) and len(masses) < CLUSTERS.clusters:
+        seed = left[np.argmax(values[left])]
+        near = np.linalg.norm(positions[left] - positions[seed], axis=1) < radius
+        alike = np.abs(geometry.wrap_angle(headings[left] - headings[seed])) < CLUSTERS.heading
+        members = left[near & alike]
+        members_of.append(cells[members[np.argsort(-values[members])]])
+        masses.append(float(values[members].sum()))
+        left = left[~(near & alike)]
     return members_of, masses
 
 
 def _hypothesis(
-    members: np.ndarray, belief: Belief, places: Places, calibration: Calibration, probability: float
+    T_members: np.ndarray, belief: np.ndarray, ids: tuple[int, ...], calibration: Calibration, probability: float
 ) -> Hypothesis:
-    """Mean pose and covariance of the members, weighted by belief.
+    """Mean pose and covariance of members (K, 4, 4), weighted by belief (K,), the most probable one first.
 
     The rotation is that of the most probable member, turned by the mean yaw.
     """
-    weights = belief.places[members] / belief.places[members].sum()
-    T_members = places.T_map_camera[members] @ belief.T_place_camera
+    weights = belief / belief.sum()
     mean = weights @ T_members[:, :3, 3]
     offsets = T_members[:, :3, 3] - mean
     turns = geometry.wrap_angle(geometry.heading(T_members) - geometry.heading(T_members[0]))
@@ -79,4 +87,4 @@ def _hypothesis(
     covariance = covariance_at(T_map_camera, calibration)
     covariance[:3, :3] += (weights * offsets.T) @ offsets
     covariance[5, 5] += float(weights @ (turns - turn) ** 2)
-    return Hypothesis(T_map_camera, covariance, probability, tuple(int(i) for i in places.ids[members]))
+    return Hypothesis(T_map_camera, covariance, probability, ids)

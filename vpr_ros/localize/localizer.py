@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -24,6 +24,8 @@ from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
 from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
+from vpr_ros.localize.rig import Rig
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
 from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
 from vpr_ros.maps.calibration import Calibration
@@ -38,11 +40,27 @@ if TYPE_CHECKING:
 NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
 
 
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """What is kept from image to image of one camera."""
+
+    session_mean: SessionMean
+    view_change: ViewChange
+
+    def another(self) -> Eye:
+        """For another camera, without this one's images."""
+        other = Eye(copy(self.session_mean), copy(self.view_change))
+        other.session_mean.reset()
+        other.view_change.reset()
+        return other
+
+
 class Localizer:
     """Where was this image taken? The live node, replay and evaluation use this object; one caller at a time.
 
-    Use ``open`` in a ``with`` statement: the localiser then owns the map file and closes it. Two parts keep state from
-    image to image: the session's mean descriptor and the Bayes filter. Re-rankers may keep some too.
+    Use ``open`` in a ``with`` statement: the localiser then owns the map file and closes it. State is kept from image
+    to image: the Bayes filter, and for each camera the session's mean descriptor and the last view. Re-rankers may
+    keep some too.
     """
 
     def __init__(
@@ -70,11 +88,11 @@ class Localizer:
         self.rerankers = tuple(rerankers)
         mean = map_mean(places, self.config.search.mean_centring)
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
-        self.session_mean = SessionMean(mean)
         self.observation = ObservationModel(places, self.calibration, mean)
-        self.view_change = ViewChange(places)
-        self.prior = PriorModel(places)
-        self.filter = BayesFilter(places, self.config.filter, self.calibration)
+        self.rig = Rig(places)
+        self.eyes = [Eye(SessionMean(mean), ViewChange(places))]
+        self.prior = PriorModel(self.rig)
+        self.filter = BayesFilter(places, self.config.filter, self.calibration, self.rig)
         self.metric = metric
         self._place_map = place_map
 
@@ -170,6 +188,8 @@ class Localizer:
             problem="" if has_content(frame.image_rgb) else NO_CONTENT,
             priors=frame.priors,
             intrinsics=frame.intrinsics,
+            camera=frame.camera,
+            T_base_camera=frame.T_base_camera,
         )
 
     def recognise(
@@ -183,6 +203,8 @@ class Localizer:
         problem: str = "",
         priors: Sequence[Prior] = (),
         intrinsics: Intrinsics | None = None,
+        camera: str = "",
+        T_base_camera: np.ndarray | None = None,
     ) -> Estimate:
         """The steps after the network: search, re-ranking, filter over time, hypotheses, metric pose.
 
@@ -190,34 +212,43 @@ class Localizer:
         T_odom_camera: (4, 4) or None. depth: passed on to the estimate. timings_ms: of the steps before. image_rgb: for
         re-rankers and the metric pose, which are skipped without it. problem: why the image is no evidence; empty if it
         is. priors: what other sources say of the position. intrinsics: of the image; without them no pose is measured.
+        camera, T_base_camera: see ``Frame``.
         """
         start = perf_counter()
-        if not self.config.filter.enabled or self.filter.is_past(stamp_ns):
+        number, eye = self._camera(camera, T_base_camera)
+        if not self.config.filter.enabled or self.filter.is_past(stamp_ns, number):
             self.reset()
-        prior = self._started_at(priors)
-        change = SAME_VIEW if problem else self.view_change.to(descriptor, self.filter.belief)
-        descriptor = centred(descriptor, self.session_mean.mean) if problem else self.session_mean.centred(descriptor)
+        prior = self._started_at(priors, number)
+        change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief)
+        descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
         similarities, rows = self._found(descriptor)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
         searched = perf_counter()
-        self.filter.predict(stamp_ns, T_odom_camera, change)
-        likely = np.setdiff1d(np.concatenate([self.filter.likely(), self.prior.near(prior)]), rows)
+        T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
+        self.filter.predict(stamp_ns, T_odom_first, change, number)
+        likely = self.rig.seen(number, np.concatenate([self.filter.likely(), self.prior.near(prior)]))
+        likely = np.setdiff1d(likely[likely >= 0], rows)
         compared = np.concatenate([rows, likely])
         of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, likely)])
-        log_ratios = None if problem else self.observation.log_ratios(descriptor, of_compared, compared)
-        belief = self.filter.weigh(log_ratios, change)
+        evidence = None
+        if not problem:
+            of_places = self.observation.log_ratios(descriptor, of_compared, compared)
+            evidence = self.rig.evidence(number, of_places, self.filter.belief.rows)
+        belief = self.filter.weigh(evidence, change, number)
         if prior is not None:
             belief = belief.weighed(prior)
-            if log_ratios is not None:
-                rows, similarities = self._ranked(compared, of_compared, (log_ratios + prior)[compared])
+            if evidence is not None:
+                both = evidence.plus(prior).at(self.rig.cells_of(number, compared))
+                rows, similarities = self._ranked(compared, of_compared, both)
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
-        hypotheses, off_map = cluster(belief, self.places, self.calibration, radius, wanted.count)
-        matches = ranking(self.places, self.calibration, rows, similarities, belief.places[rows])
+        hypotheses, off_map = cluster(belief, self.rig, self.calibration, radius, wanted.count, number)
+        of_rows = self.rig.at_places(number, belief.places).at(rows)
+        matches = ranking(self.places, self.calibration, rows, similarities, of_rows)
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)
         if self.metric is not None and image_rgb is not None and intrinsics is not None and not problem:
             start = perf_counter()
@@ -226,6 +257,14 @@ class Localizer:
             timings_ms[self.metric.name] = 1e3 * (perf_counter() - start)
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, change.kept)
 
+    def _camera(self, name: str, T_base_camera: np.ndarray | None) -> tuple[int, Eye]:
+        """Number and state of a camera, which joins the others if it is new."""
+        number = self.rig.number(name, T_base_camera)
+        if number == len(self.eyes):
+            self.eyes.append(self.eyes[0].another())
+            self.filter.add_camera()
+        return number, self.eyes[number]
+
     def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""
         _, rows = self.index.search(descriptor, self.config.search.matches)
@@ -233,13 +272,14 @@ class Localizer:
         rows, similarities = self._ranked(rows, similarities, similarities)
         return similarities, rows
 
-    def _started_at(self, priors: Sequence[Prior]) -> np.ndarray | None:
-        """Begin again at the lasting priors. Evidence (N,) of the others for this image, None without any."""
-        lasting = self.prior.log_ratios([prior for prior in priors if prior.lasting])
+    def _started_at(self, priors: Sequence[Prior], camera: int) -> SparseValues | None:
+        """Begin again at the lasting priors. Evidence of the others for this image, None without any."""
+        lasting = self.prior.log_ratios([prior for prior in priors if prior.lasting], camera)
         if lasting is not None:
-            self.view_change.reset()
+            for eye in self.eyes:
+                eye.view_change.reset()
             self.filter.start_at(lasting)
-        return self.prior.log_ratios([prior for prior in priors if not prior.lasting])
+        return self.prior.log_ratios([prior for prior in priors if not prior.lasting], camera)
 
     def _ranked(
         self, rows: np.ndarray, similarities: np.ndarray, evidence: np.ndarray
@@ -260,8 +300,9 @@ class Localizer:
 
     def reset(self) -> None:
         """Forget all images so far: filter, mean-centring and re-rankers."""
-        self.session_mean.reset()
-        self.view_change.reset()
+        for eye in self.eyes:
+            eye.session_mean.reset()
+            eye.view_change.reset()
         self.filter.reset()
         if self.metric is not None:
             self.metric.reset()

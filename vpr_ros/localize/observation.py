@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpr_ros.localize.constants import OBSERVATION
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import SCORES
@@ -37,18 +38,19 @@ class ObservationModel:
             return np.zeros(0, np.float32)
         return np.asarray((centred(self._places.descriptors[rows], self._mean) @ descriptor).max(axis=1))
 
-    def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Evidence for each place, (N,): log p(image | place) - log p(image | not on this map).
+    def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> SparseValues:
+        """Evidence for each place: log p(image | place) - log p(image | not on this map).
 
         similarities (K,), most similar first, and rows (K,): result of the search. Places that were not fetched get the
         evidence of the map's median similarity. No image speaks against a place more than an outlier would.
         """
         if not len(rows):  # an approximate index may find nothing: no evidence
-            return np.zeros(self._count)
+            return SparseValues(rows, similarities, 0.0, self._count)
         background = self._background @ descriptor
         scores = self._places.variety * standard_scores(similarities, background)
         found = self._calibration.log_ratio(scores, similarities)
         elsewhere = float(self._calibration.log_ratio(0.0, float(np.median(background))))
-        ratios = np.full(self._count, min(float(found.min()), elsewhere))
-        ratios[rows] = found
-        return np.asarray(np.logaddexp(np.log1p(-OBSERVATION.outlier) + ratios, np.log(OBSERVATION.outlier)))
+        ratios = SparseValues.with_rows(rows, found, min(float(found.min()), elsewhere), self._count)
+        return ratios.map(
+            lambda ratio: np.logaddexp(np.log1p(-OBSERVATION.outlier) + ratio, np.log(OBSERVATION.outlier))
+        )

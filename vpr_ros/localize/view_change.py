@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.localize.constants import VIEW_CHANGE
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.maps.places import Places
 
 logger = logging.getLogger(__name__)
@@ -80,15 +81,19 @@ class ViewChange:
         """The next image is the first one."""
         self._last = None
 
-    def to(self, descriptor: np.ndarray, belief: np.ndarray | None = None) -> Change:
-        """The change to an image with this descriptor (D,), not centred. belief: (N,) that the camera is at a place."""
+    def to(self, descriptor: np.ndarray, belief: SparseValues | None = None) -> Change:
+        """The change to an image with this descriptor (D,), not centred.
+
+        belief: that the camera is at each of N places, or in each cell of a ``Rig``.
+        """
         if self._last is None:
             self._last = descriptor
             return ANOTHER_VIEW
         kept = float(self._kept(np.asarray(self._last @ descriptor)))
         rate = self._typical
         if belief is not None:
-            rate = float(belief @ self._rates + (1 - belief.sum()) * self._typical)
+            rates = self._rates[belief.rows % len(self._rates)]
+            rate = float(belief.values @ rates + (1 - belief.values.sum()) * self._typical)
         change = Change(kept, -float(np.log(max(kept, VIEW_CHANGE.least_kept))) / rate)
         if not change.same_view:
             self._last = descriptor

@@ -40,6 +40,16 @@ class ScoreConstants:
 
 
 @dataclass(frozen=True)
+class NeighbourConstants:
+    """The search for places around a pose (``places``). By hand."""
+
+    reach_m: float = 50.0
+    """Metres around a pose in which places are looked up, at least,"""
+    reach_spacings: float = 4
+    """and in multiples of the map's spacing."""
+
+
+@dataclass(frozen=True)
 class SameDriveLimits:
     """When two recordings are the same drive (``map_drives``). All by hand."""
 
@@ -71,6 +81,7 @@ class LegacyConstants:
 
 CENTRING = CentringConstants()
 SCORES = ScoreConstants()
+NEIGHBOURS = NeighbourConstants()
 SAME_DRIVE = SameDriveLimits()
 VARIETY = VarietyConstants()
 LEGACY = LegacyConstants()

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.maps.constants import VARIETY
+from vpr_ros.maps.constants import NEIGHBOURS, VARIETY
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 
@@ -73,6 +73,11 @@ class Places:
         steps = np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1)[follows]
         return max(float(np.median(steps)), 0.1) if len(steps) else 1.0
 
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The places by position, with a radius that suits their spacing."""
+        return Neighbours(self.positions, max(NEIGHBOURS.reach_m, NEIGHBOURS.reach_spacings * self.spacing))
+
 
 def origin_near(position: np.ndarray) -> np.ndarray:
     """Origin (3,) of a map around a position (3,), metres, rounded to hundreds; zero if coordinates are small."""
@@ -90,7 +95,7 @@ class Neighbours:
     def __init__(self, positions: np.ndarray, radius: float) -> None:
         """positions: (N, 3) metres. radius: of the search, metres."""
         self._positions = positions
-        self._radius = radius
+        self.radius = radius
         cells = np.floor(positions[:, :2] / radius).astype(np.int64)
         self._rows: dict[tuple[int, int], np.ndarray] = {}
         self._joined: dict[tuple[int, int], np.ndarray] = {}
@@ -105,7 +110,7 @@ class Neighbours:
         points: (M, 3) metres. Returns rows of points, rows of places and distances in metres, (P,) each.
         """
         groups: dict[tuple[int, int], list[int]] = {}
-        for row, (x, y) in enumerate(np.floor(points[:, :2] / self._radius).astype(np.int64).tolist()):
+        for row, (x, y) in enumerate(np.floor(points[:, :2] / self.radius).astype(np.int64).tolist()):
             groups.setdefault((x, y), []).append(row)
         of_point, of_place = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for cell, members in groups.items():
@@ -115,8 +120,20 @@ class Neighbours:
         point_rows, place_rows = np.concatenate(of_point), np.concatenate(of_place)
         dx, dy = (points[point_rows, :2] - self._positions[place_rows, :2]).T
         distances = np.sqrt(dx * dx + dy * dy)
-        keep = distances <= self._radius
+        keep = distances <= self.radius
         return point_rows[keep], place_rows[keep], distances[keep]
+
+    def within(self, point: np.ndarray, radius: float) -> np.ndarray:
+        """Rows (K,) of the places within any radius, metres, of a point (2,)."""
+        x, y = np.floor(point / self.radius).astype(np.int64).tolist()
+        reach = int(np.ceil(radius / self.radius))
+        if (2 * reach + 1) ** 2 > len(self._rows):
+            cells = [(i, j) for i, j in self._rows if abs(i - x) <= reach and abs(j - y) <= reach]
+        else:
+            across = range(-reach, reach + 1)
+            cells = [(x + i, y + j) for i in across for j in across if (x + i, y + j) in self._rows]
+        rows = np.concatenate([np.zeros(0, np.int64), *(self._rows[cell] for cell in cells)])
+        return rows[np.linalg.norm(self._positions[rows, :2] - point, axis=1) <= radius]
 
     def _around(self, cell: tuple[int, int]) -> np.ndarray:
         """Rows of the places in a cell and the eight around it, cached."""

@@ -16,6 +16,7 @@ from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.inference.describer import Description
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
 from vpr_ros.localize.localizer import NO_CONTENT, Localizer
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.view_change import ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
@@ -107,7 +108,9 @@ def test_a_speed_that_is_set_wins(toy_world: Any) -> None:
     for k in range(2):
         found.recognise(k * SECOND, toy_world.descriptor(100.0 + 7 * k))
     assert (
-        found.filter._motion(SECOND, None, 2 * SECOND, None, found.view_change.to(toy_world.descriptor(0.0))).distance
+        found.filter._motion(
+            SECOND, None, 2 * SECOND, None, found.eyes[0].view_change.to(toy_world.descriptor(0.0))
+        ).distance
         == 7.0
     )
 
@@ -218,8 +221,8 @@ def test_the_scale_differs_along_the_map(toy_world: Any) -> None:
         change = ViewChange(joined)
         belief = np.zeros(len(joined))
         belief[row] = 1.0
-        change.to(toy_world.descriptor(100.0), belief)
-        distances.append(change.to(toy_world.descriptor(103.0), belief).distance)
+        change.to(toy_world.descriptor(100.0), SparseValues.of(belief))
+        distances.append(change.to(toy_world.descriptor(103.0), SparseValues.of(belief)).distance)
     assert distances[0] > 1.5 * distances[1]
 
 

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from vpr_ros.localize.hypotheses import cluster, covariance_at
+from vpr_ros.localize.rig import Rig
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Neighbours
+
+
+def clusters(belief, off_map, places, calibration, count):
+    """Hypotheses of a belief (N,) over places, 25 m wide."""
+    return cluster(Belief(SparseValues.of(belief), off_map, np.eye(4)), Rig(places), calibration, 25.0, count)
 
 
 def test_two_places_far_apart_are_two_hypotheses(toy_world):
@@ -17,7 +24,7 @@ def test_two_places_far_apart_are_two_hypotheses(toy_world):
     belief = np.zeros(len(places))
     belief[[9, 10, 11]] = 0.2
     belief[50] = 0.25
-    found, off_map = cluster(Belief(belief, 0.15, np.eye(4)), places, Calibration(temperature=1.0, floor=0.01), 25.0, 5)
+    found, off_map = clusters(belief, 0.15, places, Calibration(temperature=1.0, floor=0.01), 5)
     assert len(found) == 2
     assert found[0].T_map_camera[:3, 3] == pytest.approx(toy_world.pose(50)[:3, 3], abs=0.5)
     assert found[0].place_ids[0] in (10, 11, 12)
@@ -34,7 +41,7 @@ def test_opposite_directions_are_two_hypotheses(toy_world):
     both = type(places)(places.ids, places.drives, places.stamps_ns, T, places.descriptors)
     belief = np.zeros(len(places))
     belief[:2] = 0.5
-    found, _ = cluster(Belief(belief, 0.0, np.eye(4)), both, Calibration(), 25.0, 5)
+    found, _ = clusters(belief, 0.0, both, Calibration(), 5)
     assert len(found) == 2
 
 
@@ -56,10 +63,7 @@ def test_spread_belief_gives_a_wide_covariance(toy_world):
     sharp, wide = np.zeros(len(places)), np.zeros(len(places))
     sharp[10] = 1.0
     wide[8:13] = 0.2
-    spread = [
-        np.trace(cluster(Belief(b, 0.0, np.eye(4)), places, Calibration(), 25.0, 1)[0][0].covariance[:3, :3])
-        for b in (sharp, wide)
-    ]
+    spread = [np.trace(clusters(b, 0.0, places, Calibration(), 1)[0][0].covariance[:3, :3]) for b in (sharp, wide)]
     assert spread[1] > spread[0] + 20
 
 

@@ -12,6 +12,7 @@ from vpr_ros.base.records import Estimate, Prior
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.prior import PriorModel
+from vpr_ros.localize.rig import Rig
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
@@ -94,21 +95,21 @@ def test_a_start_pose_starts_again_and_lasts(toy_world: Any) -> None:
 def test_a_heading_tells_directions_apart(toy_world: Any) -> None:
     """A place that is driven in both directions."""
     places = toy_world.places()
-    model = PriorModel(places)
+    model = PriorModel(Rig(places))
     row = 20
     forward = float(heading(places.T_map_camera[row]))
     towards, back = (
         model.log_ratios([Prior(places.positions[row, :2], np.eye(2), angle, 0.2)])
         for angle in (forward, forward + np.pi)
     )
-    assert towards is not None and back is not None and towards[row] > back[row] + 3
+    assert towards is not None and back is not None and towards.values[row] > back.values[row] + 3
 
 
 def test_evidence_is_bounded(toy_world: Any) -> None:
     """However sure a source says it is, it cannot rule a place out."""
-    model = PriorModel(toy_world.places())
+    model = PriorModel(Rig(toy_world.places()))
     ratios = model.log_ratios([at(toy_world, 0.0, sigma=1e-6, wrong=0.2)])
-    assert ratios is not None and ratios.min() == pytest.approx(np.log(0.2)) and ratios.max() < 10
+    assert ratios is not None and ratios.values.min() == pytest.approx(np.log(0.2)) and ratios.values.max() < 10
     assert model.log_ratios([]) is None and len(model.near(None)) == 0
 
 

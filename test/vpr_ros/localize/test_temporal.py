@@ -12,6 +12,7 @@ from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
+from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
 from vpr_ros.maps.calibration import Calibration
 
@@ -131,8 +132,8 @@ def test_belief_stays_a_distribution(toy_world):
         if k % 31 == 0 and pose is not None:
             pose[:3, 3] += 1e6
         bayes.predict(k * SECOND // 10, pose)
-        belief = bayes.weigh(rng.normal(0, 50, len(places)))
-        assert np.all(belief.places >= 0)
+        belief = bayes.weigh(SparseValues.of(rng.normal(0, 50, len(places))))
+        assert np.all(belief.places.values >= 0)
         assert belief.places.sum() + belief.off_map == pytest.approx(1.0)
 
 
