@@ -5,8 +5,8 @@
 
 The maps are cities of parallel streets, a place every 5 m, whose descriptors are a random smooth function of the
 position (8 m). A robot drives 2 m an image, one image in six is noise, and at the end it is off the map. Maps take
-turns image by image, so that other load affects all. Exits with 1 if the largest map takes more than 1.2 times as long as the
-smallest, or if its answers are not as right.
+turns image by image, so that other load affects all. Exits with 1 if the largest map takes more than 1.2 times as long
+as the smallest.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main() -> int:
             ratio, right = median / first, float(np.mean(robot.right))
             table.add_row(f"{size}", f"{median:.2f} ms", f"{late:.2f} ms", f"{ratio:.2f}", f"{right:.3f}")
             report.append({"kind": kind, "places": size, "ms": median, "ms_90": late, "ratio": ratio, "right": right})
-        missed |= ratio > LIMIT or right < float(np.mean(robots[0].right)) - 0.01
+        missed |= ratio > LIMIT
         console.print(table)
     if given.json:
         given.json.write_text(json.dumps(report, indent=2))

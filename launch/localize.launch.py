@@ -7,6 +7,7 @@ from vpr_ros.ros import launching
 PARAMETERS = (
     "map",
     "image",
+    "more_images",
     "image_type",
     "odom",
     "base_frame",

@@ -34,7 +34,10 @@ def open_drive(spec: str | Path, options: DriveOptions | Mapping[str, object] = 
     options: DriveOptions, or names with values; a value that is text is read as on the command line.
     Raises DriveError, which names what is missing and its purpose; ConfigError for an unknown option or a wrong value.
     """
-    return _find(spec, options).open()
+    cameras = _cameras(_find(spec, options))
+    if len(cameras) > 1:
+        raise DriveError(f"{spec}: {len(cameras)} cameras are as many drives, and one drive is wanted: name one camera")
+    return cameras[0].open()
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class _Recording:
     path: Path
     format: Format
     options: DriveOptions
+    camera: str = ""  # one of several; empty: the only one
+    first: bool = True  # of the cameras
 
     def open(self, world: str | None = None) -> Drive:
         """The drive, named and in the world of its options. world: instead of theirs."""
@@ -58,6 +63,28 @@ class _Recording:
 
         with guarding(self.format.package, self.path):
             return GuardedDrive(self.format.open(self.path, options), self.format.package, self.path)
+
+
+def _cameras(recording: _Recording) -> list[_Recording]:
+    """The recording once for each of its cameras that the options name."""
+    options = recording.options
+    of_bags = "," in options.image_topic
+    names = [name.strip() for name in (options.image_topic if of_bags else options.camera).split(",")]
+    if len(names) == 1:
+        return [recording]
+    if options.T_base_camera is not None or options.camera_frame:
+        raise DriveError(
+            f"T_base_camera and camera_frame are of one camera, not of {', '.join(names)}: open one at a time"
+        )
+    return [
+        replace(
+            recording,
+            options=replace(options, image_topic=name) if of_bags else replace(options, camera=name),
+            camera=name,
+            first=name == names[0],
+        )
+        for name in names
+    ]
 
 
 @contextmanager
@@ -141,22 +168,31 @@ def open_drives(
 ) -> list[Drive]:
     """Open several drives, each with a unique name: of two called "images", the names get their parent folders.
 
+    Several cameras of a recording (image_topic or camera, with commas) become a drive each, with its name added.
+
     Raises DriveError and ConfigError as ``open_drive`` does, DriveError if a drive is given twice or several drives
     would get one name.
     """
-    recordings = [_find(spec, options) for spec in specs]
+    recordings = [recording for spec in specs for recording in _cameras(_find(spec, options))]
     if not recordings:
         return []
     name, world = recordings[0].options.name, recordings[0].options.world
-    if name and len(recordings) > 1:
-        raise DriveError(f"{len(recordings)} drives cannot all be called {name!r}: give name for one drive at a time")
+    if name and len(specs) > 1:
+        raise DriveError(f"{len(specs)} drives cannot all be called {name!r}: give name for one drive at a time")
     if world and not utm_of(world):
         drives = [recording.open(world="") for recording in recordings]
         _check_one_zone(drives, world)
         drives = [_in_world(drive, world) for drive in drives]
     else:
         drives = [recording.open() for recording in recordings]
-    tell_apart(drives)
+    of_recordings = [drive for drive, recording in zip(drives, recordings, strict=True) if recording.first]
+    tell_apart(of_recordings)
+    names = iter(of_recordings)
+    for drive, recording in zip(drives, recordings, strict=True):
+        if recording.first:
+            name = next(names).name
+        if recording.camera:
+            drive.name = f"{name}/{recording.camera.strip('/')}"
     return drives
 
 

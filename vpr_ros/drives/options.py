@@ -40,7 +40,9 @@ class DriveOptions:
 
     # Oxford RobotCar, KITTI and EuRoC.
     camera: str = option(
-        "", "camera, such as mono_rear, image_2 or cam1; empty: stereo/left, image_2 or image_0, cam0, by format"
+        "",
+        "camera, such as mono_rear, image_2 or cam1, or several with commas, which become a drive each; empty: "
+        "stereo/left, image_2 or image_0, cam0, by format",
     )
     pose_source: str = option(
         "auto", "RobotCar: file of the true poses; auto: rtk.csv, else ins.csv, else vo.csv", choices=POSE_SOURCES
@@ -50,7 +52,9 @@ class DriveOptions:
     undistort: bool = option(True, "RobotCar: undistort raw images (three-channel images already are)")
 
     # Bags.
-    image_topic: str = option("", "bags: topic of the images; empty: the only one")
+    image_topic: str = option(
+        "", "bags: topic of the images, or several with commas, which become a drive each; empty: the only one"
+    )
     pose_topic: str = option(
         "",
         "bags: topic of base_frame's true poses; empty: the only one; none: do without",

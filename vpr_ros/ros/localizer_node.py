@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -56,7 +57,7 @@ class LocalizerNode(ResponsiveNode):
         self._failure = ""
         self._pipeline: WiredPipeline | None = None
         self._worker: Worker[Arrival] | None = None
-        self._images: Subscription | None = None
+        self._images: list[Subscription] = []
         self._active_since = 0.0
         self._diagnostics = self.create_publisher(diagnostics.DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -121,12 +122,17 @@ class LocalizerNode(ResponsiveNode):
     def _take_images(self, pipeline: WiredPipeline) -> None:
         """Start the worker and subscribe."""
         self._worker = Worker(pipeline.process, pipeline.failed, pipeline.mode.queue_size, name="localizer")
-        topic, reliability = self._params.image, ReliabilityPolicy[self._params.reliability.upper()]
-        profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
-        # raw: the worker's thread deserialises images, and only those that are not dropped.
+        reliability = ReliabilityPolicy[self._params.reliability.upper()]
         self._active_since = time.monotonic()
-        self._images = self.create_subscription(pipeline.message_type, topic, self._take_image, profile, raw=True)
-        self.get_logger().info(f"{pipeline.mode.description} with images from {self._images.topic_name}")
+        images = []
+        for topic in self._params.image_topics:
+            profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
+            take, kind = partial(self._take_image, topic=topic), pipeline.message_types[topic]
+            # raw: the worker's thread deserialises images, and only those that are not dropped.
+            images.append(self.create_subscription(kind, topic, take, profile, raw=True))
+            self._images = images
+        names = ", ".join(subscription.topic_name for subscription in images)
+        self.get_logger().info(f"{pipeline.mode.description} with images from {names}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe from images. Maps and network stay loaded."""
@@ -154,16 +160,16 @@ class LocalizerNode(ResponsiveNode):
         self._core_log.close()
         super().destroy_node()
 
-    def _take_image(self, serialized: bytes) -> None:
-        self._health.image_arrived()
+    def _take_image(self, serialized: bytes, topic: str) -> None:
+        self._health.image_arrived(topic)
         worker, pipeline = self._worker, self._pipeline
         if worker is not None and pipeline is not None:
-            worker.offer(pipeline.arrival(serialized))
+            worker.offer(pipeline.arrival(serialized, topic), topic)
 
     def _stop(self) -> None:
-        if self._images is not None:
-            self.destroy_subscription(self._images)
-            self._images = None
+        images, self._images = self._images, []
+        for subscription in images:
+            self.destroy_subscription(subscription)
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -209,16 +215,17 @@ class LocalizerNode(ResponsiveNode):
         if self._failure:
             return Status(diagnostics.ERROR, self._failure)
         pipeline, images = self._pipeline, self._images
-        if pipeline is None or images is None:
+        if pipeline is None or not images:
             return Status(diagnostics.OK, self.state)
-        quiet_s = time.monotonic() - self._active_since
-        if (since_image := self._health.silence_s) is not None:
-            quiet_s = min(quiet_s, since_image)
-        if quiet_s >= self._params.image_timeout:
-            kind = subscription_watch.IMAGE_TYPES[pipeline.takes_compressed]
-            sentence = subscription_watch.silence(self, images, kind, quiet_s)
-            self.get_logger().warning(sentence, throttle_duration_sec=30.0)
-            return Status(diagnostics.WARN, sentence)
+        for topic, subscription in zip(self._params.image_topics, images, strict=False):
+            quiet_s = time.monotonic() - self._active_since
+            if (since_image := self._health.silence_s(topic)) is not None:
+                quiet_s = min(quiet_s, since_image)
+            if quiet_s >= self._params.image_timeout:
+                kind = subscription_watch.type_name(pipeline.message_types[topic])
+                sentence = subscription_watch.silence(self, subscription, kind, quiet_s)
+                self.get_logger().warning(sentence, throttle_duration_sec=30.0)
+                return Status(diagnostics.WARN, sentence)
         if pipeline.problem:
             return Status(diagnostics.WARN, pipeline.problem)
         if self._health.bad_in_a_row >= _BAD_IN_A_ROW:

@@ -88,7 +88,7 @@ def read(node: Node) -> NodeParams:
                 at = at.setdefault(group, {})
             at[leaf] = fitting(name, parameter.value)
     params = node_params(data)
-    qos.check(node, [params.image, params.odom])
+    qos.check(node, [*params.image_topics, params.odom])
     return params
 
 

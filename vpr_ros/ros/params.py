@@ -33,7 +33,7 @@ Pose6 = tuple[float, float, float, float, float, float]
 Pinhole = tuple[float, float, float, float]
 # Parameters of one mode only. Setting them in the other mode is an error.
 _OF_MODE = {
-    "localize": ("map", "publish_tf", "answers_file"),
+    "localize": ("map", "publish_tf", "answers_file", "more_images"),
     "map": ("session", "earlier", "save_folder"),
 }
 _PATHS = ("map", "session", "earlier", "save_folder", "answers_file")
@@ -96,6 +96,9 @@ class NodeParams:
     autostart: bool = option(True, "automatic configure and activate at start; false: a lifecycle manager does it")
 
     image: str = option("image", "topic of the camera's images")
+    more_images: tuple[str, ...] = option(
+        (), "topics of further cameras on the robot, whose mountings come from TF, for the same belief"
+    )
     image_type: str = option(
         "auto",
         "message type of the image topic; auto: CompressedImage if the remapped name ends in 'compressed'",
@@ -161,6 +164,11 @@ class NodeParams:
             return None
         x, y, z, *rpy = self.camera_pose
         return geometry.transform(geometry.matrix_from_rpy(*rpy), np.array([x, y, z])) @ geometry.T_BODY_OPTICAL
+
+    @property
+    def image_topics(self) -> tuple[str, ...]:
+        """Topics of all cameras, as they were set."""
+        return (self.image, *self.more_images)
 
     @property
     def network_threads(self) -> int:
@@ -264,10 +272,27 @@ def _check(params: NodeParams) -> None:
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     _check_watchdog(params)
+    _check_cameras(params)
     if params.mode == "map" and not params.session:
         raise ConfigError(f"{WHERE}: no session given; set session:=FILE.vprmap, the map to build")
     if params.mode == "map" and not params.odom:
         raise ConfigError(f"{WHERE}: mode map needs odometry; set odom:=TOPIC of nav_msgs/Odometry")
+
+
+def _check_cameras(params: NodeParams) -> None:
+    """Raises ConfigError if a parameter of one camera is set for several, or a topic is named twice."""
+    if not params.more_images:
+        return
+    if not all(params.image_topics) or len(set(params.image_topics)) < len(params.image_topics):
+        raise ConfigError(f"{WHERE}: more_images repeats a topic, or has an empty one: name each camera's once")
+    if not params.base_frame:
+        raise ConfigError(f"{WHERE}: more_images needs base_frame, the frame that the cameras are mounted on; set it")
+    for name, unset in (("camera_pose", None), ("intrinsics", None), ("camera_info", "auto")):
+        if getattr(params, name) != unset:
+            raise ConfigError(
+                f"{WHERE}: {name} is of one camera, and more_images names others: take it out; the mountings come from "
+                "TF, calibrations from the camera_info beside each image topic"
+            )
 
 
 def _check_watchdog(params: NodeParams) -> None:

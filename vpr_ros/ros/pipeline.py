@@ -32,11 +32,13 @@ class Arrival:
     read: returns the message; raises ImageError if its bytes are damaged.
     time_ns: time of its callback, monotonic clock.
     clock_ns: the same on the ROS clock; 0 if that clock is not running.
+    camera: its topic, where there are several cameras; else empty.
     """
 
     read: Callable[[], Any]
     time_ns: int
     clock_ns: int
+    camera: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,25 @@ class Outcome:
     problem: str = ""
     in_order: bool = True
     reply: Reply | None = None
+
+
+class _Camera:
+    """What the pipeline keeps of one camera: the order of its images, and what is wrong with them."""
+
+    def __init__(self, log: Log, name: str) -> None:
+        of = f" of {name}" if name else ""
+        self.name = name
+        self.order = ImageOrder()
+        self.mount = Condition(
+            log, f"the mounting of the camera{of} is known now" if of else "the camera's mounting is known now"
+        )
+        self.stamps = Condition(log, f"images{of} have stamps that advance now")
+        self.odometry = Condition(log, f"images{of} have odometry now")
+
+    @property
+    def problem(self) -> str:
+        """Why poses are missing or degraded while its images arrive; empty if nothing is wrong."""
+        return self.mount.lasting or self.stamps.lasting or self.odometry.lasting
 
 
 class Pipeline:
@@ -76,17 +97,14 @@ class Pipeline:
         self._health = health
         self._log = log
         self._now_ns = now_ns
-        self._mount_condition = Condition(log, "the camera's mounting is known now")
-        self._odometry_condition = Condition(log, "images have odometry now")
-        self._stamp_condition = Condition(log, "images have stamps that advance now")
-        self._order = ImageOrder()
+        self._cameras: dict[str, _Camera] = {}
         self._clock_problem = ""
         self._traceback_shown = False
 
     @property
     def problem(self) -> str:
         """Why poses are missing or degraded while images arrive; empty if nothing is wrong."""
-        return self._mount_condition.lasting or self._stamp_condition.lasting or self._odometry_condition.lasting
+        return next((camera.problem for camera in list(self._cameras.values()) if camera.problem), "")
 
     @property
     def clock_problem(self) -> str:
@@ -96,15 +114,21 @@ class Pipeline:
     def process(self, arrival: Arrival) -> Outcome:
         """Answer one image. An image that cannot be used is dropped, counted and reported."""
         placed: Ordered | None = None
+        camera = self._cameras.get(arrival.camera)
+        if camera is None:
+            camera = self._cameras[arrival.camera] = _Camera(self._log, arrival.camera)
         try:
             message = arrival.read()
             image_rgb = decode_message(message)
-            placed = self._place(stamp_ns(message.header.stamp), arrival.clock_ns)
+            placed = self._place(stamp_ns(message.header.stamp), arrival.clock_ns, camera)
             if not placed.taken:
                 self._health.count(f"images {placed.problem}")
                 return Outcome(placed.stamp_ns, placed.problem, in_order=False)
             frame_id = message.header.frame_id.lstrip("/")
-            sample = self._sample(image_rgb, stamp_ns=placed.stamp_ns, frame_id=frame_id, arrived_ns=arrival.time_ns)
+            sample = self._sample(camera, image_rgb, placed.stamp_ns, frame_id, arrival.time_ns)
+            if camera.name and sample.T_base_camera is None:
+                self._health.count("images left out: mounting unknown")
+                return Outcome(placed.stamp_ns, "the mounting of this one of several cameras is unknown")
             if sample.T_odom_camera is None and self.mode.needs_odometry:
                 return Outcome(placed.stamp_ns, "no odometry at its time")
             reply = self.mode.answer(sample)
@@ -126,25 +150,30 @@ class Pipeline:
         self._traceback_shown = True
         self._log.error(f"internal error while processing an image: {text}", throttle_duration_sec=5.0)
 
-    def _place(self, header_ns: int, clock_ns: int) -> Ordered:
+    def _place(self, header_ns: int, clock_ns: int, camera: _Camera) -> Ordered:
         """The stamp to use and whether the image is in order. If the clock jumped back, the mode forgets."""
-        placed = self._order.place(header_ns, clock_ns or time.time_ns())
+        placed = camera.order.place(header_ns, clock_ns or time.time_ns())
         if placed.taken:
             sentence = f"images come {placed.problem}, so the arrival time is used: set the stamps in the driver"
-            self._stamp_condition.report(sentence if placed.problem else "")
+            camera.stamps.report(sentence if placed.problem else "")
         self._clock_problem = _clock_problem(header_ns, clock_ns)
         if placed.back_ns:
             back_s = placed.back_ns / 1e9
             self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
             self._health.count("clock jumps")
+            for other in self._cameras.values():
+                if other is not camera:
+                    other.order = ImageOrder()
             if self._priors is not None:
                 self._priors.clear()
             self.mode.forget()
         return placed
 
-    def _sample(self, image_rgb: np.ndarray, *, stamp_ns: int, frame_id: str, arrived_ns: int) -> ImageSample:
+    def _sample(
+        self, camera: _Camera, image_rgb: np.ndarray, stamp_ns: int, frame_id: str, arrived_ns: int
+    ) -> ImageSample:
         T_base_camera = self._mount.camera_in_base(frame_id, stamp_ns)
-        self._mount_condition.report("" if T_base_camera is not None else self._mount.missing(frame_id))
+        camera.mount.report("" if T_base_camera is not None else self._mount.missing(frame_id))
         odometry = None if self._odometry is None else self._odometry.at(stamp_ns)
         return ImageSample(
             arrived_ns=arrived_ns,
@@ -152,13 +181,16 @@ class Pipeline:
             frame_id=frame_id,
             image_rgb=image_rgb,
             T_base_camera=T_base_camera,
-            T_odom_camera=self._camera_in_odom(odometry, frame_id, stamp_ns),
+            T_odom_camera=self._camera_in_odom(odometry, camera, frame_id, stamp_ns),
             odom_frame="" if odometry is None else odometry.odom_frame,
             odometry_start=0 if odometry is None else odometry.start,
             priors=() if self._priors is None else self._priors.at(stamp_ns, T_base_camera),
+            camera=camera.name,
         )
 
-    def _camera_in_odom(self, odometry: OdometryPose | None, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
+    def _camera_in_odom(
+        self, odometry: OdometryPose | None, camera: _Camera, camera_frame: str, stamp_ns: int
+    ) -> np.ndarray | None:
         """(4, 4), or None without odometry; the reason is counted and reported."""
         if self._odometry is None:
             return None
@@ -173,7 +205,7 @@ class Pipeline:
         if T_odom_camera is None:
             self._health.count("images without odometry")
             why += "; images are skipped" if self.mode.needs_odometry else "; odometry is not used"
-        self._odometry_condition.report(why)
+        camera.odometry.report(why)
         return T_odom_camera
 
 

@@ -7,6 +7,7 @@ localiser is too slow.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,8 @@ from vpr_ros.base.image_messages import decode_message
 from vpr_ros.base.messages import stamp_ns
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
-from vpr_ros.drives.bag import BagDrive
+from vpr_ros.drives.bag import BagDrive, bag_topics
+from vpr_ros.drives.bag_messages import IMAGE_TYPES
 from vpr_ros.evaluation.record import answer_from_estimate, unanswered
 from vpr_ros.evaluation.replay import Replayed
 from vpr_ros.localize.localizer import Localizer
@@ -38,6 +40,7 @@ from vpr_ros.ros.pipeline import Arrival, Pipeline
 
 logger = logging.getLogger(__name__)
 
+_NOT_JUDGED = -1  # number of an image of a further camera
 DROPPED = "dropped: the localiser was busy"
 
 
@@ -113,6 +116,7 @@ class BagReplay:
             self._odometry = OdometryTrack(drive.odom_topic, params.odom_gap, self._health, log)
         frame = params.map_frame or localizer.place_map.frame_id
         self._priors = PriorTrack(params.prior, lambda: localizer.place_map, lambda: frame, self._health, log)
+        self._more_images = _further_cameras(drive, params)
         self._prior_topics = {topic: source for source, topic in params.prior.topics.items()}
         self._pipeline = Pipeline(
             self._mode, self._mount, self._odometry, self._health, log, lambda: self._clock_ns, self._priors
@@ -133,8 +137,8 @@ class BagReplay:
         return self._paced() if self._pace else self._unpaced()
 
     def _unpaced(self) -> Iterator[Replayed]:
-        for index, (log_ns, message) in enumerate(self._images()):
-            replayed = self._processed(index, message, _arrival(message, log_ns))
+        for index, message, arrival in self._images():
+            replayed = self._processed(index, message, arrival)
             if replayed is not None:
                 yield replayed
 
@@ -144,18 +148,21 @@ class BagReplay:
 
         def work(item: tuple[int, Any, Arrival]) -> None:
             index, message, arrival = item
-            done.put((index, self._processed(index, message, arrival)))
+            replayed = self._processed(index, message, arrival)
+            if index != _NOT_JUDGED:
+                done.put((index, replayed))
 
         worker = Worker(work, done.put, self._mode.queue_size)
         waiting: dict[int, int] = {}  # images neither answered nor dropped yet: index -> stamp
         first_ns, started_ns = 0, time.monotonic_ns()
         try:
-            for index, (log_ns, message) in enumerate(self._images()):
-                first_ns = first_ns or log_ns
-                due_ns = started_ns + (log_ns - first_ns) / self._pace
+            for index, message, arrival in self._images():
+                first_ns = first_ns or arrival.clock_ns
+                due_ns = started_ns + (arrival.clock_ns - first_ns) / self._pace
                 time.sleep(max(0.0, (due_ns - time.monotonic_ns()) * 1e-9))
-                waiting[index] = stamp_ns(message.header.stamp)
-                worker.offer((index, message, _arrival(message, log_ns)))
+                if index != _NOT_JUDGED:
+                    waiting[index] = stamp_ns(message.header.stamp)
+                worker.offer((index, message, replace(arrival, time_ns=time.monotonic_ns())), arrival.camera)
                 yield from self._finished(done, waiting)
         finally:
             worker.stop(finish=True)
@@ -179,12 +186,20 @@ class BagReplay:
         frame = replace(self._frame(stamp_ns, None), read=_dropped_image)
         return frame, unanswered(frame, index, DROPPED), None
 
-    def _images(self) -> Iterator[tuple[int, Any]]:
-        """(log time, message) of each image; odometry and transforms in between are stored."""
-        for topic, log_ns, message in self._drive.messages(self._prior_topics):
+    def _images(self) -> Iterator[tuple[int, Any, Arrival]]:
+        """(number, message, arrival) of each image; odometry and transforms in between are stored.
+
+        Images of further cameras are answered too, for the belief. Only the drive's own images have a number and are
+        judged.
+        """
+        own = self._drive.image_topic if self._more_images else ""
+        numbers = itertools.count()
+        for topic, log_ns, message in self._drive.messages([*self._prior_topics, *self._more_images]):
             self._clock_ns = log_ns
             if topic == self._drive.image_topic:
-                yield log_ns, message
+                yield next(numbers), message, _arrival(message, log_ns, own)
+            elif topic in self._more_images:
+                yield _NOT_JUDGED, message, _arrival(message, log_ns, topic)
             elif topic == self._drive.odom_topic:
                 if self._odometry is not None:
                     self._odometry.store(message)
@@ -195,9 +210,11 @@ class BagReplay:
                 self._mount.store(message, fixed=topic.endswith("tf_static"))
 
     def _processed(self, index: int, message: Any, arrival: Arrival) -> Replayed | None:
-        """The result of an image; None if it was out of order, which ``tally`` counts."""
+        """The result of an image; None if it was out of order, which ``tally`` counts, or is not judged."""
         self._mode.estimate = None
         outcome = self._pipeline.process(arrival)
+        if index == _NOT_JUDGED:
+            return None
         estimate = self._mode.estimate
         frame = self._frame(outcome.stamp_ns, message)
         if outcome.reply is None or estimate is None:
@@ -212,9 +229,24 @@ class BagReplay:
         return DriveFrame(stamp_ns, partial(decode_message, message), T_map_camera)
 
 
-def _arrival(message: Any, log_ns: int) -> Arrival:
+def _further_cameras(drive: BagDrive, params: NodeParams) -> tuple[str, ...]:
+    """Image topics of further cameras in the bag. Raises DriveError if they cannot be used."""
+    topics = tuple(topic for topic in params.more_images if topic != drive.image_topic)
+    if topics and drive.options.mount is not None:
+        raise DriveError("T_base_camera is of one camera, and more_images names others: their mountings come from TF")
+    recorded = bag_topics(drive.path) if topics else {}
+    for topic in topics:
+        if topic not in recorded:
+            images = [name for name, (kind, _) in recorded.items() if kind in IMAGE_TYPES]
+            raise DriveError(
+                f"the bag {drive.path} has no topic {topic} of more_images: its images are on {', '.join(images)}"
+            )
+    return topics
+
+
+def _arrival(message: Any, log_ns: int, camera: str) -> Arrival:
     """A message that is read already, arriving now."""
-    return Arrival(lambda: message, time.monotonic_ns(), log_ns)
+    return Arrival(lambda: message, time.monotonic_ns(), log_ns, camera)
 
 
 def _dropped_image() -> np.ndarray:

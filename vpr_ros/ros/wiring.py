@@ -32,8 +32,11 @@ class WiredPipeline:
     def __init__(self, node: ResponsiveNode, params: NodeParams, health: Health) -> None:
         """Raises a VprError, one sentence, if the mode cannot be opened."""
         self._node = node
-        self.takes_compressed = params.image_is_compressed(resolved(node, params.image))
-        self.message_type = CompressedImage if self.takes_compressed else Image
+        self.message_types: dict[str, type[Image] | type[CompressedImage]] = {
+            topic: CompressedImage if params.image_is_compressed(resolved(node, topic)) else Image
+            for topic in params.image_topics
+        }
+        self._several = len(self.message_types) > 1
         log = node.get_logger()
         mount = CameraMount(params.base_frame, params.T_base_camera)
         track = OdometryTrack(resolved(node, params.odom), params.odom_gap, health, log) if params.odom else None
@@ -64,10 +67,11 @@ class WiredPipeline:
         """See Pipeline."""
         return self._pipeline.clock_problem
 
-    def arrival(self, serialized: bytes) -> Arrival:
+    def arrival(self, serialized: bytes, topic: str) -> Arrival:
         """A serialised image message that arrives now. The worker's thread deserialises it."""
-        read = partial(_deserialized, serialized, self.message_type)
-        return Arrival(read, time.monotonic_ns(), self._node.get_clock().now().nanoseconds)
+        read = partial(_deserialized, serialized, self.message_types[topic])
+        clock_ns = self._node.get_clock().now().nanoseconds
+        return Arrival(read, time.monotonic_ns(), clock_ns, topic if self._several else "")
 
     def process(self, arrival: Arrival) -> None:
         """See Pipeline."""

@@ -76,7 +76,7 @@ def test_the_mounting_and_odometry_are_the_nodes(town: Path) -> None:
     """A base_frame that no transform reaches is what the node would complain of: odometry cannot be used then."""
     _, replay = replayed(town, "live", base_frame="nowhere")
     assert replay.tally.count("images without odometry") == 0  # TF reaches from odometry's own frame
-    assert "no transform nowhere" in replay._pipeline._mount_condition._sentence
+    assert "no transform nowhere" in replay._pipeline._cameras[""].mount._sentence
 
 
 def test_at_a_pace_the_newest_image_wins(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,12 +36,14 @@ class Health:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _samples: deque[FrameTiming] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+    _latest_s: dict[str, float] = field(default_factory=dict)
 
-    def image_arrived(self) -> None:
+    def image_arrived(self, topic: str = "") -> None:
         """Count an image message."""
         with self._lock:
             self.counts["images received"] += 1
             self._arrivals_s.append(time.monotonic())
+            self._latest_s[topic] = self._arrivals_s[-1]
 
     def bad_image(self) -> None:
         """Count an image that could not be used."""
@@ -63,11 +65,11 @@ class Health:
                 self._samples.append(sample)
             self.last_answer = text
 
-    @property
-    def silence_s(self) -> float | None:
-        """Seconds since the last image message, or None if there was none."""
+    def silence_s(self, topic: str = "") -> float | None:
+        """Seconds since the last image message of a topic, or None if there was none."""
         with self._lock:
-            return time.monotonic() - self._arrivals_s[-1] if self._arrivals_s else None
+            latest_s = self._latest_s.get(topic)
+        return None if latest_s is None else time.monotonic() - latest_s
 
     @property
     def rate_hz(self) -> float:

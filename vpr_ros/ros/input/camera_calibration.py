@@ -20,8 +20,11 @@ _ASPECT = 0.02  # maximum relative difference between the aspect ratios of image
 class CameraCalibration:
     """Listens to CameraInfo until one fits the images. Drivers repeat the same calibration with each image."""
 
-    def __init__(self, node: Node, params: NodeParams, wanted: bool = True) -> None:
-        """wanted: whether to listen from the start. Raises ConfigError if the parameter intrinsics is invalid."""
+    def __init__(self, node: Node, params: NodeParams, wanted: bool = True, image: str = "") -> None:
+        """wanted: whether to listen from the start. image: topic of the images; empty: the parameter's.
+
+        Raises ConfigError if the parameter intrinsics is invalid.
+        """
         self._node = node
         self._given = params.intrinsics
         self._intrinsics: Intrinsics | None = None
@@ -33,7 +36,7 @@ class CameraCalibration:
         if params.mode == "localize":
             self._outcome = "poses are not measured"
         self._subscriptions: list[Subscription] = []
-        image_topic = resolved(node, params.image)
+        image_topic = resolved(node, image or params.image)
         topic = camera_info_topic(image_topic) if params.camera_info == "auto" else params.camera_info
         self._topic = resolved(node, topic) if topic else ""
         self._rectified = is_rectified(image_topic)

@@ -8,8 +8,14 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+def type_name(message_type: type[Image] | type[CompressedImage]) -> str:
+    """An image type's name as ROS tools print it."""
+    return IMAGE_TYPES[message_type is CompressedImage]
 
 
 def silence(node: Node, subscription: Subscription, message_type: str, seconds: float) -> str:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Worker(Generic[T]):
-    """Runs ``work`` on each item in order. If more than ``queue_size`` items wait, the oldest is dropped.
+    """Runs ``work`` on each item in order. If more than ``queue_size`` of one source wait, its oldest is dropped.
 
     work: called in the worker's thread, one item at a time.
     on_error: called with an exception of ``work``; the thread continues.
@@ -27,18 +27,22 @@ class Worker(Generic[T]):
     ) -> None:
         self._work = work
         self._on_error = on_error
-        self._waiting: deque[T] = deque(maxlen=queue_size)
+        self._queue_size = queue_size
+        self._waiting: deque[tuple[str, T]] = deque()
         self._stopping = False
         self._changed = threading.Condition()
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, item: T) -> None:
+    def offer(self, item: T, source: str = "") -> None:
         """Queue an item; returns at once."""
         with self._changed:
-            self.dropped += len(self._waiting) == self._waiting.maxlen
-            self._waiting.append(item)
+            of_source = [number for number, (name, _) in enumerate(self._waiting) if name == source]
+            if len(of_source) == self._queue_size:
+                del self._waiting[of_source[0]]
+                self.dropped += 1
+            self._waiting.append((source, item))
             self._changed.notify()
 
     def stop(self, finish: bool = False) -> None:
@@ -56,7 +60,7 @@ class Worker(Generic[T]):
                 self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
                 if not self._waiting:
                     return
-                item = self._waiting.popleft()
+                _, item = self._waiting.popleft()
             try:
                 self._work(item)
             except Exception as error:  # one bad image must not stop the localiser

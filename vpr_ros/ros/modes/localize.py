@@ -54,8 +54,13 @@ class LocalizeMode:
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
-        self._calibration = CameraCalibration(node, params, wanted=localizer.metric is not None)
-        self._depth = DepthOutput(node, self._calibration)
+        several = len(params.image_topics) > 1
+        self._calibrations = {
+            topic if several else "": CameraCalibration(node, params, localizer.metric is not None, topic)
+            for topic in params.image_topics
+        }
+        self._depth_camera, calibration = next(iter(self._calibrations.items()))  # the first one
+        self._depth = DepthOutput(node, calibration)
         self._adapters: list[Adapter] = [self._pose, self._standard]
         self._services: list[Any] = []
         try:
@@ -108,7 +113,8 @@ class LocalizeMode:
         sent_ns = time.monotonic_ns()
         for adapter in self._adapters[1:]:
             adapter.publish(answer)
-        self._depth.publish(estimate.depth, sample)
+        if sample.camera == self._depth_camera:
+            self._depth.publish(estimate.depth, sample)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
     def lookup(self, sample: ImageSample) -> Answer:
@@ -130,7 +136,9 @@ class LocalizeMode:
 
     def on_timer(self) -> None:
         """Listen to CameraInfo while poses are measured or depth has a subscriber."""
-        self._calibration.on_timer(self.localizer.metric is not None or self._depth.wanted)
+        for camera, calibration in self._calibrations.items():
+            depth = camera == self._depth_camera and self._depth.wanted
+            calibration.on_timer(self.localizer.metric is not None or depth)
 
     def values(self) -> dict[str, str]:
         """See LiveMode."""
@@ -154,8 +162,9 @@ class LocalizeMode:
             self._measuring.report(self.localizer.unmeasurable)
             return None
         height, width = sample.image_rgb.shape[:2]
-        intrinsics = self._calibration.of_image(width, height)
-        self._measuring.report(self._calibration.problem)
+        calibration = self._calibrations[sample.camera]
+        intrinsics = calibration.of_image(width, height)
+        self._measuring.report(calibration.problem)
         return intrinsics
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
@@ -173,7 +182,8 @@ class LocalizeMode:
         )
 
     def _close_adapters(self) -> None:
-        self._calibration.close()
+        for calibration in self._calibrations.values():
+            calibration.close()
         self._depth.close()
         for adapter in self._adapters:
             adapter.close()

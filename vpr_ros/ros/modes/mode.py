@@ -24,6 +24,7 @@ class ImageSample:
     T_odom_camera: (4, 4) in odom_frame, or None without odometry.
     odometry_start: number of times odometry has restarted; poses with different numbers are unrelated.
     priors: what other sources say of the camera's position.
+    camera: its topic, where there are several cameras; else empty.
     """
 
     arrived_ns: int
@@ -35,6 +36,7 @@ class ImageSample:
     odom_frame: str = ""
     odometry_start: int = 0
     priors: tuple[Prior, ...] = ()
+    camera: str = ""
 
     @property
     def T_camera_base(self) -> np.ndarray | None:
@@ -50,7 +52,10 @@ class ImageSample:
 
     def frame(self, intrinsics: Intrinsics | None = None) -> Frame:
         """The sample as the localiser and the loop closer take it."""
-        return Frame(self.stamp_ns, self.image_rgb, self.T_odom_camera, intrinsics, self.priors)
+        T_base_camera = self.T_base_camera if self.camera else None
+        return Frame(
+            self.stamp_ns, self.image_rgb, self.T_odom_camera, intrinsics, self.priors, self.camera, T_base_camera
+        )
 
 
 @dataclass(frozen=True)
