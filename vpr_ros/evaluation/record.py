@@ -28,11 +28,13 @@ class Tolerance:
     frames: if set, poses are those of a ``NumberedDrive`` (frame k at x = k). A pose is right if the frame nearest to
     it is at most this many frames away.
     off_map_metres: a frame without a right place is off the map if no place is nearer than this.
+    levels: whether the map has places above each other; then none on another level is right (``maps.levels``).
     """
 
     metres: float = 25.0
     frames: int | None = None
     off_map_metres: float = 25.0
+    levels: bool = False
 
     def right(self, error: np.ndarray) -> np.ndarray:
         """Whether errors are within the tolerance; False for NaN."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.records import DriveFrame, Estimate
@@ -17,6 +16,7 @@ from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estima
 
 if TYPE_CHECKING:
     from vpr_ros.localize.localizer import Localizer
+    from vpr_ros.maps.places import Places
 
 Replayed = tuple[DriveFrame, Answer, "Estimate | None"]
 Seen = Callable[[DriveFrame, Answer, "Estimate | None"], None]
@@ -51,13 +51,13 @@ def evaluate(
     seen: Seen | None = None,
 ) -> Run:
     """Replay a drive through the localiser: see ``replay`` and ``collect``."""
-    return collect(replay(localizer, drive), drive, localizer.places.T_map_camera, condition, tolerance, progress, seen)
+    return collect(replay(localizer, drive), drive, localizer.places, condition, tolerance, progress, seen)
 
 
 def collect(
     replayed: Iterable[Replayed],
     drive: Drive,
-    T_map_places: np.ndarray,
+    places: Places,
     condition: str = "",
     tolerance: Tolerance | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -65,7 +65,7 @@ def collect(
 ) -> Run:
     """The answers of a replayed drive, with the truth. Frames without truth are answered and not scored.
 
-    replayed: what ``replay`` or ``ros.replay.replay_bag`` yields. T_map_places: (N, 4, 4) every place of the map.
+    replayed: what ``replay`` or ``ros.replay.replay_bag`` yields. places: of the map.
     condition: defaults to the drive's name. progress: called with (frames done, frames in all) after each; seen: with
     the frame, its answer and its estimate. Raises DriveError where the drive has no frame, or not one that can be read.
     """
@@ -80,7 +80,8 @@ def collect(
         raise without_poses(drive, [], "so there is nothing to evaluate")
     if not any(answer.answered for answer in answers):
         raise DriveError(f"no frame of the drive {drive.name} can be read; the first one: {answers[0].problem}")
-    return Run(drive.name, condition or drive.name, tuple(answers), T_map_places, tolerance or Tolerance())
+    tolerance = replace(tolerance or Tolerance(), levels=places.has_levels)
+    return Run(drive.name, condition or drive.name, tuple(answers), places.T_map_camera, tolerance)
 
 
 def left_out(run: Run, drive: Drive) -> Tally:

@@ -65,8 +65,7 @@ def run_drive(
     gallery = Gallery()
     if replayed is None:
         replayed = replay(localizer, MovedDrive(drive, place_map.map_pose))
-    places = localizer.places.T_map_camera
-    run = collect(replayed, drive, places, condition, tolerance, on_progress, gallery.keep)
+    run = collect(replayed, drive, localizer.places, condition, tolerance, on_progress, gallery.keep)
     return replace(run, filtered=localizer.config.filter.enabled), gallery
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from vpr_ros.base.geometry import heading, wrap_angle
 from vpr_ros.evaluation.metrics import nees
-from vpr_ros.evaluation.record import Answer, Run
+from vpr_ros.evaluation.record import Answer, Run, Tolerance
+from vpr_ros.maps.levels import distances
 
 RANKS = 25
 _RANKED = {"match_error", "match_right", "answer_error", "answer_right"}
@@ -73,8 +74,8 @@ def _column(name: str, values: list[object]) -> np.ndarray:
 
 def _score_one(answer: Answer, run: Run) -> dict[str, object]:
     known, on_map, off_map = _situation(answer, run)
-    match_error = np.array([_error(answer, T) for T in answer.T_map_places])
-    answer_error = np.array([_error(answer, h.T_map_camera) for h in answer.hypotheses])
+    match_error = np.array([_error(answer, T, run.tolerance) for T in answer.T_map_places])
+    answer_error = np.array([_error(answer, h.T_map_camera, run.tolerance) for h in answer.hypotheses])
     off_rank = sum(h.probability > answer.off_map_probability for h in answer.hypotheses)
     missed = np.inf if known else np.nan  # the error of a missing answer
     ranked_error = np.insert(answer_error, off_rank, missed)
@@ -91,7 +92,7 @@ def _score_one(answer: Answer, run: Run) -> dict[str, object]:
         "confidence": answer.off_map_probability if best is None else best.probability,
         "correct": known and (not on_map if best is None else bool(run.tolerance.right(answer_error[0]))),
         "called_off_map": best is None,
-        "position_error": np.nan if best is None else answer_error[0],
+        "position_error": np.nan if best is None else _distance(answer, best.T_map_camera, run.tolerance),
         **_pose_errors(answer),
         "latency_ms": answer.latency_ms,
         "network_ms": answer.timings_ms.get("network", np.nan),
@@ -103,18 +104,26 @@ def _situation(answer: Answer, run: Run) -> tuple[bool, bool, bool]:
     """(truth is known, on the map, off the map), as in the class above."""
     if answer.T_map_camera_true is None or not np.isfinite(answer.T_map_camera_true).all():
         return False, False, False
-    distances = np.linalg.norm(run.T_map_places[:, :2, 3] - answer.T_map_camera_true[:2, 3], axis=1)
-    nearest = np.min(distances, initial=np.inf)
+    truth = answer.T_map_camera_true[:3, 3]
+    nearest = np.min(distances(run.T_map_places[:, :3, 3], truth, run.tolerance.levels), initial=np.inf)
     on_map = bool(run.tolerance.right(nearest))
     far = run.tolerance.frames is not None or bool(nearest >= run.tolerance.off_map_metres)
     return True, on_map, not on_map and far
 
 
-def _error(answer: Answer, T_map_camera: np.ndarray) -> float:
-    """Distance to the true position in the map's plane, NaN if the truth is unknown."""
+def _error(answer: Answer, T_map_camera: np.ndarray, tolerance: Tolerance) -> float:
+    """Distance to the true position in the map's plane; infinite on another level, NaN if the truth is unknown."""
     if answer.T_map_camera_true is None:
         return float("nan")
-    return float(np.linalg.norm(T_map_camera[:2, 3] - answer.T_map_camera_true[:2, 3]))
+    return float(distances(T_map_camera[:3, 3], answer.T_map_camera_true[:3, 3], tolerance.levels))
+
+
+def _distance(answer: Answer, T_map_camera: np.ndarray, tolerance: Tolerance) -> float:
+    """Metres to the true position: in the plane, or in space where the map has levels; NaN if the truth is unknown."""
+    if answer.T_map_camera_true is None:
+        return float("nan")
+    axes = 3 if tolerance.levels else 2
+    return float(np.linalg.norm(T_map_camera[:axes, 3] - answer.T_map_camera_true[:axes, 3]))
 
 
 def _ranked(values: np.ndarray, fill: float | bool) -> np.ndarray:

@@ -26,9 +26,23 @@ from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
+from vpr_ros.maps.levels import distances
 from vpr_ros.maps.places import Places
 
-_Outcome = tuple[Estimate, np.ndarray, bool]  # estimate, true pose (4, 4), whether it is on the map
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """An estimate with the true pose (4, 4), whether that is on the map, and which hypotheses are right."""
+
+    estimate: Estimate
+    T_map_camera: np.ndarray
+    on_map: bool
+    right: Sequence[bool]
+
+    @property
+    def answer_right(self) -> bool:
+        """Whether the best pose is right, or rightly missing."""
+        return not self.on_map if self.estimate.best is None else self.on_map and self.right[0]
 
 
 def fit(
@@ -57,14 +71,14 @@ def fit(
         for candidate in _candidates(places, drives, config, default)
     ]
     chosen = _chosen(trials)
-    softened = _fit_softening(chosen.outcomes, radius)
+    softened = _fit_softening(chosen.outcomes)
     fitted = dataclasses.replace(
         chosen.calibration,
         temperature=softened[0],
         floor=softened[1],
         source=", ".join(drive.name for drive in drives),
     )
-    fitted = _fit_spread(fitted, chosen.outcomes, radius)
+    fitted = _fit_spread(fitted, chosen.outcomes)
     return Fitted(fitted, _given(chosen), _notes(fitted, trials, chosen, radius))
 
 
@@ -135,17 +149,13 @@ def _tried(
         localizer = Localizer(shown, describer, config, candidate)
         for row, stamp_ns in enumerate(drive.stamps_ns):
             estimate = localizer.recognise(int(stamp_ns), drive.descriptors[row], drive.T_odom_camera[row])
-            outcomes.append((estimate, drive.T_map_camera[row], bool(on_map[row])))
-    right = np.array([_answer_right(outcome, radius) for outcome in outcomes])
-    on = np.array([outcome[2] for outcome in outcomes])
-    wrong_on_map, wrong_off_map = (float(1 - right[rows].mean()) if rows.any() else np.nan for rows in (on, ~on))
+            truth = drive.T_map_camera[row]
+            right = [_right(hypothesis, truth, radius, shown.has_levels) for hypothesis in estimate.hypotheses]
+            outcomes.append(_Outcome(estimate, truth, bool(on_map[row]), right))
+    answers = np.array([outcome.answer_right for outcome in outcomes])
+    on = np.array([outcome.on_map for outcome in outcomes])
+    wrong_on_map, wrong_off_map = (float(1 - answers[rows].mean()) if rows.any() else np.nan for rows in (on, ~on))
     return _Trial(candidate, outcomes, wrong_on_map, wrong_off_map, int(on.sum()), int((~on).sum()))
-
-
-def _answer_right(outcome: _Outcome, radius: float) -> bool:
-    estimate, T_map_camera, on_map = outcome
-    best = estimate.best
-    return not on_map if best is None else on_map and _right(best, T_map_camera, radius)
 
 
 def _chosen(trials: Sequence[_Trial]) -> _Trial:
@@ -201,8 +211,8 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
     """Distance (F,) of each true position to the nearest place, metres."""
-    offsets = T_map_camera[:, None, :2, 3] - places.positions[None, :, :2]
-    return np.linalg.norm(offsets, axis=2).min(axis=1)
+    positions = T_map_camera[:, None, :3, 3]
+    return np.asarray(distances(positions, places.positions[None], places.has_levels).min(axis=1))
 
 
 def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
@@ -210,10 +220,11 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
     shown = [places]
     count = len(drive.stamps_ns)
     for start, end in CALIBRATION_GRID.holes:
-        stretch = drive.T_map_camera[int(start * count) : int(end * count), :2, 3]
+        stretch = drive.T_map_camera[int(start * count) : int(end * count)]
         if not len(stretch):
             continue
-        distance = np.linalg.norm(places.positions[:, None, :2] - stretch[None], axis=2).min(axis=1)
+        positions = stretch[None, :, :3, 3]
+        distance = distances(places.positions[:, None], positions, places.has_levels).min(axis=1)
         if np.count_nonzero(distance > 2 * radius) > CALIBRATION_GRID.least_places:
             shown.append(places.subset(distance > 2 * radius))
     return shown
@@ -261,7 +272,7 @@ def _evidence(places: Places, drives: Sequence[DescribedDrive], config: Localize
                 session_mean.reset()
             seen = session_mean.centred(descriptor)
             similarities = (of_places @ seen).max(1)
-            distance = np.linalg.norm(places.positions[:, :2] - T[:2, 3], axis=1)
+            distance = distances(places.positions, T[:3, 3], places.has_levels)
             scores = observation.scores(seen, similarities)
             found.append(_Evidence(scores, similarities, distance < radius, distance > 2 * radius))
     return found
@@ -298,24 +309,24 @@ def _log_mean_exp(values: np.ndarray) -> float:
     return largest + float(np.log(np.exp(values - largest).mean()))
 
 
-def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float) -> bool:
-    return bool(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - T_map_camera[:2, 3]) < radius)
+def _right(hypothesis: Hypothesis, T_map_camera: np.ndarray, radius: float, levels: bool) -> bool:
+    return bool(distances(hypothesis.T_map_camera[:3, 3], T_map_camera[:3, 3], levels) < radius)
 
 
-def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float]:
+def _fit_softening(found: list[_Outcome]) -> tuple[float, float]:
     """Temperature and floor under which the truth is most probable."""
     raw = np.zeros((len(found), 32))  # raw probabilities, padded; the last column is the rest
     truth = np.full(len(found), -1)
-    for row, (estimate, T_map_camera, on_map) in enumerate(found):
+    for row, outcome in enumerate(found):
+        estimate = outcome.estimate
         listed = [hypothesis.probability for hypothesis in estimate.hypotheses]
         values = np.array([*listed, estimate.off_map_probability])
         raw[row, : len(values)] = values
         raw[row, -1] = max(1.0 - values.sum(), 0.0)
-        if not on_map:
+        if not outcome.on_map:
             truth[row] = len(listed)
         else:
-            right = [_right(hypothesis, T_map_camera, radius) for hypothesis in estimate.hypotheses]
-            truth[row] = int(np.argmax(right)) if any(right) else -1
+            truth[row] = int(np.argmax(outcome.right)) if any(outcome.right) else -1
     best = (np.inf, 1.0, 0.05)
     for temperature, floor in itertools.product(CALIBRATION_GRID.temperatures, CALIBRATION_GRID.floors):
         powered = raw ** (1 / temperature) * (raw > 0)
@@ -326,13 +337,13 @@ def _fit_softening(found: list[_Outcome], radius: float) -> tuple[float, float]:
     return best[1:]
 
 
-def _fit_spread(calibration: Calibration, found: list[_Outcome], radius: float) -> Calibration:
+def _fit_spread(calibration: Calibration, found: list[_Outcome]) -> Calibration:
     """Fit sigma_*: errors of right answers, less the spread of their own places."""
     excess = []
     own = calibration.covariance_body()
-    for estimate, T_map_camera, _ in found:
-        best = estimate.best
-        if best is None or not _right(best, T_map_camera, radius):
+    for outcome in found:
+        best, T_map_camera = outcome.estimate.best, outcome.T_map_camera
+        if best is None or not outcome.right[0]:
             continue
         R_body_map = geometry.R_BODY_OPTICAL @ best.T_map_camera[:3, :3].T
         moved = R_body_map @ (T_map_camera[:3, 3] - best.T_map_camera[:3, 3])

@@ -11,6 +11,7 @@ from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.levels import distances
 from vpr_ros.maps.places import Places
 
 
@@ -32,7 +33,7 @@ def cluster(
 ) -> tuple[OnDemand[Hypothesis], float]:
     """Up to count hypotheses, most probable first, and the calibrated probability of "not on this map".
 
-    Greedy: the most probable cell and all within radius metres of it, in the plane and with a similar heading, form one
+    Greedy: the most probable cell and all within radius metres of it, on its level and with a similar heading, form one
     hypothesis; then the same with the rest. The pose is the mean of the members, as the pose of a camera of the rig.
     The covariance is their spread plus that of a right hypothesis.
     """
@@ -56,13 +57,13 @@ def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.nd
     """Cells of each cluster's members, and the sum of their belief."""
     likely = belief.values > min(CLUSTERS.smallest_belief, belief.values.max(initial=0.0) / 2)
     cells, values = belief.rows[likely], belief.values[likely]
-    positions, headings = rig.positions(cells)[:, :2], rig.headings(cells)
+    positions, headings, levels = rig.positions(cells), rig.headings(cells), rig.places.has_levels
     members_of: list[np.ndarray] = []
     masses: list[float] = []
     left = np.arange(len(cells))
     while len(left) and len(masses) < CLUSTERS.clusters:
         seed = left[np.argmax(values[left])]
-        near = np.linalg.norm(positions[left] - positions[seed], axis=1) < radius
+        near = distances(positions[left], positions[seed], levels) < radius
         alike = np.abs(geometry.wrap_angle(headings[left] - headings[seed])) < CLUSTERS.heading
         members = left[near & alike]
         members_of.append(cells[members[np.argsort(-values[members])]])

@@ -127,13 +127,14 @@ class MetricStage:
         """Local features of a place, with depths measured from the places around it."""
         features, T_map_place = self._features(row), self._places.T_map_camera[row]
         assert features is not None
-        distances = np.linalg.norm(self._places.positions - T_map_place[:3, 3], axis=1)
-        turns = np.abs(geometry.wrap_angle(self._places.headings - self._places.headings[row]))
-        usable = (distances < METRIC.baseline_spacings * self._places.spacing) & (turns < METRIC.baseline_turn)
-        around = np.flatnonzero(usable & (distances > 0))
+        reach = METRIC.baseline_spacings * self._places.spacing
+        around = np.sort(self._places.neighbours.within(T_map_place[:2, 3], reach))
+        distances = np.linalg.norm(self._places.positions[around] - T_map_place[:3, 3], axis=1)
+        turns = np.abs(geometry.wrap_angle(self._places.headings[around] - self._places.headings[row]))
+        usable = np.flatnonzero((distances < reach) & (distances > 0) & (turns < METRIC.baseline_turn))
         T_place_map = geometry.inverse(T_map_place)
         others: list[tuple[LocalFeatures, np.ndarray]] = []
-        for other in around[np.argsort(distances[around])][: METRIC.baselines]:
+        for other in around[usable[np.argsort(distances[usable])]][: METRIC.baselines]:
             there = self._features(int(other))
             if there is not None:
                 others.append((there, T_place_map @ self._places.T_map_camera[other]))

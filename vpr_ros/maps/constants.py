@@ -50,6 +50,22 @@ class NeighbourConstants:
 
 
 @dataclass(frozen=True)
+class LevelConstants:
+    """When places lie above each other (``levels``). All by hand."""
+
+    height_m: float = 1.8
+    """Metres, least difference of height between two levels: storeys are at least 2.2 m high;"""
+    slope: float = 0.1
+    """on a slope further places of one level differ more, by this share of their distance."""
+    sample: int = 500
+    """Places whose surroundings are looked at,"""
+    overlap_m: float = 3.0
+    """each up to this distance in the plane, or the map's spacing if that is more,"""
+    share: float = 0.05
+    """and the share of them with another level above or below from which on the map has levels."""
+
+
+@dataclass(frozen=True)
 class SameDriveLimits:
     """When two recordings are the same drive (``map_drives``). All by hand."""
 
@@ -82,6 +98,7 @@ class LegacyConstants:
 CENTRING = CentringConstants()
 SCORES = ScoreConstants()
 NEIGHBOURS = NeighbourConstants()
+LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
 VARIETY = VarietyConstants()
 LEGACY = LegacyConstants()

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +274,10 @@ def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptor
         count += len(piece)
         logger.debug("reading places: %d of %d", count, total)
     found = found or [_places_from_rows([], size if descriptors else (0, size[1]))]
-    return Places(*(np.concatenate([getattr(piece, field.name) for piece in found]) for field in fields(Places)))
+    ids, drives, stamps, poses, views = (
+        np.concatenate(parts) for parts in zip(*(piece.arrays for piece in found), strict=True)
+    )
+    return Places(ids, drives, stamps, poses, views)
 
 
 def pieces(

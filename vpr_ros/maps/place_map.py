@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
-from vpr_ros.base.world import canonical_world, world_advice
+from vpr_ros.base.world import canonical_world, utm_of, world_advice
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
@@ -302,7 +302,8 @@ class PlaceMap:
         """All places; read on first use."""
         if self._places is None:
             with self._reading():
-                self._places = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
+                read = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
+                self._places = replace(read, heights_agree=not utm_of(self.world))
         return self._places
 
     @property

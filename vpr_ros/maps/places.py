@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.maps.constants import NEIGHBOURS, VARIETY
+from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, VARIETY
+from vpr_ros.maps.levels import same_level
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 
@@ -19,7 +20,8 @@ class Places:
 
     ids: (N,) int64, in the map. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64. T_map_camera:
     (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each image (``image.views``); the
-    first view is the whole image.
+    first view is the whole image. heights_agree: whether heights of different drives can be compared. Satellites give
+    heights that jump by tens of metres from drive to drive.
     """
 
     ids: np.ndarray
@@ -27,13 +29,19 @@ class Places:
     stamps_ns: np.ndarray
     T_map_camera: np.ndarray
     descriptors: np.ndarray
+    heights_agree: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def subset(self, rows: np.ndarray) -> Places:
         """The places at these rows (indices or a mask), in that order."""
-        return Places(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return replace(Places(*(array[rows] for array in self.arrays)), heights_agree=self.heights_agree)
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays of N rows, in the order of the constructor."""
+        return [getattr(self, field.name) for field in fields(self) if field.name != "heights_agree"]
 
     @property
     def positions(self) -> np.ndarray:
@@ -76,7 +84,23 @@ class Places:
     @cached_property
     def neighbours(self) -> Neighbours:
         """The places by position, with a radius that suits their spacing."""
-        return Neighbours(self.positions, max(NEIGHBOURS.reach_m, NEIGHBOURS.reach_spacings * self.spacing))
+        return Neighbours(self.positions, self._reach, self.has_levels)
+
+    @cached_property
+    def has_levels(self) -> bool:
+        """Whether some places lie above others. Then a level is told from the one above it (``levels``)."""
+        if not self.heights_agree or np.ptp(self.positions[:, 2], axis=0) < LEVELS.height_m:
+            return False
+        rows = np.unique(np.linspace(0, len(self) - 1, min(LEVELS.sample, len(self))).astype(int))
+        around = Neighbours(self.positions, self._reach, False)
+        row, place, distance = around.near(self.positions[rows])
+        height = self.positions[rows[row], 2] - self.positions[place, 2]
+        above = (distance < max(LEVELS.overlap_m, self.spacing)) & ~same_level(height, distance)
+        return len(np.unique(row[above])) > LEVELS.share * len(rows)
+
+    @property
+    def _reach(self) -> float:
+        return max(NEIGHBOURS.reach_m, NEIGHBOURS.reach_spacings * self.spacing)
 
 
 def origin_near(position: np.ndarray) -> np.ndarray:
@@ -87,13 +111,11 @@ def origin_near(position: np.ndarray) -> np.ndarray:
 
 
 class Neighbours:
-    """Places in a grid, so that a search around a point takes the same time on a map of any size.
+    """Places in a grid, so that a search around a point takes the same time on a map of any size."""
 
-    Distances are in the plane: heights from GPS jump by tens of metres between drives.
-    """
-
-    def __init__(self, positions: np.ndarray, radius: float) -> None:
-        """positions: (N, 3) metres. radius: of the search, metres."""
+    def __init__(self, positions: np.ndarray, radius: float, levels: bool = False) -> None:
+        """positions: (N, 3) metres. radius: of the search, metres, in the plane. levels: whether others are far."""
+        self._levels = levels
         self._positions = positions
         self.radius = radius
         cells = np.floor(positions[:, :2] / radius).astype(np.int64)
@@ -121,6 +143,8 @@ class Neighbours:
         dx, dy = (points[point_rows, :2] - self._positions[place_rows, :2]).T
         distances = np.sqrt(dx * dx + dy * dy)
         keep = distances <= self.radius
+        if self._levels:
+            keep &= same_level(points[point_rows, 2] - self._positions[place_rows, 2], distances)
         return point_rows[keep], place_rows[keep], distances[keep]
 
     def within(self, point: np.ndarray, radius: float) -> np.ndarray:
