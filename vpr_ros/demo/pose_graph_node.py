@@ -113,7 +113,7 @@ def run(interrupts: Interrupts) -> None:
         if not interrupts.asked:
             rclpy.spin(PoseGraphNode())
     except Exception:
-        if not interrupts.asked:
+        if rclpy.ok() and not interrupts.asked:
             raise
     rclpy.try_shutdown()
     interrupts.end()

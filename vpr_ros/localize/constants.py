@@ -52,9 +52,15 @@ class FilterConstants:
     seen_spacings: float = 1.5
     """Distance up to which a place shows what a camera of a rig sees, in multiples of the map's spacing."""
     silent_ns: int = 1_000_000_000
-    """Nanoseconds after which another camera of a rig measures the motion without odometry."""
+    """Nanoseconds of silence after which another camera of a rig measures the motion without odometry,"""
+    clearer: float = 1.0
+    """or log-likelihood ratio of the best place by which its images are recognised better;"""
+    clarity: float = 0.2
+    """of that ratio a running mean is kept, to which each image adds this share."""
     whole_turn: float = np.radians(60.0)
-    """Radians, turn after which a camera sees another view."""
+    """Radians, turn after which a camera sees another view;"""
+    turned: float = 0.1
+    """probability of one without odometry, relative to going on."""
     unseen_m: float = 10.0
     """Largest distance that a change of view counts as, for leaving and entering the map."""
     entrance_spacings: float = 2

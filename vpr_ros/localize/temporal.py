@@ -78,6 +78,7 @@ class BayesFilter:
         self._looks = [self._look() for _ in range(self._rig.cameras)]
         self._stamps_ns: dict[int, int] = {}  # of each camera's last image
         self._measuring = 0  # the camera that measures motion without odometry
+        self._clarity: dict[int, float] = {}  # how well each camera's images were recognised lately
         self._speed_check = SpeedCheck(self._config.speed, self._places.spacing)
         self._seen_m = 0.0  # distance from its last counted image to its last image
 
@@ -128,6 +129,9 @@ class BayesFilter:
         """
         if log_ratios is not None:
             self._weigh(self._looks[camera].added(log_ratios, change))
+            best = float(log_ratios.values.max(initial=log_ratios.rest))
+            before = self._clarity.get(camera, best)
+            self._clarity[camera] = before + FILTER.clarity * (best - before)
         T_odom_first = None if self._last is None else self._last[1]
         if T_odom_first is not None and len(self._belief.rows):
             best = int(np.argmax(self._belief.values))
@@ -162,13 +166,20 @@ class BayesFilter:
         return Motion(T, distance)
 
     def _seen(self, seconds: float, stamp_ns: int, change: Change, camera: int) -> float:
-        """Metres since the last image without odometry. One camera measures them: two would count them twice."""
+        """Metres since the last image without odometry.
+
+        One camera measures them, since two would count them twice: the one that is recognised best, as the map's scale
+        holds for what the map shows.
+        """
         speed = self._config.speed
         if camera != self._measuring:
             silent = stamp_ns - self._stamps_ns.get(self._measuring, stamp_ns) > FILTER.silent_ns
-            if not silent:
+            clearer = self._clarity.get(camera, 0.0) - self._clarity.get(self._measuring, 0.0)
+            if not silent and clearer < FILTER.clearer:
                 return speed * seconds
-            self._measuring, self._seen_m = camera, change.distance
+            self._measuring = camera
+            self._seen_m = change.distance if change.same_view else 0.0
+            return speed * seconds
         step_m = max(change.distance - self._seen_m, 0.0)
         self._seen_m = change.distance if change.same_view else 0.0
         if speed:
@@ -182,6 +193,8 @@ class BayesFilter:
         for look in self._looks:
             look.moved(motion)
         unexplained_m, unexplained = self._looks[camera].unexplained(change)
+        if camera != self._measuring:  # its views have no scale that the map knows
+            unexplained_m = unexplained = 0.0
         distance = motion.distance + unexplained_m
         leave = 1 - (1 - (self._config.off_map_entry or FILTER.leave / self._places.spacing)) ** distance
         entrances, hazard = self._entrances(motion)
@@ -239,10 +252,12 @@ class BayesFilter:
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
         beyond = np.maximum(distance - min(self._reach_pending, self._reach), 0.0)
-        turn = np.maximum(np.abs(turn) - self._turn_pending, 0.0)
+        turned = np.abs(turn)
+        turn = np.maximum(turned - self._turn_pending, 0.0)
         weight = np.exp(-0.5 * (beyond / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         if self._reach_pending > 0:
             weight *= self._ahead(T_predicted, row, cell)
+            weight[turned > FILTER.whole_turn] *= FILTER.turned
         total = np.bincount(row, weight, minlength=len(sources))
         # Belief further than the spacing and sigma_heading from every place leaves the map, the more the further.
         offset = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)

@@ -247,7 +247,7 @@ def run(interrupts: Interrupts) -> None:
         node = LocalizerNode()
         _spin(node, interrupts)
     except Exception:
-        if not interrupts.asked:
+        if rclpy.ok() and not interrupts.asked:
             raise
     if node is not None and not node.operation:
         node.destroy_node()

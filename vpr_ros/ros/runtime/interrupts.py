@@ -24,7 +24,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self._asked = False
         self._begun = False
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
@@ -33,6 +33,11 @@ class Interrupts:
         for number in _SIGNALS:
             signal.signal(number, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the launch file blocks them until now
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come. Being a call, it lets Python run the handler of one that came just now."""
+        return self._asked
 
     def begin(self) -> None:
         """Signals shut down cleanly from now on."""
@@ -44,7 +49,7 @@ class Interrupts:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, *_: Any) -> None:
-        self.asked = True
+        self._asked = True
         if not self._begun:
             os._exit(0)
 
