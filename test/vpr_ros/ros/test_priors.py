@@ -87,6 +87,18 @@ def test_a_start_pose_is_given_once() -> None:
     assert found.at(101 * SECOND, None) == ()
 
 
+def test_a_prior_of_another_map_is_forgotten() -> None:
+    """~/load_map changes the frame: a pose in the old one is a wrong pose in the new one."""
+    maps = [SimpleNamespace(world="a", origin=np.zeros(3)), SimpleNamespace(world="b", origin=np.zeros(3))]
+    found = PriorTrack(PriorConfig(), lambda: maps[0], lambda: "map", Health(), Log())  # type: ignore
+    found.store_pose(pose(10.0))
+    assert found.at(SECOND, T_BASE_CAMERA)
+    maps.reverse()
+    assert not found.at(SECOND, T_BASE_CAMERA)
+    found.store_pose(pose(10.0))
+    assert found.at(SECOND, T_BASE_CAMERA)
+
+
 def test_a_fix_becomes_coordinates_of_the_map() -> None:
     found = track()
     found.store_fix(fix(48.8583, 2.2945))

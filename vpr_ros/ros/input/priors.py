@@ -29,6 +29,7 @@ _UNKNOWN_YAW = np.radians(15.0)
 class _Stored:
     """A message as numbers. T_map_base: (4, 4) of a pose, or None. position, covariance: as in Prior, of a fix."""
 
+    place_map: PlaceMap  # in use when it came
     stamp_ns: int
     T_map_base: np.ndarray | None
     position: np.ndarray
@@ -59,9 +60,13 @@ class PriorTrack:
         self._latest: dict[str, _Stored] = {}
 
     def at(self, stamp_ns: int, T_base_camera: np.ndarray | None) -> tuple[Prior, ...]:
-        """The priors for an image. A start pose is returned once. T_base_camera: (4, 4), or None if unknown."""
+        """The priors for an image. A start pose is returned once; those of another map are forgotten.
+
+        T_base_camera: (4, 4), or None if unknown.
+        """
         with self._lock:
-            latest = list(self._latest.values())
+            place_map = self._place_map()
+            latest = [stored for stored in self._latest.values() if stored.place_map is place_map]
             self._latest.pop("initial_pose", None)
         fresh = [stored for stored in latest if self._fresh(stored, stamp_ns)]
         return tuple(self._prior(stored, stamp_ns, T_base_camera) for stored in fresh)
@@ -81,7 +86,10 @@ class PriorTrack:
             yaw_sigma = float(np.sqrt(values[5, 5])) if stated and values[5, 5] > 0 else _UNKNOWN_YAW
             lasting = source == "initial_pose"
             stamp_ns = to_ns(message.header.stamp)
-            self._keep(source, _Stored(stamp_ns, T_map_base, T_map_base[:2, 3], covariance, yaw_sigma, lasting))
+            place_map = self._place_map()
+            self._keep(
+                source, _Stored(place_map, stamp_ns, T_map_base, T_map_base[:2, 3], covariance, yaw_sigma, lasting)
+            )
 
     def store_fix(self, message: Any) -> None:
         """Store a NavSatFix. Those without a fix are counted."""
@@ -101,7 +109,7 @@ class PriorTrack:
                 covariance = np.eye(2) * _UNKNOWN_FIX_M**2
             covariance = covariance + np.eye(2) * _LEAST_FIX_M**2
             stamp_ns = to_ns(message.header.stamp)
-            self._keep("fix", _Stored(stamp_ns, None, position, covariance, np.pi, lasting=False))
+            self._keep("fix", _Stored(self._place_map(), stamp_ns, None, position, covariance, np.pi, lasting=False))
 
     def clear(self) -> None:
         """Forget all messages: the map or the clock changed."""
