@@ -129,9 +129,9 @@ class BayesFilter:
         """
         if log_ratios is not None:
             self._weigh(self._looks[camera].added(log_ratios, change))
-            best = float(log_ratios.values.max(initial=log_ratios.rest))
-            before = self._clarity.get(camera, best)
-            self._clarity[camera] = before + FILTER.clarity * (best - before)
+            clarity = float(log_ratios.values.max(initial=log_ratios.rest))
+            before = self._clarity.get(camera, clarity)
+            self._clarity[camera] = before + FILTER.clarity * (clarity - before)
         T_odom_first = None if self._last is None else self._last[1]
         if T_odom_first is not None and len(self._belief.rows):
             best = int(np.argmax(self._belief.values))
