@@ -28,10 +28,10 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from vpr_lab.comparison.variants import Figures, measure, table  # noqa: E402
 from vpr_lab.network.aggregators import MixVPR  # noqa: E402
 from vpr_ros.base.image import Preprocessing, preprocess  # noqa: E402
 from vpr_ros.drives.open import open_drive  # noqa: E402
+from vpr_ros.evaluation.models import Figures, measure, table  # noqa: E402
 from vpr_ros.inference.describer import Manifest, fingerprint_file  # noqa: E402
 from vpr_ros.inference.models import DEFAULT_MODEL, find_model  # noqa: E402
 from vpr_ros.inference.precision import VARIANTS, variant_path  # noqa: E402

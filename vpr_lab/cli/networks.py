@@ -269,8 +269,8 @@ def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -
     """Measure model and variants, print the table, and write the figures to each one's report and manifest."""
     from rich.console import Console
 
-    from vpr_lab.comparison.variants import measure, open_for_measuring, save_report, table
     from vpr_ros.base.errors import MissingDependencyError
+    from vpr_ros.evaluation.models import measure, open_for_measuring, save_report, table
 
     measured = [path]
     for variant in made:

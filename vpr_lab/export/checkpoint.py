@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import json
-import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vpr_lab.export.trace import trace
 from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_ros.base.config import to_dict
-from vpr_ros.base.errors import ModelError
 from vpr_ros.base.files import written_whole
-from vpr_ros.inference.describer import Manifest, fingerprint_file
+from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
 from vpr_ros.inference.onnx import open_session
-
-OPSET = 17
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How the exported model differs from torch's over some images. depth_error_m: absolute, metres; None without."""
-
-    images: int
-    cosine_min: float
-    cosine_mean: float
-    depth_error_max_m: float | None
-    depth_error_mean_m: float | None
-
-    def check(self, cosine_min: float = 0.9999, depth_error_max_m: float = 0.1) -> None:
-        """Raises ModelError if the two models disagree."""
-        error_m = self.depth_error_max_m or 0.0
-        if not (self.cosine_min >= cosine_min and error_m <= depth_error_max_m):
-            raise ModelError(
-                f"the exported model disagrees with torch: smallest cosine {self.cosine_min:.6f}, "
-                f"largest depth error {error_m:.3f} m"
-            )
+from vpr_ros.inference.parity import Parity
 
 
 def export(
@@ -56,7 +34,8 @@ def export(
         size = (4, preprocessing.height, preprocessing.width, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     with written_whole(onnx_path) as part:
-        _trace(network, images[:1], part)
+        outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
+        trace(network, {"image": torch.from_numpy(images[:1])}, outputs, ["image", *outputs], part)
         _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.dimension)})
         parity = compare(network, part, images)
         parity.check()
@@ -74,34 +53,13 @@ def export(
     return parity
 
 
-def _trace(network: PlaceNetwork, images: np.ndarray, path: Path) -> None:
-    """Write the network as ONNX for any batch; images: (B, H, W, 3) uint8 to trace it with."""
-    outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(images),),
-            str(path),
-            input_names=["image"],
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("image", *outputs)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-
-
 def compare(network: PlaceNetwork, onnx_path: Path, images: np.ndarray) -> Parity:
     """Run both on the same images, (B, H, W, 3) uint8."""
     descriptors, *depth = open_session(onnx_path, gpu=False).run(None, {"image": images})
     with torch.inference_mode():
-        torch_descriptors, torch_depth = network(torch.from_numpy(images))
-    cosine = (descriptors * torch_descriptors.numpy()).sum(1)
-    errors: tuple[float | None, float | None] = (None, None)
-    if depth:
-        difference = np.abs(depth[0] - torch_depth.numpy())
-        errors = float(difference.max()), float(difference.mean())
-    return Parity(len(images), float(cosine.min()), float(cosine.mean()), *errors)
+        expected, expected_depth = network(torch.from_numpy(images))
+    original = Description(expected.numpy(), expected_depth.numpy() if depth else None)
+    return Parity.of(Description(descriptors, depth[0] if depth else None), original)
 
 
 def _add_metadata(path: Path, entries: dict[str, str]) -> None:

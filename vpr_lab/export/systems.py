@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vpr_lab.export.checkpoint import export
+from vpr_lab.export.trace import trace
 from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.plugins.geowarp import GeoWarpManifest, encoder_path, score_path
 from vpr_lab.training.checkpoint import Checkpoint
@@ -24,7 +24,6 @@ from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import fingerprint_file
 from vpr_ros.inference.onnx import open_session
 
-_GEOWARP_OPSET = 16  # the first one that samples a grid
 _TOLERANCE = 1e-3
 
 
@@ -59,9 +58,9 @@ def _export_geowarp(folder: Path, output: Path) -> str:
     encoder, score = _Encoder(base.backbone), _Score(network)
     features = encoder(images)
     with written_whole(encoder_path(output)) as first, written_whole(score_path(output)) as second:
-        _trace(encoder, {"image": images}, "features", ["image", "features"], first)
+        trace(encoder, {"image": images}, ["features"], ["image", "features"], first)
         of_pair = {"query": features[:1], "reference": features[1:]}
-        _trace(score, of_pair, "score", ["reference", "score"], second)
+        trace(score, of_pair, ["score"], ["reference", "score"], second)
         error = _disagreement(first, second, images, encoder, score)
     GeoWarpManifest(
         name=output.stem,
@@ -105,22 +104,6 @@ def _load(path: Path) -> GeoWarp:
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
         raise ModelError(f"{path} is not a GeoWarp of this version: {str(error).splitlines()[0]}") from error
     return network.eval()
-
-
-def _trace(module: nn.Module, inputs: dict[str, Tensor], output: str, batched: list[str], path: Path) -> None:
-    """Write it as ONNX. batched: the inputs and outputs whose first dimension is free."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs one more package
-        torch.onnx.export(
-            module.eval(),
-            tuple(inputs.values()),
-            str(path),
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in batched},
-            opset_version=_GEOWARP_OPSET,
-            dynamo=False,
-        )
 
 
 def _disagreement(encoder_file: Path, score_file: Path, images: Tensor, encoder: _Encoder, score: _Score) -> float:

@@ -47,7 +47,8 @@ class MissingDependencyError(VprError):
 
 # How to install optional packages. Imported packages that are not here are always installed.
 REMEDIES = {
-    **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy", "onnx"), "pip install 'vpr_ros[train]'"),
+    **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy"), "pip install 'vpr_ros[train]'"),
+    "onnx": "pip install 'vpr_ros[onnx]'",
     "moderngl": "pip install 'vpr_ros[sim]'",
     "trimesh": "pip install 'vpr_ros[mesh]'",
     "cuda": "pip install 'vpr_ros[gpu]'",

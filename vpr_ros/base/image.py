@@ -40,6 +40,9 @@ class Preprocessing:
         return found
 
 
+# What most networks from torch want: torchvision's mean and standard deviation, times 255.
+IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
 VIEWS = (1, 3)  # how many views of an image a map can hold
 _SIDE = 0.75  # fraction of the width in a left or right view
 

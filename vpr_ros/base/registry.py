@@ -1,6 +1,7 @@
 """Parts chosen by name: those of this package, and those that other packages register by entry points.
 
-Groups: ``vpr.drives``, ``vpr.adapters``, ``vpr.backends``, ``vpr.rerankers``, ``vpr.describers`` and ``vpr.commands``.
+Groups: ``vpr.drives``, ``vpr.adapters``, ``vpr.backends``, ``vpr.rerankers``, ``vpr.describers``,
+``vpr.importers`` and ``vpr.commands``.
 See the Python Packaging User Guide, "Entry points specification".
 """
 

@@ -9,14 +9,14 @@ import vpr_ros
 from vpr_ros.base import utf8
 from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
-from vpr_ros.cli import demo, evaluate, maps
+from vpr_ros.cli import demo, evaluate, maps, model
 
 
 class _InOrder(typer.core.TyperGroup):
     """Lists this package's commands first, in the order in which one needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        own = ("map", "evaluate", "replay", "demo")
+        own = ("map", "model", "evaluate", "replay", "demo")
         found = super().list_commands(ctx)
         return [*own, *sorted(set(found) - set(own))]
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     cls=_InOrder,
 )
 app.add_typer(maps.app, name="map")
+app.add_typer(model.app, name="model")
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(evaluate.replay)
 app.add_typer(demo.app, name="demo")

@@ -13,6 +13,8 @@ import numpy as np
 from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
 
+LARGEST_DIMENSION = 1 << 16  # of a descriptor
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -33,6 +35,19 @@ class Manifest:
     scores: dict[str, Any] = field(default_factory=dict)
     """Its results, to read."""
     licence: str = ""
+    """Of the weights."""
+    source: str = ""
+    """Where an imported model is from."""
+
+    @property
+    def missing(self) -> str:
+        """What does not work with this model, one sentence; empty if everything does."""
+        if self.depth:
+            return ""
+        return (
+            f"{self.name} estimates no depth, so a map of it holds no local features, poses are not measured, and loop "
+            "closures stay unverified (published with loops.unverified:=true)"
+        )
 
     @classmethod
     def load(cls, onnx_path: Path) -> Manifest:

@@ -32,5 +32,15 @@ def find_model(name: str) -> Path:
     )
 
 
+def known_models() -> list[Path]:
+    """The models that have a name here: the file of each, in the order in which ``find_model`` looks."""
+    found: dict[str, Path] = {}
+    for folder in _model_folders():
+        for path in sorted(folder.glob("*.onnx")):
+            if path.with_suffix(".json").is_file():
+                found.setdefault(path.stem, path)
+    return list(found.values())
+
+
 def _model_folders() -> list[Path]:
     return [Path(), *shipped_folders("models")]

@@ -115,6 +115,16 @@ class LoopCloser:
                 store.close()
             raise
 
+    @property
+    def unverifiable(self) -> str:
+        """Why no loop is closed, whatever the camera sees, one sentence; else empty."""
+        if self.describer.manifest.depth or self.config.unverified:
+            return ""
+        return (
+            f"model {self.describer.manifest.name} estimates no depth, so no loops are closed: set "
+            "loops.unverified:=true for candidates without a pose, or choose another model"
+        )
+
     def begin(self) -> None:
         """Begin another drive, because odometry starts or restarts: its poses have another origin."""
         self.drive = f"{self.session.place_map.path.stem}-{len(self.session.drives) + 1}"

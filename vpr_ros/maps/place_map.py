@@ -15,12 +15,12 @@ import numpy as np
 from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
 from vpr_ros.base.world import canonical_world, utm_of, world_advice
+from vpr_ros.inference.describer import LARGEST_DIMENSION
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.places import Places
 
-_LARGEST_DIMENSION = 1 << 16
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # Raised when a file holds other data than this version writes.
 _CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -45,7 +45,7 @@ class MapModel:
         model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
         if not all(isinstance(text, str) for text in (model.name, model.fingerprint)) or model.views not in VIEWS:
             raise ValueError(f"a model {model.name!r} with {model.views!r} views")
-        if not (isinstance(model.dimension, int) and 0 < model.dimension <= _LARGEST_DIMENSION):
+        if not (isinstance(model.dimension, int) and 0 < model.dimension <= LARGEST_DIMENSION):
             raise ValueError(f"descriptors of dimension {model.dimension!r}")
         return model
 

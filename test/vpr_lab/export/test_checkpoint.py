@@ -12,13 +12,14 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
-from vpr_lab.export.checkpoint import Parity, export  # noqa: E402
+from vpr_lab.export.checkpoint import export  # noqa: E402
 from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_lab.training.recipe import Recipe  # noqa: E402
 from vpr_ros.base.errors import ModelError  # noqa: E402
 from vpr_ros.inference.describer import Manifest  # noqa: E402
 from vpr_ros.inference.open import open_describer  # noqa: E402
+from vpr_ros.inference.parity import Parity  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,28 @@ def test_without_intrinsics_nothing_is_measured(tmp_path, mapped, overcast):
     assert all(0 <= closure.probability <= 1 for closure in closures)
 
 
+def test_a_model_without_depth_says_what_it_cannot(tmp_path, overcast):
+    """Two views have no scale without depth: no loop is verified, which is said; candidates come where asked for."""
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from vpr_ros.inference.importing import Wanted, import_model, open_onnx
+    from vpr_ros.inference.models import DEFAULT_MODEL, find_model
+
+    shipped = find_model(DEFAULT_MODEL)
+    flat = import_model(
+        lambda _: open_onnx(shipped), tmp_path, "flat", "Apache-2.0", wanted=Wanted(descriptor="descriptor")
+    )
+    assert not flat.manifest.depth and flat.manifest.training["imported"]["input"] == "nhwc_uint8"
+    model = str(flat.path)
+    with LoopCloser.open(tmp_path / "first.vprmap", model=model, threads=1) as closer:
+        for frame, _ in overcast[:12]:
+            assert not closer.observe(frame).closures
+        assert closer.unverifiable.startswith("model flat estimates no depth, so no loops are closed: set")
+    earlier, config = [tmp_path / "first.vprmap"], LoopCloserConfig(unverified=True)
+    with LoopCloser.open(tmp_path / "second.vprmap", earlier, model, config=config, threads=1) as closer:
+        closures = [closure for frame, _ in overcast[:12] for closure in closer.observe(frame).closures]
+        assert closures and not any(closure.verified for closure in closures) and not closer.unverifiable
+
+
 def test_the_recent_past_is_no_loop(tmp_path, overcast):
     """Driving straight on closes nothing, however alike the last images are."""
     closer = LoopCloser.open(tmp_path / "straight.vprmap", threads=1, config=LoopCloserConfig(unverified=True))

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vpr_ros.base.errors import ModelError
-from vpr_ros.base.image import Preprocessing
-
-IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))  # torchvision's, times 255
+from vpr_ros.base.image import IMAGENET, Preprocessing
 
 TORCHVISION = "https://download.pytorch.org/models"
 _STATE_DICTS = {

@@ -1,12 +1,13 @@
-"""Variants of one model compared: accuracy, size, speed and memory on this machine."""
+"""Models, or variants of one, compared: accuracy, size, speed and memory on this machine."""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -17,7 +18,7 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.files import write_json
-from vpr_ros.base.image import preprocess
+from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.evaluation.metrics import share
@@ -36,7 +37,9 @@ class Figures:
     """One model's figures compared with the first one's. None: not measured, without drives or depth.
 
     recall_at_1: per query drive, nearest reference image within TOLERANCE_M, over the queries that have one.
-    cosine: of its descriptors and the first model's on the same images. depth_difference: mean of |d - d0| / d0.
+    recall_error: standard error of its mean over the drives, as of independent queries; change_error: of the
+    difference to the first model's, query by query. cosine: of its descriptors and the first model's on the same
+    images, if it is a variant of it. depth_difference: mean of |d - d0| / d0.
     latency: one image at a time, in turns with the others. memory_mb: how much a fresh process grows at its peak.
     """
 
@@ -49,6 +52,8 @@ class Figures:
     memory_mb: float | None
     images: int = 0
     recall_at_1: dict[str, float] = field(default_factory=dict)
+    recall_error: float | None = None
+    change_error: float | None = None
     cosine_mean: float | None = None
     cosine_min: float | None = None
     depth_difference: float | None = None
@@ -67,15 +72,16 @@ def measure(
     every_m: float = 5.0,
     on_progress: Callable[[int, int], None] | None = None,
     rivals: Sequence[Path] = (),
+    tolerance_m: float = TOLERANCE_M,
 ) -> list[Figures]:
     """Figures of each model, in order; the first is what the others are compared with.
 
     drives: the reference, then queries in the same world; none leaves out everything but speed, size and memory.
     threads: of the CPU, 0 for all. every_m: least distance between images. rivals: other networks, whose speed, size
-    and memory are measured too; they come last. Raises ModelError, DriveError.
+    and memory are measured too; they come last. tolerance_m: see ``right_at_1``. Raises ModelError, DriveError.
     """
     describers = [open_for_measuring(path, threads) for path in (*paths, *rivals)]
-    quality = _compare(describers[: len(paths)], drives, every_m, on_progress) + [{} for _ in rivals]
+    quality = _compare(describers[: len(paths)], drives, every_m, tolerance_m, on_progress) + [{} for _ in rivals]
     paths = [*paths, *rivals]
     times = latencies_ms(describers, runs)
     memory = [peak_memory_mb(path, threads) for path in paths]
@@ -137,11 +143,15 @@ def _memory_mb(field_name: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Described:
-    """One drive through M models. positions: (N, 3), NaN without a pose. descriptors: (M, N, D). The others: (M, N)."""
+    """One drive through M models.
+
+    positions: (N, 3), NaN without a pose. descriptors: (N, D) of each model. The others: (M, N), NaN where they cannot
+    be compared with the first model's.
+    """
 
     name: str
     positions: np.ndarray
-    descriptors: np.ndarray
+    descriptors: list[np.ndarray]
     cosine: np.ndarray
     depth_difference: np.ndarray
 
@@ -150,6 +160,7 @@ def _compare(
     describers: Sequence[Describer],
     drives: Sequence[Drive],
     every_m: float,
+    tolerance_m: float,
     on_progress: Callable[[int, int], None] | None,
 ) -> list[dict[str, Any]]:
     """For each model, the fields of Figures that need images."""
@@ -167,45 +178,70 @@ def _compare(
         if on_progress:
             on_progress(len(described), len(drives) + 1)
     found: list[dict[str, Any]] = []
+    first: dict[str, np.ndarray] = {}
     for number in range(len(describers)):
         cosine = np.concatenate([drive.cosine[number] for drive in described])
         difference = np.concatenate([drive.depth_difference[number] for drive in described])
-        recalls = {query.name: _recall(described[0], query, number) for query in described[1:]}
+        right = {query.name: _right(described[0], query, number, tolerance_m) for query in described[1:]}
+        right = {name: found for name, found in right.items() if len(found)}
+        first = first or right
+        comparable = not np.isnan(cosine).any()
         found.append(
             {
                 "images": len(cosine),
-                "recall_at_1": {name: recall for name, recall in recalls.items() if np.isfinite(recall)},
-                "cosine_mean": float(cosine.mean()),
-                "cosine_min": float(cosine.min()),
+                "recall_at_1": {name: share(found) for name, found in right.items()},
+                "recall_error": _error_of_mean(right.values()),
+                "change_error": _error_of_mean(found.astype(float) - first[name] for name, found in right.items()),
+                "cosine_mean": float(cosine.mean()) if comparable else None,
+                "cosine_min": float(cosine.min()) if comparable else None,
                 "depth_difference": None if np.isnan(difference).any() else float(difference.mean()),
             }
         )
     return found
 
 
+def _error_of_mean(drives: Iterable[np.ndarray]) -> float | None:
+    """Standard error of the mean over drives of the means of (F,) each; None without drives."""
+    squares = [float(np.var(values)) / len(values) for values in drives]
+    return math.sqrt(sum(squares)) / len(squares) if squares else None
+
+
 def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> _Described:
-    """Every model sees the same images, batch by batch."""
+    """Every model sees the same images, batch by batch, each at its own size."""
     frames = _spaced(drive, every_m)
     positions: list[np.ndarray] = []
     parts: list[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]] = []
-    size = describers[0].manifest.preprocessing
-    while batch := [(frame, preprocess(frame.read(), size)) for frame in islice(frames, BATCH)]:
+    sizes = [(d.manifest.preprocessing.height, d.manifest.preprocessing.width) for d in describers]
+    while batch := [(frame, frame.read()) for frame in islice(frames, BATCH)]:
         positions += [np.full(3, np.nan) if f.T_map_camera is None else f.T_map_camera[:3, 3] for f, _ in batch]
-        images = np.stack([image for _, image in batch])
-        outputs = [describer.describe(images) for describer in describers]
-        first = outputs[0]
-        cosine = [(output.descriptors * first.descriptors).sum(1) for output in outputs]
+        images = {
+            size: np.stack([preprocess(image, Preprocessing(*size)) for _, image in batch]) for size in set(sizes)
+        }
+        outputs = [describer.describe(images[size]) for describer, size in zip(describers, sizes, strict=True)]
+        first, unknown = outputs[0], np.full(len(batch), np.nan)
+        related = [_origin(describer) == _origin(describers[0]) for describer in describers]
+        cosine = [
+            (output.descriptors * first.descriptors).sum(1) if alike else unknown
+            for output, alike in zip(outputs, related, strict=True)
+        ]
         depth = [
-            np.full(len(batch), np.nan)
-            if output.depth is None or first.depth is None
+            unknown
+            if not alike or output.depth is None or first.depth is None
             else (np.abs(output.depth - first.depth) / first.depth).mean((1, 2))
-            for output in outputs
+            for output, alike in zip(outputs, related, strict=True)
         ]
         parts.append(([output.descriptors for output in outputs], cosine, depth))
     if not parts:
         raise DriveError(f"drive {drive.name} holds no images to compare models on")
-    joined = [np.concatenate([np.stack(part[k]) for part in parts], axis=1) for k in range(3)]
-    return _Described(drive.name, np.stack(positions), *joined)
+    descriptors = [np.concatenate([part[0][number] for part in parts]) for number in range(len(describers))]
+    joined = [np.concatenate([np.stack(part[k]) for part in parts], axis=1) for k in (1, 2)]
+    return _Described(drive.name, np.stack(positions), descriptors, *joined)
+
+
+def _origin(describer: Describer) -> str:
+    """The fingerprint of a model, or of the one that a variant was made from."""
+    manifest = describer.manifest
+    return str(manifest.training.get("variant", {}).get("of_fingerprint", manifest.fingerprint))
 
 
 def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
@@ -218,10 +254,10 @@ def _spaced(drive: Drive, every_m: float) -> Iterator[DriveFrame]:
         yield from drive
 
 
-def _recall(reference: _Described, query: _Described, number: int) -> float:
-    """R@1 of one model, NaN if no query has a reference image near it."""
+def _right(reference: _Described, query: _Described, number: int, tolerance_m: float) -> np.ndarray:
+    """Whether one model finds each query that has a reference image near it: (F,) bool."""
     searched = reference.descriptors[number], reference.positions
-    return share(right_at_1(query.descriptors[number], query.positions, *searched))
+    return right_at_1(query.descriptors[number], query.positions, *searched, tolerance_m)
 
 
 def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[str]) -> Path:
@@ -240,17 +276,17 @@ def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[st
     return path
 
 
-def table(figures: Sequence[Figures]) -> Table:
+def table(figures: Sequence[Figures], tolerance_m: float = TOLERANCE_M) -> Table:
     """One row a model, ready for ``Console.print``."""
     from rich import box
     from rich.table import Table
 
     title = (
-        f"R@1 within {TOLERANCE_M:g} m and difference in depth in percent; file and memory in MB; "
+        f"R@1 within {tolerance_m:g} m and difference in depth in percent; ±: standard error; file and memory in MB; "
         f"one image in ms, CPU threads: {figures[0].threads or 'all'}"
     )
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    header = ("model", "R@1", "change", "cosine", "least", "depth", "file", "p50", "p95", "memory")
+    header = ("model", "R@1", "±", "change", "±", "cosine", "least", "depth", "file", "p50", "p95", "RAM")
     for position, name in enumerate(header):
         made.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
     first = figures[0]
@@ -259,7 +295,9 @@ def table(figures: Sequence[Figures]) -> Table:
         made.add_row(
             row.model.removeprefix(f"{first.model}_"),
             _shown(row.recall, "{:.1f}", 100),
+            _shown(row.recall_error, "{:.1f}", 100),
             _shown(change, "{:+.2f}"),
+            _shown(row.change_error, "{:.2f}", 100),
             _shown(row.cosine_mean, "{:.4f}"),
             _shown(row.cosine_min, "{:.4f}"),
             _shown(row.depth_difference, "{:.1f}", 100),

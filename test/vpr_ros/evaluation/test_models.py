@@ -1,4 +1,4 @@
-"""The report on a model's variants: its figures are what they are called."""
+"""Models and variants compared: the figures are what they are called."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_lab.comparison.variants import measure, save_report, table
 from vpr_ros.base.errors import DriveError
-from vpr_ros.inference.describer import Manifest
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.evaluation.models import measure, save_report, table
+from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.models import find_model
 
 
@@ -34,11 +35,40 @@ def test_a_twin_loses_nothing(models: list[Path], painted_drive) -> None:
         models, [painted_drive(), query, far], 1, 5, on_progress=lambda done, total: steps.append((done, total))
     )
     assert one.recall_at_1 == two.recall_at_1 and list(two.recall_at_1) == ["query"] and two.recall_at_1["query"] > 0.9
+    p = two.recall_at_1["query"]
+    assert one.recall_error == pytest.approx((p * (1 - p) / 12) ** 0.5) and two.change_error == 0.0
     assert two.cosine_min == pytest.approx(1, abs=1e-5) and two.depth_difference == 0.0
     assert two.images == 24 + 12 + 4 and two.size_mb == one.size_mb
     assert 0 < two.latency_p50_ms <= two.latency_p95_ms
     assert two.memory_mb is None or 10 < two.memory_mb < 1000
     assert steps[-1] == (4, 4)
+
+
+def test_networks_of_different_sizes(models: list[Path], tmp_path: Path, painted_drive) -> None:
+    """Each sees the images at its own size; cosines of other descriptors mean nothing, and are left out."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    helper, types = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=types.FLOAT),
+        helper.make_node("Slice", ["pixels", "from", "to", "at"], ["corner"]),
+        helper.make_node("Flatten", ["corner"], ["flat"]),
+        helper.make_node("LpNormalization", ["flat"], ["descriptor"], axis=1),
+    ]
+    bounds = {"from": [0, 0], "to": [2, 2], "at": [1, 2]}  # four pixels of a corner: it sees next to nothing
+    weights = [onnx.numpy_helper.from_array(np.array(value), name) for name, value in bounds.items()]
+    image = helper.make_tensor_value_info("image", types.UINT8, ["batch", 24, 32, 3])
+    descriptor = helper.make_tensor_value_info("descriptor", types.FLOAT, ["batch", 12])
+    graph = helper.make_graph(nodes, "corner", [image], [descriptor], weights)
+    path = tmp_path / "corner.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    Manifest("corner", fingerprint_file(path), 12, False, Preprocessing(24, 32)).save(path)
+    drives = [painted_drive(), painted_drive("query", length=80.0, start=2.0, noise=2.0)]
+    one, two = measure([models[0], path], drives, 1, 5)
+    assert one.recall > 0.9 and two.recall < one.recall and two.cosine_mean is None and two.depth_difference is None
+    assert 0 < two.recall_error < 0.2 and two.change_error > 0
+    strict = measure([path], drives, 1, 3, tolerance_m=3.0)[0]
+    assert strict.recall < two.recall
+    assert "±" in [str(column.header) for column in table([one, two]).columns]
 
 
 def test_without_drives_only_speed_is_said(models: list[Path], tmp_path: Path) -> None:
