@@ -28,6 +28,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,10 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """A drive after the network. descriptors: (F, V, D), V views."""
+    """A query drive after the network, and turns at places of it."""
 
     drive: DescribedDrive
-    descriptors: np.ndarray
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[Turn, ...]
 
 
 class Network:
@@ -119,26 +119,23 @@ class Network:
         return descriptors
 
 
-def of_bag(path: Path, network: Network) -> Described:
+def of_bag(path: Path, network: Network) -> DescribedDrive:
     """A recorded drive, with the truth."""
     frames = list(open_drive(path))
-    descriptors = network.descriptors(path.name, (frame.read() for frame in frames), len(frames))
+    descriptors = network.descriptors(path.name, (frame.read() for frame in frames), len(frames))[:, 0]
     T = np.stack([frame.T_map_camera for frame in frames if frame.T_map_camera is not None])
     stamps_ns = np.array([frame.stamp_ns for frame in frames])
-    drive = DescribedDrive(path.name, stamps_ns, descriptors[:, 0], T, [frame.T_odom_camera for frame in frames])
-    return Described(drive, descriptors)
+    return DescribedDrive(path.name, stamps_ns, descriptors, T, [frame.T_odom_camera for frame in frames])
 
 
-def of_town(drive: SimulatedDrive, network: Network, count: int, turns: tuple[Turn, ...] = ()) -> Described:
+def of_town(drive: SimulatedDrive, network: Network, turns: tuple[Turn, ...]) -> Described:
     """A rendered drive."""
-    descriptors = network.descriptors(drive.name, (frame.read() for frame in drive), len(drive), count)
-    of_drive = DescribedDrive(
-        drive.name, drive.stamps_ns, descriptors[:, 0], drive.T_map_camera, list(drive.T_odom_camera)
-    )
-    return Described(of_drive, descriptors, turns)
+    descriptors = network.descriptors(drive.name, (frame.read() for frame in drive), len(drive))[:, 0]
+    odometry = list(drive.T_odom_camera)
+    return Described(DescribedDrive(drive.name, drive.stamps_ns, descriptors, drive.T_map_camera, odometry), turns)
 
 
-def drives(network: Network) -> tuple[Described, list[Described]]:
+def drives(network: Network) -> tuple[SimulatedDrive, list[Described]]:
     """(reference, queries) of the demo's town, an image every half metre."""
     town = Town(TOWN)
     renderer = Renderer(town)
@@ -151,8 +148,8 @@ def drives(network: Network) -> tuple[Described, list[Described]]:
     queries = []
     for name, (preset, seed) in QUERIES.items():
         query = drive(name, preset, "detour", seed)
-        queries.append(of_town(query, network, 1, tuple(turned(query, renderer, reference.T_map_camera, network))))
-    return of_town(reference, network, 3), queries
+        queries.append(of_town(query, network, tuple(turned(query, renderer, reference.T_map_camera, network))))
+    return reference, queries
 
 
 def turned(drive: SimulatedDrive, renderer: Renderer, T_reference: np.ndarray, network: Network) -> Iterator[Turn]:
@@ -178,16 +175,17 @@ def at_angle(T: np.ndarray, degrees: float) -> np.ndarray:
     return geometry.transform(geometry.matrix_from_rpy(0, 0, np.radians(degrees)) @ T[:3, :3], T[:3, 3])
 
 
-def places_of(described: Described, spacing_m: float) -> Places:
-    """A map of a drive."""
+def places_of(drive: SimulatedDrive, spacing_m: float, network: Network) -> Places:
+    """A map of a drive, with three views of each place."""
     kept: list[int] = []
-    positions = described.drive.T_map_camera[:, :3, 3]
+    positions = drive.T_map_camera[:, :3, 3]
     for row, position in enumerate(positions):
         if not kept or np.linalg.norm(position - positions[kept[-1]]) >= spacing_m - 0.1:
             kept.append(row)
-    ids, names = np.arange(1, len(kept) + 1), np.array(["reference"] * len(kept))
-    drive = described.drive
-    return Places(ids, names, drive.stamps_ns[kept], drive.T_map_camera[kept], described.descriptors[kept])
+    images = (drive[row].read() for row in kept)
+    descriptors = network.descriptors(f"{drive.name}-{spacing_m:g}", images, len(kept), 3)
+    ids, names = np.arange(1, len(kept) + 1), np.array([drive.name] * len(kept))
+    return Places(ids, names, drive.stamps_ns[kept], drive.T_map_camera[kept], descriptors)
 
 
 class Robot:
@@ -383,18 +381,18 @@ def main() -> int:
     default = Calibration.of_model(describer.manifest.calibration)
     rows: list[dict[str, Any]] = []
     for spacing in given.spacings:
-        places = places_of(reference, spacing)
-        calibration = fit(places, describer, [held_out.drive], default=default).calibration
+        places = places_of(reference, spacing, network)
+        calibration = fit(places, describer, [held_out], default=default).calibration
         for query in queries:
             for odometry in (True, False):
                 robot = Robot(places, describer, calibration, query, odometry)
-                cells = {f"{speed:g} m/s": robot.driving(speed) for speed in given.speeds}
-                cells |= {"standing": robot.standing(), "turning": robot.turning()}
-                setting = {"places m": spacing, "drive": query.drive.name, "odometry": odometry}
-                rows += [
-                    {**setting, "robot": name, **figures, "missed": missed(figures)} for name, figures in cells.items()
-                ]
-                print(f"places every {spacing:g} m, {query.drive.name}, {'' if odometry else 'no '}odometry: done")
+                cells = {"standing": robot.standing, "turning": robot.turning}
+                cells |= {f"{speed:g} m/s": partial(robot.driving, speed) for speed in given.speeds}
+                for name, cell in cells.items():
+                    figures = cell()
+                    setting = {"places m": spacing, "drive": query.drive.name, "odometry": odometry, "robot": name}
+                    rows.append({**setting, **figures, "missed": missed(figures)})
+                    print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     Console(width=180).print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
