@@ -15,6 +15,9 @@ class Format(str, Enum):
     bag = "bag"
     robotcar = "robotcar"
 
+    def __str__(self) -> str:
+        return self.value  # as help pages show it; Python 3.10 would write Format.bag
+
 
 def simulate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that gets one bag or run for each condition.")],

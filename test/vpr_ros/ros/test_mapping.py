@@ -224,7 +224,7 @@ def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     robot.wait_for_count("odometry restarts", 1)
     stretch.drive(robot, range(6, 8), 5.0, moved=-100.0)
     robot.wait(lambda: robot.diagnosis()[2].get("drive") == "day-3", "a new drive after the clock's jump")
-    assert robot.diagnosis()[2]["keyframes"] == "8"
+    robot.wait(lambda: robot.diagnosis()[2].get("keyframes") == "8", "all eight keyframes")
     assert node.stop() == 0
     assert "Traceback" not in node.log
 
