@@ -57,6 +57,7 @@ def export(
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     with written_whole(onnx_path) as part:
         _trace(network, images[:1], part)
+        _fold_constants(part)
         _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.dimension)})
         parity = compare(network, part, images)
         parity.check()
@@ -110,4 +111,33 @@ def _add_metadata(path: Path, entries: dict[str, str]) -> None:
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, entries)
     onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _fold_constants(path: Path) -> None:
+    """Compute what does not depend on the image, such as paddings that the tracing exporter leaves to run time."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    kept = []
+    same: dict[str, str] = {}  # other names of a tensor, such as of weights that two encoders start from
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if node.op_type == "Identity" and node.input[0] in known:
+            same[node.output[0]] = node.input[0]
+        elif not set(node.input) <= {"", *known}:
+            kept.append(node)
+        else:
+            outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+            alone = onnx.helper.make_graph([node], "", [], outputs, [known[name] for name in node.input if name])
+            made = onnx.helper.make_model(alone, opset_imports=model.opset_import, ir_version=model.ir_version)
+            for name, value in zip(node.output, ReferenceEvaluator(made).run(None, {}), strict=True):
+                known[name] = onnx.numpy_helper.from_array(np.asarray(value), name)
+    used = {name for node in kept for name in node.input}
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend(tensor for name, tensor in known.items() if name in used)
     onnx.save(model, str(path))
