@@ -105,6 +105,13 @@ def test_int8_stays_close(exported: tuple[Path, Parity], pictures: np.ndarray, t
     expected, found = (open_describer(file, "onnx", threads=1).describe(pictures).descriptors for file in (path, small))
     assert (expected * found).sum(1).mean() > 0.9
     assert small.stat().st_size < 0.45 * path.stat().st_size
+    graph = onnx.load(str(small)).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node}
+    for node in graph.node:  # 8 bits cost attention's own products most and gain least there
+        sources = [made[name] for name in node.input if name in made]
+        if node.op_type == "MatMul" and sources[0].op_type == "DequantizeLinear":
+            assert any(source.input[0] in weights for source in sources), node
 
 
 def test_tensorrt_builds_it(exported: tuple[Path, Parity]) -> None:
