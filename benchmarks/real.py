@@ -14,12 +14,14 @@ Nothing is trained on them. Every run is a look at them: count your looks, and d
 - VLAD: residuals to 32 centres by k-means of the map's own images. grid + VLAD: both joined, with equal weight.
 - a model: the map has one view of every image, or three as `vpr map build` stores.
 - AnyLoc: VLAD with 32 centres of the map on the values of DINOv2's block 7, as AnyLoc has it of a larger DINOv2.
-- bag of words: 1000 ORB features an image, 2048 words by k-means of the map's images, tf-idf (Bhattacharyya's score),
+- bag of words: 1000 ORB features an image, 1024 words by k-means of the map's images, tf-idf (Bhattacharyya's score),
   as in DBoW and RTAB-Map.
 
 "As it is" centres descriptors as the localiser does: on the mean of the session so far. "Alone" centres them on the
-map's mean only, so that each image is answered as if it were the first. Where k-means is random, figures are the mean
-and standard deviation of three seeds. Exits with 1 if a limit is missed.
+map's mean only, so that each image is answered as if it were the first. "Whole" subtracts the whole mean of the map,
+and of all of the session from its images, which no robot knows in advance: untrained descriptors, whose mean is large,
+gain by it. Where k-means is random, figures are the mean and standard deviation of three seeds. Exits with 1 if a limit
+is missed; limits are for "as it is" if they do not say ", alone".
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,9 +62,9 @@ from vpr_ros.maps.places import Places
 
 SEEDS = (0, 1, 2)
 CELLS, CENTRES = 4, 32  # of the grid's sides; of VLAD
-ORB_FEATURES, WORDS = 1000, 2048
+ORB_FEATURES, WORDS, WORD_SAMPLES = 1000, 1024, 20_000
 SIZE = Preprocessing(224, 224)
-PROTOCOLS = ("as it is", "alone")
+PROTOCOLS = ("as it is", "alone", "whole")
 SHIPPED = Path(__file__).parents[1] / "models"
 LIMIT = re.compile(r"(?P<method>.+)@(?P<recording>.+?)(?P<alone>, alone)?=(?P<least>[0-9.]+)")
 
@@ -101,13 +104,15 @@ class Features:
             return np.split(stored["all"], np.cumsum(stored["lengths"])[:-1]), stored["numbers"]
 
 
-# From the features of the map's images and of the session's, and a seed, to unit descriptors (N, V, D) and (Q, 1, D).
-Describe = Callable[[list[np.ndarray], list[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
+# By the name of a method: unit descriptors (N, V, D) of the map's images and (Q, 1, D) of the session's.
+Descriptors = dict[str, tuple[np.ndarray, np.ndarray]]
+# From the features of the map's images and of the session's, and a seed.
+Describe = Callable[[list[np.ndarray], list[np.ndarray], int], Descriptors]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to describe images."""
+class Methods:
+    """Methods that share features. random: their descriptors depend on the seed."""
 
     name: str
     features: Features
@@ -173,26 +178,21 @@ def all_recordings(data: Path | None, pairs: Sequence[str]) -> Iterator[Recordin
         yield Recording(name, Path(reference), Path(query), float(tolerance))
 
 
-def all_methods(models: Sequence[str], weights: Path | None) -> Iterator[Method]:
-    """Methods that share features follow each other."""
-    yield Method("thumbnail", Features("thumbnail", "", thumbnail), as_given)
+def all_methods(models: Sequence[str], weights: Path | None) -> Iterator[Methods]:
+    """Whatever can be made here: without their weights, backbones are left out."""
+    yield Methods("thumbnail", Features("thumbnail", "", thumbnail), thumbnails)
     for name, own in UNTRAINED.items():
-        if weights is None or not (weights / own.weights).is_file():
-            continue
-        backbone = build_backbone(name, weights / own.weights).eval()
-        features = Features(name, str((weights / own.weights).stat()), partial(untrained, backbone, own))
-        yield Method(f"{name}, grid", features, partial(pooled, grid=own.grid))
-        yield Method(f"{name}, VLAD", features, partial(pooled, words=own.words), random=True)
-        yield Method(f"{name}, grid + VLAD", features, partial(pooled, grid=own.grid, words=own.words), random=True)
-        if name.startswith("dinov2"):
-            yield Method("AnyLoc", features, partial(pooled, words=VALUES), random=True)
-    yield Method("bag of words", Features("orb", f"{ORB_FEATURES} {cv2.__version__}", orb), bags_of_words, random=True)
+        if weights is not None and (weights / own.weights).is_file():
+            backbone = build_backbone(name, weights / own.weights).eval()
+            depends_on = str((weights / own.weights).stat().st_size)
+            features = Features(name, depends_on, partial(untrained, backbone, own))
+            yield Methods(name, features, partial(pooled, name), random=True)
+    yield Methods("bag of words", Features("orb", f"{ORB_FEATURES} {cv2.__version__}", orb), bags_of_words, random=True)
     for model in models:
         describer = open_describer(model)
-        manifest = describer.manifest
-        features = Features(manifest.name, manifest.fingerprint, partial(described, describer))
-        yield Method(f"{manifest.name}, one view", features, partial(as_given, count=1))
-        yield Method(f"{manifest.name}, three views", features, as_given)
+        name = describer.manifest.name
+        features = Features(name, describer.manifest.fingerprint, partial(described, describer))
+        yield Methods(name, features, partial(by_views, name))
 
 
 def thumbnail(image_rgb: np.ndarray) -> np.ndarray:
@@ -221,45 +221,53 @@ def orb(image_rgb: np.ndarray) -> np.ndarray:
     return np.zeros((0, 32), np.uint8) if found is None else found
 
 
-def as_given(ours: list[np.ndarray], session: list[np.ndarray], seed: int, count: int = 3) -> tuple[np.ndarray, ...]:
-    """Features that are descriptors. count: views of each of the map's images, at most."""
-    return np.stack(ours)[:, :count], np.stack(session)[:, :1]
+def thumbnails(ours: list[np.ndarray], session: list[np.ndarray], seed: int) -> Descriptors:
+    """As they are."""
+    return {"thumbnail": (np.stack(ours), np.stack(session))}
+
+
+def by_views(name: str, ours: list[np.ndarray], session: list[np.ndarray], seed: int) -> Descriptors:
+    """A model's descriptors, with one view of the map's images and with three."""
+    places, queries = np.stack(ours), np.stack(session)[:, :1]
+    return {f"{name}, one view": (places[:, :1], queries), f"{name}, three views": (places, queries)}
 
 
 @torch.inference_mode()
-def pooled(
-    ours: list[np.ndarray],
-    session: list[np.ndarray],
-    seed: int,
-    grid: slice | None = None,
-    words: slice | None = None,
-) -> tuple[np.ndarray, ...]:
-    """A grid of these channels, and VLAD of those; both joined if both are given."""
-    maps = [torch.from_numpy(np.concatenate(one)) for one in (ours, session)]
-    parts = []
-    if grid is not None:
-        standardised = (standardise_channels(one[:, grid].float()) for one in maps)
-        parts.append([unit(F.adaptive_avg_pool2d(one, CELLS).flatten(1)) for one in standardised])
-    if words is not None:
-        torch.manual_seed(seed)
-        vlad = NetVLAD(maps[0][:, words].shape[1], CENTRES)
-        vlad.learn_words(maps[0][:, words].float())
-        parts.append([torch.cat([vlad(some.float()) for some in one[:, words].split(32)]) for one in maps])
-    return tuple(unit(torch.cat(one, dim=1)).numpy()[:, None] for one in zip(*parts, strict=True))
+def pooled(name: str, ours: list[np.ndarray], session: list[np.ndarray], seed: int) -> Descriptors:
+    """A backbone's features as a grid, as VLAD, and both joined; of DINOv2 AnyLoc too."""
+    own = UNTRAINED[name]
+    maps = [torch.from_numpy(np.concatenate(one)).float() for one in (ours, session)]
+    grid = [unit(F.adaptive_avg_pool2d(standardise_channels(one[:, own.grid]), CELLS).flatten(1)) for one in maps]
+    words = vlad([one[:, own.words] for one in maps], seed)
+    joined = [unit(torch.cat(both, dim=1)) for both in zip(grid, words, strict=True)]
+    found = {f"{name}, grid": grid, f"{name}, VLAD": words, f"{name}, grid + VLAD": joined}
+    if name.startswith("dinov2"):
+        found["AnyLoc"] = vlad([one[:, VALUES] for one in maps], seed)
+    return {method: (one.numpy()[:, None], two.numpy()[:, None]) for method, (one, two) in found.items()}
+
+
+def vlad(maps: list[Tensor], seed: int) -> list[Tensor]:
+    """(N, C, h, w) of the map's images and of the session's -> (N, CENTRES * C), with centres from the former."""
+    torch.manual_seed(seed)
+    words = NetVLAD(maps[0].shape[1], CENTRES)
+    words.learn_words(maps[0][:, :, ::2, ::2])  # a quarter of the positions: neighbours are alike
+    return [torch.cat([words(some) for some in one.split(32)]) for one in maps]
 
 
 @torch.inference_mode()
-def bags_of_words(ours: list[np.ndarray], session: list[np.ndarray], seed: int) -> tuple[np.ndarray, ...]:
+def bags_of_words(ours: list[np.ndarray], session: list[np.ndarray], seed: int) -> Descriptors:
     """tf-idf over words of the map's own features; the roots' product is Bhattacharyya's score."""
     bits = [[torch.from_numpy(np.unpackbits(one, axis=1)).float() for one in drive] for drive in (ours, session)]
     torch.manual_seed(seed)
-    centres = k_means(torch.cat(bits[0]), WORDS)
+    samples = torch.cat(bits[0])
+    centres = k_means(samples[:: -(-len(samples) // WORD_SAMPLES)], WORDS)
     counts = [
         torch.stack([torch.cdist(one, centres).argmin(1).bincount(minlength=len(centres)) for one in drive]).float()
         for drive in bits
     ]
     idf = torch.log(len(ours) / (counts[0] > 0).sum(0).clamp(min=1))
-    return tuple(unit((one / one.sum(1, keepdim=True).clamp(min=1) * idf).sqrt()).numpy()[:, None] for one in counts)
+    places, queries = (unit((one / one.sum(1, keepdim=True).clamp(min=1) * idf).sqrt()).numpy() for one in counts)
+    return {"bag of words": (places[:, None], queries[:, None])}
 
 
 def found_right(
@@ -273,52 +281,65 @@ def found_right(
     T_map_camera[:, 0, 3] = numbers
     own = Places(np.arange(len(places)), np.full(len(places), ""), np.arange(len(places)), T_map_camera, places)
     mean = map_mean(own)
-    session = SessionMean(mean)
-    as_seen = [session.centred(query) if protocol == PROTOCOLS[0] else centred(query, mean) for query in queries]
-    positions = np.outer(truth, (1.0, 0.0, 0.0))
-    right = right_at_1(np.stack(as_seen), positions, centred(places, mean), own.positions, tolerance + 0.5)
-    return right
+    if protocol == "as it is":
+        session = SessionMean(mean)
+        queries, places = np.stack([session.centred(query) for query in queries]), centred(places, mean)
+    elif protocol == "alone":
+        queries, places = centred(queries, mean), centred(places, mean)
+    else:
+        queries, places = less_mean(queries), less_mean(places)
+    return right_at_1(queries, np.outer(truth, (1.0, 0.0, 0.0)), places, own.positions, tolerance + 0.5)
 
 
-def measure(recording: Recording, method: Method, cache: Path) -> Iterator[dict[str, object]]:
-    """One row for each protocol."""
-    ours, numbers = method.features.of(recording.reference, cache)
-    session, truth = method.features.of(recording.query, cache)
-    found: dict[str, list[float]] = {protocol: [] for protocol in PROTOCOLS}
-    for seed in SEEDS if method.random else SEEDS[:1]:
-        places, queries = method.describe(ours, session, seed)
-        for protocol in PROTOCOLS:
-            right = found_right(places, numbers, queries[:, 0], truth, recording.tolerance, protocol)
-            found[protocol].append(float(right.mean()))
-    for protocol, values in found.items():
+def less_mean(descriptors: np.ndarray) -> np.ndarray:
+    """(..., D) less the mean of all, unit length again."""
+    rest = descriptors - descriptors.reshape(-1, descriptors.shape[-1]).mean(0)
+    return unit(torch.from_numpy(rest), dim=-1).numpy()
+
+
+def measure(recording: Recording, methods: Methods, cache: Path) -> Iterator[dict[str, Any]]:
+    """One row for each method and protocol."""
+    ours, numbers = methods.features.of(recording.reference, cache)
+    session, truth = methods.features.of(recording.query, cache)
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    for seed in SEEDS if methods.random else SEEDS[:1]:
+        for name, (places, queries) in methods.describe(ours, session, seed).items():
+            for protocol in PROTOCOLS:
+                right = found_right(places, numbers, queries[:, 0], truth, recording.tolerance, protocol)
+                found.setdefault((name, protocol), []).append(right)
+    for (name, protocol), rights in found.items():
+        recalls = [float(right.mean()) for right in rights]
         yield {
-            "method": method.name,
+            "method": name,
             "recording": recording.name,
             "protocol": protocol,
-            "recall@1": float(np.mean(values)),
-            "spread": float(np.std(values)),
-            "seeds": len(values),
-            "images": len(right),
+            "recall@1": float(np.mean(recalls)),
+            "spread": float(np.std(recalls)),
+            "seeds": len(recalls),
+            "images": len(rights[0]),
         }
 
 
-def table(rows: Sequence[dict[str, object]]) -> Table:
-    """Methods by recordings, as it is / alone."""
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Methods by recordings and protocols."""
     cells = {(row["method"], row["recording"], row["protocol"]): row for row in rows}
     recordings = list(dict.fromkeys(str(row["recording"]) for row in rows))
-    out = Table("method", *(f"{name}: as it is" if i == 0 else "alone" for name in recordings for i in (0, 1)))
+    out = Table(
+        "method",
+        *(protocol if i else f"{name}: {protocol}" for name in recordings for i, protocol in enumerate(PROTOCOLS)),
+    )
     for method in dict.fromkeys(str(row["method"]) for row in rows):
         line = []
         for recording in recordings:
             for protocol in PROTOCOLS:
                 row = cells[method, recording, protocol]
-                spread = f" ±{row['spread']:.3f}" if row["seeds"] != 1 else ""
+                spread = f" ±{row['spread']:.3f}" if row["spread"] > 1e-9 else ""
                 line.append(f"{row['recall@1']:.3f}{spread}")
         out.add_row(method, *line)
     return out
 
 
-def missed(limits: Sequence[str], rows: Sequence[dict[str, object]]) -> list[str]:
+def missed(limits: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
     """A sentence for every limit that is missed, or names nothing that was measured."""
     found = {(row["method"], row["recording"], row["protocol"]): row["recall@1"] for row in rows}
     sentences = []
@@ -346,15 +367,16 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     recordings = list(all_recordings(given.data, given.pair))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for method in all_methods(given.models, given.weights):
-            if not given.only or method.name.startswith(tuple(given.only)):
+        for methods in all_methods(given.models, given.weights):
+            if not given.only or methods.name.startswith(tuple(given.only)):
                 for recording in recordings:
-                    rows += measure(recording, method, given.cache or Path(folder))
+                    print(f"{methods.name}, {recording.name}", flush=True)
+                    rows += measure(recording, methods, given.cache or Path(folder))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    Console(width=60 + 40 * len(recordings)).print(table(rows))
+    Console(width=60 + 50 * len(recordings)).print(table(rows))
     faults = missed(given.limit, rows)
     print("\n".join(faults) or f"{len(rows)} figures, {len(given.limit)} limits kept")
     return int(bool(faults) or not rows)

@@ -46,7 +46,7 @@ def test_numbers_are_places_and_limits_are_kept(pair: str, tmp_path: Path) -> No
     rows = {(row["method"], row["protocol"]): row for row in json.loads((tmp_path / "rows.json").read_text())}
     assert {row["images"] for row in rows.values()} == {7}
     assert rows["bag of words", "as it is"]["recall@1"] == 1 and rows["bag of words", "alone"]["seeds"] == 3
-    assert rows["thumbnail", "alone"]["spread"] == 0
+    assert {protocol for _, protocol in rows} == {"as it is", "alone", "whole"}
     limits = ("thumbnail@mine=1.1", "thumbnail@somewhere=0", "thumbnail")
     failed = run(pair, *cache, *(part for limit in limits for part in ("--limit", limit)))
     assert failed.returncode == 1 and all(f"{limit}: " in failed.stdout for limit in limits)
