@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -21,3 +23,12 @@ def module_with(name: str, of: str, reason: str = "") -> ModuleType:
         reason = reason or f"{package} is not built (python tools/build_messages.py)"
         pytest.skip(reason, allow_module_level=True)
     return module
+
+
+def starting_weights(name: str) -> Path:
+    """The file of published weights in the folder beside the real recordings; skips without it."""
+    data = Path(os.environ.get("VPR_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    path = data.parent / "weights" / name
+    if not path.is_file():
+        pytest.skip(f"the starting weights {name} are not here")
+    return path

@@ -17,6 +17,8 @@ from vpr_ros.base.config import to_dict
 from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
 from vpr_ros.inference.onnx import open_session
+from vpr_ros.inference.onnx_graph import write_folded
+from vpr_ros.inference.onnx_nodes import import_onnx
 from vpr_ros.inference.parity import Parity
 
 
@@ -28,6 +30,7 @@ def export(
     manifest: more fields for the manifest (training, scores, licence, calibration). images: (B, H, W, 3) uint8 to
     compare on, random ones if None. Raises ModelError if the two disagree.
     """
+    onnx = import_onnx()
     network = checkpoint.network.eval().float().to("cpu")
     preprocessing = network.preprocessing
     if images is None:
@@ -36,7 +39,8 @@ def export(
     with written_whole(onnx_path) as part:
         outputs = ["descriptor", "depth"] if network.hallucinates else ["descriptor"]
         trace(network, {"image": torch.from_numpy(images[:1])}, outputs, ["image", *outputs], part)
-        _add_metadata(part, {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.dimension)})
+        metadata = {"preprocessing": json.dumps(asdict(preprocessing)), "dimension": str(network.dimension)}
+        write_folded(onnx.load(str(part)), part, metadata)
         parity = compare(network, part, images)
         parity.check()
     made = Manifest(
@@ -60,12 +64,3 @@ def compare(network: PlaceNetwork, onnx_path: Path, images: np.ndarray) -> Parit
         expected, expected_depth = network(torch.from_numpy(images))
     original = Description(expected.numpy(), expected_depth.numpy() if depth else None)
     return Parity.of(Description(descriptors, depth[0] if depth else None), original)
-
-
-def _add_metadata(path: Path, entries: dict[str, str]) -> None:
-    import onnx
-
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, entries)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vpr_lab.network.static import size_of, unit
+
 _SHARPNESS = 10.0  # of NetVLAD's first assignment to visual words
 
 
@@ -45,11 +47,11 @@ class MixVPR(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, out_channels * out_rows), unit length."""
-        return F.normalize(self.compress(features).float() + self.offset, dim=1)
+        return unit(self.compress(features).float() + self.offset)
 
     def compress(self, features: Tensor) -> Tensor:
         """The descriptor before offset and normalisation."""
-        x = self.mixers(features.flatten(2))
+        x = self.mixers(_flat(features))
         x = self.channel_projection(x.transpose(1, 2))
         return self.row_projection(x.transpose(1, 2)).flatten(1)
 
@@ -81,14 +83,14 @@ class NetVLAD(nn.Module):
 
     def local_features(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, h * w, channels) of unit length."""
-        return F.normalize(self.projection(features.flatten(2).transpose(1, 2)).float(), dim=2)
+        return unit(self.projection(_flat(features).transpose(1, 2)).float(), dim=2)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, clusters * channels), unit length."""
         x = self.local_features(features)
         weights = torch.softmax(self.assignment(x).float(), dim=2).transpose(1, 2)
         residuals = weights @ x - weights.sum(2, keepdim=True) * self.centroids
-        return F.normalize(F.normalize(residuals, dim=2).flatten(1), dim=1)
+        return unit(unit(residuals, dim=2).flatten(1))
 
     @torch.no_grad()
     def learn_words(self, features: Tensor, alpha: float | None = None) -> None:
@@ -139,6 +141,12 @@ class MixVLAD(nn.Module):
         pick_first(self.vlad.projection)
         self.vlad.learn_words(features, _SHARPNESS)
         self.mix.initialise(features, rows, columns)
+
+
+def _flat(features: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, h * w)."""
+    rows, columns = size_of(features)
+    return features.reshape(-1, int(features.shape[1]), rows * columns)
 
 
 def pick_first(projection: nn.Linear) -> None:

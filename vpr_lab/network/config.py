@@ -9,7 +9,7 @@ from vpr_lab.network.heads import HeadConfig
 from vpr_ros.base.config import option
 from vpr_ros.base.errors import ConfigError
 
-STRIDE = 16  # pixels of the image for each position of DeMixVPR's feature maps
+STRIDE = 16  # pixels of the image for each position of DeMixVPR's depth features
 KINDS = ("demixvpr", "single", "two_streams", "rgbtd", "hallucination")
 CONVOLUTIONS = "convolutions"  # depth encoder of DeMixVPR that is no image encoder
 

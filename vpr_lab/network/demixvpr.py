@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vpr_lab.network.aggregators import MixVLAD, MixVPR, NetVLAD
-from vpr_lab.network.backbones import Backbone, build_backbone
-from vpr_lab.network.config import CONVOLUTIONS, STRIDE, NetworkConfig
+from vpr_lab.network.backbones import Backbone, build_backbone, feature_shape
+from vpr_lab.network.config import CONVOLUTIONS, NetworkConfig
 from vpr_lab.network.depth import DepthEncoder
 from vpr_lab.network.place_network import encode_depth
+from vpr_lab.network.static import resized_to, size_of, unit
 from vpr_lab.network.systems import WithDepth
 
 _BATCH = 64
@@ -38,7 +38,7 @@ class DeMixVPR(WithDepth):
         self.add_decoder(weights)
         self.depth_encoder = _depth_encoder(config, weights, depth_weights) if config.depth_channels else None
         self.rgb_projection = nn.Conv2d(self.backbone.channels[3], config.rgb_channels, 1)
-        self.rows, self.columns = config.height // STRIDE, config.width // STRIDE
+        _, self.rows, self.columns = feature_shape(self.backbone, config.height, config.width)
         joined = config.rgb_channels + config.depth_channels
         mix = MixVPR(joined, self.rows * self.columns, config.out_channels, config.out_rows, config.mixers)
         self.dimension = config.out_channels * config.out_rows
@@ -51,9 +51,11 @@ class DeMixVPR(WithDepth):
         return self.aggregator(self.join(*observed))
 
     def join(self, features: Tensor, log_depth: Tensor) -> Tensor:
-        """RGB features and log depth -> (B, rgb_channels + depth_channels, H/16, W/16)."""
+        """RGB features (B, C, h, w) and log depth -> (B, rgb_channels + depth_channels, h, w)."""
         rgb = normalise_positions(self.rgb_projection(normalise_positions(standardise_channels(features.float()))))
-        return rgb if self.depth_encoder is None else torch.cat((rgb, self.depth_features(log_depth)), dim=1)
+        if self.depth_encoder is None:
+            return rgb
+        return torch.cat((rgb, resized_to(self.depth_features(log_depth), *size_of(rgb))), dim=1)
 
     def _encoded(self, log_depth: Tensor) -> Tensor:
         assert self.depth_encoder is not None
@@ -94,8 +96,8 @@ class DepthBackbone(nn.Module):
     def forward(self, log_depth: Tensor) -> Tensor:
         features = encode_depth(self.backbone, log_depth, self.side, self.side).stride16
         projected = self.projection(normalise_positions(standardise_channels(features.float())))
-        rows, columns = int(log_depth.shape[2]) // 4, int(log_depth.shape[3]) // 4
-        return F.interpolate(projected, (rows, columns), mode="bilinear", align_corners=False)
+        rows, columns = size_of(log_depth)
+        return resized_to(projected, rows // 4, columns // 4)
 
 
 def _depth_encoder(config: NetworkConfig, weights: Path | None, depth_weights: Path | None) -> nn.Module:
@@ -122,7 +124,7 @@ def normalise_positions(features: Tensor) -> Tensor:
     A position's content then counts, not its strength: a bright sky or a sign in the sun does not outvote the rest of
     the image (CrossLocate and NetVLAD normalise local features for the same reason; MixVPR does not).
     """
-    return F.normalize(features, dim=1) * features.shape[1] ** 0.5
+    return unit(features) * int(features.shape[1]) ** 0.5
 
 
 def _principal_components(samples: Tensor, count: int) -> Tensor:
@@ -131,5 +133,5 @@ def _principal_components(samples: Tensor, count: int) -> Tensor:
     components = torch.linalg.eigh(covariance).eigenvectors.flip(1).T[:count]
     if len(components) < count:
         extra = torch.randn(count - len(components), components.shape[1], dtype=torch.double)
-        components = torch.cat((components, F.normalize(extra, dim=1)))
+        components = torch.cat((components, unit(extra)))
     return components.float()

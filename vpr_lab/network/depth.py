@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vpr_lab.network.static import resized_to, size_of
+
 NEAR_M = 1.0
 FAR_M = 100.0
 
@@ -61,17 +63,12 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
     )
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    """Rows and columns as integers, which tracing makes constants."""
-    return int(x.shape[-2]), int(x.shape[-1])
-
-
 def _upsample(x: Tensor, skip: Tensor) -> Tensor:
     """To the rows and columns of the skip, nearest: twice as many, or nearly so if a network does not pad."""
-    height, width = _size(x)
-    if _size(skip) == (2 * height, 2 * width):
+    height, width = size_of(x)
+    if size_of(skip) == (2 * height, 2 * width):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.interpolate(x, size=_size(skip), mode="nearest")
+    return F.interpolate(x, size=size_of(skip), mode="nearest")
 
 
 class DepthDecoder(nn.Module):
@@ -104,10 +101,8 @@ class DepthDecoder(nn.Module):
         x = _upsample(x, stride4)
         x = self.merge4(torch.cat((x, self.skip4(stride4)), dim=1))
         log_depth = torch.sigmoid(self.head(x))
-        wanted = _size(stride4) if size is None else (int(size[0]), int(size[1]))
-        if _size(log_depth) == wanted:
-            return log_depth
-        return F.interpolate(log_depth, size=wanted, mode="bilinear", align_corners=False)
+        wanted = size_of(stride4) if size is None else (int(size[0]), int(size[1]))
+        return resized_to(log_depth, *wanted)
 
 
 class DepthEncoder(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vpr_lab.network.aggregators import MixVPR, NetVLAD
+from vpr_lab.network.static import unit
 from vpr_ros.base.config import option
 from vpr_ros.base.errors import ConfigError
 
@@ -34,7 +35,7 @@ class Head(nn.Module):
 
     def forward(self, *streams: Tensor) -> Tensor:
         """Maps (B, C_k, h, w) of one size -> (B, dimension), unit length."""
-        return F.normalize(self.describe(*self._prepare(streams)).float(), dim=1)
+        return unit(self.describe(*self._prepare(streams)).float())
 
     def describe(self, *streams: Tensor) -> Tensor:
         """Maps (B, C_k, h, w) -> (B, dimension) of any length."""
@@ -44,7 +45,7 @@ class Head(nn.Module):
         """Start from the feature maps (N, C_k, h, w) of some images; only NetVLAD has something to learn from them."""
 
     def _prepare(self, streams: Sequence[Tensor]) -> list[Tensor]:
-        return [F.normalize(x.float(), dim=1) if self.local_norm else x.float() for x in streams]
+        return [unit(x.float()) if self.local_norm else x.float() for x in streams]
 
 
 class GeM(nn.Module):
@@ -74,7 +75,7 @@ class PooledHead(Head):
 
     def describe(self, *streams: Tensor) -> Tensor:
         pooled = self.pool(torch.cat(streams, dim=1)).flatten(1)
-        return self.projection(F.normalize(pooled, dim=1) if self.pooled_norm else pooled)
+        return self.projection(unit(pooled) if self.pooled_norm else pooled)
 
 
 class NetVLADHead(Head):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vpr_lab.network.backbones import Backbone, Pyramid
 from vpr_lab.network.config import NetworkConfig
 from vpr_lab.network.depth import VIEWS, known_log_depth, metres_from_log_depth
+from vpr_lab.network.static import resized_to
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.image import Preprocessing
 
@@ -132,7 +133,7 @@ class PlaceNetwork(nn.Module):
 
 def encode_depth(encoder: Backbone, view: Tensor, height: int, width: int) -> Pyramid:
     """Features of a depth map (B, 1 or 3, h, w) in 0..1, shown to an image encoder as a grey image (Piasco et al.)."""
-    image = 255 * F.interpolate(view.float(), (height, width), mode="bilinear", align_corners=False)
+    image = 255 * resized_to(view.float(), height, width)
     own = encoder.preprocessing
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (own.mean, own.std))
     return encoder.encode((image - mean) / std)

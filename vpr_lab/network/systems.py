@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vpr_lab.network.backbones import Backbone, Pyramid, build_backbone, feature_shape
 from vpr_lab.network.config import NetworkConfig
 from vpr_lab.network.depth import DepthDecoder
 from vpr_lab.network.heads import Head, build_head
 from vpr_lab.network.place_network import Output, PlaceNetwork
+from vpr_lab.network.static import resized_to, size_of
 
 
 class Single(PlaceNetwork):
@@ -214,9 +214,7 @@ def _head(config: NetworkConfig, backbones: list[Backbone]) -> Head:
 
 def _like(features: Tensor, other: Tensor) -> Tensor:
     """A feature map at another one's size."""
-    if features.shape[2:] == other.shape[2:]:
-        return features
-    return F.interpolate(features, other.shape[2:], mode="bilinear", align_corners=False)
+    return resized_to(features, *size_of(other))
 
 
 def _joined(parts: dict[str, Tensor]) -> Tensor:

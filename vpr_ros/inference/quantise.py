@@ -166,11 +166,13 @@ def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> 
 
 
 def _quantisable(graph: Any, kept: int) -> list[str]:
-    """Names of the convolutions after the first ``kept``, of carriers of their outputs, and of matrix products.
+    """Names of the convolutions after the first ``kept``, of carriers of their outputs, and of products with weights.
 
-    A Clip or Concat elsewhere is part of a norm or joins float features, and must stay float.
+    A Clip or Concat elsewhere is part of a norm or joins float features, and must stay float. So do products of two
+    activations: attention's are a tenth of a transformer's work, and 8 bits cost them most.
     """
     names: list[str] = []
+    weights = {tensor.name for tensor in graph.initializer}
     carried: set[str] = set()
     convolutions = 0
     for node in graph.node:
@@ -178,7 +180,7 @@ def _quantisable(graph: Any, kept: int) -> list[str]:
         own = node.op_type == "Conv" and convolutions > kept
         if own or (node.op_type in CARRIERS and node.input[0] in carried):
             carried.update(node.output)
-        elif node.op_type != "MatMul":
+        elif node.op_type != "MatMul" or not weights & set(node.input):
             continue
         names.append(node.name)
     return names

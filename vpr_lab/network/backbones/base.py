@@ -68,11 +68,15 @@ class Backbone(nn.Module):
         """(B, 3, H, W) float32, normalised -> features."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor) -> Pyramid:
-        """(B, H, W, 3) uint8 RGB -> features."""
+    def normalised(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, as ``encode`` takes it."""
         own = self.preprocessing
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (own.mean, own.std))
-        return self.encode((images.float().permute(0, 3, 1, 2) - mean) / std)
+        return (images.float().permute(0, 3, 1, 2) - mean) / std
+
+    def forward(self, images: Tensor) -> Pyramid:
+        """(B, H, W, 3) uint8 RGB -> features."""
+        return self.encode(self.normalised(images))
 
 
 class FeatureStack(Backbone):
@@ -113,11 +117,8 @@ def load_torchvision(module: nn.Module, path: Path, name: str, left_out: tuple[s
         raise ModelError(f"no weights are published for this backbone, so {path} cannot be used: leave weights empty")
     if not path.is_file():
         raise _missing(path, f"download torchvision's {name} state dict from {TORCHVISION}/{_STATE_DICTS[name]}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not what it should be
-        raise ModelError(f"{path} is not torchvision's {name} state dict: {str(error).splitlines()[0]}") from error
-    given = {key: value for key, value in state.items() if not key.startswith(left_out)} if _is_state(state) else {}
+    state = _read_state(path, f"torchvision's {name} state dict")
+    given = {key: value for key, value in state.items() if not key.startswith(left_out)}
     misfit = _misfit(module.state_dict(), given)
     if misfit:
         raise ModelError(f"{path} is not torchvision's {name} state dict: {misfit}")
@@ -128,8 +129,14 @@ def _missing(path: Path, remedy: str) -> ModelError:
     return ModelError(f"there are no starting weights at {path}: {remedy}, or leave weights empty to start from none")
 
 
-def _is_state(loaded: Any) -> bool:
-    return isinstance(loaded, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items())
+def _read_state(path: Path, kind: str) -> dict[str, Tensor]:
+    """What a .pth holds, nothing if it is no state dict. Raises ModelError if it cannot be read."""
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is not what it should be
+        raise ModelError(f"{path} is not {kind}: {str(error).splitlines()[0]}") from error
+    state = isinstance(loaded, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items())
+    return dict(loaded) if state else {}
 
 
 def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
@@ -153,6 +160,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"the starting weights {path} cannot be read as .npz: {error}") from error
+
+
+def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
+    """Every array of a .npz or of a state dict (.pth). Raises ModelError; remedy: what to do if the file is missing."""
+    if not path.is_file():
+        raise _missing(path, remedy)
+    if path.suffix == ".npz":
+        return read_npz(path)
+    return {name: tensor.float().numpy() for name, tensor in _read_state(path, "a state dict").items()}
 
 
 def copy_array(arrays: dict[str, np.ndarray], name: str, target: Tensor | None, path: Path) -> None:
