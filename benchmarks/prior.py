@@ -17,11 +17,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from any_robot import Described, describe, places_of
 from rich.console import Console
 from rich.table import Table
+from watchdog import Described, described, places_of
 
 from vpr_ros.base.records import Prior
+from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.record import Run, answer_from_estimate
 from vpr_ros.evaluation.summary import Summary, assess
 from vpr_ros.inference.open import open_describer
@@ -37,7 +38,7 @@ SIGMA_M = {"10 m": 10.0, "30 m": 30.0, "100 m": 100.0, "500 m wrong": 10.0}
 def drive(places: Places, calibration: Calibration, query: Described, kind: str, seed: int) -> Summary:
     """Localise a drive with priors of a kind; "none" has none."""
     rng = np.random.default_rng(seed)
-    localizer, images = Localizer(places, None, None, calibration), query.drive  # type: ignore[arg-type]
+    localizer, images = Localizer(places, None, None, calibration), query  # type: ignore[arg-type]
     away = np.array([np.cos(seed), np.sin(seed)]) * (500.0 if "wrong" in kind else 0.0)
     answers = []
     for row, stamp_ns in enumerate(images.stamps_ns):
@@ -46,7 +47,9 @@ def drive(places: Places, calibration: Calibration, query: Described, kind: str,
             sigma = SIGMA_M[kind]
             position = images.T_map_camera[row, :2, 3] + away + rng.normal(0, sigma, 2)
             priors = (Prior(position, np.eye(2) * sigma**2),)
-        estimate = localizer.recognise(int(stamp_ns), images.descriptors[row], images.T_odom_camera[row], priors=priors)
+        estimate = localizer.recognise(
+            int(stamp_ns), images.descriptors[row, 0], images.T_odom_camera[row], priors=priors
+        )
         answers.append(answer_from_estimate(estimate, row, images.T_map_camera[row], 0.0))
     return assess(Run(images.name, images.name, tuple(answers), places.T_map_camera)).summary
 
@@ -58,9 +61,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="drives with other errors of the priors")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    places = places_of(describe(given.bags / "overcast", 3), 5.0)
-    calibration = Calibration.of_model(open_describer().manifest.calibration)
-    queries = [describe(given.bags / name, 1) for name in QUERIES]
+    describer = open_describer()
+    reference, *queries = (
+        described(name, open_drive(given.bags / name), 1 if name in QUERIES else 3, None, describer)
+        for name in ("overcast", *QUERIES)
+    )
+    places = places_of(reference, 5.0)
+    calibration = Calibration.of_model(describer.manifest.calibration)
     rows, faults = [], 0
     for query in queries:
         alone = drive(places, calibration, query, "none", 0)
@@ -71,7 +78,7 @@ def main() -> int:
             faults += missed
             rows.append(
                 {
-                    "drive": query.drive.name,
+                    "drive": query.name,
                     "prior": kind,
                     "single": single,
                     "filtered": float(np.mean([one.filtered.at_n[1] for one in found])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -121,6 +122,22 @@ def test_every_benchmark_is_in_the_table() -> None:
     for path in (ROOT / "benchmarks").glob("*.py"):
         part = path.stem.startswith("hostile_") and "`hostile_*.py`" in text
         assert part or path.name in text, path.name
+
+
+def test_benchmarks_find_what_they_take_from_each_other() -> None:
+    """They are scripts that no other test imports: one that changes must not break its neighbours."""
+    scripts = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "benchmarks").glob("*.py")}
+    for name, script in scripts.items():
+        for node in ast.walk(script):
+            if isinstance(node, ast.ImportFrom) and node.module in scripts:
+                body = scripts[node.module].body
+                has = {one.name for one in body if isinstance(one, (ast.FunctionDef, ast.ClassDef))}
+                assigned = [
+                    target for one in body if isinstance(one, ast.Assign) for target in ast.walk(one.targets[0])
+                ]
+                has |= {target.id for target in assigned if isinstance(target, ast.Name)}
+                missing = {alias.name for alias in node.names} - has
+                assert not missing, f"{name} takes {missing} from {node.module}"
 
 
 def test_figures_are_those_of_their_script() -> None:
