@@ -166,11 +166,12 @@ def bag(tmp_path: Path, street: Any) -> Path:
             )
         write(fixed, 10**9, types["tf2_msgs/msg/TFMessage"](transforms))
         for k, place in enumerate(range(9, 0, -1)):
-            stamp_ns = (10 + 4 * k) * 10**9
-            xyz, quat = fields(street.pose(place) @ geometry.inverse(MOUNTS["rear"]))
-            pose = types["geometry_msgs/msg/Pose"](types["geometry_msgs/msg/Point"](*xyz), quat)
-            write(truth, stamp_ns, types["geometry_msgs/msg/PoseStamped"](header(stamp_ns, "map"), pose))
-            for name, number in (("front", 100 + place), ("rear", place)):
+            # The rear camera first: it measures the way, and a step is 40 m here.
+            for name, number, late_ns in (("rear", place, 0), ("front", 100 + place, 10_000_000)):
+                stamp_ns = (10 + 4 * k) * 10**9 + late_ns
+                xyz, quat = fields(street.pose(place) @ geometry.inverse(MOUNTS["rear"]))
+                pose = types["geometry_msgs/msg/Pose"](types["geometry_msgs/msg/Point"](*xyz), quat)
+                write(truth, stamp_ns, types["geometry_msgs/msg/PoseStamped"](header(stamp_ns, "map"), pose))
                 data = np.frombuffer(cv2.imencode(".jpg", street.draw(number)[..., ::-1])[1].tobytes(), np.uint8)
                 image = types["sensor_msgs/msg/CompressedImage"](header(stamp_ns, f"{name}_optical"), "jpeg", data)
                 write(images[name], stamp_ns, image)
