@@ -323,7 +323,7 @@ class Robot:
         return (driven_m - driven_m[last] >= 15.0) & (time_s - time_s[last] >= 5.0)
 
     def _figures(self, rows: np.ndarray, estimates: list[Estimate], left: np.ndarray) -> dict[str, float]:
-        """left: (F,) whether an image off the map must be called so."""
+        """left: (F,) whether an image must be called off the map."""
         answers = tuple(
             answer_from_estimate(estimate, k, self._drive.T_map_camera[row], 0.0)
             for k, (row, estimate) in enumerate(zip(rows, estimates, strict=True))

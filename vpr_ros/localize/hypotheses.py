@@ -57,7 +57,8 @@ def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.nd
     """Cells of each cluster's members, and the sum of their belief."""
     likely = belief.values > min(CLUSTERS.smallest_belief, belief.values.max(initial=0.0) / 2)
     cells, values = belief.rows[likely], belief.values[likely]
-    positions, headings, levels = rig.positions(cells), rig.headings(cells), rig.places.has_levels
+    T_map_first, levels = rig.poses(cells), rig.places.has_levels
+    positions, headings = T_map_first[:, :3, 3], geometry.heading(T_map_first)
     members_of: list[np.ndarray] = []
     masses: list[float] = []
     left = np.arange(len(cells))

@@ -18,7 +18,7 @@ class PriorModel:
     """Weighs cells by priors. A prior counts against one that lies anywhere on the map's area."""
 
     def __init__(self, rig: Rig) -> None:
-        self._rig, self._places = rig, rig.places
+        self._rig = rig
         self._sigma = PRIOR.spacings * rig.places.spacing  # the camera is near a place, not on it
         extent = np.ptp(rig.places.positions[:, :2], axis=0) + 2 * PRIOR.margin_m
         self._log_area = float(np.log(extent).sum())
@@ -58,5 +58,5 @@ class PriorModel:
         if self._rig.cells <= FILTER.individual:
             return np.arange(self._rig.cells)
         radius = PRIOR.sigmas * float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
-        rows = self._places.neighbours.within(np.asarray(prior.position[:2], float), radius)
+        rows = self._rig.places.neighbours.within(np.asarray(prior.position[:2], float), radius)
         return np.concatenate([self._rig.cells_of(number, rows) for number in range(self._rig.cameras)])

@@ -90,10 +90,6 @@ class Rig:
         """(K, 3) metres in the map, of the first camera in cells (K,)."""
         return self.places.positions[cells] if self._is_one_camera else self.poses(cells)[:, :3, 3]
 
-    def headings(self, cells: np.ndarray) -> np.ndarray:
-        """Yaw (K,) of the first camera's optical axis in cells (K,), radians counter-clockwise from east."""
-        return self.places.headings[cells] if self._is_one_camera else geometry.heading(self.poses(cells))
-
     def near(self, T_map_first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All pairs of a pose (M, 4, 4) of the first camera and a cell whose camera would be near its place.
 
@@ -103,8 +99,7 @@ class Rig:
         found = []
         for camera, T_first_camera in enumerate(self._T_first_camera):
             T_map_camera = T_map_first if self._is_one_camera else T_map_first @ T_first_camera
-            row, place, distance = self.places.neighbours.near(T_map_camera[:, :3, 3])
-            turn = geometry.wrap_angle(geometry.heading(T_map_camera)[row] - self.places.headings[place])
+            row, place, distance, turn = self._places_near(T_map_camera)
             found.append((row, self.cells_of(camera, place), distance, turn))
         row, cell, distance, turn = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return row, cell, distance, turn
@@ -119,13 +114,17 @@ class Rig:
         others = np.flatnonzero(found < 0)
         if not len(others):
             return found
-        T_map_camera = self.poses(cells[others]) @ self._T_first_camera[camera]
-        row, place, distance = self.places.neighbours.near(T_map_camera[:, :3, 3])
-        turn = geometry.wrap_angle(geometry.heading(T_map_camera)[row] - self.places.headings[place])
+        row, place, distance, turn = self._places_near(self.poses(cells[others]) @ self._T_first_camera[camera])
         alike = (distance < FILTER.seen_spacings * self.places.spacing) & (np.abs(turn) < FILTER.sigma_heading)
         nearest_last = np.flatnonzero(alike)[np.argsort(-distance[alike], kind="stable")]
         found[others[row[nearest_last]]] = place[nearest_last]
         return found
+
+    def _places_near(self, T_map_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """All pairs of a camera's pose (M, 4, 4) and a place near it: rows of both, distances, turns; as ``near``."""
+        row, place, distance = self.places.neighbours.near(T_map_camera[:, :3, 3])
+        turn = geometry.wrap_angle(geometry.heading(T_map_camera)[row] - self.places.headings[place])
+        return row, place, distance, turn
 
     def evidence(self, camera: int, of_places: SparseValues, cells: np.ndarray) -> SparseValues:
         """Evidence of cells from that of places for what a camera sees. cells: (K,) those that need it exactly.

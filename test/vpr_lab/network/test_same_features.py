@@ -235,6 +235,6 @@ def test_published_state_dicts_load(name: str, tmp_path: Path) -> None:
 
 
 def test_sides_that_dinov2_cannot_take_are_named() -> None:
-    """Cutting the image short in silence would shift every position."""
+    """An image that is cut short without a word would shift every position."""
     with pytest.raises(ModelError, match="multiples of 14 pixels, not 224 x 320"):
         build_backbone("dinov2_vits14")(torch.zeros(1, 224, 320, 3, dtype=torch.uint8))

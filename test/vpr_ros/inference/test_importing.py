@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[Shape, dict[str, Any], dict[str, Any], str]] = {
     "a feature map": (FIXED, {"outputs": ("map",)}, {}, r"shape \(1, 3, 4, 4\), not float32 of \(1, D\)"),
     "integers": (FIXED, {"outputs": ("whole",)}, {}, "is int64 of shape"),
     "nothing": (FIXED, {"outputs": ("zero",)}, {}, "is not finite, or all zero"),
-    "a depth that is none": (FIXED, {"outputs": ("vectors", "map")}, {"depth": "map"}, "not metres of shape"),
+    "a depth that is no image": (FIXED, {"outputs": ("vectors", "map")}, {"depth": "map"}, "not metres of shape"),
     "one image at a time": (
         [1, 3, SIDE, SIDE],
         {"target": (1, DIMENSION // 2, 2)},
