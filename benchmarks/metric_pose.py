@@ -101,7 +101,7 @@ def drive_errors(folder: Path, name: str, map_path: Path, odometry: bool) -> tup
                     frame.stamp_ns,
                     described.descriptors[0],
                     T_odom_camera=frame.T_odom_camera if odometry else None,
-                    depth=described.depth[0],
+                    depth=plain.describer.manifest.metres(described.depth[0], frame.intrinsics),
                     image_rgb=frame.image_rgb,
                     intrinsics=frame.intrinsics,
                 )

@@ -57,6 +57,7 @@ from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
+from vpr_ros.inference.vocabulary import learn_from, with_vocabulary
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.places import Places
 
@@ -112,12 +113,23 @@ Describe = Callable[[list[np.ndarray], list[np.ndarray], int], Descriptors]
 
 @dataclass(frozen=True)
 class Methods:
-    """Methods that share features. random: their descriptors depend on the seed."""
+    """Methods that share features. random: their descriptors depend on the seed. learns: a model with a vocabulary."""
 
     name: str
     features: Features
     describe: Describe
     random: bool = False
+    learns: Describer | None = None
+
+    def features_for(self, recording: Recording) -> Features:
+        """The features; those of a model with a vocabulary are of the recording's own."""
+        if self.learns is None:
+            return self.features
+        images = [frame.read() for frame in NumberedDrive(open_drive(recording.reference))]
+        vocabulary = learn_from(self.learns, images)
+        assert vocabulary is not None
+        depends_on = f"{self.features.depends_on} {vocabulary.fingerprint}"
+        return Features(self.features.name, depends_on, self.features.compute)
 
 
 @dataclass(frozen=True)
@@ -192,7 +204,7 @@ def all_methods(models: Sequence[str], weights: Path | None) -> Iterator[Methods
         describer = open_describer(model)
         name = describer.manifest.name
         features = Features(name, describer.manifest.fingerprint, partial(described, describer))
-        yield Methods(name, features, partial(by_views, name))
+        yield Methods(name, features, partial(by_views, name), learns=with_vocabulary(describer))
 
 
 def thumbnail(image_rgb: np.ndarray) -> np.ndarray:
@@ -299,8 +311,9 @@ def less_mean(descriptors: np.ndarray) -> np.ndarray:
 
 def measure(recording: Recording, methods: Methods, cache: Path) -> Iterator[dict[str, Any]]:
     """One row for each method and protocol."""
-    ours, numbers = methods.features.of(recording.reference, cache)
-    session, truth = methods.features.of(recording.query, cache)
+    features = methods.features_for(recording)
+    ours, numbers = features.of(recording.reference, cache)
+    session, truth = features.of(recording.query, cache)
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for seed in SEEDS if methods.random else SEEDS[:1]:
         for name, (places, queries) in methods.describe(ours, session, seed).items():

@@ -27,6 +27,7 @@ from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
+from vpr_ros.inference.vocabulary import learn_from
 
 OTHER_SIDE_M = 3.4  # between the centres of both lanes
 
@@ -41,7 +42,9 @@ def main() -> None:
     describer = open_describer(arguments.model)
     right: dict[str, list[bool]] = {}
     for seed in arguments.seeds:
-        drives = track(list(drives_of(Town(seed))), f"town {seed}")
+        drives = list(drives_of(Town(seed)))
+        learn_from(describer, [frame.read() for frame in drives[0]])
+        drives = track(drives, f"town {seed}")
         described = [
             (drive.name, *describe(describer, drive, arguments.views if number == 0 else 1))
             for number, drive in enumerate(drives)

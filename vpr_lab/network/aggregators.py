@@ -62,7 +62,7 @@ class MixVPR(nn.Module):
         The channel projection picks the first components, the row projection regions. The offset is minus the mean.
         """
         pick_first(self.channel_projection)
-        self.row_projection.weight.copy_(_regions(rows, columns, self.row_projection.out_features))
+        self.row_projection.weight.copy_(regions(rows, columns, self.row_projection.out_features))
         self.row_projection.bias.zero_()
         self.offset.copy_(-torch.cat([self.compress(part) for part in features.split(64)]).mean(0))
 
@@ -157,7 +157,7 @@ def pick_first(projection: nn.Linear) -> None:
     projection.bias.zero_()
 
 
-def _regions(height: int, width: int, count: int) -> Tensor:
+def regions(height: int, width: int, count: int) -> Tensor:
     """(count, height * width) weights of soft, overlapping regions in a near-square grid, wider than high."""
     grid_rows = max(divisor for divisor in range(1, math.isqrt(count) + 1) if count % divisor == 0)
     vertical, horizontal = _windows(height, grid_rows), _windows(width, count // grid_rows)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from vpr_lab.network.config import NetworkConfig
 from vpr_lab.network.demixvpr import DeMixVPR
+from vpr_lab.network.demixvpr_map import MapDeMixVPR
 from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.network.systems import Hallucination, RGBtD, Single, TwoStreams
 
 NETWORKS: dict[str, Callable[[NetworkConfig, Path | None, Path | None], PlaceNetwork]] = {
     "demixvpr": DeMixVPR,
+    "demixvpr_map": MapDeMixVPR,
     "single": Single,
     "two_streams": TwoStreams,
     "rgbtd": RGBtD,

@@ -10,7 +10,7 @@ from vpr_ros.base.config import option
 from vpr_ros.base.errors import ConfigError
 
 STRIDE = 16  # pixels of the image for each position of DeMixVPR's depth features
-KINDS = ("demixvpr", "single", "two_streams", "rgbtd", "hallucination")
+KINDS = ("demixvpr", "demixvpr_map", "single", "two_streams", "rgbtd", "hallucination")
 CONVOLUTIONS = "convolutions"  # depth encoder of DeMixVPR that is no image encoder
 
 _OF_DEMIXVPR = (
@@ -61,11 +61,11 @@ class NetworkConfig:
     vlad_channels: int = option(32, "channels of NetVLAD's local features", low=1)
 
     def __post_init__(self) -> None:
-        unused = _OF_OTHERS if self.kind == "demixvpr" else _OF_DEMIXVPR
+        unused = _OF_OTHERS if self.kind.startswith("demixvpr") else _OF_DEMIXVPR
         defaults = {"head": HeadConfig(), **{own.name: own.default for own in fields(self) if own.name != "head"}}
         if changed := [name for name in unused if getattr(self, name) != defaults[name]]:
             raise ConfigError(f"{', '.join(changed)} has no effect on a network of kind '{self.kind}': remove it")
-        if self.kind != "demixvpr":
+        if not self.kind.startswith("demixvpr"):
             return
         if self.height % STRIDE or self.width % STRIDE:
             raise ConfigError(

@@ -70,6 +70,13 @@ class PlaceNetwork(nn.Module):
         """What ``observe`` returned -> descriptors (B, D) of unit length."""
         raise NotImplementedError
 
+    def compared(self, *observed: Tensor) -> Tensor:
+        """What ``observe`` returned for a batch -> descriptors (B, D) of unit length, for the losses to compare."""
+        return self.describe(*observed)
+
+    def refresh(self, *observed: Tensor) -> None:
+        """Bring what is not trained by steps up to date, from what ``observe`` returned for some images."""
+
     def initialise_head(self, *observed: Tensor) -> None:
         """Start the head from what ``observe`` returned for some images; NetVLAD's clusters need it."""
         raise NotImplementedError

@@ -128,7 +128,7 @@ def fit_head(
     every epoch and resumed from if it exists: the run then ends as if it had never stopped. Raises ConfigError
     for one of another recipe or backbone.
     """
-    network = _start(recipe, source, features, true_depth)
+    network, some = _start(recipe, source, features, true_depth)
     teacher = copy.deepcopy(network)
     drawn, place_loss = place_batches(recipe, features.shards), PlaceLoss(recipe.loss, recipe.miner)
     learning = [parameter for module in network.head_parts() for parameter in module.parameters()]
@@ -150,11 +150,11 @@ def fit_head(
             rows = torch.tensor([int(features.starts[shard]) + row for shard, row in members])
             inputs = features.at(rows, true_depth)
             with autocast(recipe.bf16, "cpu"):
-                descriptors = network.describe(*inputs).float()
+                descriptors = network.compared(*inputs).float()
             loss = place_loss(descriptors, torch.tensor(labels))
             if recipe.relational_weight > 0:
                 with torch.no_grad(), autocast(recipe.bf16, "cpu"):
-                    target = teacher.describe(*inputs).float()
+                    target = teacher.compared(*inputs).float()
                 drives = torch.tensor([shard for shard, _ in members])
                 loss = loss + recipe.relational_weight * relational_loss(descriptors, target, drives)
             optimiser.zero_grad(set_to_none=True)
@@ -165,6 +165,7 @@ def fit_head(
         recall = (
             {} if kept_aside is None else validate_head(network, kept_aside, recipe.reference_condition, true_depth)
         )
+        network.refresh(*features.at(some, true_depth))
         scores.append({"loss": total, **recall})
         console.print(f"epoch {epoch + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores[-1].items()))
         if partial is not None:
@@ -173,8 +174,8 @@ def fit_head(
     return network.eval(), scores
 
 
-def _start(recipe: Recipe, source: PlaceNetwork, features: Features, true_depth: bool) -> PlaceNetwork:
-    """A network with the source's backbone and depth decoder, and a head started from some of the features."""
+def _start(recipe: Recipe, source: PlaceNetwork, features: Features, true_depth: bool) -> tuple[PlaceNetwork, Tensor]:
+    """A network with the source's backbone and decoder and a head started from some features; the rows of those."""
     torch.manual_seed(recipe.seed)
     network = recipe.build(with_weights=False).eval()
     for name in ("backbone", "decoder_backbone", "depth_decoder"):
@@ -183,7 +184,7 @@ def _start(recipe: Recipe, source: PlaceNetwork, features: Features, true_depth:
             getattr(network, name).load_state_dict(part.state_dict())
     some = torch.randperm(len(features.place))[:_SAMPLES].sort().values
     network.initialise_head(*features.at(some, true_depth))
-    return network
+    return network, some
 
 
 @torch.no_grad()

@@ -58,14 +58,28 @@ def build(
     ] = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
+    vocabulary: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="MAP", help="Map whose vocabulary to take, so that both can be merged.", show_default="own"
+        ),
+    ] = None,
 ) -> None:
     """Build a map from one or more drives."""
+    from vpr_ros.inference.vocabulary import with_vocabulary
     from vpr_ros.maps.builder import build_map
     from vpr_ros.maps.features import choose_extractor
+    from vpr_ros.maps.place_map import PlaceMap
 
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
+    given = None
+    if vocabulary is not None:
+        with PlaceMap.open(vocabulary) as other:
+            other.prepare(describer)
+            learning = with_vocabulary(describer)
+            given = learning.vocabulary if learning else None
     with reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
@@ -77,6 +91,7 @@ def build(
             tally=tally,
             views_each=views,
             extractor=extractor,
+            vocabulary=given,
         )
     with made:
         _print_summary(made)
@@ -165,7 +180,7 @@ def calibrate(
     opened = open_drives(drives, drive_option, numbered)
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
-        target.check_model(describer.manifest.name, describer.manifest.fingerprint)
+        target.prepare(describer)
         described = []
         for drive in opened:
             with progress_bar(f"describing {drive.name}") as progress:

@@ -25,6 +25,8 @@ from vpr_ros.evaluation.metrics import share
 from vpr_ros.evaluation.recall import TOLERANCE_M, right_at_1
 from vpr_ros.inference.describer import Describer, Manifest
 from vpr_ros.inference.open import open_describer
+from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
+from vpr_ros.maps.builder import learn_vocabulary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -172,6 +174,7 @@ def _compare(
             )
     if not drives:
         return [{} for _ in describers]
+    _learn_vocabularies(describers, drives[0], every_m)
     described = []
     for drive in drives:
         described.append(_describe(describers, drive, every_m))
@@ -204,6 +207,17 @@ def _error_of_mean(drives: Iterable[np.ndarray]) -> float | None:
     """Standard error of the mean over drives of the means of (F,) each; None without drives."""
     squares = [float(np.var(values)) / len(values) for values in drives]
     return math.sqrt(sum(squares)) / len(squares) if squares else None
+
+
+def _learn_vocabularies(describers: Sequence[Describer], reference: Drive, every_m: float) -> None:
+    """Models with vocabularies get one of the reference's images, a model and its variants the same."""
+    learnt: dict[str, Vocabulary] = {}
+    for describer in describers:
+        learning, origin = with_vocabulary(describer), _origin(describer)
+        if learning is not None and origin in learnt:
+            learning.vocabulary = learnt[origin]
+        elif (found := learn_vocabulary([reference], describer, every_m, 0.0)) is not None:
+            learnt[origin] = found
 
 
 def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> _Described:

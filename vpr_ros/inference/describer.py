@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
 
@@ -38,6 +39,10 @@ class Manifest:
     """Of the weights."""
     source: str = ""
     """Where an imported model is from."""
+    vocabulary: str = ""
+    """Fingerprint of ``<name>_vocabulary.npz`` beside it, for a model whose maps have a vocabulary of their own."""
+    focal_px: float = 0.0
+    """Horizontal focal length of the camera for which depth is in metres, pixels of the network's input; 0: any."""
 
     @property
     def missing(self) -> str:
@@ -48,6 +53,16 @@ class Manifest:
             f"{self.name} estimates no depth, so a map of it holds no local features, poses are not measured, and loop "
             "closures stay unverified (published with loops.unverified:=true)"
         )
+
+    def metres(self, depth: np.ndarray | None, intrinsics: Intrinsics | None) -> np.ndarray | None:
+        """Depth (h, w) as the network gives it -> metres for this camera; as it is for an unknown one.
+
+        What is twice as large in the image is half as far away, or seen through a lens of twice the focal length.
+        """
+        if depth is None or intrinsics is None or not self.focal_px:
+            return depth
+        focal_px = float(intrinsics.K[0, 0]) * self.preprocessing.width / intrinsics.width
+        return np.asarray(depth * np.float32(focal_px / self.focal_px))
 
     @classmethod
     def load(cls, onnx_path: Path) -> Manifest:
@@ -94,7 +109,7 @@ class Description:
     descriptors: np.ndarray
     """(B, D) float32, unit length."""
     depth: np.ndarray | None
-    """(B, h, w) float32 metres; None for a model without depth."""
+    """(B, h, w) float32 metres, see ``Manifest.metres``; None for a model without depth."""
 
 
 def check_description(description: Description, manifest: Manifest, count: int) -> None:

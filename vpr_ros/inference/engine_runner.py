@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,22 @@ class EngineRunner:
         self._single = _Lane(trt, cuda, self._engine, 0, self._kernels.config())
         self._single.capture()
         self._batches: _Lane | None = None  # made on first use: a robot that only localises needs none
+        self._given: dict[str, np.ndarray] = {}
         self._kernels.keep()
+
+    def give(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set the inputs beside the image, by name; they stay on the GPU until they are set again."""
+        self._given = dict(arrays)
+        for lane in (self._single, self._batches):
+            if lane is not None:
+                lane.give(self._given)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         if len(images) == 1:
             return self._single.run(images)
         if self._batches is None:
             self._batches = _Lane(self._trt, self._cuda, self._engine, 1, self._kernels.config())
+            self._batches.give(self._given)
         lane = self._batches
         parts = [lane.run(images[i : i + lane.batch]) for i in range(0, len(images), lane.batch)]
         return {name: np.concatenate([part[name] for part in parts]) for name in lane.outputs}
@@ -95,13 +105,16 @@ class _Lane:
         self._require(self._context.set_optimization_profile_async(profile, int(self._stream)), "choose its profile")
         cuda("cudaStreamSynchronize", self._stream)
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        (self._input,) = (name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
-        self.outputs = [name for name in names if name != self._input]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._input = inputs[0]  # the images; others stay as they are given
+        self.outputs = [name for name in names if name not in inputs]
         self.batch = int(engine.get_tensor_profile_shape(self._input, profile)[2][0])
         self._host: dict[str, np.ndarray] = {}
         self._device: dict[str, int] = {}
         for name in names:
-            shape = (self.batch, *tuple(engine.get_tensor_shape(name))[1:])
+            shape = tuple(engine.get_tensor_shape(name))
+            if name not in inputs[1:]:
+                shape = (self.batch, *shape[1:])
             dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
             size = int(np.prod(shape)) * dtype.itemsize
             pinned = int(cuda("cudaMallocHost", size))
@@ -117,6 +130,13 @@ class _Lane:
         self._context = None
         for name, handle in reversed(self._release):
             getattr(self._cuda.runtime, name)(handle)
+
+    def give(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See ``EngineRunner.give``."""
+        for name, array in arrays.items():
+            self._host[name][:] = array
+            self._copy(name, len(array), to_device=True)
+        self._cuda("cudaStreamSynchronize", self._stream)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """At most ``batch`` images -> outputs by name, in new arrays."""

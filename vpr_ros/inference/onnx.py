@@ -9,12 +9,13 @@ import numpy as np
 
 from vpr_ros.base.errors import MissingDependencyError, ModelError, brief
 from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, check_description
+from vpr_ros.inference.vocabulary import LEARNT_FROM, Parts, Vocabulary, fitting_inputs, own_vocabulary
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
 
 
 class OnnxDescriber:
-    """A Describer on ONNX Runtime.
+    """A Describer on ONNX Runtime; of a model with a vocabulary, a VocabularyDescriber.
 
     threads: CPU threads within one operation; 0: all cores.
     Raises ModelError if the model cannot be loaded or differs from its manifest, MissingDependencyError without ONNX
@@ -24,25 +25,47 @@ class OnnxDescriber:
     def __init__(self, path: Path, threads: int = 0) -> None:
         self.manifest = Manifest.load(path)
         self._session = open_session(path, threads)
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        if "descriptor" not in self._outputs or self.manifest.depth != ("depth" in self._outputs):
-            raise ModelError(
-                f"{path} has outputs {', '.join(self._outputs)}, unlike its manifest: export the model again"
-            )
+        outputs = [output.name for output in self._session.get_outputs()]
+        if "descriptor" not in outputs or self.manifest.depth != ("depth" in outputs):
+            raise ModelError(f"{path} has outputs {', '.join(outputs)}, unlike its manifest: export the model again")
+        self._outputs = [name for name in outputs if name in ("descriptor", "depth")]
         self._input = self._session.get_inputs()[0].name
+        self._vocabulary_inputs: dict[str, np.ndarray] = {}
+        if self.manifest.vocabulary:
+            self.own_vocabulary = own_vocabulary(path, self.manifest)
+            self.vocabulary = self.own_vocabulary
         processor = PROVIDERS.get(self._session.get_providers()[0], "CPU")
         self.backend = f"onnx ({processor})"
         self.batch_sizes = CPU_BATCHES if processor == "CPU" else GPU_BATCHES
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary in use. Setting one of other sizes than the model's raises ModelError."""
+        return self._vocabulary
+
+    @vocabulary.setter
+    def vocabulary(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary_inputs = fitting_inputs(vocabulary, self.own_vocabulary, self.manifest)
+        self._vocabulary = vocabulary
+
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description. Raises ModelError if the output is not as the manifest says."""
-        try:
-            outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input: images}), strict=True))
-        except Exception as error:  # ONNX Runtime's exceptions have no common base class
-            raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
+        outputs = self._run(self._outputs, images)
         description = Description(outputs["descriptor"], outputs.get("depth"))
         check_description(description, self.manifest, len(images))
         return description
+
+    def parts(self, images: np.ndarray) -> Parts:
+        """See ``VocabularyDescriber``."""
+        outputs = self._run(list(LEARNT_FROM), images)
+        return Parts(outputs["tokens"], outputs["raw"])
+
+    def _run(self, names: list[str], images: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            found = self._session.run(names, {self._input: images, **self._vocabulary_inputs})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
+            raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
+        return dict(zip(names, found, strict=True))
 
 
 def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:

@@ -6,6 +6,7 @@ Needs onnx and ONNX Runtime, but not torch.
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.drives.drive import Drive
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.onnx import OnnxDescriber
+from vpr_ros.inference.vocabulary import vocabulary_path
 
 CALIBRATION_IMAGES = 128
 # Sums of squares and distances in metres exceed float16's range or its three digits.
@@ -73,13 +75,14 @@ def write_int8(
     reference = OnnxDescriber(model)
     trial = images[:: -(-len(images) // TRIAL_IMAGES)]
     expected = reference.describe(trial).descriptors
+    given = reference.vocabulary.inputs if manifest.vocabulary else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simplified = _simplified(model, folder)
         candidate = folder / "candidate.onnx"
         agreement: list[float] = []
         for kept in range(MOST_FLOAT_CONVOLUTIONS + 1):
-            _quantise(simplified, candidate, trial, kept)
+            _quantise(simplified, candidate, trial, kept, given)
             _save(onnx.load(str(candidate)), candidate, model, manifest, {})
             agreement.append(float((OnnxDescriber(candidate).describe(trial).descriptors * expected).sum(1).mean()))
             if on_progress:
@@ -87,7 +90,7 @@ def write_int8(
             if agreement[-1] >= LEAST_COSINE:
                 break
         kept = int(np.argmax(agreement))
-        _quantise(simplified, candidate, images, kept)
+        _quantise(simplified, candidate, images, kept, given)
         if on_progress:
             on_progress(MOST_FLOAT_CONVOLUTIONS + 2, MOST_FLOAT_CONVOLUTIONS + 2)
         made = {"precision": "int8", "float_convolutions": kept, "calibration_images": len(images)}
@@ -137,8 +140,11 @@ def _simplified(model: Path, folder: Path) -> Path:
     return path
 
 
-def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> None:
-    """Write the QDQ model with the first ``kept`` convolutions in float. MinMax: percentiles were not better."""
+def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int, given: dict[str, np.ndarray]) -> None:
+    """Write the QDQ model with the first ``kept`` convolutions in float. MinMax: percentiles were not better.
+
+    given: the graph's inputs beside the image.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -149,7 +155,7 @@ def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int) -> 
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(self._images, None)
-            return None if image is None else {"image": image[None]}
+            return None if image is None else {"image": image[None], **given}
 
     onnx = _import_onnx()
     quantize_static(
@@ -195,6 +201,8 @@ def _save(graph: Any, output: Path, model: Path, manifest: Manifest, made: dict[
     onnx.checker.check_model(graph)
     with written_whole(output) as part:
         onnx.save(graph, str(part))
+    if manifest.vocabulary and vocabulary_path(output) != vocabulary_path(model):
+        shutil.copyfile(vocabulary_path(model), vocabulary_path(output))
     training = {**manifest.training, "variant": {**made, "of": manifest.name, "of_fingerprint": manifest.fingerprint}}
     own = replace(manifest, name=output.stem, fingerprint=fingerprint_file(output), training=training, scores={})
     own.save(output)

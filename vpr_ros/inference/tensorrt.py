@@ -23,7 +23,9 @@ from vpr_ros.base.errors import MissingDependencyError, ModelError
 from vpr_ros.inference.describer import Description, Manifest, fingerprint_file
 from vpr_ros.inference.engine_file import Fingerprint, load_engine, save_engine
 from vpr_ros.inference.engine_runner import Cuda, EngineRunner
+from vpr_ros.inference.onnx import OnnxDescriber
 from vpr_ros.inference.precision import precision_of, variant_path
+from vpr_ros.inference.vocabulary import LEARNT_FROM, Parts, Vocabulary, fitting_inputs, own_vocabulary
 
 MODULES = ("tensorrt", "tensorrt_rtx")  # best first
 PRECISIONS = ("auto", "fp32", "fp16")
@@ -98,6 +100,9 @@ def build_engine(trt: Any, onnx_path: Path) -> bytes:
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if hasattr(trt, "IProgressMonitor"):  # from TensorRT 10 on
         config.progress_monitor = _progress_monitor(trt)
+    for output in [network.get_output(i) for i in range(network.num_outputs)]:
+        if output.name in LEARNT_FROM:
+            network.unmark_output(output)
     image = network.get_input(0)
     size = tuple(image.shape)[1:]
     for batches in ((1, 1, 1), (1, MAX_BATCH // 2, MAX_BATCH)):  # least, usual, most
@@ -206,6 +211,28 @@ class TensorRTDescriber:
         self._run = EngineRunner(trt, cuda, plan, cache / f"{onnx_path.stem}.kernels")
         self.backend = f"{trt.__name__} {precision_of(onnx_path)} ({gpu})"
         self.batch_sizes: tuple[int, ...] = (MAX_BATCH,)
+        self._learning: OnnxDescriber | None = None
+        if self.manifest.vocabulary:
+            self.own_vocabulary = own_vocabulary(onnx_path, self.manifest)
+            self._onnx_path = onnx_path
+            self.vocabulary = self.own_vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary in use. Setting one of other sizes than the model's raises ModelError."""
+        return self._vocabulary
+
+    @vocabulary.setter
+    def vocabulary(self, vocabulary: Vocabulary) -> None:
+        self._run.give(fitting_inputs(vocabulary, self.own_vocabulary, self.manifest))
+        self._vocabulary = vocabulary
+
+    def parts(self, images: np.ndarray) -> Parts:
+        """See ``VocabularyDescriber``. On ONNX Runtime: an engine has no outputs for this."""
+        if self._learning is None:
+            self._learning = OnnxDescriber(self._onnx_path)
+        self._learning.vocabulary = self.vocabulary
+        return self._learning.parts(images)
 
     def describe(self, images: np.ndarray) -> Description:
         """(B, height, width, 3) uint8 -> Description."""

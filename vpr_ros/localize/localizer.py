@@ -115,7 +115,7 @@ class Localizer:
         place_map = PlaceMap.open(Path(map_path))
         try:
             describer = open_describer(model or place_map.model.name, backend, threads)
-            place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
+            place_map.prepare(describer)
             if config.search.describer:
                 name, options = parse(config.search.describer, "search.describer")
                 describer = load("vpr.describers", name, {}, "describer")(describer, options)
@@ -183,6 +183,7 @@ class Localizer:
         described = perf_counter()
         timings_ms = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (described - preprocessed)}
         depth = None if description.depth is None else description.depth[0]
+        depth = self.describer.manifest.metres(depth, frame.intrinsics)
         return self.recognise(
             frame.stamp_ns,
             description.descriptors[0],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.base.errors import MapError
+from vpr_ros.inference.vocabulary import Vocabulary
 from vpr_ros.loops.anchors import Anchors
 from vpr_ros.loops.writing import Writing, two_writers
 from vpr_ros.maps.calibration import Calibration
@@ -80,12 +81,13 @@ class KeyframeStore:
         model: MapModel,
         factory: str = "Flat",
         calibration: Calibration | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> KeyframeStore:
         """A session's map to add to: a new one, or an existing one with all its places admitted.
 
-        Its poses are raw odometry. calibration: of a new map. Raises MapError if another process adds to the map, if it
-        is of another model, if its poses are not raw odometry, or if it cannot be read or written; ConfigError for a
-        bad factory and for one that needs training.
+        Its poses are raw odometry. calibration, vocabulary: of a new map. Raises MapError if another process adds to
+        the map, if it is of another model or vocabulary, if its poses are not raw odometry, or if it cannot be read or
+        written; ConfigError for a bad factory and for one that needs training.
         """
         path = Path(path)
         index = Index.growing(model.dimension, model.views, factory)
@@ -95,13 +97,20 @@ class KeyframeStore:
                 place_map = PlaceMap.open(path, writable=True)
             else:
                 place_map = PlaceMap.create(
-                    path, model, session_world(path.stem), calibration=calibration, is_odometry=True
+                    path,
+                    model,
+                    session_world(path.stem),
+                    calibration=calibration,
+                    is_odometry=True,
+                    vocabulary=vocabulary,
                 )
         except BaseException:
             writing.end()
             raise
         try:
             place_map.check_model(model.name, model.fingerprint)
+            if vocabulary is not None:
+                place_map.check_vocabulary(replace(model, vocabulary=vocabulary.fingerprint))
             if not place_map.is_odometry or place_map.model.views != model.views:
                 raise MapError(
                     f"{path} is a map of '{place_map.world}' with {place_map.model.views} view(s) of each image, not "

@@ -104,11 +104,14 @@ class LoopCloser:
         try:
             for path in earlier:
                 opened.append(KeyframeStore.open(path, config.index))
-                opened[-1].place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
+                opened[-1].place_map.check_vocabulary(opened[0].place_map.model)
+                opened[-1].place_map.prepare(describer)
             manifest = describer.manifest
             map_model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
             calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else None
-            opened.append(KeyframeStore.grow(session, map_model, config.index, calibration))
+            vocabulary = opened[0].place_map.vocabulary if opened else None
+            opened.append(KeyframeStore.grow(session, map_model, config.index, calibration, vocabulary))
+            opened[-1].place_map.prepare(describer)
             return cls(opened[-1], describer, config, opened[:-1], threads)
         except BaseException:
             for store in opened:
@@ -156,6 +159,7 @@ class LoopCloser:
         clock.lap("preprocess")
         description = self.describer.describe(image[None])
         depth = None if description.depth is None else description.depth[0]
+        depth = self.describer.manifest.metres(depth, frame.intrinsics)
         clock.lap("network")
         descriptor, features = description.descriptors[0], self._features(frame, depth)
         clock.lap("features")

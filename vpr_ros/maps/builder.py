@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,6 +25,7 @@ from vpr_ros.drives.drive import Drive, sample, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn_from, with_vocabulary
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.features import check_camera, check_kind, features_of
@@ -51,6 +53,7 @@ def build_map(
     tally: Tally | None = None,
     views_each: int = 3,
     extractor: Extractor | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> PlaceMap:
     """Build a new map from drives. The world of the first drive becomes the map's.
 
@@ -58,8 +61,10 @@ def build_map(
 
     every_m, every_s: minimum distance and time between places. tally: counts frames that are left out. views_each:
     number of views of each image (``image.views``). extractor: of local features to store with each place, or None.
-    Raises MapError if the file exists, DriveError if a drive has no pose or lies in another world. With an extractor,
-    also DriveError if a drive has no camera intrinsics, and ModelError if the model estimates no depth.
+    vocabulary: of another map, with which this one is to be compared; by default one is learnt from these drives, if
+    the model has vocabularies. Raises MapError if the file exists, DriveError if a drive has no pose or lies in another
+    world. With an extractor, also DriveError if a drive has no camera intrinsics, and ModelError if the model estimates
+    no depth.
     """
     if views_each not in VIEWS:
         raise MapError(f"a map has {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
@@ -77,7 +82,8 @@ def build_map(
     try:
         for drive in drives:
             if place_map is None:
-                place_map = _create(Path(path), drive, describer, views_each)
+                own = vocabulary or learn_vocabulary(drives, describer, every_m, every_s)
+                place_map = _create(Path(path), drive, describer, views_each, own)
             add_drive(place_map, drive, describer, every_m, every_s, on_progress, tally, extractor)
         if place_map is None:
             raise DriveError("no drive given: name at least one to build a map from")
@@ -100,7 +106,32 @@ def _give_up(place_map: PlaceMap, error: BaseException) -> None:
         ) from error
 
 
-def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> PlaceMap:
+def learn_vocabulary(
+    drives: Sequence[Drive], describer: Describer, every_m: float, every_s: float
+) -> Vocabulary | None:
+    """A vocabulary of images spread over the drives, the model's own for few; None if the model has none."""
+    if with_vocabulary(describer) is None:
+        return None
+    each = -(-MOST_IMAGES // len(drives))
+    images = [image for drive in drives for image in _spread_images(drive, every_m, every_s, each)]
+    return learn_from(describer, images)
+
+
+def _spread_images(drive: Drive, every_m: float, every_s: float, count: int) -> list[np.ndarray]:
+    """About count images of a drive's places, (H, W, 3) uint8, spread evenly. Unreadable ones are passed over."""
+    kept: list[np.ndarray] = []
+    step = 1
+    for number, frame in enumerate(sample((frame for frame in drive if _has_pose(frame)), every_m, every_s)):
+        if number % step:
+            continue
+        with suppress(ImageError, DriveError):
+            kept.append(frame.read())
+        if len(kept) >= 2 * count:
+            kept, step = kept[::2], 2 * step
+    return kept
+
+
+def _create(path: Path, drive: Drive, describer: Describer, views_each: int, vocabulary: Vocabulary | None) -> PlaceMap:
     """An empty map. If coordinates are large, its origin is near the drive's first pose."""
     stamps: list[int] = []
     first = None
@@ -114,7 +145,10 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int) -> 
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
     calibration = Calibration.of_model(manifest.calibration)
-    return PlaceMap.create(path, model, drive.world, origin_near(first[:3, 3]), calibration)
+    if vocabulary is not None and vocabulary.fingerprint == manifest.vocabulary:
+        vocabulary = None  # every copy of the model has it
+    origin = origin_near(first[:3, 3])
+    return PlaceMap.create(path, model, drive.world, origin, calibration, vocabulary=vocabulary)
 
 
 def _has_pose(frame: DriveFrame) -> bool:
@@ -137,7 +171,7 @@ def add_drive(
     the map was described by another model, is damaged or has local features of another kind; DriveError if the drive
     lies in another world, or no image has a pose or can be read. See also ``check_camera``.
     """
-    place_map.check_model(describer.manifest.name, describer.manifest.fingerprint)
+    place_map.prepare(describer)
     place_map.check_world(drive.name, drive.world)
     place_map.check_intact()
     if extractor is not None:
@@ -258,7 +292,13 @@ def _describe_and_store(
     def store(describing: Future[_Described]) -> _Described:
         described = describing.result()
         found = [
-            features_of(drive, item.frame, item.image_rgb, depth, extractor)
+            features_of(
+                drive,
+                item.frame,
+                item.image_rgb,
+                describer.manifest.metres(depth, item.frame.intrinsics),
+                extractor,
+            )
             for item, depth in zip(described.ready, described.depths, strict=True)
         ]
         with place_map.together():

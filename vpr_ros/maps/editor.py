@@ -32,6 +32,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
         first, kind = opened[0], ""
         for other in opened:
             other.check_model(first.model.name, first.model.fingerprint)
+            other.check_vocabulary(first.model)
             if other.model.views != first.model.views:
                 raise MapError(
                     f"{other.path} has {other.model.views} view(s) of each image, {first.path} has "
@@ -57,6 +58,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
                 first.calibration,
                 frame_id=first.frame_id,
                 is_odometry=first.is_odometry,
+                vocabulary=first.vocabulary,
             )
             with merged:
                 for place_map in opened:

@@ -26,6 +26,7 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "fingerprint": place_map.model.fingerprint,
         "dimension": place_map.model.dimension,
         "views": place_map.model.views,
+        "vocabulary": place_map.model.vocabulary or "none of its own",
         "local_features": f"{kind}, of {place_map.feature_count()} places" if kind else "none",
         "calibrated_on": place_map.calibration.source,
         "size_MB": round(place_map.path.stat().st_size / 1e6, 2),

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS features (
     place_id INTEGER PRIMARY KEY REFERENCES places,
     data BLOB NOT NULL)        -- LocalFeatures.to_bytes
 """
+VOCABULARY_SCHEMA = "CREATE TABLE vocabulary (data BLOB NOT NULL)"  # one row, Vocabulary.to_bytes
 LINKS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS links (
     id INTEGER PRIMARY KEY,    -- in the order they were accepted
@@ -62,7 +63,7 @@ class Link:
     T_match_query: np.ndarray
 
 
-def create(path: Path, meta: dict[str, str]) -> None:
+def create(path: Path, meta: dict[str, str], vocabulary: bytes | None = None) -> None:
     """Write a new, empty map, whole or not at all. Raises MapError if the file exists or cannot be written."""
     with new_file(path) as part:
         connection = sqlite3.connect(part, isolation_level=None)
@@ -70,6 +71,9 @@ def create(path: Path, meta: dict[str, str]) -> None:
             connection.executescript("BEGIN;" + _SCHEMA)
             meta = {"format_version": str(_FORMAT_VERSION), **meta}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            if vocabulary is not None:
+                connection.execute(VOCABULARY_SCHEMA)
+                connection.execute("INSERT INTO vocabulary VALUES (?)", (vocabulary,))
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -231,6 +235,14 @@ def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
         return None
     row = connection.execute("SELECT data FROM features WHERE place_id = ?", (place_id,)).fetchone()
     return row[0] if row else None
+
+
+def vocabulary(connection: sqlite3.Connection) -> bytes:
+    """The stored vocabulary. Raises ValueError if there is none."""
+    row = connection.execute("SELECT data FROM vocabulary").fetchone() if _has(connection, "vocabulary") else None
+    if row is None or not isinstance(row[0], bytes):
+        raise ValueError("it has no vocabulary")
+    return row[0]
 
 
 def first_features(connection: sqlite3.Connection) -> bytes | None:

@@ -15,7 +15,8 @@ import numpy as np
 from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
 from vpr_ros.base.world import canonical_world, utm_of, world_advice
-from vpr_ros.inference.describer import LARGEST_DIMENSION
+from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer
+from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
@@ -30,7 +31,8 @@ _CORRUPT = (KeyError, TypeError, ValueError, AttributeError, OverflowError, Recu
 class MapModel:
     """The model that described a map. A map is refused if its fingerprint is not that of the model in use.
 
-    dimension: of a descriptor. views: of each image (``image.views``).
+    dimension: of a descriptor. views: of each image (``image.views``). vocabulary: fingerprint of the map's own
+    vocabulary; empty if it has none, for a model without one or with the model's.
     """
 
     name: str
@@ -38,12 +40,14 @@ class MapModel:
     dimension: int
     preprocessing: Preprocessing
     views: int = 1
+    vocabulary: str = ""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MapModel:
         """Read the output of ``dataclasses.asdict``. Raises ValueError, TypeError or KeyError for other data."""
         model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
-        if not all(isinstance(text, str) for text in (model.name, model.fingerprint)) or model.views not in VIEWS:
+        texts = (model.name, model.fingerprint, model.vocabulary)
+        if not all(isinstance(text, str) for text in texts) or model.views not in VIEWS:
             raise ValueError(f"a model {model.name!r} with {model.views!r} views")
         if not (isinstance(model.dimension, int) and 0 < model.dimension <= LARGEST_DIMENSION):
             raise ValueError(f"descriptors of dimension {model.dimension!r}")
@@ -100,13 +104,15 @@ class PlaceMap:
         calibration: Calibration | None = None,
         frame_id: str = "map",
         is_odometry: bool = False,
+        vocabulary: Vocabulary | None = None,
     ) -> PlaceMap:
         """A new, empty map. Raises MapError if the file exists or cannot be written.
 
-        is_odometry: whether the poses will be raw odometry; the world is then ``session_world``.
+        is_odometry: whether the poses will be raw odometry; the world is then ``session_world``. vocabulary: its own.
         """
+        model = replace(model, vocabulary=vocabulary.fingerprint if vocabulary else "")
         meta = {
-            "model": json.dumps(asdict(model)),
+            "model": json.dumps({name: value for name, value in asdict(model).items() if value != ""}),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
             "odometry_world": world if is_odometry else "",
@@ -114,7 +120,7 @@ class PlaceMap:
             "calibration": json.dumps((calibration or Calibration()).to_dict()),
             "revision": "0",
         }
-        map_file.create(Path(path), meta)
+        map_file.create(Path(path), meta, vocabulary.to_bytes() if vocabulary else None)
         return cls.open(path, writable=True)
 
     @classmethod
@@ -200,6 +206,31 @@ class PlaceMap:
                 f"{self.path} was built with model {self.model.name} ({self.model.fingerprint[:12]}), not with {name} "
                 f"({fingerprint[:12]}): use that model, or build the map again with this one"
             )
+
+    def check_vocabulary(self, other: MapModel) -> None:
+        """Raises MapError if descriptors of this map cannot be compared with those of another map."""
+        if other.vocabulary != self.model.vocabulary:
+            raise MapError(
+                f"{self.path} has another vocabulary than the other map, so that their descriptors cannot be compared: "
+                "build one of them again with --vocabulary OTHER.vprmap"
+            )
+
+    def prepare(self, describer: Describer) -> None:
+        """Let a describer use this map's vocabulary. Raises MapError if the map was described by another model."""
+        self.check_model(describer.manifest.name, describer.manifest.fingerprint)
+        if (learning := with_vocabulary(describer)) is not None:
+            learning.vocabulary = self.vocabulary or learning.own_vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The vocabulary learnt from the map's images; None if it has none. Raises MapError if it is damaged."""
+        if not self.model.vocabulary:
+            return None
+        with self._reading():
+            found = Vocabulary.from_bytes(map_file.vocabulary(self._connection))
+            if found.fingerprint != self.model.vocabulary:
+                raise ValueError("its vocabulary is not the one that its descriptors were made with")
+            return found
 
     def check_intact(self) -> None:
         """Raises MapError if the file is damaged. Called before writing."""

@@ -44,11 +44,13 @@ class Pyramid(NamedTuple):
 class Backbone(nn.Module):
     """What every encoder offers.
 
-    channels: of its pyramid's levels. preprocessing: mean and std its weights expect. torchvision: the model there
+    channels: of its pyramid's levels. place_parts: channels of the layers that ``place`` joins, empty for one layer.
+    preprocessing: mean and std its weights expect. torchvision: the model there
     whose state dict ``load_weights`` reads, and left_out: what its keys that are of no use here begin with.
     """
 
     channels: tuple[int, int, int, int]
+    place_parts: tuple[int, ...] = ()
     preprocessing: Preprocessing = IMAGENET
     torchvision: str = ""
     left_out: tuple[str, ...] = ("classifier.",)

