@@ -1,5 +1,6 @@
-"""`vpr map`: build, add, merge, calibrate, set-poses, info."""
+"""`vpr map`: build, add, merge, upgrade, calibrate, set-poses, info."""
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -36,6 +37,21 @@ Drives = Annotated[
 Every = Annotated[
     float, typer.Option(callback=at_least(0.0), help="Minimum distance between places, metres; 0 takes every image.")
 ]
+
+
+class DescriptorType(str, Enum):
+    """How a map's file stores the numbers of descriptors."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+Descriptors = Annotated[
+    DescriptorType, typer.Option(help="Numbers of descriptors in the file; float16 takes half the space.")
+]
+NoThumbnails = Annotated[
+    bool, typer.Option("--no-thumbnails", help="Keep no readable pictures: reports then show none of the map.")
+]
 EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minimum time between places, seconds.")]
 
 
@@ -64,12 +80,15 @@ def build(
             metavar="MAP", help="Map whose vocabulary to take, so that both can be merged.", show_default="own"
         ),
     ] = None,
+    descriptors: Descriptors = DescriptorType.float32,
+    no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Build a map from one or more drives."""
     from vpr_ros.inference.vocabulary import with_vocabulary
     from vpr_ros.maps.builder import build_map
     from vpr_ros.maps.features import choose_extractor
     from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.storage import Storage
 
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
@@ -92,6 +111,7 @@ def build(
             views_each=views,
             extractor=extractor,
             vocabulary=given,
+            storage=Storage(descriptors.value, not no_thumbnails),
         )
     with made:
         _print_summary(made)
@@ -154,6 +174,25 @@ def merge(
         merged = merge_maps(output, sources, tally)
     with merged:
         _print_summary(merged)
+
+
+@app.command()
+def upgrade(
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to store in another way.")],
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="New map; else MAP is replaced, whole or not at all.")
+    ] = None,
+    descriptors: Descriptors = DescriptorType.float16,
+    no_thumbnails: NoThumbnails = False,
+) -> None:
+    """Make a map's file smaller. Its places and its calibration stay."""
+    from vpr_ros.maps.editor import store_otherwise
+    from vpr_ros.maps.storage import Storage
+
+    before = place_map.stat().st_size if place_map.is_file() else 0
+    with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
+        _print_summary(made)
+        typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from vpr_ros.maps.features import check_camera, check_kind, features_of
 from vpr_ros.maps.map_drives import name_in_map
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import origin_near
+from vpr_ros.maps.storage import Storage
 from vpr_ros.matching.local_features import Extractor
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ def build_map(
     views_each: int = 3,
     extractor: Extractor | None = None,
     vocabulary: Vocabulary | None = None,
+    storage: Storage | None = None,
 ) -> PlaceMap:
     """Build a new map from drives. The world of the first drive becomes the map's.
 
@@ -62,9 +64,9 @@ def build_map(
     every_m, every_s: minimum distance and time between places. tally: counts frames that are left out. views_each:
     number of views of each image (``image.views``). extractor: of local features to store with each place, or None.
     vocabulary: of another map, with which this one is to be compared; by default one is learnt from these drives, if
-    the model has vocabularies. Raises MapError if the file exists, DriveError if a drive has no pose or lies in another
-    world. With an extractor, also DriveError if a drive has no camera intrinsics, and ModelError if the model estimates
-    no depth.
+    the model has vocabularies. storage: what the file holds of each place. Raises MapError if the file exists,
+    DriveError if a drive has no pose or lies in another world. With an extractor, also DriveError if a drive has no
+    camera intrinsics, and ModelError if the model estimates no depth.
     """
     if views_each not in VIEWS:
         raise MapError(f"a map has {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
@@ -83,7 +85,7 @@ def build_map(
         for drive in drives:
             if place_map is None:
                 own = vocabulary or learn_vocabulary(drives, describer, every_m, every_s)
-                place_map = _create(Path(path), drive, describer, views_each, own)
+                place_map = _create(Path(path), drive, describer, views_each, own, storage)
             add_drive(place_map, drive, describer, every_m, every_s, on_progress, tally, extractor)
         if place_map is None:
             raise DriveError("no drive given: name at least one to build a map from")
@@ -131,7 +133,14 @@ def _spread_images(drive: Drive, every_m: float, every_s: float, count: int) -> 
     return kept
 
 
-def _create(path: Path, drive: Drive, describer: Describer, views_each: int, vocabulary: Vocabulary | None) -> PlaceMap:
+def _create(
+    path: Path,
+    drive: Drive,
+    describer: Describer,
+    views_each: int,
+    vocabulary: Vocabulary | None,
+    storage: Storage | None,
+) -> PlaceMap:
     """An empty map. If coordinates are large, its origin is near the drive's first pose."""
     stamps: list[int] = []
     first = None
@@ -148,7 +157,7 @@ def _create(path: Path, drive: Drive, describer: Describer, views_each: int, voc
     if vocabulary is not None and vocabulary.fingerprint == manifest.vocabulary:
         vocabulary = None  # every copy of the model has it
     origin = origin_near(first[:3, 3])
-    return PlaceMap.create(path, model, drive.world, origin, calibration, vocabulary=vocabulary)
+    return PlaceMap.create(path, model, drive.world, origin, calibration, vocabulary=vocabulary, storage=storage)
 
 
 def _has_pose(frame: DriveFrame) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, MapError
+from vpr_ros.base.files import written_whole
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.maps import map_file
@@ -15,6 +18,7 @@ from vpr_ros.maps.map_drives import names_in_merged
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
+from vpr_ros.maps.storage import Storage
 
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
 _LEAST_COSINE = 0.5  # between the camera's up direction before and after
@@ -59,6 +63,7 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
                 frame_id=first.frame_id,
                 is_odometry=first.is_odometry,
                 vocabulary=first.vocabulary,
+                storage=first.storage,
             )
             with merged:
                 for place_map in opened:
@@ -96,6 +101,31 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
     links = [Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in source.links()]
     if links:
         target.add_links(links)
+
+
+def store_otherwise(path: Path, storage: Storage, output: Path | None = None) -> PlaceMap:
+    """Store a map's places in another way, in the same file or in a new one; whole or not at all.
+
+    Places, drives, calibration and closures stay. Thumbnails can only be left out. Raises MapError if the map cannot be
+    read, another process adds to it, or the file cannot be written.
+    """
+    with PlaceMap.open(path) as source:
+        source.check_intact()
+        was = source.storage
+    if storage.thumbnails and not was.thumbnails:
+        storage = replace(storage, thumbnails=False)
+    if output is not None:
+        with map_file.new_file(output) as part:
+            map_file.copy(path, part)
+            map_file.convert(part, was, storage)
+        return PlaceMap.open(output, writable=True)
+    try:
+        with map_file.alone(path), written_whole(path) as part:
+            map_file.copy(path, part)
+            map_file.convert(part, was, storage)
+    except (OSError, sqlite3.Error) as error:
+        raise MapError(f"cannot write the map {path}: {error}; it is as it was") from error
+    return PlaceMap.open(path, writable=True)
 
 
 def set_poses(

@@ -29,5 +29,8 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "vocabulary": place_map.model.vocabulary or "none of its own",
         "local_features": f"{kind}, of {place_map.feature_count()} places" if kind else "none",
         "calibrated_on": place_map.calibration.source,
+        "descriptors": place_map.storage.descriptors,
+        "thumbnails": "yes" if place_map.storage.thumbnails else "none",
+        "bytes": place_map.bytes_by_kind(),
         "size_MB": round(place_map.path.stat().st_size / 1e6, 2),
     }

@@ -16,17 +16,18 @@ from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSIONS = (1, 2)  # readable; see storage.Storage
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE places (
     id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
     pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
-    descriptor BLOB NOT NULL,  -- little-endian float32, unit length
+    descriptor BLOB NOT NULL,  -- little-endian float32, or of Storage.dtype; unit length
     thumbnail BLOB,            -- JPEG
     UNIQUE (drive_id, stamp_ns));
 """
@@ -64,12 +65,14 @@ class Link:
 
 
 def create(path: Path, meta: dict[str, str], vocabulary: bytes | None = None) -> None:
-    """Write a new, empty map, whole or not at all. Raises MapError if the file exists or cannot be written."""
+    """Write a new, empty map, whole or not at all. Raises MapError if the file exists or cannot be written.
+
+    meta: with ``Storage.to_meta``. vocabulary: ``Vocabulary.to_bytes``.
+    """
     with new_file(path) as part:
         connection = sqlite3.connect(part, isolation_level=None)
         try:
             connection.executescript("BEGIN;" + _SCHEMA)
-            meta = {"format_version": str(_FORMAT_VERSION), **meta}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             if vocabulary is not None:
                 connection.execute(VOCABULARY_SCHEMA)
@@ -125,9 +128,11 @@ def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
         if not isinstance(sql[0], str) or not _PLAIN.fullmatch(_COMMENT.sub(" ", sql[0])):
             raise ValueError("it holds more than plain tables")
     found = dict(connection.execute("SELECT key, value FROM meta"))
-    if int(found["format_version"]) != _FORMAT_VERSION:
+    if int(found["format_version"]) not in _FORMAT_VERSIONS:
+        known = " and ".join(map(str, _FORMAT_VERSIONS))
         raise MapError(
-            f"{path} has map format {found['format_version']}, and this version reads {_FORMAT_VERSION}: build it again"
+            f"{path} has map format {found['format_version']}, and this version reads {known}: build it again, or "
+            "use a newer version"
         )
     return found
 
@@ -153,6 +158,19 @@ def is_grown(connection: sqlite3.Connection) -> bool:
         return False
     end_growing(connection)
     return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """A block in which no other process writes to a map. Raises MapError if one adds to it."""
+    connection = connect(path, writable=True)
+    try:
+        if is_grown(connection):
+            raise MapError(f"another process adds to {path}: stop it first, or write a new map")
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()
 
 
 def end_growing(connection: sqlite3.Connection) -> None:
@@ -185,7 +203,7 @@ def insert(
     drive: str,
     stamp_ns: int,
     T_map_camera: np.ndarray,
-    descriptor: np.ndarray,
+    descriptor: bytes,
     thumbnail: bytes | None,
     features: bytes | None,
 ) -> int:
@@ -194,7 +212,7 @@ def insert(
     place = connection.execute(
         "INSERT INTO places (drive_id, stamp_ns, pose, descriptor, thumbnail) "
         "SELECT id, ?, ?, ?, ? FROM drives WHERE name = ?",
-        (int(stamp_ns), _pose(T_map_camera), descriptor.astype("<f4").tobytes(), thumbnail, drive),
+        (int(stamp_ns), _pose(T_map_camera), descriptor, thumbnail, drive),
     )
     if features is not None:
         connection.execute(FEATURES_SCHEMA)
@@ -227,6 +245,44 @@ def _pose(T_map_camera: np.ndarray) -> bytes:
 def _matrix(pose: np.ndarray) -> np.ndarray:
     """A pose (7,) of the places table as (4, 4)."""
     return geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
+
+
+def convert(path: Path, was: Storage, becomes: Storage) -> None:
+    """Store an existing file's places in another way. Thumbnails that are gone do not come back.
+
+    The file must be nobody else's: what is interrupted here leaves it unusable.
+    """
+    connection = connect(path, writable=True)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        last = 0
+        while rows := connection.execute(
+            "SELECT id, descriptor FROM places WHERE id > ? ORDER BY id LIMIT ?", (last, _PIECE)
+        ).fetchall():
+            changed = [
+                (np.frombuffer(blob, was.dtype).astype(becomes.dtype).tobytes(), place_id) for place_id, blob in rows
+            ]
+            connection.executemany("UPDATE places SET descriptor = ? WHERE id = ?", changed)
+            last = rows[-1][0]
+        if not becomes.thumbnails:
+            connection.execute("UPDATE places SET thumbnail = NULL")
+        connection.execute("DELETE FROM meta WHERE key = 'storage'")
+        set_meta(connection, **becomes.to_meta())
+        connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+        connection.execute("COMMIT")
+        connection.execute("VACUUM")  # what was deleted must not be readable
+    finally:
+        connection.close()
+
+
+def bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int]:
+    """Bytes of descriptors, thumbnails, local features and the vocabulary."""
+    query = "SELECT coalesce(sum(length(descriptor)), 0), coalesce(sum(length(thumbnail)), 0) FROM places"
+    found = dict(zip(("descriptors", "thumbnails"), connection.execute(query).fetchone(), strict=True))
+    for table in ("features", "vocabulary"):
+        if _has(connection, table):
+            found[table] = connection.execute(f"SELECT coalesce(sum(length(data)), 0) FROM {table}").fetchone()[0]
+    return {name: int(size) for name, size in found.items()}
 
 
 def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
@@ -277,15 +333,17 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
-def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptors: bool = True) -> Places:
+def all_places(
+    connection: sqlite3.Connection, size: tuple[int, int], storage: Storage, descriptors: bool = True
+) -> Places:
     """All places; see ``pieces``."""
     found, count = [], 0
     (total,) = connection.execute("SELECT count(*) FROM places").fetchone()
-    for piece in pieces(connection, size, descriptors=descriptors):
+    for piece in pieces(connection, size, storage, descriptors=descriptors):
         found.append(piece)
         count += len(piece)
         logger.debug("reading places: %d of %d", count, total)
-    found = found or [_places_from_rows([], size if descriptors else (0, size[1]))]
+    found = found or [_places_from_rows([], size if descriptors else (0, size[1]), storage)]
     ids, drives, stamps, poses, views = (
         np.concatenate(parts) for parts in zip(*(piece.arrays for piece in found), strict=True)
     )
@@ -295,6 +353,7 @@ def all_places(connection: sqlite3.Connection, size: tuple[int, int], descriptor
 def pieces(
     connection: sqlite3.Connection,
     size: tuple[int, int],
+    storage: Storage,
     after: int = 0,
     last: int | None = None,
     descriptors: bool = True,
@@ -313,14 +372,17 @@ def pieces(
         ).fetchall()
         if not rows:
             return
-        yield _places_from_rows(rows, size)
+        yield _places_from_rows(rows, size, storage)
         after = rows[-1][0]
 
 
-def _places_from_rows(rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int]) -> Places:
+def _places_from_rows(
+    rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int], storage: Storage
+) -> Places:
     """Rows of the places table as arrays."""
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
-    descriptors = np.frombuffer(b"".join(row[4] for row in rows), "<f4").reshape(len(rows), *size)
+    stored = np.frombuffer(b"".join(row[4] for row in rows), storage.dtype)
+    descriptors = stored.astype(np.float32).reshape(len(rows), *size)
     if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < _LARGEST)):
         raise ValueError("a pose or descriptor is not finite, or too large")
     if not all(isinstance(row[1], str) for row in rows):

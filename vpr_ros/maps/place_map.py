@@ -21,6 +21,7 @@ from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.storage import Storage
 
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # Raised when a file holds other data than this version writes.
@@ -93,6 +94,7 @@ class PlaceMap:
             if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
                 raise ValueError("its origin is not a finite position")
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
+            self.storage = Storage.from_meta(meta)
 
     @classmethod
     def create(
@@ -105,13 +107,16 @@ class PlaceMap:
         frame_id: str = "map",
         is_odometry: bool = False,
         vocabulary: Vocabulary | None = None,
+        storage: Storage | None = None,
     ) -> PlaceMap:
         """A new, empty map. Raises MapError if the file exists or cannot be written.
 
         is_odometry: whether the poses will be raw odometry; the world is then ``session_world``. vocabulary: its own.
+        storage: what is kept of each place.
         """
         model = replace(model, vocabulary=vocabulary.fingerprint if vocabulary else "")
         meta = {
+            **(storage or Storage()).to_meta(),
             "model": json.dumps({name: value for name, value in asdict(model).items() if value != ""}),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
@@ -296,7 +301,9 @@ class PlaceMap:
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
         with self.together():
-            return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, descriptor, thumbnail, features)
+            stored = np.asarray(descriptor).astype(self.storage.dtype).tobytes()
+            picture = thumbnail if self.storage.thumbnails else None
+            return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, stored, picture, features)
 
     def set_poses(self, ids: np.ndarray, T_world_camera: np.ndarray, world: str, origin: np.ndarray) -> None:
         """Move places into another world, in one transaction; places that are not among ids are deleted.
@@ -333,15 +340,24 @@ class PlaceMap:
         """All places; read on first use."""
         if self._places is None:
             with self._reading():
-                read = map_file.all_places(self._connection, (self.model.views, self.model.dimension))
+                read = map_file.all_places(self._connection, self._size, self.storage)
                 self._places = replace(read, heights_agree=not utm_of(self.world))
         return self._places
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.model.views, self.model.dimension
+
+    def bytes_by_kind(self) -> dict[str, int]:
+        """Bytes of descriptors, thumbnails, and what else the file holds of its places."""
+        with self._reading():
+            return map_file.bytes_by_kind(self._connection)
 
     @property
     def whereabouts(self) -> Places:
         """All places without descriptors, which are (N, 0, D): a small part of a large map."""
         with self._reading():
-            return map_file.all_places(self._connection, (self.model.views, self.model.dimension), descriptors=False)
+            return map_file.all_places(self._connection, self._size, self.storage, descriptors=False)
 
     def pieces(self, after: int = 0, last: int | None = None) -> Iterator[Places]:
         """The places with ids above ``after`` and up to ``last``, by id, about a thousand at a time.
@@ -349,7 +365,7 @@ class PlaceMap:
         Raises MapError if a place is damaged.
         """
         with self._reading():
-            yield from map_file.pieces(self._connection, (self.model.views, self.model.dimension), after, last)
+            yield from map_file.pieces(self._connection, self._size, self.storage, after, last)
 
     def add_links(self, links: Sequence[Link]) -> None:
         """Store loop closures within this map, in one transaction. Raises MapError if it cannot be written."""

@@ -1,0 +1,137 @@
+"""Smaller map files: half the numbers, no pictures, and a conversion that loses nothing else and survives a kill."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vpr_ros.base import geometry
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.maps import map_file
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.editor import merge_maps, store_otherwise
+from vpr_ros.maps.index import Index
+from vpr_ros.maps.info import map_info
+from vpr_ros.maps.map_file import Link
+from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.storage import Storage
+
+SMALL = Storage("float16", thumbnails=False)
+PICTURE = b"\xff\xd8 a face \xff\xd9" * 30
+COUNT = 2500  # more than are read at a time
+
+
+def descriptors() -> np.ndarray:
+    """(COUNT, 1, 32) float32, unit length."""
+    numbers = np.random.default_rng(0).normal(size=(COUNT, 1, 32)).astype(np.float32)
+    return numbers / np.linalg.norm(numbers, axis=2, keepdims=True)
+
+
+def made(path: Path, storage: Storage | None = None) -> Path:
+    """A map with pictures offered for all places, and a closure."""
+    model = MapModel("toy", "f" * 64, 32, Preprocessing(32, 32))
+    with PlaceMap.create(path, model, "town", calibration=Calibration(floor=0.07), storage=storage) as place_map:
+        with place_map.together():
+            for number, descriptor in enumerate(descriptors()):
+                T = geometry.transform(geometry.R_BODY_OPTICAL, np.array([5.0 * number, 0.0, 1.5]))
+                place_map.add("d", number, T, descriptor, PICTURE)
+        place_map.add_links([Link(20, 3, np.eye(4))])
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("maps") / "plain.vprmap")
+
+
+def same_places(one: Path, other: Path) -> None:
+    with PlaceMap.open(one) as first, PlaceMap.open(other) as second:
+        assert np.array_equal(first.places.ids, second.places.ids) and len(first) == COUNT
+        assert np.array_equal(first.places.T_map_camera, second.places.T_map_camera)
+        assert np.allclose(first.places.descriptors, second.places.descriptors, atol=1e-3)
+        assert second.places.descriptors.dtype == np.float32
+        assert first.calibration == second.calibration
+        assert [(k.query_id, k.match_id) for k in first.links()] == [(k.query_id, k.match_id) for k in second.links()]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_map_is_stored_otherwise(plain: Path, tmp_path: Path, in_place: bool) -> None:
+    """All but the pictures and the last digits stays; no picture can be found in the file any more."""
+    path = tmp_path / "m.vprmap"
+    path.write_bytes(plain.read_bytes())
+    with PlaceMap.open(path) as place_map:
+        Index.of_map(place_map)  # a cache of the old descriptors
+        before = place_map.revision
+    output = None if in_place else tmp_path / "small.vprmap"
+    with store_otherwise(path, SMALL, output) as small:
+        assert small.storage == SMALL and small.thumbnail(1) is None and small.revision > before
+        assert map_info(small)["bytes"] == {"descriptors": COUNT * 64, "thumbnails": 0}
+        found = small.path
+    assert PICTURE[:12] in plain.read_bytes() and PICTURE[:12] not in found.read_bytes()
+    assert found.stat().st_size < 0.5 * plain.stat().st_size
+    same_places(plain, found)
+    assert (PICTURE[:12] in path.read_bytes()) == (not in_place)
+    with store_otherwise(found, Storage()) as again:  # what is gone stays gone, and says so
+        assert again.storage == Storage(thumbnails=False)
+
+
+def test_a_map_is_built_small_and_grows(plain: Path, tmp_path: Path) -> None:
+    """The choice belongs to the map: what is added or merged later is stored likewise."""
+    path = made(tmp_path / "small.vprmap", SMALL)
+    same_places(plain, path)
+    assert PICTURE[:12] not in path.read_bytes()
+    with merge_maps(tmp_path / "both.vprmap", [path, plain]) as both:
+        assert both.storage == SMALL and len(both) == COUNT and both.thumbnail(1) is None
+
+
+def test_the_default_is_what_earlier_versions_read(plain: Path) -> None:
+    """Maps of format 1 stay format 1; others say 2, which earlier versions refuse with a sentence."""
+    with sqlite3.connect(plain) as connection:
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+    assert meta["format_version"] == "1" and "storage" not in meta
+
+
+@pytest.mark.parametrize("storage", ["[]", "{}x", '{"descriptors": "int4"}', '{"thumbnails": 3}', '{"other": 1}'])
+def test_a_bad_storage_is_one_sentence(tmp_path: Path, storage: str) -> None:
+    """A map file is untrusted."""
+    path = made(tmp_path / "m.vprmap", SMALL)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'storage'", (storage,))
+    with pytest.raises(MapError, match="not a map, or is corrupt"):
+        PlaceMap.open(path)
+
+
+def test_a_map_that_grows_is_left_alone(plain: Path, tmp_path: Path) -> None:
+    """A session in mapping mode would go on writing into a file that is no longer there."""
+    path = tmp_path / "m.vprmap"
+    path.write_bytes(plain.read_bytes())
+    with PlaceMap.open(path, writable=True) as growing:
+        growing.begin_growing()
+        growing.add("live", 1, np.eye(4), descriptors()[0])
+        with pytest.raises(MapError, match="another process adds to"):
+            store_otherwise(path, SMALL)
+    with PlaceMap.open(path) as kept:
+        assert len(kept) == COUNT + 1 and kept.storage == Storage()
+
+
+def test_a_kill_leaves_the_map_as_it_was(plain: Path, tmp_path: Path) -> None:
+    """Half converted, the file would hold numbers of two kinds."""
+    path = tmp_path / "m.vprmap"
+    path.write_bytes(plain.read_bytes())
+    dies = (
+        "import os, sys\nfrom pathlib import Path\nfrom vpr_ros.maps import editor, map_file\n"
+        "from vpr_ros.maps.storage import Storage\n"
+        "map_file.set_meta = lambda *given, **values: os._exit(9)\n"
+        "editor.store_otherwise(Path(sys.argv[1]), Storage('float16', False))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", dies, str(path)], check=False).returncode == 9
+    same_places(plain, path)
+    assert map_file.bytes_by_kind(sqlite3.connect(path))["thumbnails"] == COUNT * len(PICTURE)
+    store_otherwise(path, SMALL).close()
+    same_places(plain, path)
