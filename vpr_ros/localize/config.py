@@ -13,7 +13,9 @@ class SearchConfig:
     """Search: descriptor -> the most similar places."""
 
     matches: int = option(50, "number of places fetched from the index for each image", low=1, high=10000)
-    index: str = option("Flat", "FAISS index factory string: Flat is exact; SQ8 and HNSW32 suit large maps")
+    index: str = option(
+        "auto", "FAISS index factory string, such as Flat, which is exact, SQ8 or HNSW32; auto: by the map's size"
+    )
     mean_centring: bool = option(
         True, "mean-centring of descriptors over the session (light, season); without the filter, over the map"
     )

@@ -231,7 +231,7 @@ class KeyframeStore:
         """(V, D) float32."""
         place_id = int(self._rows["id"][row])
         (piece,) = self.place_map.pieces(after=place_id - 1, last=place_id)
-        return piece.descriptors[0]
+        return np.asarray(piece.descriptors[0], np.float32)
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """Positions (K, 3) of rows (K,), metres in the map."""

@@ -25,7 +25,7 @@ def map_mean(places: Places, wanted: bool = True) -> np.ndarray | None:
 def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
     """Subtract a share of a mean (D,) from unit descriptors (..., D) and normalise again, float32. None: no change."""
     if mean is None:
-        return descriptors
+        return np.asarray(descriptors, np.float32)
     rest = descriptors - np.float32(CENTRING.share) * mean
     rest /= np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-6)  # never near 0: share < 1
     return np.asarray(rest, np.float32)

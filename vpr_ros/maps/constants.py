@@ -88,6 +88,20 @@ class VarietyConstants:
 
 
 @dataclass(frozen=True)
+class IndexConstants:
+    """The index that suits a map's size (``index.chosen_factory``). By ``benchmarks/index_size.py``."""
+
+    exact: int = 20_000
+    """Descriptors up to which the search is exact: some milliseconds on one core."""
+    one_bit: int = 500_000
+    """Descriptors up to which one bit of all of them is compared."""
+    cells: float = 2.0
+    """Cells of more, times the root of their number."""
+    training_places: int = 50_000
+    """Places, spread over the map, that an index is trained on."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -96,6 +110,7 @@ class LegacyConstants:
 
 
 CENTRING = CentringConstants()
+INDEX = IndexConstants()
 SCORES = ScoreConstants()
 NEIGHBOURS = NeighbourConstants()
 LEVELS = LevelConstants()

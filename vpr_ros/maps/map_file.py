@@ -51,7 +51,7 @@ _PLAIN = re.compile(
     r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
 )
 _FURTHEST = 1e9  # metres, largest coordinate
-_LARGEST = 1e6  # absolute value in a descriptor
+_LARGEST = 6e4  # absolute value in a descriptor; float16 can hold it
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
 
@@ -382,8 +382,8 @@ def _places_from_rows(
     """Rows of the places table as arrays."""
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
     stored = np.frombuffer(b"".join(row[4] for row in rows), storage.dtype)
-    descriptors = stored.astype(np.float32).reshape(len(rows), *size)
-    if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < _LARGEST)):
+    descriptors = stored.reshape(len(rows), *size)
+    if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < descriptors.dtype.type(_LARGEST))):
         raise ValueError("a pose or descriptor is not finite, or too large")
     if not all(isinstance(row[1], str) for row in rows):
         raise ValueError("a place has no drive")
@@ -395,7 +395,7 @@ def _places_from_rows(
         drives=np.array([row[1] for row in rows], dtype=np.str_),
         stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
         T_map_camera=T_map_camera,
-        descriptors=np.ascontiguousarray(descriptors, dtype=np.float32),
+        descriptors=np.ascontiguousarray(descriptors, dtype=descriptors.dtype.newbyteorder("=")),
     )
 
 

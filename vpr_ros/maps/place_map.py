@@ -270,7 +270,7 @@ class PlaceMap:
     def descriptors(self, place_id: int) -> np.ndarray:
         """Descriptors (V, D) float32 of one place."""
         (place,) = (piece for piece in self.pieces(place_id - 1, place_id))
-        return np.asarray(place.descriptors[0])
+        return np.asarray(place.descriptors[0], np.float32)
 
     def stamps_of(self, drive: str) -> dict[int, int]:
         """Stamps of a drive's places, nanoseconds -> the places' ids."""

@@ -19,9 +19,9 @@ class Places:
     """N places, one row each.
 
     ids: (N,) int64, in the map. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64. T_map_camera:
-    (N, 4, 4) float64. descriptors: (N, V, D) float32, unit length, of V views of each image (``image.views``); the
-    first view is the whole image. heights_agree: whether heights of different drives can be compared. Satellites give
-    heights that jump by tens of metres from drive to drive.
+    (N, 4, 4) float64. descriptors: (N, V, D) float32, or float16 as the map stores them, unit length, of V views of
+    each image (``image.views``); the first view is the whole image. heights_agree: whether heights of different drives
+    can be compared. Satellites give heights that jump by tens of metres from drive to drive.
     """
 
     ids: np.ndarray
@@ -67,7 +67,8 @@ class Places:
         A few places cannot show what "elsewhere" looks like.
         """
         kept: list[np.ndarray] = []
-        for descriptor in self.descriptors[:, 0]:
+        for stored in self.descriptors[:, 0]:
+            descriptor = stored.astype(np.float32)
             if not kept or max(float(descriptor @ other) for other in kept) < VARIETY.alike:
                 kept.append(descriptor)
             if len(kept) == VARIETY.enough:

@@ -38,7 +38,7 @@ def test_flags_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path):
     path = tmp_path / "localizer.yaml"
     path.write_text("search: {matches: 7}\nhypotheses: {count: 2}\n")
     config = load_yaml(LocalizerConfig, path, nested({"search.matches": 9}))
-    assert (config.search.matches, config.hypotheses.count, config.search.index) == (9, 2, "Flat")
+    assert (config.search.matches, config.hypotheses.count, config.search.index) == (9, 2, "auto")
     save_yaml(config, path)
     assert load_yaml(LocalizerConfig, path) == config
 

@@ -7,16 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.maps import index as index_module
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import IndexConstants
 from vpr_ros.maps.editor import merge_maps, store_otherwise
-from vpr_ros.maps.index import Index
+from vpr_ros.maps.index import Index, chosen_factory
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -55,7 +58,7 @@ def same_places(one: Path, other: Path) -> None:
         assert np.array_equal(first.places.ids, second.places.ids) and len(first) == COUNT
         assert np.array_equal(first.places.T_map_camera, second.places.T_map_camera)
         assert np.allclose(first.places.descriptors, second.places.descriptors, atol=1e-3)
-        assert second.places.descriptors.dtype == np.float32
+        assert second.places.descriptors.dtype == second.storage.descriptors  # not larger in memory than in the file
         assert first.calibration == second.calibration
         assert [(k.query_id, k.match_id) for k in first.links()] == [(k.query_id, k.match_id) for k in second.links()]
 
@@ -135,3 +138,36 @@ def test_a_kill_leaves_the_map_as_it_was(plain: Path, tmp_path: Path) -> None:
     assert map_file.bytes_by_kind(sqlite3.connect(path))["thumbnails"] == COUNT * len(PICTURE)
     store_otherwise(path, SMALL).close()
     same_places(plain, path)
+
+
+def test_the_index_suits_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact while it is fast, one bit a number then, cells at last; an older FAISS and a wish are respected."""
+    assert [chosen_factory("auto", count) for count in (0, 20_000, 20_001, 500_000)] == [
+        "Flat", "Flat", "RaBitQ", "RaBitQ",
+    ]  # fmt: skip
+    assert chosen_factory("auto", 1_000_000) == "IVF2000,RaBitQ" and chosen_factory("SQ8", 10**9) == "SQ8"
+    monkeypatch.delattr(faiss, "IndexRaBitQ")
+    assert chosen_factory("auto", 100_000) == "Flat"
+
+
+@pytest.mark.parametrize("storage", [Storage(), SMALL], ids=["float32", "float16"])
+def test_a_large_map_is_searched_by_one_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
+    """The localiser's answer is that of exact search, from an index of a thirtieth of the size, built in pieces."""
+    monkeypatch.setattr(index_module, "INDEX", IndexConstants(exact=100, one_bit=10_000, training_places=700))
+    path = made(tmp_path / "m.vprmap", storage)
+    with PlaceMap.open(path) as place_map:
+        exact, small = Index.of_map(place_map, "Flat"), Index.of_map(place_map, "auto")
+        again = Index.of_map(place_map, "auto")  # from the cache
+        assert len(small) == len(again) == COUNT
+        assert len(faiss.serialize_index(small._index)) < 0.3 * len(faiss.serialize_index(exact._index))
+        own = place_map.places
+        agree = []
+        for row in range(0, COUNT, 50):
+            query = own.descriptors[row, 0].astype(np.float32) + 0.02
+            rows = small.search(query, 50)[1]
+            assert np.array_equal(rows, again.search(query, 50)[1])
+            best = rows[(own.descriptors[rows, 0].astype(np.float32) @ query).argmax()]
+            agree.append(best == exact.search(query, 1)[1][0])
+        assert np.mean(agree) > 0.9
+        cells = Index.of_map(place_map, "IVF16,RaBitQ")  # trained on a sample, filled in pieces
+        assert len(cells) == COUNT
