@@ -95,10 +95,12 @@ def build(
     describer = _describer(model, backend)
     given = None
     if vocabulary is not None:
+        learning = with_vocabulary(describer)
+        if learning is None:
+            raise ConfigError(f"model {describer.manifest.name} has no vocabularies: leave out --vocabulary")
         with PlaceMap.open(vocabulary) as other:
             other.prepare(describer)
-            learning = with_vocabulary(describer)
-            given = learning.vocabulary if learning else None
+            given = learning.vocabulary
     with reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,

@@ -16,6 +16,9 @@ class SearchConfig:
     index: str = option(
         "auto", "FAISS index factory string, such as Flat, which is exact, SQ8 or HNSW32; auto: by the map's size"
     )
+    device: str = option(
+        "auto", "where the index is searched; auto: on a GPU if FAISS knows one", choices=("auto", "cpu", "gpu")
+    )
     mean_centring: bool = option(
         True, "mean-centring of descriptors over the session (light, season); without the filter, over the map"
     )

@@ -120,7 +120,7 @@ class Localizer:
                 name, options = parse(config.search.describer, "search.describer")
                 describer = load("vpr.describers", name, {}, "describer")(describer, options)
             mean = map_mean(place_map.places, config.search.mean_centring)
-            index = Index.of_map(place_map, config.search.index, mean)
+            index = Index.of_map(place_map, config.search.index, mean).on(config.search.device)
             rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
             metric = None
             if config.metric.enabled:  # the import takes OpenCV

@@ -110,6 +110,30 @@ class Index:
         _write(path, key, index._index)
         return index
 
+    def on(self, device: str) -> Index:
+        """The same index on a device: cpu, gpu, or auto, which is a GPU if FAISS knows one and has this index for it.
+
+        Raises ConfigError if a GPU is asked for and cannot take it.
+        """
+        known = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+        if device == "cpu" or (device == "auto" and not known):
+            return self
+        if not known:
+            raise ConfigError(
+                "search.device is gpu, and FAISS here knows no GPU: install a build of FAISS for one, or set auto"
+            )
+        try:
+            moved = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self._index)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            if device == "gpu":
+                raise ConfigError(
+                    f"FAISS cannot move this index to the GPU ({reason}): set search.index=Flat"
+                ) from error
+            logger.info("the index stays on the CPU: %s", reason)
+            return self
+        return Index(moved, self._views)
+
     def __len__(self) -> int:
         return int(self._index.ntotal) // self._views
 

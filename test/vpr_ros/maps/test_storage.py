@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.maps import index as index_module
 from vpr_ros.maps import map_file
@@ -171,3 +171,32 @@ def test_a_large_map_is_searched_by_one_bit(tmp_path: Path, monkeypatch: pytest.
         assert np.mean(agree) > 0.9
         cells = Index.of_map(place_map, "IVF16,RaBitQ")  # trained on a sample, filled in pieces
         assert len(cells) == COUNT
+
+
+def test_the_index_goes_to_a_gpu_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FAISS for GPUs is another build: what it is asked for, and what is said without it. No GPU runs here."""
+    index = Index.build(descriptors()[:50], "Flat")
+    assert index.on("cpu") is index
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    assert index.on("auto") is index
+    with pytest.raises(ConfigError, match="FAISS here knows no GPU: install a build"):
+        index.on("gpu")
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    moved: list[object] = []
+    monkeypatch.setattr(
+        faiss, "index_cpu_to_gpu", lambda resources, number, own: moved.append(own) or own, raising=False
+    )
+    query = descriptors()[3, 0]
+    assert index.on("auto").search(query, 5)[1].tolist() == index.search(query, 5)[1].tolist() and len(moved) == 1
+
+    def refuses(*_: object) -> None:
+        raise RuntimeError("This index type is not implemented on GPU.")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", refuses, raising=False)
+    with caplog.at_level("INFO"):
+        assert index.on("auto") is index and "stays on the CPU" in caplog.text
+    with pytest.raises(ConfigError, match=r"not implemented on GPU.*set search\.index=Flat"):
+        index.on("gpu")
