@@ -138,7 +138,8 @@ class Context:
             return np.frombuffer((ctypes.c_char * size).from_address(self.addresses[name]), dtype).reshape(shape)
 
         images = view("image", np.uint8, shape)
-        view("descriptor", np.float16, (shape[0], 3))[:] = images.mean((1, 2))
+        words = view("words", np.float32, (2, 3)).sum(0) if "words" in self.addresses else 0
+        view("descriptor", np.float16, (shape[0], 3))[:] = images.mean((1, 2)) + words
         view("depth", np.float32, (shape[0], 2, 2))[:] = images[..., 0]
 
 
@@ -164,18 +165,23 @@ class Config:
         return self.kernels or b"compiled"
 
 
-def small_tensorrt(cuda: Memory, rtx: bool = False) -> Any:
-    """A TensorRT module with one engine: (B, 2, 2, 3) uint8 -> descriptor (B, 3) float16, depth (B, 2, 2) float32."""
+def small_tensorrt(cuda: Memory, rtx: bool = False, words: bool = False) -> Any:
+    """A TensorRT module with one engine: (B, 2, 2, 3) uint8 -> descriptor (B, 3) float16, depth (B, 2, 2) float32.
+
+    words: it has a second input (2, 3) float32 of fixed size, which every descriptor is moved by.
+    """
     tensors = {"image": ("IN", np.uint8, (2, 2, 3)), "descriptor": ("OUT", np.float16, (3,)),
                "depth": ("OUT", np.float32, (2, 2))}  # fmt: skip
+    if words:
+        tensors["words"] = ("IN", np.float32, (2, 3))
     engine = SimpleNamespace(
-        num_io_tensors=3,
+        num_io_tensors=len(tensors),
         create_execution_context=lambda config: Context(cuda),
         create_runtime_config=Config,
         get_tensor_name=lambda i: list(tensors)[i],
         get_tensor_mode=lambda name: tensors[name][0],
         get_tensor_dtype=lambda name: tensors[name][1],
-        get_tensor_shape=lambda name: (-1, *tensors[name][2]),
+        get_tensor_shape=lambda name: tensors[name][2] if name == "words" else (-1, *tensors[name][2]),
         get_tensor_profile_shape=lambda name, profile: [(most, *tensors[name][2]) for most in (1, 1, (1, 4)[profile])],
     )
     module = SimpleNamespace(
@@ -205,6 +211,23 @@ def test_runner_moves_the_right_bytes(fails: str) -> None:
         assert np.allclose(outputs["descriptor"], described.mean((1, 2)), atol=0.1)
         assert np.array_equal(outputs["depth"], described[..., 0])
     assert ("cudaGraphLaunch" in cuda.calls) == (not fails)
+
+
+@pytest.mark.parametrize("fails", ["", "cudaStreamBeginCapture"])
+def test_what_is_given_once_stays(fails: str) -> None:
+    """A map's vocabulary is copied to the GPU once, for single images and for batches, and replaced when it changes."""
+    cuda = Memory(fails)
+    run = EngineRunner(small_tensorrt(cuda, words=True), cuda, b"plan")
+    images = np.full((3, 2, 2, 3), 10, np.uint8)
+    for words in (np.ones((2, 3)), np.arange(6.0).reshape(2, 3)):
+        run.give({"words": words})
+        copies = cuda.calls.count("cudaMemcpyAsync")
+        for count in (1, 3, 1):
+            assert np.allclose(run(images[:count])["descriptor"], 10 + words.sum(0), atol=0.1)
+        if not fails:  # the second time the lane for batches is there already
+            assert cuda.calls.count("cudaMemcpyAsync") - copies <= 4
+    del run
+    assert not cuda.live
 
 
 def test_runner_allocates_nothing_per_frame_and_gives_all_back() -> None:
