@@ -166,9 +166,7 @@ def _evaluate_frame(describer: Describer, frame: DriveFrame, cap_m: float) -> Im
         return None
     predicted = describer.describe(preprocess(image_rgb, describer.manifest.preprocessing)[None]).depth
     assert predicted is not None  # the manifest says so, and the describer checked it
-    metres = describer.manifest.metres(predicted[0], frame.intrinsics)
-    assert metres is not None
-    return compare(metres, true, cap_m)
+    return compare(describer.manifest.metres(predicted[0], frame.intrinsics), true, cap_m)
 
 
 def depth_table(scores: Sequence[DepthScore], cap_m: float = CAP_M) -> Table:

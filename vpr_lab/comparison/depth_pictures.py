@@ -58,7 +58,5 @@ def _rows(describer: Describer, drive: Drive, count: int) -> list[tuple[np.ndarr
             continue
         depth = describer.describe(preprocess(image, describer.manifest.preprocessing)[None]).depth
         if depth is not None:
-            metres = describer.manifest.metres(depth[0], frame.intrinsics)
-            assert metres is not None
-            rows.append((image, true, metres))
+            rows.append((image, true, describer.manifest.metres(depth[0], frame.intrinsics)))
     return rows

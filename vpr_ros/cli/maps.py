@@ -80,7 +80,7 @@ def build(
             metavar="MAP", help="Map whose vocabulary to take, so that both can be merged.", show_default="own"
         ),
     ] = None,
-    descriptors: Descriptors = DescriptorType.float32,
+    descriptors: Descriptors = DescriptorType.float16,
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Build a map from one or more drives."""

@@ -54,12 +54,12 @@ class Manifest:
             "closures stay unverified (published with loops.unverified:=true)"
         )
 
-    def metres(self, depth: np.ndarray | None, intrinsics: Intrinsics | None) -> np.ndarray | None:
+    def metres(self, depth: np.ndarray, intrinsics: Intrinsics | None) -> np.ndarray:
         """Depth (h, w) as the network gives it -> metres for this camera; as it is for an unknown one.
 
         What is twice as large in the image is half as far away, or seen through a lens of twice the focal length.
         """
-        if depth is None or intrinsics is None or not self.focal_px:
+        if intrinsics is None or not self.focal_px:
             return depth
         focal_px = float(intrinsics.K[0, 0]) * self.preprocessing.width / intrinsics.width
         return np.asarray(depth * np.float32(focal_px / self.focal_px))

@@ -182,8 +182,9 @@ class Localizer:
         description = self.describer.describe(image[None])
         described = perf_counter()
         timings_ms = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (described - preprocessed)}
-        depth = None if description.depth is None else description.depth[0]
-        depth = self.describer.manifest.metres(depth, frame.intrinsics)
+        depth = None
+        if description.depth is not None:
+            depth = self.describer.manifest.metres(description.depth[0], frame.intrinsics)
         return self.recognise(
             frame.stamp_ns,
             description.descriptors[0],

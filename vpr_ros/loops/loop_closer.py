@@ -158,8 +158,9 @@ class LoopCloser:
         image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
         clock.lap("preprocess")
         description = self.describer.describe(image[None])
-        depth = None if description.depth is None else description.depth[0]
-        depth = self.describer.manifest.metres(depth, frame.intrinsics)
+        depth = None
+        if description.depth is not None:
+            depth = self.describer.manifest.metres(description.depth[0], frame.intrinsics)
         clock.lap("network")
         descriptor, features = description.descriptors[0], self._features(frame, depth)
         clock.lap("features")

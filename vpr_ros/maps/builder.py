@@ -32,7 +32,7 @@ from vpr_ros.maps.features import check_camera, check_kind, features_of
 from vpr_ros.maps.map_drives import name_in_map
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import origin_near
-from vpr_ros.maps.storage import Storage
+from vpr_ros.maps.storage import HALF, Storage
 from vpr_ros.matching.local_features import Extractor
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def build_map(
     views_each: int = 3,
     extractor: Extractor | None = None,
     vocabulary: Vocabulary | None = None,
-    storage: Storage | None = None,
+    storage: Storage = HALF,
 ) -> PlaceMap:
     """Build a new map from drives. The world of the first drive becomes the map's.
 
@@ -139,7 +139,7 @@ def _create(
     describer: Describer,
     views_each: int,
     vocabulary: Vocabulary | None,
-    storage: Storage | None,
+    storage: Storage,
 ) -> PlaceMap:
     """An empty map. If coordinates are large, its origin is near the drive's first pose."""
     stamps: list[int] = []
@@ -305,7 +305,7 @@ def _describe_and_store(
                 drive,
                 item.frame,
                 item.image_rgb,
-                describer.manifest.metres(depth, item.frame.intrinsics),
+                None if depth is None else describer.manifest.metres(depth, item.frame.intrinsics),
                 extractor,
             )
             for item, depth in zip(described.ready, described.depths, strict=True)

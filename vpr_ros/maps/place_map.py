@@ -43,9 +43,16 @@ class MapModel:
     views: int = 1
     vocabulary: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data. No vocabulary is left out, as earlier versions know none."""
+        data = asdict(self)
+        if not self.vocabulary:
+            del data["vocabulary"]
+        return data
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MapModel:
-        """Read the output of ``dataclasses.asdict``. Raises ValueError, TypeError or KeyError for other data."""
+        """Read the output of ``to_dict``. Raises ValueError, TypeError or KeyError for other data."""
         model = cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
         texts = (model.name, model.fingerprint, model.vocabulary)
         if not all(isinstance(text, str) for text in texts) or model.views not in VIEWS:
@@ -117,7 +124,7 @@ class PlaceMap:
         model = replace(model, vocabulary=vocabulary.fingerprint if vocabulary else "")
         meta = {
             **(storage or Storage()).to_meta(),
-            "model": json.dumps({name: value for name, value in asdict(model).items() if value != ""}),
+            "model": json.dumps(model.to_dict()),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
             "odometry_world": world if is_odometry else "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sqlite3
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.records import Frame
-from vpr_ros.inference.describer import Description
+from vpr_ros.inference.describer import Description, Manifest
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.loops.loop_closer import LoopCloser
@@ -38,7 +37,7 @@ class Street:
 
     def __init__(self, world) -> None:
         self.world, self.kind = dataclasses.replace(world, length=LAP), "sift"
-        self.manifest = SimpleNamespace(preprocessing=MODEL.preprocessing)
+        self.manifest = Manifest(MODEL.name, MODEL.fingerprint, MODEL.dimension, True, MODEL.preprocessing)
         rng = np.random.default_rng(5)
         radius, angle = LAP / (2 * np.pi) + rng.choice([-1, 1], 900) * rng.uniform(5, 12, 900), rng.uniform(0, 7, 900)
         self.points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(0, 7, 900)])

@@ -44,7 +44,7 @@ def test_a_map_learns_and_keeps_its_vocabulary(streets, lite, painted_drive):
         place_map.prepare(lite)
         frames = list(painted_drive(name="street 0"))
         again = lite.describe(np.stack([_input(lite, frame) for frame in frames[:3]])).descriptors
-        assert np.allclose(again, stored[:3, 0], atol=1e-4)
+        assert np.allclose(again, stored[:3, 0], atol=2e-3)  # float16
         with PlaceMap.open(streets[1]) as other:
             other.prepare(lite)
         differs = lite.describe(np.stack([_input(lite, frame) for frame in frames[:3]])).descriptors
