@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError, MapError, VprError
-from vpr_ros.base.image import VIEWS, preprocess, thumbnail, views
+from vpr_ros.base.image import VIEWS, Preprocessing, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
@@ -25,7 +26,7 @@ from vpr_ros.drives.drive import Drive, sample, tally_of
 from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
-from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn_from, with_vocabulary
+from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn, with_vocabulary
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.features import check_camera, check_kind, features_of
@@ -34,6 +35,8 @@ from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import origin_near
 from vpr_ros.maps.storage import HALF, Storage
 from vpr_ros.matching.local_features import Extractor
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _CORES = os.cpu_count() or 1
@@ -112,22 +115,26 @@ def learn_vocabulary(
     drives: Sequence[Drive], describer: Describer, every_m: float, every_s: float
 ) -> Vocabulary | None:
     """A vocabulary of images spread over the drives, the model's own for few; None if the model has none."""
-    if with_vocabulary(describer) is None:
+    learning = with_vocabulary(describer)
+    if learning is None:
         return None
-    each = -(-MOST_IMAGES // len(drives))
-    images = [image for drive in drives for image in _spread_images(drive, every_m, every_s, each)]
-    return learn_from(describer, images)
+    each, wanted = -(-MOST_IMAGES // len(drives)), describer.manifest.preprocessing
+    images = [image for drive in drives for image in _spread_images(drive, every_m, every_s, each, wanted)]
+    logger.info("learning the map's vocabulary from %d images", len(images))
+    return learn(learning, images)
 
 
-def _spread_images(drive: Drive, every_m: float, every_s: float, count: int) -> list[np.ndarray]:
-    """About count images of a drive's places, (H, W, 3) uint8, spread evenly. Unreadable ones are passed over."""
+def _spread_images(
+    drive: Drive, every_m: float, every_s: float, count: int, preprocessing: Preprocessing
+) -> list[np.ndarray]:
+    """The network's inputs of about count images of a drive, spread evenly over its places; unreadable ones are left out."""
     kept: list[np.ndarray] = []
     step = 1
     for number, frame in enumerate(sample((frame for frame in drive if _has_pose(frame)), every_m, every_s)):
         if number % step:
             continue
         with suppress(ImageError, DriveError):
-            kept.append(frame.read())
+            kept.append(preprocess(frame.read(), preprocessing))
         if len(kept) >= 2 * count:
             kept, step = kept[::2], 2 * step
     return kept
