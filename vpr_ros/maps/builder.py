@@ -127,7 +127,7 @@ def learn_vocabulary(
 def _spread_images(
     drive: Drive, every_m: float, every_s: float, count: int, preprocessing: Preprocessing
 ) -> list[np.ndarray]:
-    """The network's inputs of about count images of a drive, spread evenly over its places; unreadable ones are left out."""
+    """The network's inputs of about count images, spread evenly over a drive's places; unreadable ones are left out."""
     kept: list[np.ndarray] = []
     step = 1
     for number, frame in enumerate(sample((frame for frame in drive if _has_pose(frame)), every_m, every_s)):
