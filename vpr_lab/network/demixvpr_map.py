@@ -32,7 +32,7 @@ _DEPTH_WEIGHT = 0.3  # of the depth's features beside the image's of unit length
 class MapDeMixVPR(WithDepth):
     """Image -> descriptor and depth; the descriptor depends on ``words``, ``mean`` and ``projection``.
 
-    Those are buffers, the model's own vocabulary, which ``forward`` takes instead if they are given.
+    These buffers are the model's own vocabulary. ``exported`` takes another one.
     """
 
     HEAD_PARTS = ("mix_change", "word_change")

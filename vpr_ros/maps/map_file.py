@@ -250,7 +250,7 @@ def _matrix(pose: np.ndarray) -> np.ndarray:
 def convert(path: Path, was: Storage, becomes: Storage) -> None:
     """Store an existing file's places in another way. Thumbnails that are gone do not come back.
 
-    The file must be nobody else's: what is interrupted here leaves it unusable.
+    No other process may use the file: an interruption leaves it unusable.
     """
     connection = connect(path, writable=True)
     try:
@@ -294,7 +294,7 @@ def features(connection: sqlite3.Connection, place_id: int) -> bytes | None:
 
 
 def vocabulary(connection: sqlite3.Connection) -> bytes:
-    """The stored vocabulary. Raises ValueError if there is none."""
+    """The stored vocabulary. Raises ValueError if the map has no vocabulary."""
     row = connection.execute("SELECT data FROM vocabulary").fetchone() if _has(connection, "vocabulary") else None
     if row is None or not isinstance(row[0], bytes):
         raise ValueError("it has no vocabulary")

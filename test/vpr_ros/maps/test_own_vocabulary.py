@@ -121,7 +121,7 @@ def test_a_damaged_vocabulary_is_one_sentence(streets, change):
 
 
 def test_a_vocabulary_of_another_map_is_noticed(streets):
-    """Someone exchanged the vocabularies of two maps: the descriptors would match nothing, in silence."""
+    """Someone exchanged the vocabularies of two maps: without an error no descriptor would match."""
     with sqlite3.connect(streets[1]) as connection:
         (other,) = connection.execute("SELECT data FROM vocabulary").fetchone()
     with sqlite3.connect(streets[0]) as connection:
