@@ -244,7 +244,7 @@ class Localizer:
         if not problem:
             of_places = self.observation.log_ratios(descriptor, of_compared, compared)
             evidence = self.rig.evidence(number, of_places, self.filter.belief.rows)
-        belief = self.filter.weigh(evidence, change, number)
+        belief = self.filter.weigh(evidence, number)
         if prior is not None:
             belief = belief.weighed(prior)
             if evidence is not None:

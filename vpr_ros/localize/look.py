@@ -21,9 +21,10 @@ class Motion:
 
 
 class Look:
-    """One camera's views: how much evidence an image adds, and how far the robot has moved since the last new view.
+    """One camera's present view: its evidence, and how far the robot has moved since it was new.
 
-    The evidence of a view is the mean over its images. More images of a view make it neither surer nor deaf.
+    The evidence of a view is the mean over its images: more images of it make it neither surer nor deaf. It counts
+    whole while the view lasts. What the next view repeats is then taken back, so that it does not count twice.
     """
 
     def __init__(self, independence: float, single_image: float) -> None:
@@ -31,23 +32,34 @@ class Look:
         self._independence = independence
         self._single = single_image
         self._mean: SparseValues | None = None
-        self._new = self._weight = 0.0
         self._count = 0
+        self._repeated = 0.0
         self._moved_m = self._turned = 0.0
 
-    def added(self, log_ratios: SparseValues, change: Change) -> SparseValues:
-        """The evidence that an image adds to what was added before it."""
-        if self._mean is None or not change.same_view:
-            self._new = 1.0 - change.kept**self._independence
-            self._count, self._mean, self._weight = 1, log_ratios, self._single * self._new
-            return log_ratios.scaled(self._weight)
-        before = self._mean.scaled(-self._weight)
+    @property
+    def evidence(self) -> SparseValues | None:
+        """Evidence of the present view; None without an image of it."""
+        return None if self._mean is None else self._mean.scaled(1.0 - (1.0 - self._single) / self._count)
+
+    def add(self, log_ratios: SparseValues) -> None:
+        """Add the evidence of an image to the present view."""
         self._count += 1
-        count = self._count
-        self._mean = self._mean.combined(log_ratios, lambda mean, new: mean + (new - mean) / count).reduced()
-        seen = 1.0 - (1.0 - self._single) / self._count
-        self._weight = max(self._weight, seen * self._new)
-        return self._mean.scaled(self._weight).plus(before)
+        mean, count = self._mean, self._count
+        if mean is None:
+            self._mean = log_ratios
+        else:
+            self._mean = mean.combined(log_ratios, lambda mean, new: mean + (new - mean) / count).reduced()
+
+    def end(self, change: Change | None = None) -> SparseValues | None:
+        """End the present view: returns what remains of its evidence. None without an image of it.
+
+        change: to the next view; None: it is not known yet, and taken to be as the last one.
+        """
+        evidence = self.evidence
+        if change is not None:
+            self._repeated = change.repeated**self._independence
+        self._mean, self._count = None, 0
+        return None if evidence is None else evidence.scaled(1.0 - self._repeated)
 
     def moved(self, motion: Motion) -> None:
         """The robot moved, whatever this camera sees."""

@@ -84,18 +84,20 @@ class BayesFilter:
 
     def add_camera(self) -> None:
         """A camera has joined the rig: its cells take their share of the probability of being on the map."""
+        for look in self._looks:
+            self._end(look)
         count = self._rig.cells - self._belief.count
         share = count / self._rig.cells
         value = share * self._belief.sum() / count
         self._belief = self._belief.scaled(1 - share).extended(count, value)
-        self._looks = [self._look() for _ in range(self._rig.cameras)]
+        self._looks.append(self._look())
 
     def _look(self) -> Look:
         return Look(self._calibration.independence, VIEW_CHANGE.single_image if self._config.enabled else 1.0)
 
     @property
     def belief(self) -> SparseValues:
-        """Probability of each cell when the last image was taken."""
+        """Probability of each cell by the views before the present ones."""
         return self._belief
 
     def is_past(self, stamp_ns: int, camera: int = 0) -> bool:
@@ -110,6 +112,8 @@ class BayesFilter:
         stamp_ns: not ``is_past``. T_odom_first: (4, 4) of the rig's first camera, or None. change: of this camera's
         view, from its last counted image.
         """
+        if not change.same_view:
+            self._end(self._looks[camera], change)
         if self._last is not None:
             self._predict(self._motion(*self._last, stamp_ns, T_odom_first, change, camera), change, camera)
         self._last = (stamp_ns, T_odom_first)
@@ -121,23 +125,27 @@ class BayesFilter:
         enough = max(FILTER.smallest_belief, 1.0 / belief.count)
         return belief.rows[largest(belief.values, FILTER.most_compared, above=enough)]
 
-    def weigh(self, log_ratios: SparseValues | None, change: Change = ANOTHER_VIEW, camera: int = 0) -> Belief:
-        """Weigh the belief by the evidence of a camera's image, after ``predict``.
+    def weigh(self, log_ratios: SparseValues | None, camera: int = 0) -> Belief:
+        """The belief weighed by the present views, after ``predict``: that of this camera and of others nearby.
 
-        log_ratios: log-likelihood ratio of each cell against "not on this map"; None: the image is no evidence. change:
-        as for ``predict``.
+        log_ratios: log-likelihood ratio of each cell against "not on this map", of this camera's image; None: the image
+        is no evidence.
         """
         if log_ratios is not None:
-            self._weigh(self._looks[camera].added(log_ratios, change))
+            self._looks[camera].add(log_ratios)
             clarity = float(log_ratios.values.max(initial=log_ratios.rest))
             before = self._clarity.get(camera, clarity)
             self._clarity[camera] = before + FILTER.clarity * (clarity - before)
+        belief = Belief(self._belief, self._off_map, self._T_pending)
+        for look in self._looks:
+            if look.evidence is not None:
+                belief = belief.weighed(look.evidence)
         T_odom_first = None if self._last is None else self._last[1]
-        if T_odom_first is not None and len(self._belief.rows):
-            best = int(np.argmax(self._belief.values))
-            if self._belief.values[best] > 0.5:
-                self._left = _Left(self._rig.poses(self._belief.rows[best : best + 1])[0] @ self._T_pending, 0.0)
-        return Belief(self._belief, self._off_map, self._T_pending)
+        if T_odom_first is not None and len(belief.places.rows):
+            best = int(np.argmax(belief.places.values))
+            if belief.places.values[best] > 0.5:
+                self._left = _Left(self._rig.poses(belief.places.rows[best : best + 1])[0] @ self._T_pending, 0.0)
+        return belief
 
     def start_at(self, log_ratios: SparseValues) -> None:
         """Forget all images and begin with a prior's evidence."""
@@ -212,6 +220,9 @@ class BayesFilter:
         turned = geometry.angle_of(self._T_pending[:3, :3])
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
         if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
+            for other, look in enumerate(self._looks):
+                if other != camera:
+                    self._end(look)
             self._move()
             self._T_pending, self._reach_pending, self._turn_pending = np.eye(4), 0.0, 0.0
 
@@ -278,6 +289,12 @@ class BayesFilter:
         away = np.linalg.norm(self._rig.positions(cell)[:, :2] - expected[row, :2], axis=1)
         spread = FILTER.ahead_spread * distance + FILTER.ahead_spacings * self._places.spacing
         return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
+
+    def _end(self, look: Look, change: Change | None = None) -> None:
+        """End a camera's view: what the next one does not repeat of its evidence stays in the belief."""
+        remaining = look.end(change)
+        if remaining is not None:
+            self._weigh(remaining)
 
     def _weigh(self, log_ratios: SparseValues) -> None:
         """Bayes' rule."""

@@ -1,7 +1,9 @@
 """View change: how much of the last view an image still shows, and how far a camera moves for that.
 
 The scale comes from the map: places far apart show another view, and neighbouring places show a view that has changed
-by the distance between them. It differs along the map: a view changes faster in a bend than on a long road.
+by the distance between them. It differs along the map: a view changes faster in a bend than on a long road. The share
+that is kept falls as exp(-(distance / scale) ** roughness): near things leave the view first, so that on roads small
+steps change it more than their part of a long step.
 """
 
 from __future__ import annotations
@@ -26,10 +28,13 @@ class Change:
 
     kept: share of the view that is still visible, from 0 (another view) to 1 (the same view).
     distance: metres that a camera on the map's drives moves for this change; inf for the first image.
+    repeated: share of the last view's evidence that this image's evidence repeats, 0 to 1. Over equal steps it falls by
+    equal factors, so that a stretch of road gives as much evidence in many images as in a few.
     """
 
     kept: float
     distance: float
+    repeated: float
 
     @property
     def same_view(self) -> bool:
@@ -64,8 +69,8 @@ class SpeedCheck:
         self._set = self._seen = self._seconds = 0.0
 
 
-ANOTHER_VIEW = Change(kept=0, distance=float("inf"))
-SAME_VIEW = Change(kept=1, distance=0)
+ANOTHER_VIEW = Change(kept=0, distance=float("inf"), repeated=0)
+SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 
 
 class ViewChange:
@@ -75,7 +80,9 @@ class ViewChange:
         one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
         elsewhere = float(np.median(_cosines(places, one, other)))
         self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
-        self._rates, self._typical = self._along(places)
+        self._spacing = places.spacing
+        self._roughness = self._roughness_of(places)
+        self._changes, self._typical = self._along(places)
         self._last: np.ndarray | None = None
 
     def reset(self) -> None:
@@ -91,29 +98,52 @@ class ViewChange:
             self._last = descriptor
             return ANOTHER_VIEW
         kept = float(self._kept(np.asarray(self._last @ descriptor)))
-        rate = self._typical
+        of_spacing = self._typical
         if belief is not None:
-            rates = self._rates[belief.rows % len(self._rates)]
-            rate = float(belief.values @ rates + (1 - belief.values.sum()) * self._typical)
-        change = Change(kept, -float(np.log(max(kept, VIEW_CHANGE.least_kept))) / rate)
+            changes = self._changes[belief.rows % len(self._changes)]
+            of_spacing = float(belief.values @ changes + (1 - belief.values.sum()) * self._typical)
+        changed = float(self._changed(np.asarray(kept)))
+        change = Change(kept, self._spacing * changed / of_spacing, float(np.exp(-changed)))
         if not change.same_view:
             self._last = descriptor
         return change
 
     def _along(self, places: Places) -> tuple[np.ndarray, float]:
-        """How fast the view changes at each place (N,), and typically: -log(kept) per metre."""
-        follows = places.drives[1:] == places.drives[:-1]
+        """How much the view changes from each place to the next (N,), and typically; see ``_changed``."""
+        kept, follows = self._kept_after(places, 1)
         if not follows.any():
-            typical = -np.log(VIEW_CHANGE.neighbour_kept) / places.spacing
-            return np.full(len(places), typical), float(typical)
-        rows = np.arange(len(places))
-        kept = self._kept(_cosines(places, rows[:-1], rows[1:]))
-        change = -np.log(np.clip(kept, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept)) / places.spacing
+            typical = float(self._changed(np.asarray(VIEW_CHANGE.neighbour_kept)))
+            return np.full(len(places), typical), typical
+        change = np.log(self._changed(np.minimum(kept, VIEW_CHANGE.most_kept)))
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)
         near = np.ones(min(VIEW_CHANGE.window, len(steps)))
         mean = np.convolve(steps, near, "same") / np.convolve(np.ones(len(steps)), near, "same")
-        return np.clip(mean, typical / VIEW_CHANGE.rate_range, typical * VIEW_CHANGE.rate_range), typical
+        most = np.log(VIEW_CHANGE.rate_range)
+        return np.exp(np.clip(mean, typical - most, typical + most)), float(np.exp(typical))
+
+    def _roughness_of(self, places: Places) -> float:
+        """Slope of the change over the distance, both as logarithms: of places up to some steps apart."""
+        steps, changes = [], []
+        for step in range(1, VIEW_CHANGE.roughness_steps + 1):
+            kept, follows = self._kept_after(places, step)
+            typical = float(np.median(kept[follows])) if follows.any() else 0.0
+            if VIEW_CHANGE.rough_kept < typical < VIEW_CHANGE.most_kept:
+                steps.append(np.log(step))
+                changes.append(np.log(-np.log(typical)))
+        if len(steps) < 2:
+            return VIEW_CHANGE.roughness
+        return float(np.clip(np.polyfit(steps, changes, 1)[0], *VIEW_CHANGE.roughness_range))
+
+    def _kept_after(self, places: Places, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Share (M,) that the place some steps later keeps of each place's view, and (M,) whether the drive is one."""
+        rows = np.arange(len(places) - step) if len(places) > step else np.zeros(0, int)
+        follows = places.drives[rows + step] == places.drives[rows]
+        return self._kept(_cosines(places, rows, rows + step)), follows
+
+    def _changed(self, kept: np.ndarray) -> np.ndarray:
+        """Change of a view, proportional to the distance travelled."""
+        return np.asarray((-np.log(np.maximum(kept, VIEW_CHANGE.least_kept))) ** (1 / self._roughness))
 
     def _kept(self, cosines: np.ndarray) -> np.ndarray:
         return np.clip((cosines - self._elsewhere) / (1 - self._elsewhere), 0.0, 1.0)

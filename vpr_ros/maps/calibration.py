@@ -31,7 +31,7 @@ class Calibration:
     threshold: float = 0.0
     """See above."""
     independence: float = 0.75
-    """An image counts as new evidence by 1 - kept ** independence, kept: the share of the last view it still shows."""
+    """A view leaves 1 - repeated ** independence of its evidence when the next comes, see ``view_change.Change``."""
     temperature: float = 1.5
     """See above; larger values flatten the probabilities."""
     floor: float = 0.03

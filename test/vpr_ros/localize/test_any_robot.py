@@ -226,6 +226,50 @@ def test_the_scale_differs_along_the_map(toy_world: Any) -> None:
     assert distances[0] > 1.5 * distances[1]
 
 
+class RoughRoad:
+    """A straight road, an image each half metre. Cosine of two: exp(-(distance / 8 m) ** 0.75), as on real roads."""
+
+    def __init__(self, seed: int, length: float = 150.0) -> None:
+        self.along = np.arange(0.0, length, 0.5)
+        apart = np.abs(self.along[:, None] - self.along)
+        factor = np.linalg.cholesky(np.exp(-((apart / 8.0) ** 0.75)) + 1e-9 * np.eye(len(self.along)))
+        axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(1024, len(self.along))))[0].T
+        self.descriptors = (factor @ axes).astype(np.float32)
+
+    def places(self) -> Places:
+        rows = np.arange(0, len(self.along), 10)
+        poses = np.tile(geometry.transform(geometry.R_BODY_OPTICAL, np.zeros(3)), (len(rows), 1, 1))
+        poses[:, 0, 3] = self.along[rows]
+        stamps_ns = (self.along[rows] * 1e8).astype(np.int64)
+        return Places(rows + 1, np.array(["road"] * len(rows)), stamps_ns, poses, self.descriptors[rows, None])
+
+
+def test_small_steps_repeat_the_view_as_much_as_large_ones() -> None:
+    """Near things leave the view first: ten half metres change it more than 5 m, and are no more evidence."""
+    road = RoughRoad(0)
+    repeated_5m = {}
+    for step_m in (0.5, 1.0, 2.5, 5.0):
+        change, every = ViewChange(road.places()), round(step_m / 0.5)
+        change.to(road.descriptors[0])
+        changes = [change.to(x) for x in road.descriptors[every::every]]
+        driven_m = len(changes) * step_m
+        assert sum(c.distance for c in changes) == pytest.approx(driven_m, rel=0.15)
+        repeated_5m[step_m] = np.prod([c.repeated for c in changes]) ** (5.0 / driven_m)
+    assert np.ptp(list(repeated_5m.values())) < 0.05, repeated_5m
+
+
+def test_a_slow_turn_back_to_the_road_is_seen(toy_world: Any) -> None:
+    """From a wall to the road in sixty small steps: each repeats the one before, and the last is a mapped view."""
+    found = localizer(toy_world)
+    road, wall = toy_world.descriptor(100.0, 0.3), toy_world.noise_image(1)
+    for k in range(20):
+        found.recognise(k * SECOND // 4, toy_world.noise_image(k))
+    for k, share in enumerate(np.linspace(0.0, 1.0, 60)):
+        seen = share * road + (1 - share) * wall
+        answer = found.recognise((20 + k) * SECOND // 4, (seen / np.linalg.norm(seen)).astype(np.float32))
+    assert error(toy_world, answer, 100.0) < 25
+
+
 def test_one_strange_image_does_not_lose_the_map(toy_world: Any) -> None:
     """A bus in front of the camera is no proof that the robot left the map; a street of them is."""
     found = localizer(toy_world)

@@ -34,7 +34,7 @@ def fitted(world: Any, default: Calibration, **given: Any) -> Fitted:
 
 def test_a_good_default_is_kept(toy_world: Any) -> None:
     """A fit to one drive is noise where the model's default is as good; only the softening is fitted."""
-    good = fitted(toy_world, SHIPPED, along=np.arange(2.0, 380.0, 5.0)).calibration
+    good = fitted(toy_world, FAR_TOO_LOW, along=np.arange(2.0, 380.0, 5.0)).calibration
     found = fitted(toy_world, good)
     kept = ("z_weight", "similarity_weight", "threshold", "independence")
     assert [getattr(found.calibration, name) for name in kept] == [getattr(good, name) for name in kept]
