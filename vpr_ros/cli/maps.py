@@ -44,6 +44,8 @@ class DescriptorType(str, Enum):
 
     float32 = "float32"
     float16 = "float16"
+    int8 = "int8"
+    bit = "bit"
 
 
 Descriptors = Annotated[

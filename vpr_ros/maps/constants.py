@@ -88,6 +88,17 @@ class VarietyConstants:
 
 
 @dataclass(frozen=True)
+class StatisticsConstants:
+    """What is known of all places (``places``). By hand."""
+
+    sample: int = 4096
+    """Places, spread over the map, that the mean descriptor and the variety are taken from."""
+    in_memory: int = 64_000_000
+    """Bytes of decoded descriptors up to which they are kept in memory: 10 000 places of three views and 1024 numbers.
+    Those of a larger map are read from its file, a few for each image."""
+
+
+@dataclass(frozen=True)
 class IndexConstants:
     """The index that suits a map's size (``index.chosen_factory``). By ``benchmarks/index_size.py``."""
 
@@ -115,5 +126,6 @@ SCORES = ScoreConstants()
 NEIGHBOURS = NeighbourConstants()
 LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
+STATISTICS = StatisticsConstants()
 VARIETY = VarietyConstants()
 LEGACY = LegacyConstants()
