@@ -69,11 +69,12 @@ SAME_VIEW = Change(kept=1, distance=0)
 class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, steps: np.ndarray | None = None) -> None:
+        """steps: ``Places.steps``, where they are known, as they take all descriptors."""
         one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
         elsewhere = float(np.median(places.cosines(one, other)))
         self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
-        self._rates, self._typical = self._along(places)
+        self._rates, self._typical = self._along(places, steps)
         self._last: np.ndarray | None = None
 
     def reset(self) -> None:
@@ -98,13 +99,13 @@ class ViewChange:
             self._last = descriptor
         return change
 
-    def _along(self, places: Places) -> tuple[np.ndarray, float]:
+    def _along(self, places: Places, steps_known: np.ndarray | None) -> tuple[np.ndarray, float]:
         """How fast the view changes at each place (N,), and typically: -log(kept) per metre."""
         follows = places.drives[1:] == places.drives[:-1]
         if not follows.any():
             typical = -np.log(VIEW_CHANGE.neighbour_kept) / places.spacing
             return np.full(len(places), typical), float(typical)
-        kept = self._kept(places.steps)
+        kept = self._kept(places.steps if steps_known is None else steps_known)
         change = -np.log(np.clip(kept, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept)) / places.spacing
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)

@@ -106,10 +106,12 @@ class IndexConstants:
     """Descriptors up to which the search is exact: some milliseconds on one core."""
     one_bit: int = 500_000
     """Descriptors up to which one bit of all of them is compared."""
-    cells: float = 2.0
+    cells: float = 0.6
     """Cells of more, times the root of their number."""
-    training_places: int = 50_000
-    """Places, spread over the map, that an index is trained on."""
+    training: int = 70_000
+    """Descriptors of places, spread over the map, that an index is trained on."""
+    told_every: int = 50_000
+    """Places after which the log says how far the index is."""
 
 
 @dataclass(frozen=True)
