@@ -64,7 +64,7 @@ def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:
     """(..., 4) quaternions -> (..., 3, 3). Raises ValueError if a length is not finite or not near 1."""
     quat = np.asarray(quat_xyzw, dtype=float)
     length = np.linalg.norm(quat, axis=-1, keepdims=True)
-    if not np.all(good := (0.9 < length) & (length < 1.1)):
+    if not np.all(good := (length > 0.9) & (length < 1.1)):
         wrong = quat[~good[..., 0]][0]
         raise ValueError(f"quaternion {wrong.tolist()} has length {np.linalg.norm(wrong):.3g}, not 1")
     x, y, z, w = np.moveaxis(quat / length, -1, 0)

@@ -237,14 +237,17 @@ class Localizer:
         near = np.unique(near[near >= 0])
         sure = prior is not None or self.filter.belief.at(likely).sum() >= NEAR.belief
         similarities, rows = self._found(descriptor, near if sure else near[:0])
+        near = np.setdiff1d(near, rows)
+        of_near = self.observation.similarities(descriptor, near)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
+            others = ~np.isin(near, rows)
+            near, of_near = near[others], of_near[others]
         searched = perf_counter()
-        near = np.setdiff1d(near, rows)
         compared = np.concatenate([rows, near])
-        of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, near)])
+        of_compared = np.concatenate([similarities, of_near])
         evidence = None
         if not problem:
             of_places = self.observation.log_ratios(descriptor, of_compared, compared)

@@ -25,7 +25,7 @@ from vpr_ros.maps.stored_descriptors import paired_cosines
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
+AUTO, FLAT = "auto", "Flat"
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
 _LEAST_CELLS, _CELLS_SHARE = 8, 16  # cells of an IVF index that are searched: so many, or one in so many
@@ -45,6 +45,7 @@ class Index:
         if cells := _cells(index):
             inner = cells
             cells.nprobe = min(cells.nlist, max(_LEAST_CELLS, cells.nlist // _CELLS_SHARE))
+            assert cells.invlists is not None
             lists = faiss.downcast_InvertedLists(cells.invlists)
             if hasattr(lists, "prefetch_nthread"):  # a thread for each list, to read ahead: slower than reading
                 lists.prefetch_nthread = 0
@@ -206,7 +207,7 @@ def chosen_factory(factory: str, count: int) -> str:
     if factory != AUTO:
         return factory
     if count <= INDEX.exact or not hasattr(faiss, "IndexRaBitQ"):  # FAISS has it from 1.11 on
-        return "Flat"
+        return FLAT
     if count <= INDEX.one_bit:
         return "RaBitQ"
     return f"IVF{int(INDEX.cells * count**0.5)},RaBitQ"
@@ -259,7 +260,7 @@ def _read(path: Path, key: dict[str, Any], dimension: int) -> tuple[faiss.Index,
             steps = np.frombuffer(file.read(end - steps_start), "<f4")
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         cells = _cells(index)
-        listed = index.ntotal if cells is None else cells.invlists.compute_ntotal()
+        listed = index.ntotal if cells is None else sum(map(cells.get_list_size, range(cells.nlist)))
         if (index.d, index.ntotal) == (dimension, key["places"] * key["views"]) and listed == index.ntotal:
             return (index, steps) if _lists_size(index) == header["lists"] else None
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, MemoryError):
@@ -270,7 +271,8 @@ def _read(path: Path, key: dict[str, Any], dimension: int) -> tuple[faiss.Index,
 def _cells(index: faiss.Index) -> faiss.IndexIVF | None:
     """The part of an index that has cells with lists; None if it has none."""
     found = faiss.try_extract_index_ivf(index)
-    return None if found is None else faiss.downcast_index(found)
+    downcast = None if found is None else faiss.downcast_index(found)
+    return downcast if isinstance(downcast, faiss.IndexIVF) else None
 
 
 def _lists_size(index: faiss.Index) -> int:

@@ -348,12 +348,13 @@ def all_places(
     )
     count = 0
     for piece in pieces(connection, size, storage, last=last, descriptors=descriptors):
-        found = piece.ids, piece.drives, piece.stamps_ns, piece.T_map_camera, piece.descriptors
-        for array, part in zip(arrays, found, strict=True):
+        parts = piece.ids, piece.drives, piece.stamps_ns, piece.T_map_camera, piece.descriptors
+        for array, part in zip(arrays, parts, strict=True):
             array[count : count + len(piece)] = part
         count += len(piece)
         logger.debug("reading places: %d of %d", count, total)
-    return Places(*(array[:count] for array in arrays))
+    ids, drives, stamps_ns, T_map_camera, found = (array[:count] for array in arrays)
+    return Places(ids, drives, stamps_ns, T_map_camera, found)
 
 
 def pieces(
@@ -410,16 +411,15 @@ def _decoded(blobs: list[bytes], size: tuple[int, int], storage: Storage) -> np.
     return storage.decoded(records, size[1])
 
 
-def descriptors(
-    connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage
-) -> np.ndarray:
-    """Descriptors (K, V, D) of the places with ids (K,), in any order. Raises ValueError if one is missing or damaged."""
+def descriptors(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Descriptors (K, V, D) of the places with ids (K,). Raises ValueError if one is missing or damaged."""
     distinct, rows = np.unique(ids, return_inverse=True)
     query = "SELECT descriptor FROM json_each(?) JOIN places ON places.id = value ORDER BY value"
     blobs = [blob for (blob,) in connection.execute(query, (str(distinct.tolist()),))]
     if len(blobs) != len(distinct):
         raise ValueError(f"{len(distinct) - len(blobs)} places are no longer in it")
-    return _decoded(blobs, size, storage)[rows]
+    found = _decoded(blobs, size, storage)
+    return found if len(found) == len(ids) and np.all(ids[1:] > ids[:-1]) else found[rows]
 
 
 def _check_new(path: Path) -> None:

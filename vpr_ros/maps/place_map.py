@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -359,7 +359,7 @@ class PlaceMap:
                 self._places = replace(read, heights_agree=not utm_of(self.world))
         return self._places
 
-    def _stored_descriptors(self, ids: np.ndarray) -> StoredDescriptors:
+    def _stored_descriptors(self, ids: np.ndarray) -> np.ndarray:
         """Descriptors of places with ids (N,). They have a connection of their own and outlive this object."""
         other = PlaceMap.open(self.path)
 
@@ -367,9 +367,8 @@ class PlaceMap:
             with other._reading():
                 return map_file.descriptors(other._connection, wanted, other._size, other.storage)
 
-        stored = StoredDescriptors(read, ids, self._size)
         weakref.finalize(read, other._connection.close)
-        return stored
+        return cast(np.ndarray, StoredDescriptors(read, ids, self._size))
 
     @property
     def _size(self) -> tuple[int, int]:

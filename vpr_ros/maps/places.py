@@ -10,7 +10,7 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
-from vpr_ros.maps.stored_descriptors import StoredDescriptors, paired_cosines
+from vpr_ros.maps.stored_descriptors import at_rows, paired_cosines
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 _PIECE = 1024  # places whose descriptors are read at a time
@@ -33,7 +33,7 @@ class Places:
     drives: np.ndarray
     stamps_ns: np.ndarray
     T_map_camera: np.ndarray
-    descriptors: np.ndarray | StoredDescriptors
+    descriptors: np.ndarray
     heights_agree: bool = True
 
     def __len__(self) -> int:
@@ -41,10 +41,9 @@ class Places:
 
     def subset(self, rows: np.ndarray) -> Places:
         """The places at these rows (indices or a mask), in that order."""
-        stored = self.descriptors
-        kept = stored.at(rows) if isinstance(stored, StoredDescriptors) else stored[rows]
-        arrays = (self.ids, self.drives, self.stamps_ns, self.T_map_camera)
-        return Places(*(array[rows] for array in arrays), kept, self.heights_agree)
+        arrays = self.ids, self.drives, self.stamps_ns, self.T_map_camera
+        ids, drives, stamps_ns, T_map_camera = (array[rows] for array in arrays)
+        return Places(ids, drives, stamps_ns, T_map_camera, at_rows(self.descriptors, rows), self.heights_agree)
 
     @property
     def positions(self) -> np.ndarray:
@@ -142,7 +141,7 @@ def spread(count: int, most: int) -> np.ndarray:
 
 
 class Neighbours:
-    """Places sorted by the cells of a grid, so that a search around a point takes the same time on a map of any size."""
+    """Places sorted by the cells of a grid: a search around a point takes the same time on a map of any size."""
 
     def __init__(self, positions: np.ndarray, radius: float, levels: bool = False) -> None:
         """positions: (N, 3) metres. radius: of the search, metres, in the plane. levels: whether others are far."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 DESCRIPTOR_TYPES = ("float32", "float16", "int8", "bit")
+_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) * np.float32(2) - np.float32(1)  # of each byte
 _LARGEST = 6e4  # absolute value in a descriptor; float16 can hold it
 
 
@@ -54,7 +55,7 @@ class Storage:
         A sign stands for a number of one size, such that the descriptor's product with what is decoded is 1. The
         product of any other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024).
         """
-        values = np.asarray(descriptors, np.float32)
+        values: np.ndarray = np.asarray(descriptors, np.float32)
         records = np.empty(values.shape[:-1], self.record(values.shape[-1]))
         if self.descriptors == "int8":
             records["scale"] = np.maximum(np.abs(values).max(-1), np.float32(1e-12)) / 127
@@ -66,10 +67,8 @@ class Storage:
         return records
 
     def decoded(self, records: np.ndarray, dimension: int) -> np.ndarray:
-        """Descriptors (..., D) of records (...), of ``dtype``. Raises ValueError if a number is not finite or too large."""
+        """Descriptors (..., D) of records (...). Raises ValueError if a value is not finite or too large."""
         code = records["code"]
-        if self.is_bit:
-            code = np.unpackbits(code, axis=-1, count=dimension)
         if "scale" not in (records.dtype.names or ()):
             values = code.astype(self.dtype, copy=False)
             if not np.all(np.abs(values) < self.dtype.type(_LARGEST)):
@@ -78,10 +77,11 @@ class Storage:
         scale = records["scale"][..., None]
         if not np.all(np.abs(scale) < _LARGEST):
             raise ValueError("a descriptor is not finite, or too large")
-        values = code.astype(np.float32)
         if self.is_bit:
-            values *= 2
-            values -= 1
+            signs = np.take(_SIGNS, code, axis=0)
+            values = signs.reshape(*code.shape[:-1], 8 * code.shape[-1])[..., :dimension]
+        else:
+            values = code.astype(np.float32)
         values *= scale
         return values
 
