@@ -51,8 +51,8 @@ class DescriptorType(str, Enum):
 Descriptors = Annotated[
     DescriptorType,
     typer.Option(
-        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter) or bit, which keeps "
-        "signs (a thirtieth)."
+        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter) or bit, which "
+        "keeps signs (a thirtieth)."
     ),
 ]
 NoThumbnails = Annotated[

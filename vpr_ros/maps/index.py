@@ -250,7 +250,9 @@ def _read(path: Path, key: dict[str, Any], dimension: int) -> tuple[faiss.Index,
             size = file.seek(0, os.SEEK_END)
             file.seek(size - 8)
             end = size - 8 - int.from_bytes(file.read(8), "little")
-            file.seek(max(end, 0))
+            if end < 0:
+                return None
+            file.seek(end)
             header = json.loads(file.read(size - 8 - end))
             steps_start = end - 4 * max(key["places"] - 1, 0)
             start = steps_start - header["lists"]
