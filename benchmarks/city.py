@@ -54,6 +54,7 @@ QUERIES = ("sun", "night")
 VIEWS, SPACING_M, STREET, APART_M, AWAY_M = 3, 5.0, 500, 60.0, 5000.0  # STREET: places
 COMPONENTS = 320  # principal components of the town's descriptors
 DRAWN = 16 * STREET  # places drawn at a time
+LAST_TOLD = [0.0]  # seconds, of the system's clock
 EVERY = 4  # query is searched exactly as well
 NEAR_M = 200.0
 RIGHT_M = 25.0
@@ -396,8 +397,9 @@ def localised(localizer: Localizer, name: str, described: dict[str, np.ndarray])
 
 
 def told(done: int, total: int, what: str = "building the index") -> None:
-    """Say how far a long step is, about twenty times."""
-    if done * 20 // total != (done - 1) * 20 // total or done == total:
+    """Say how far a long step is, at its end and every ten seconds."""
+    if done == total or time.monotonic() - LAST_TOLD[0] > 10:
+        LAST_TOLD[0] = time.monotonic()
         print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 

@@ -45,14 +45,15 @@ class DescriptorType(str, Enum):
     float32 = "float32"
     float16 = "float16"
     int8 = "int8"
+    int4 = "int4"
     bit = "bit"
 
 
 Descriptors = Annotated[
     DescriptorType,
     typer.Option(
-        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter) or bit, which "
-        "keeps signs (a thirtieth)."
+        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter), int4 (an "
+        "eighth) or bit (a thirtieth), which costs answers where places look alike."
     ),
 ]
 NoThumbnails = Annotated[

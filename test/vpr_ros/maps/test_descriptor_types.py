@@ -16,8 +16,14 @@ from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.storage import DESCRIPTOR_TYPES, Storage
 
 DIMENSION = 500  # not a whole number of bytes of signs
-ERRORS = {"float32": 1e-7, "float16": 1e-4, "int8": 1e-3, "bit": 0.75 * DIMENSION**-0.5}  # standard deviations
-BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "bit": 67}
+ERRORS = {
+    "float32": 1e-7,
+    "float16": 1e-4,
+    "int8": 1e-3,
+    "int4": 0.12 * DIMENSION**-0.5,
+    "bit": 0.75 * DIMENSION**-0.5,
+}  # standard deviations
+BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "bit": 67}
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -69,7 +75,7 @@ def made(path: Path, storage: Storage | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["int8", "bit"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "bit"])
 def test_a_map_is_built_upgraded_and_merged(tmp_path: Path, kind: str) -> None:
     """Built with a type or converted to it, a map holds the same; merging keeps the first map's type."""
     built, plain = made(tmp_path / "built.vprmap", Storage(kind)), made(tmp_path / "plain.vprmap")
