@@ -392,10 +392,12 @@ def _trial(whole: Path, folder: Path, rng: np.random.Generator, kind: str) -> tu
         path = cache_path(folder / "map.vprmap")
         done = damage(path)
         if rng.integers(2):  # with a valid checksum
-            body = path.read_bytes().partition(b"\n")[2]
-            header = json.loads((whole / path.name).read_bytes().partition(b"\n")[0])
+            original = (whole / path.name).read_bytes()
+            end = len(original) - 8 - int.from_bytes(original[-8:], "little")
+            header, body = json.loads(original[end:-8]), path.read_bytes()[:end]
             header["sha256"] = hashlib.sha256(body).hexdigest()
-            path.write_bytes(json.dumps(header).encode() + b"\n" + body)
+            text = json.dumps(header).encode()
+            path.write_bytes(body + text + len(text).to_bytes(8, "little"))
         return done, lambda: map_localised(folder)
     if kind == "model":
         done = damage(folder / "small.onnx")

@@ -77,7 +77,7 @@ def test_a_damaged_index_cache_is_built_again(town: Path) -> None:
         query = place_map.places.descriptors[3, 0]
         expected = Index.of_map(place_map).search(query, 5)
         whole = cache_path(town).read_bytes()
-        for at in range(whole.index(b"\n") + 1, len(whole), 7):
+        for at in range(0, len(whole), 61):
             damaged = bytearray(whole)
             damaged[at] ^= 0x10
             cache_path(town).write_bytes(damaged)

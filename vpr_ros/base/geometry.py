@@ -61,19 +61,19 @@ def rpy_from_matrix(R: np.ndarray) -> np.ndarray:
 
 
 def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:
-    """(4,) quaternion -> (3, 3). Raises ValueError if its length is not finite or not near 1."""
+    """(..., 4) quaternions -> (..., 3, 3). Raises ValueError if a length is not finite or not near 1."""
     quat = np.asarray(quat_xyzw, dtype=float)
-    length = np.linalg.norm(quat)
-    if not 0.9 < length < 1.1:
-        raise ValueError(f"quaternion {quat.tolist()} has length {length:.3g}, not 1")
-    x, y, z, w = quat / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    length = np.linalg.norm(quat, axis=-1, keepdims=True)
+    if not np.all(good := (length > 0.9) & (length < 1.1)):
+        wrong = quat[~good[..., 0]][0]
+        raise ValueError(f"quaternion {wrong.tolist()} has length {np.linalg.norm(wrong):.3g}, not 1")
+    x, y, z, w = np.moveaxis(quat / length, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def quat_xyzw_from_matrix(R: np.ndarray) -> np.ndarray:

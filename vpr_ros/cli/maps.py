@@ -44,10 +44,17 @@ class DescriptorType(str, Enum):
 
     float32 = "float32"
     float16 = "float16"
+    int8 = "int8"
+    int4 = "int4"
+    bit = "bit"
 
 
 Descriptors = Annotated[
-    DescriptorType, typer.Option(help="Numbers of descriptors in the file; float16 takes half the space.")
+    DescriptorType,
+    typer.Option(
+        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter), int4 (an "
+        "eighth) or bit (a thirtieth), which costs answers where places look alike."
+    ),
 ]
 NoThumbnails = Annotated[
     bool, typer.Option("--no-thumbnails", help="Keep no readable pictures: reports then show none of the map.")
@@ -116,6 +123,7 @@ def build(
             storage=Storage(descriptors.value, not no_thumbnails),
         )
     with made:
+        _index(made)
         _print_summary(made)
 
 
@@ -161,6 +169,7 @@ def add(
                     )
                 there = f", {added.there} already in the map" if added.there else ""
                 typer.echo(f"{added.name}: {added.new} new places{there}")
+        _index(target)
         _print_summary(target)
 
 
@@ -175,6 +184,7 @@ def merge(
     with reported_tally() as tally:
         merged = merge_maps(output, sources, tally)
     with merged:
+        _index(merged)
         _print_summary(merged)
 
 
@@ -193,6 +203,7 @@ def upgrade(
 
     before = place_map.stat().st_size if place_map.is_file() else 0
     with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
+        _index(made)
         _print_summary(made)
         typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 
@@ -308,6 +319,16 @@ def _mount(camera_pose: str) -> "np.ndarray":
     if len(numbers) != 6 or not np.isfinite(numbers).all():
         raise ConfigError(f"--camera-pose is '{camera_pose}'; give x y z in metres and roll pitch yaw in radians")
     return transform_from_xyzrpy(numbers) @ T_BODY_OPTICAL
+
+
+def _index(place_map: "PlaceMap") -> None:
+    """Build the search index of a large map now, so that a robot starts at once."""
+    from vpr_ros.maps.centring import map_mean
+    from vpr_ros.maps.index import AUTO, FLAT, Index, chosen_factory
+
+    if chosen_factory(AUTO, len(place_map) * place_map.model.views) != FLAT:
+        with progress_bar("indexing") as progress:
+            Index.of_map(place_map, AUTO, map_mean(place_map.places), progress)
 
 
 def _print_summary(place_map: "PlaceMap") -> None:

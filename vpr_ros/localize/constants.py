@@ -113,6 +113,20 @@ class ObservationConstants:
 
 
 @dataclass(frozen=True)
+class NearConstants:
+    """When a search of the places near a prior or the belief is enough (``localizer``). By ``benchmarks/city.py``."""
+
+    places: int = 100_000
+    """Places of a map from which on the whole of it is not searched for each image;"""
+    belief: float = 0.9
+    """least belief in the places that are compared, for a map searched near its belief,"""
+    evidence: float = 3.0
+    """and least log-likelihood ratio of the best of them against "not on this map"."""
+    every: int = 10
+    """One image in so many is searched everywhere all the same: a belief or a prior may be wrong, and look right."""
+
+
+@dataclass(frozen=True)
 class PriorConstants:
     """Positions by other sources (``prior``). All by hand."""
 
@@ -256,6 +270,7 @@ class CalibrationGrid:
 
 FILTER = FilterConstants()
 VIEW_CHANGE = ViewChangeConstants()
+NEAR = NearConstants()
 OBSERVATION = ObservationConstants()
 PRIOR = PriorConstants()
 CLUSTERS = ClusterConstants()

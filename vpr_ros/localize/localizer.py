@@ -19,6 +19,7 @@ from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.constants import NEAR
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -90,11 +91,12 @@ class Localizer:
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
         self.observation = ObservationModel(places, self.calibration, mean)
         self.rig = Rig(places)
-        self.eyes = [Eye(SessionMean(mean), ViewChange(places))]
+        self.eyes = [Eye(SessionMean(mean), ViewChange(places, self.index.steps))]
         self.prior = PriorModel(self.rig)
         self.filter = BayesFilter(places, self.config.filter, self.calibration, self.rig)
         self.metric = metric
         self._place_map = place_map
+        self._near_searches = 0  # since the whole map was searched
 
     @classmethod
     def open(
@@ -228,18 +230,24 @@ class Localizer:
         prior = self._started_at(priors, number)
         change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief)
         descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
-        similarities, rows = self._found(descriptor)
+        T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
+        self.filter.predict(stamp_ns, T_odom_first, change, number)
+        likely = self.filter.likely()
+        near = self.rig.seen(number, np.concatenate([likely, self.prior.near(prior)]))
+        near = np.unique(near[near >= 0])
+        sure = prior is not None or self.filter.belief.at(likely).sum() >= NEAR.belief
+        similarities, rows = self._found(descriptor, near if sure else near[:0])
+        near = np.setdiff1d(near, rows)
+        of_near = self.observation.similarities(descriptor, near)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None:
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
+            others = ~np.isin(near, rows)
+            near, of_near = near[others], of_near[others]
         searched = perf_counter()
-        T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
-        self.filter.predict(stamp_ns, T_odom_first, change, number)
-        likely = self.rig.seen(number, np.concatenate([self.filter.likely(), self.prior.near(prior)]))
-        likely = np.setdiff1d(likely[likely >= 0], rows)
-        compared = np.concatenate([rows, likely])
-        of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, likely)])
+        compared = np.concatenate([rows, near])
+        of_compared = np.concatenate([similarities, of_near])
         evidence = None
         if not problem:
             of_places = self.observation.log_ratios(descriptor, of_compared, compared)
@@ -272,8 +280,18 @@ class Localizer:
             self.filter.add_camera()
         return number, self.eyes[number]
 
-    def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""
+    def _found(self, descriptor: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact similarities (K,), highest first, and rows (K,): an index may know them roughly only.
+
+        near: rows (M,) of places where the camera should be; if it is, no others of a large map are searched.
+        """
+        if len(self.places) >= NEAR.places and len(near) and self._near_searches < NEAR.every - 1:
+            similarities = self.observation.similarities(descriptor, near)
+            rows, similarities = self._ranked(near, similarities, similarities)
+            if self.observation.log_ratios(descriptor, similarities, rows).values.max() >= NEAR.evidence:
+                self._near_searches += 1
+                return similarities, rows
+        self._near_searches = 0
         _, rows = self.index.search(descriptor, self.config.search.matches)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)
@@ -311,6 +329,7 @@ class Localizer:
             eye.session_mean.reset()
             eye.view_change.reset()
         self.filter.reset()
+        self._near_searches = 0
         if self.metric is not None:
             self.metric.reset()
         for reranker in self.rerankers:

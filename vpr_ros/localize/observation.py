@@ -6,10 +6,10 @@ import numpy as np
 
 from vpr_ros.localize.constants import OBSERVATION
 from vpr_ros.localize.sparse import SparseValues
+from vpr_ros.maps import centring
 from vpr_ros.maps.calibration import Calibration
-from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import SCORES
-from vpr_ros.maps.places import Places
+from vpr_ros.maps.places import Places, spread
 from vpr_ros.maps.scores import standard_scores
 
 
@@ -23,8 +23,8 @@ class ObservationModel:
     def __init__(self, places: Places, calibration: Calibration, mean: np.ndarray | None = None) -> None:
         """mean: (D,) that the places' descriptors are centred on, see ``maps.centring``; None: they are not centred."""
         self._calibration = calibration
-        rows = np.unique(np.linspace(0, len(places) - 1, min(SCORES.background, len(places))).astype(int))
-        self._background = centred(places.descriptors[rows, 0], mean)
+        rows = spread(len(places), SCORES.background)
+        self._background = centring.centred(places.descriptors[rows, 0], mean)
         self._places, self._mean = places, mean
         self._count = len(places)
 
@@ -36,7 +36,7 @@ class ObservationModel:
         """Cosines (K,) of an image's descriptor (D,) and the places at rows (K,), by the best of their views."""
         if not len(rows):
             return np.zeros(0, np.float32)
-        return np.asarray((centred(self._places.descriptors[rows], self._mean) @ descriptor).max(axis=1))
+        return centring.similarities(self._places.descriptors[rows], self._mean, descriptor).max(axis=1)
 
     def log_ratios(self, descriptor: np.ndarray, similarities: np.ndarray, rows: np.ndarray) -> SparseValues:
         """Evidence for each place: log p(image | place) - log p(image | not on this map).

@@ -15,11 +15,9 @@ import numpy as np
 
 from vpr_ros.localize.constants import VIEW_CHANGE
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.maps.places import Places
+from vpr_ros.maps.places import Places, spread
 
 logger = logging.getLogger(__name__)
-
-_PIECE = 4096  # descriptors compared at a time
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,14 @@ SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, steps: np.ndarray | None = None) -> None:
+        """steps: ``Places.steps``, where they are known, as they take all descriptors."""
         one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
-        elsewhere = float(np.median(_cosines(places, one, other)))
+        elsewhere = float(np.median(places.cosines(one, other)))
         self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
         self._spacing = places.spacing
         self._roughness = self._roughness_of(places)
-        self._changes, self._typical = self._along(places)
+        self._changes, self._typical = self._along(places, steps)
         self._last: np.ndarray | None = None
 
     def reset(self) -> None:
@@ -108,12 +107,13 @@ class ViewChange:
             self._last = descriptor
         return change
 
-    def _along(self, places: Places) -> tuple[np.ndarray, float]:
+    def _along(self, places: Places, steps_known: np.ndarray | None) -> tuple[np.ndarray, float]:
         """How much the view changes from each place to the next (N,), and typically; see ``_changed``."""
-        kept, follows = self._kept_after(places, 1)
+        follows = places.drives[1:] == places.drives[:-1]
         if not follows.any():
             typical = float(self._changed(np.asarray(VIEW_CHANGE.neighbour_kept)))
             return np.full(len(places), typical), typical
+        kept = self._kept(places.steps if steps_known is None else steps_known)
         change = np.log(self._changed(np.minimum(kept, VIEW_CHANGE.most_kept)))
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)
@@ -123,11 +123,13 @@ class ViewChange:
         return np.exp(np.clip(mean, typical - most, typical + most)), float(np.exp(typical))
 
     def _roughness_of(self, places: Places) -> float:
-        """Slope of the change over the distance, both as logarithms: of places up to some steps apart."""
+        """Slope of the change over the distance, both as logarithms, of places that lie some steps apart."""
         steps, changes = [], []
         for step in range(1, VIEW_CHANGE.roughness_steps + 1):
-            kept, follows = self._kept_after(places, step)
-            typical = float(np.median(kept[follows])) if follows.any() else 0.0
+            rows = spread(len(places) - step, VIEW_CHANGE.pairs) if len(places) > step else np.zeros(0, int)
+            rows = rows[places.drives[rows + step] == places.drives[rows]]
+            kept = self._kept(places.cosines(rows, rows + step))
+            typical = float(np.median(kept)) if len(kept) else 0.0
             if VIEW_CHANGE.rough_kept < typical < VIEW_CHANGE.most_kept:
                 steps.append(np.log(step))
                 changes.append(np.log(-np.log(typical)))
@@ -135,24 +137,9 @@ class ViewChange:
             return VIEW_CHANGE.roughness
         return float(np.clip(np.polyfit(steps, changes, 1)[0], *VIEW_CHANGE.roughness_range))
 
-    def _kept_after(self, places: Places, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Share (M,) that the place some steps later keeps of each place's view, and (M,) whether the drive is one."""
-        rows = np.arange(len(places) - step) if len(places) > step else np.zeros(0, int)
-        follows = places.drives[rows + step] == places.drives[rows]
-        return self._kept(_cosines(places, rows, rows + step)), follows
-
     def _changed(self, kept: np.ndarray) -> np.ndarray:
         """Change of a view, proportional to the distance travelled."""
         return np.asarray((-np.log(np.maximum(kept, VIEW_CHANGE.least_kept))) ** (1 / self._roughness))
 
     def _kept(self, cosines: np.ndarray) -> np.ndarray:
         return np.clip((cosines - self._elsewhere) / (1 - self._elsewhere), 0.0, 1.0)
-
-
-def _cosines(places: Places, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(N,) of the places at rows one and other, (N,) each, piece by piece: stored numbers may be of half precision."""
-    found = [
-        np.einsum("nd,nd->n", *(places.descriptors[part, 0].astype(np.float32) for part in parts))
-        for parts in zip(*(np.array_split(rows, -(-len(rows) // _PIECE) or 1) for rows in (one, other)), strict=True)
-    ]
-    return np.concatenate(found)

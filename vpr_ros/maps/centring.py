@@ -23,12 +23,31 @@ def map_mean(places: Places, wanted: bool = True) -> np.ndarray | None:
 
 
 def centred(descriptors: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
-    """Subtract a share of a mean (D,) from unit descriptors (..., D) and normalise again, float32. None: no change."""
+    """Subtract a share of a mean (D,) from unit descriptors (..., D) and scale to length 1, float32. None: no change.
+
+    Descriptors that are decoded from signs are longer than what they stand for, and stay longer.
+    """
     if mean is None:
         return np.asarray(descriptors, np.float32)
-    rest = descriptors - np.float32(CENTRING.share) * mean
-    rest /= np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-6)  # never near 0: share < 1
+    subtracted = np.float32(CENTRING.share) * mean
+    rest = descriptors - subtracted
+    rest /= _lengths(descriptors @ subtracted, subtracted)[..., None]
     return np.asarray(rest, np.float32)
+
+
+def similarities(descriptors: np.ndarray, mean: np.ndarray | None, query: np.ndarray) -> np.ndarray:
+    """Products (...) of a query (D,) with ``centred`` descriptors (..., D), which are not made for it."""
+    if mean is None:
+        return np.asarray(descriptors @ query, np.float32)
+    subtracted = np.float32(CENTRING.share) * mean
+    products = descriptors @ np.stack([query, subtracted], axis=1)
+    return np.asarray((products[..., 0] - subtracted @ query) / _lengths(products[..., 1], subtracted), np.float32)
+
+
+def _lengths(products: np.ndarray, subtracted: np.ndarray) -> np.ndarray:
+    """Lengths (...) of unit descriptors less a vector (D,), by their products (...) with it."""
+    squared = 1 - 2 * products + subtracted @ subtracted
+    return np.asarray(np.sqrt(np.maximum(squared, 1e-6)), np.float32)  # never near 0: share < 1
 
 
 class SessionMean:

@@ -88,6 +88,17 @@ class VarietyConstants:
 
 
 @dataclass(frozen=True)
+class StatisticsConstants:
+    """What is known of all places (``places``). By hand."""
+
+    sample: int = 4096
+    """Places, spread over the map, that the mean descriptor and the variety are taken from."""
+    in_memory: int = 64_000_000
+    """Bytes of decoded descriptors up to which they are kept in memory: 10 000 places of three views and 1024 numbers.
+    Those of a larger map are read from its file, a few for each image."""
+
+
+@dataclass(frozen=True)
 class IndexConstants:
     """The index that suits a map's size (``index.chosen_factory``). By ``benchmarks/index_size.py``."""
 
@@ -95,10 +106,12 @@ class IndexConstants:
     """Descriptors up to which the search is exact: some milliseconds on one core."""
     one_bit: int = 500_000
     """Descriptors up to which one bit of all of them is compared."""
-    cells: float = 2.0
+    cells: float = 0.6
     """Cells of more, times the root of their number."""
-    training_places: int = 50_000
-    """Places, spread over the map, that an index is trained on."""
+    training: int = 70_000
+    """Descriptors of places, spread over the map, that an index is trained on."""
+    told_every: int = 50_000
+    """Places after which the log says how far the index is."""
 
 
 @dataclass(frozen=True)
@@ -115,5 +128,6 @@ SCORES = ScoreConstants()
 NEIGHBOURS = NeighbourConstants()
 LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
+STATISTICS = StatisticsConstants()
 VARIETY = VarietyConstants()
 LEGACY = LegacyConstants()

@@ -111,18 +111,18 @@ def store_otherwise(path: Path, storage: Storage, output: Path | None = None) ->
     """
     with PlaceMap.open(path) as source:
         source.check_intact()
-        was = source.storage
+        was, size = source.storage, (source.model.views, source.model.dimension)
     if storage.thumbnails and not was.thumbnails:
         storage = replace(storage, thumbnails=False)
     if output is not None:
         with map_file.new_file(output) as part:
             map_file.copy(path, part)
-            map_file.convert(part, was, storage)
+            map_file.convert(part, size, was, storage)
         return PlaceMap.open(output, writable=True)
     try:
         with map_file.alone(path), written_whole(path) as part:
             map_file.copy(path, part)
-            map_file.convert(part, was, storage)
+            map_file.convert(part, size, was, storage)
     except (OSError, sqlite3.Error) as error:
         raise MapError(f"cannot write the map {path}: {error}; it is as it was") from error
     return PlaceMap.open(path, writable=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
@@ -18,25 +20,37 @@ from vpr_ros.base.files import written_whole
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import CENTRING, INDEX
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import spread
+from vpr_ros.maps.stored_descriptors import paired_cosines
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
+AUTO, FLAT = "auto", "Flat"
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
 _LEAST_CELLS, _CELLS_SHARE = 8, 16  # cells of an IVF index that are searched: so many, or one in so many
+_QUERY_BITS = 4  # for each number of a query, in an index of one bit a number: as good as 8, and faster
 _BLOCK = 4096  # descriptors in a block of a growing index
 
 
 class Index:
     """Search over the descriptors of a map by cosine. The similarity of a place is that of its best view."""
 
-    def __init__(self, index: faiss.Index, views: int) -> None:
+    def __init__(self, index: faiss.Index, views: int, steps: np.ndarray | None = None) -> None:
+        """steps: ``Places.steps`` of the map, if it is known."""
         self._index = index
         self._views = views
-        with suppress(RuntimeError, AttributeError):  # of an index without cells
-            cells = faiss.extract_index_ivf(index)
+        self.steps = steps
+        inner = index
+        if cells := _cells(index):
+            inner = cells
             cells.nprobe = min(cells.nlist, max(_LEAST_CELLS, cells.nlist // _CELLS_SHARE))
+            assert cells.invlists is not None
+            lists = faiss.downcast_InvertedLists(cells.invlists)
+            if hasattr(lists, "prefetch_nthread"):  # a thread for each list, to read ahead: slower than reading
+                lists.prefetch_nthread = 0
+        if hasattr(inner, "qb"):
+            inner.qb = _QUERY_BITS
 
     @classmethod
     def build(cls, descriptors: np.ndarray, factory: str = "Flat") -> Index:
@@ -76,39 +90,66 @@ class Index:
         return cls(_Blocks(index._index), views)
 
     @classmethod
-    def of_map(cls, place_map: PlaceMap, factory: str = "Flat", mean: np.ndarray | None = None) -> Index:
+    def of_map(
+        cls,
+        place_map: PlaceMap,
+        factory: str = "Flat",
+        mean: np.ndarray | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Index:
         """The index of a map, from its cache, or built and cached.
 
-        mean: (D,) to centre descriptors on, or None. A cache that cannot be written is left out.
+        mean: (D,) to centre descriptors on, or None. on_progress: called with the places so far and all, while it is
+        built; None: this is logged. A cache that cannot be written is left out.
         """
         path = cache_path(place_map.path)
-        count = len(place_map)
-        factory = chosen_factory(factory, count * place_map.model.views)
+        count, views = len(place_map), place_map.model.views
+        factory = chosen_factory(factory, count * views)
         key = {
             "revision": place_map.revision,
             "places": count,
             "factory": factory,
             "model": place_map.model.fingerprint,
-            "views": place_map.model.views,
+            "views": views,
             "mean": None if mean is None else [CENTRING.share, zlib.crc32(mean.tobytes())],
         }
         cached = _read(path, key, place_map.model.dimension)
         if cached is not None:
-            return cls(cached, place_map.model.views)
-        index = cls.build(np.zeros((0, place_map.model.views, place_map.model.dimension), np.float32), factory)
+            return cls(cached[0], views, cached[1])
+        index = cls.build(np.zeros((0, views, place_map.model.dimension), np.float32), factory)
         if not index._index.is_trained:
             places = place_map.places
-            step = max(1, -(-count // INDEX.training_places))
-            sample = centred(places.descriptors[::step], mean)
+            sample = centred(places.descriptors[spread(count, -(-INDEX.training // views))], mean)
             logger.info("training the index '%s' on %d places, which can take minutes", factory, len(sample))
             trained = cls.build(sample, factory)._index
             trained.reset()
-            index = cls(trained, place_map.model.views)
-        for piece in place_map.pieces():
-            index.add(centred(piece.descriptors, mean))
-            logger.debug("building the index: %d of %d places", len(index), count)
-        _write(path, key, index._index)
+            index = cls(trained, views)
+            del sample
+        index.steps = index._filled(place_map, mean, on_progress)
+        _write(path, key, index)
+        if _cells(index._index):  # from the file, so that its lists need not stay in memory
+            cached = _read(path, key, place_map.model.dimension)
+            return index if cached is None else cls(cached[0], views, cached[1])
         return index
+
+    def _filled(
+        self, place_map: PlaceMap, mean: np.ndarray | None, on_progress: Callable[[int, int], None] | None
+    ) -> np.ndarray:
+        """Add all places of a map, and return ``Places.steps``."""
+        count, last, steps = len(place_map), np.zeros((0, place_map.model.dimension)), []
+        told = 0
+        for piece in place_map.pieces():
+            descriptors = np.asarray(piece.descriptors)
+            self.add(centred(descriptors, mean))
+            first = np.concatenate([last, descriptors[:, 0]])
+            steps.append(paired_cosines(first[:-1], first[1:]))
+            last = first[-1:]
+            if on_progress:
+                on_progress(len(self), count)
+            elif len(self) - told >= INDEX.told_every:
+                told = len(self)
+                logger.info("building the index: %d of %d places", told, count)
+        return np.concatenate([np.zeros(0, np.float32), *steps])
 
     def on(self, device: str) -> Index:
         """The same index on a device: cpu, gpu, or auto, which is a GPU if FAISS knows one and has this index for it.
@@ -166,7 +207,7 @@ def chosen_factory(factory: str, count: int) -> str:
     if factory != AUTO:
         return factory
     if count <= INDEX.exact or not hasattr(faiss, "IndexRaBitQ"):  # FAISS has it from 1.11 on
-        return "Flat"
+        return FLAT
     if count <= INDEX.one_bit:
         return "RaBitQ"
     return f"IVF{int(INDEX.cells * count**0.5)},RaBitQ"
@@ -197,22 +238,74 @@ def cache_path(map_path: Path) -> Path:
     return map_path.with_name(map_path.name + ".faiss")
 
 
-def _read(path: Path, key: dict[str, Any], dimension: int) -> faiss.Index | None:
-    """The cached index; None if it is missing, stale or damaged. A damaged one may crash FAISS, so it is checked."""
+def _read(path: Path, key: dict[str, Any], dimension: int) -> tuple[faiss.Index, np.ndarray] | None:
+    """The cached index and ``Places.steps``; None if it is missing, stale or damaged.
+
+    The file is FAISS's own, as that can be mapped into memory, then the steps, a JSON text and the length of that. A
+    damaged index may crash FAISS, so it is checked, apart from its lists: these are numbers of which any is allowed,
+    they are most of the file, and ``search`` drops rows that no place has.
+    """
     try:
-        header, _, body = path.read_bytes().partition(b"\n")
-        if json.loads(header) == {**key, "sha256": hashlib.sha256(body).hexdigest()}:
-            index = faiss.deserialize_index(np.frombuffer(body, np.uint8))
-            if (index.d, index.ntotal) == (dimension, key["places"] * key["views"]):
-                return index
-    except (OSError, ValueError, RuntimeError, RecursionError, MemoryError):
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(size - 8)
+            end = size - 8 - int.from_bytes(file.read(8), "little")
+            if end < 0:
+                return None
+            file.seek(end)
+            header = json.loads(file.read(size - 8 - end))
+            steps_start = end - 4 * max(key["places"] - 1, 0)
+            start = steps_start - header["lists"]
+            if header != {**key, "lists": header["lists"], "sha256": _checksum(file, start, steps_start, end)}:
+                return None
+            file.seek(steps_start)
+            steps = np.frombuffer(file.read(end - steps_start), "<f4")
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        cells = _cells(index)
+        listed = index.ntotal if cells is None else sum(map(cells.get_list_size, range(cells.nlist)))
+        if (index.d, index.ntotal) == (dimension, key["places"] * key["views"]) and listed == index.ntotal:
+            return (index, steps) if _lists_size(index) == header["lists"] else None
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, MemoryError):
         pass
     return None
 
 
-def _write(path: Path, key: dict[str, Any], index: faiss.Index) -> None:
+def _cells(index: faiss.Index) -> faiss.IndexIVF | None:
+    """The part of an index that has cells with lists; None if it has none."""
+    found = faiss.try_extract_index_ivf(index)
+    downcast = None if found is None else faiss.downcast_index(found)
+    return downcast if isinstance(downcast, faiss.IndexIVF) else None
+
+
+def _lists_size(index: faiss.Index) -> int:
+    """Bytes of an index's lists in a file: a code and a number for each descriptor."""
+    cells = _cells(index)
+    return 0 if cells is None else int(index.ntotal * (cells.code_size + 8))
+
+
+def _checksum(file: BinaryIO, lists_start: int, lists_end: int, end: int) -> str:
+    """Of a file up to an end, without its lists."""
+    file.seek(0)
+    found = hashlib.sha256(file.read(lists_start))
+    file.seek(lists_end)
+    found.update(file.read(end - lists_end))
+    return found.hexdigest()
+
+
+def _write(path: Path, key: dict[str, Any], index: Index) -> None:
     """Write the cache; no error if its folder cannot be written to."""
-    body = faiss.serialize_index(index).tobytes()
-    header = {**key, "sha256": hashlib.sha256(body).hexdigest()}
-    with suppress(OSError), written_whole(path) as part:
-        part.write_bytes(json.dumps(header).encode() + b"\n" + body)
+    with suppress(OSError, RuntimeError), written_whole(path) as part:
+        faiss.write_index(index._index, str(part))
+        lists_end = part.stat().st_size
+        lists = _lists_size(index._index)
+        with part.open("r+b") as file:
+            file.seek(lists_end)
+            file.write(np.asarray(index.steps, "<f4").tobytes())
+            end = file.tell()
+            file.flush()
+            checksum = _checksum(file, lists_end - lists, lists_end, end)
+            header = json.dumps({**key, "lists": lists, "sha256": checksum}).encode()
+            file.seek(end)
+            file.write(header + len(header).to_bytes(8, "little"))
+            file.flush()
+            os.fsync(file.fileno())

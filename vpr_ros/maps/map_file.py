@@ -27,7 +27,7 @@ CREATE TABLE drives (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE places (
     id INTEGER PRIMARY KEY, drive_id INTEGER NOT NULL REFERENCES drives, stamp_ns INTEGER NOT NULL,
     pose BLOB NOT NULL,        -- x y z qx qy qz qw of the camera in the map, 7 little-endian float64
-    descriptor BLOB NOT NULL,  -- little-endian float32, or of Storage.dtype; unit length
+    descriptor BLOB NOT NULL,  -- V records of Storage.record: little-endian float32, or what storage says; unit length
     thumbnail BLOB,            -- JPEG
     UNIQUE (drive_id, stamp_ns));
 """
@@ -51,7 +51,6 @@ _PLAIN = re.compile(
     r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
 )
 _FURTHEST = 1e9  # metres, largest coordinate
-_LARGEST = 6e4  # absolute value in a descriptor; float16 can hold it
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
 
@@ -247,10 +246,10 @@ def _matrix(pose: np.ndarray) -> np.ndarray:
     return geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3])
 
 
-def convert(path: Path, was: Storage, becomes: Storage) -> None:
+def convert(path: Path, size: tuple[int, int], was: Storage, becomes: Storage) -> None:
     """Store an existing file's places in another way. Thumbnails that are gone do not come back.
 
-    No other process may use the file: an interruption leaves it unusable.
+    size: (V, D) of a place's descriptors. No other process may use the file: an interruption leaves it unusable.
     """
     connection = connect(path, writable=True)
     try:
@@ -259,8 +258,9 @@ def convert(path: Path, was: Storage, becomes: Storage) -> None:
         while rows := connection.execute(
             "SELECT id, descriptor FROM places WHERE id > ? ORDER BY id LIMIT ?", (last, _PIECE)
         ).fetchall():
+            blobs = _decoded([blob for _, blob in rows], size, was)
             changed = [
-                (np.frombuffer(blob, was.dtype).astype(becomes.dtype).tobytes(), place_id) for place_id, blob in rows
+                (becomes.encoded(descriptors).tobytes(), row[0]) for row, descriptors in zip(rows, blobs, strict=True)
             ]
             connection.executemany("UPDATE places SET descriptor = ? WHERE id = ?", changed)
             last = rows[-1][0]
@@ -337,17 +337,24 @@ def all_places(
     connection: sqlite3.Connection, size: tuple[int, int], storage: Storage, descriptors: bool = True
 ) -> Places:
     """All places; see ``pieces``."""
-    found, count = [], 0
-    (total,) = connection.execute("SELECT count(*) FROM places").fetchone()
-    for piece in pieces(connection, size, storage, descriptors=descriptors):
-        found.append(piece)
+    total, last = connection.execute("SELECT count(*), max(id) FROM places").fetchone()
+    size = size if descriptors else (0, size[1])
+    arrays = (
+        np.zeros(total, np.int64),
+        np.full(total, "", object),  # 8 bytes a place, whatever the names
+        np.zeros(total, np.int64),
+        np.zeros((total, 4, 4)),
+        np.zeros((total, *size), storage.dtype),
+    )
+    count = 0
+    for piece in pieces(connection, size, storage, last=last, descriptors=descriptors):
+        parts = piece.ids, piece.drives, piece.stamps_ns, piece.T_map_camera, piece.descriptors
+        for array, part in zip(arrays, parts, strict=True):
+            array[count : count + len(piece)] = part
         count += len(piece)
         logger.debug("reading places: %d of %d", count, total)
-    found = found or [_places_from_rows([], size if descriptors else (0, size[1]), storage)]
-    ids, drives, stamps, poses, views = (
-        np.concatenate(parts) for parts in zip(*(piece.arrays for piece in found), strict=True)
-    )
-    return Places(ids, drives, stamps, poses, views)
+    ids, drives, stamps_ns, T_map_camera, found = (array[:count] for array in arrays)
+    return Places(ids, drives, stamps_ns, T_map_camera, found)
 
 
 def pieces(
@@ -381,22 +388,38 @@ def _places_from_rows(
 ) -> Places:
     """Rows of the places table as arrays."""
     poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
-    stored = np.frombuffer(b"".join(row[4] for row in rows), storage.dtype)
-    descriptors = stored.reshape(len(rows), *size)
-    if not (np.all(np.abs(poses) < _FURTHEST) and np.all(np.abs(descriptors) < descriptors.dtype.type(_LARGEST))):
-        raise ValueError("a pose or descriptor is not finite, or too large")
+    if not np.all(np.abs(poses) < _FURTHEST):
+        raise ValueError("a pose is not finite, or too large")
     if not all(isinstance(row[1], str) for row in rows):
         raise ValueError("a place has no drive")
     T_map_camera = np.zeros((len(rows), 4, 4))
-    for T, pose in zip(T_map_camera, poses, strict=True):
-        T[:] = _matrix(pose)
+    T_map_camera[:, :3, :3] = geometry.matrix_from_quat_xyzw(poses[:, 3:])
+    T_map_camera[:, :3, 3] = poses[:, :3]
+    T_map_camera[:, 3, 3] = 1.0
     return Places(
         ids=np.array([row[0] for row in rows], dtype=np.int64),
-        drives=np.array([row[1] for row in rows], dtype=np.str_),
+        drives=np.array([row[1] for row in rows], dtype=object),
         stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
         T_map_camera=T_map_camera,
-        descriptors=np.ascontiguousarray(descriptors, dtype=descriptors.dtype.newbyteorder("=")),
+        descriptors=_decoded([row[4] for row in rows], size, storage),
     )
+
+
+def _decoded(blobs: list[bytes], size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Descriptors (K, V, D) of K blobs. Raises ValueError if they do not have this size, or a value is not finite."""
+    records = np.frombuffer(b"".join(blobs), storage.record(size[1])).reshape(len(blobs), size[0])
+    return storage.decoded(records, size[1])
+
+
+def descriptors(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Descriptors (K, V, D) of the places with ids (K,). Raises ValueError if one is missing or damaged."""
+    distinct, rows = np.unique(ids, return_inverse=True)
+    query = "SELECT descriptor FROM json_each(?) JOIN places ON places.id = value ORDER BY value"
+    blobs = [blob for (blob,) in connection.execute(query, (str(distinct.tolist()),))]
+    if len(blobs) != len(distinct):
+        raise ValueError(f"{len(distinct) - len(blobs)} places are no longer in it")
+    found = _decoded(blobs, size, storage)
+    return found if len(found) == len(ids) and np.all(ids[1:] > ids[:-1]) else found[rows]
 
 
 def _check_new(path: Path) -> None:

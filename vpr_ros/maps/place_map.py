@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer
 from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import STATISTICS
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.storage import Storage
+from vpr_ros.maps.stored_descriptors import StoredDescriptors
 
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # Raised when a file holds other data than this version writes.
@@ -308,7 +311,7 @@ class PlaceMap:
         if not np.all(np.isfinite(T_map_camera)):
             raise MapError(f"the pose of drive {drive} at {stamp_ns} ns is not finite")
         with self.together():
-            stored = np.asarray(descriptor).astype(self.storage.dtype).tobytes()
+            stored = self.storage.encoded(np.atleast_2d(descriptor)).tobytes()
             picture = thumbnail if self.storage.thumbnails else None
             return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, stored, picture, features)
 
@@ -344,12 +347,28 @@ class PlaceMap:
 
     @property
     def places(self) -> Places:
-        """All places; read on first use."""
+        """All places; read on first use. The descriptors of a large map stay in the file (``StoredDescriptors``)."""
         if self._places is None:
             with self._reading():
-                read = map_file.all_places(self._connection, self._size, self.storage)
+                views, dimension = self._size
+                each = views * dimension * self.storage.dtype.itemsize
+                small = len(self) * each <= STATISTICS.in_memory
+                read = map_file.all_places(self._connection, self._size, self.storage, descriptors=small)
+                if not small:
+                    read = replace(read, descriptors=self._stored_descriptors(read.ids))
                 self._places = replace(read, heights_agree=not utm_of(self.world))
         return self._places
+
+    def _stored_descriptors(self, ids: np.ndarray) -> np.ndarray:
+        """Descriptors of places with ids (N,). They have a connection of their own and outlive this object."""
+        other = PlaceMap.open(self.path)
+
+        def read(wanted: np.ndarray) -> np.ndarray:
+            with other._reading():
+                return map_file.descriptors(other._connection, wanted, other._size, other.storage)
+
+        weakref.finalize(read, other._connection.close)
+        return cast(np.ndarray, StoredDescriptors(read, ids, self._size))
 
     @property
     def _size(self) -> tuple[int, int]:

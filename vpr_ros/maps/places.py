@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, VARIETY
+from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
+from vpr_ros.maps.stored_descriptors import at_rows, paired_cosines
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
+_PIECE = 1024  # places whose descriptors are read at a time
+_COLUMN = 2**32  # cells in a column of the grid of neighbours, more than there can be
+_FURTHEST_M = 1e9  # from which on a radius is the whole map
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +24,9 @@ class Places:
 
     ids: (N,) int64, in the map. drives: (N,) str, the drive each was recorded in. stamps_ns: (N,) int64. T_map_camera:
     (N, 4, 4) float64. descriptors: (N, V, D) float32, or float16 as the map stores them, unit length, of V views of
-    each image (``image.views``); the first view is the whole image. heights_agree: whether heights of different drives
-    can be compared. Satellites give heights that jump by tens of metres from drive to drive.
+    each image (``image.views``); the first view is the whole image. Those of a large map are ``StoredDescriptors``:
+    index them by the rows that are needed. heights_agree: whether heights of different drives can be compared.
+    Satellites give heights that jump by tens of metres from drive to drive.
     """
 
     ids: np.ndarray
@@ -36,12 +41,9 @@ class Places:
 
     def subset(self, rows: np.ndarray) -> Places:
         """The places at these rows (indices or a mask), in that order."""
-        return replace(Places(*(array[rows] for array in self.arrays)), heights_agree=self.heights_agree)
-
-    @property
-    def arrays(self) -> list[np.ndarray]:
-        """The arrays of N rows, in the order of the constructor."""
-        return [getattr(self, field.name) for field in fields(self) if field.name != "heights_agree"]
+        arrays = self.ids, self.drives, self.stamps_ns, self.T_map_camera
+        ids, drives, stamps_ns, T_map_camera = (array[rows] for array in arrays)
+        return Places(ids, drives, stamps_ns, T_map_camera, at_rows(self.descriptors, rows), self.heights_agree)
 
     @property
     def positions(self) -> np.ndarray:
@@ -53,27 +55,49 @@ class Places:
         """Yaw (N,) of the optical axis, radians counter-clockwise from east."""
         return geometry.heading(self.T_map_camera)
 
-    @cached_property
+    @property
     def mean_descriptor(self) -> np.ndarray:
-        """Mean (D,) float32 over all places and views; zero if there are none."""
-        count = self.descriptors.shape[0] * self.descriptors.shape[1]
-        total = self.descriptors.sum(axis=(0, 1), dtype=np.float64)
-        return (total / max(count, 1)).astype(np.float32)
+        """Mean (D,) float32 over all places and views, of a sample if they are many; zero if there are none."""
+        return self._statistics[0]
 
-    @cached_property
+    @property
     def variety(self) -> float:
         """1 for a map of many places that differ; less, down to 1/20, for one of a few or of equal places.
 
         A few places cannot show what "elsewhere" looks like.
         """
-        kept: list[np.ndarray] = []
-        for stored in self.descriptors[:, 0]:
-            descriptor = stored.astype(np.float32)
-            if not kept or max(float(descriptor @ other) for other in kept) < VARIETY.alike:
-                kept.append(descriptor)
-            if len(kept) == VARIETY.enough:
-                break
-        return len(kept) / VARIETY.enough
+        return self._statistics[1]
+
+    @cached_property
+    def _statistics(self) -> tuple[np.ndarray, float]:
+        """Mean descriptor and variety, from places that are spread evenly."""
+        views, dimension = self.descriptors.shape[1:]
+        total, kept = np.zeros(dimension), np.zeros((0, dimension), np.float32)
+        rows = spread(len(self), STATISTICS.sample)
+        for part in np.array_split(rows, -(-len(rows) // _PIECE) or 1):
+            descriptors = self.descriptors[part]
+            total += descriptors.sum(axis=(0, 1), dtype=np.float64)
+            for descriptor in descriptors[:, 0].astype(np.float32):
+                if len(kept) == VARIETY.enough:
+                    break
+                if not np.any(kept @ descriptor >= VARIETY.alike):
+                    kept = np.concatenate([kept, descriptor[None]])
+        mean = (total / max(len(rows) * views, 1)).astype(np.float32)
+        return mean, len(kept) / VARIETY.enough
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """Cosines (N - 1,) float32 of the whole images of each place and the next."""
+        rows = np.arange(len(self))
+        return self.cosines(rows[:-1], rows[1:])
+
+    def cosines(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Cosines (K,) float32 of the whole images of the places at rows one (K,) and other (K,)."""
+        found = [np.zeros(0, np.float32)]
+        for start in range(0, len(one), _PIECE):
+            parts = (self.descriptors[rows[start : start + _PIECE], 0] for rows in (one, other))
+            found.append(paired_cosines(*parts))
+        return np.concatenate(found)
 
     @cached_property
     def spacing(self) -> float:
@@ -92,7 +116,7 @@ class Places:
         """Whether some places lie above others. Then a level is told from the one above it (``levels``)."""
         if not self.heights_agree or np.ptp(self.positions[:, 2], axis=0) < LEVELS.height_m:
             return False
-        rows = np.unique(np.linspace(0, len(self) - 1, min(LEVELS.sample, len(self))).astype(int))
+        rows = spread(len(self), LEVELS.sample)
         around = Neighbours(self.positions, self._reach, False)
         row, place, distance = around.near(self.positions[rows])
         height = self.positions[rows[row], 2] - self.positions[place, 2]
@@ -111,36 +135,30 @@ def origin_near(position: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(position * [1, 1, 0], -2))
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Rows (K,), at most ``most``, spread evenly over count rows."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
 class Neighbours:
-    """Places in a grid, so that a search around a point takes the same time on a map of any size."""
+    """Places sorted by the cells of a grid: a search around a point takes the same time on a map of any size."""
 
     def __init__(self, positions: np.ndarray, radius: float, levels: bool = False) -> None:
         """positions: (N, 3) metres. radius: of the search, metres, in the plane. levels: whether others are far."""
         self._levels = levels
         self._positions = positions
         self.radius = radius
-        cells = np.floor(positions[:, :2] / radius).astype(np.int64)
-        self._rows: dict[tuple[int, int], np.ndarray] = {}
-        self._joined: dict[tuple[int, int], np.ndarray] = {}
-        order = np.lexsort((cells[:, 1], cells[:, 0]))
-        starts = np.flatnonzero(np.any(np.diff(cells[order], axis=0), axis=1)) + 1
-        for rows in np.split(order, starts) if len(order) else []:
-            self._rows[int(cells[rows[0], 0]), int(cells[rows[0], 1])] = rows
+        cells = self._cells(positions)
+        keys = cells[:, 0] * _COLUMN + cells[:, 1]
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
 
     def near(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All pairs of a point and a place within the radius.
 
         points: (M, 3) metres. Returns rows of points, rows of places and distances in metres, (P,) each.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
-        for row, (x, y) in enumerate(np.floor(points[:, :2] / self.radius).astype(np.int64).tolist()):
-            groups.setdefault((x, y), []).append(row)
-        of_point, of_place = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for cell, members in groups.items():
-            nearby = self._around(cell)
-            of_point.append(np.repeat(members, len(nearby)))
-            of_place.append(np.tile(nearby, len(members)))
-        point_rows, place_rows = np.concatenate(of_point), np.concatenate(of_place)
+        point_rows, place_rows = self._around(points, 1)
         dx, dy = (points[point_rows, :2] - self._positions[place_rows, :2]).T
         distances = np.sqrt(dx * dx + dy * dy)
         keep = distances <= self.radius
@@ -150,21 +168,27 @@ class Neighbours:
 
     def within(self, point: np.ndarray, radius: float) -> np.ndarray:
         """Rows (K,) of the places within any radius, metres, of a point (2,)."""
-        x, y = np.floor(point / self.radius).astype(np.int64).tolist()
-        reach = int(np.ceil(radius / self.radius))
-        if (2 * reach + 1) ** 2 > len(self._rows):
-            cells = [(i, j) for i, j in self._rows if abs(i - x) <= reach and abs(j - y) <= reach]
-        else:
-            across = range(-reach, reach + 1)
-            cells = [(x + i, y + j) for i in across for j in across if (x + i, y + j) in self._rows]
-        rows = np.concatenate([np.zeros(0, np.int64), *(self._rows[cell] for cell in cells)])
+        _, rows = self._around(point[None], int(np.ceil(min(radius, _FURTHEST_M) / self.radius)))
         return rows[np.linalg.norm(self._positions[rows, :2] - point, axis=1) <= radius]
 
-    def _around(self, cell: tuple[int, int]) -> np.ndarray:
-        """Rows of the places in a cell and the eight around it, cached."""
-        if cell not in self._joined:
-            x, y = cell
-            found = [self._rows.get((x + i, y + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-            there = [rows for rows in found if rows is not None]
-            self._joined[cell] = np.concatenate(there) if there else np.zeros(0, np.int64)
-        return self._joined[cell]
+    def _cells(self, points: np.ndarray) -> np.ndarray:
+        """Column and row (M, 2) of the cell of each point (M, 2 or 3)."""
+        return np.asarray(np.floor(points[:, :2] / self.radius).astype(np.int64))
+
+    def _around(self, points: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+        """All pairs (P,) of a point (M, 2 or 3) and a place whose cells are at most reach apart: rows of both.
+
+        The cells of a column lie one after the other.
+        """
+        cells = self._cells(points)
+        if not len(self._keys) or not len(cells):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        left, right = self._keys[[0, -1]] // _COLUMN  # a wide reach goes no further than the places
+        columns = np.arange(max(-reach, left - cells[:, 0].max()), min(reach, right + 1 - cells[:, 0].min()) + 1)
+        lowest = (cells[:, :1] + columns) * _COLUMN + cells[:, 1:]
+        first = np.searchsorted(self._keys, lowest - reach, "left")
+        counts = np.searchsorted(self._keys, lowest + reach, "right") - first
+        point_rows = np.repeat(np.arange(len(points)), counts.sum(axis=1))
+        first, counts = first.ravel(), counts.ravel()
+        places = np.arange(len(point_rows)) + np.repeat(first - np.cumsum(counts) + counts, counts)
+        return point_rows, self._order[places]

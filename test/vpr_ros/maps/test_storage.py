@@ -145,7 +145,7 @@ def test_the_index_suits_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [chosen_factory("auto", count) for count in (0, 20_000, 20_001, 500_000)] == [
         "Flat", "Flat", "RaBitQ", "RaBitQ",
     ]  # fmt: skip
-    assert chosen_factory("auto", 1_000_000) == "IVF2000,RaBitQ" and chosen_factory("SQ8", 10**9) == "SQ8"
+    assert chosen_factory("auto", 1_000_000) == "IVF600,RaBitQ" and chosen_factory("SQ8", 10**9) == "SQ8"
     monkeypatch.delattr(faiss, "IndexRaBitQ")
     assert chosen_factory("auto", 100_000) == "Flat"
 
@@ -153,7 +153,7 @@ def test_the_index_suits_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("storage", [Storage(), SMALL], ids=["float32", "float16"])
 def test_a_large_map_is_searched_by_one_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
     """The localiser's answer is that of exact search, from an index of a thirtieth of the size, built in pieces."""
-    monkeypatch.setattr(index_module, "INDEX", IndexConstants(exact=100, one_bit=10_000, training_places=700))
+    monkeypatch.setattr(index_module, "INDEX", IndexConstants(exact=100, one_bit=10_000, training=700))
     path = made(tmp_path / "m.vprmap", storage)
     with PlaceMap.open(path) as place_map:
         exact, small = Index.of_map(place_map, "Flat"), Index.of_map(place_map, "auto")

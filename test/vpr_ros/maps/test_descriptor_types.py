@@ -1,0 +1,97 @@
+"""What a number of a descriptor is stored as: how much the similarities lose, and that nothing else does."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.maps.centring import centred, similarities
+from vpr_ros.maps.editor import merge_maps, store_otherwise
+from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.storage import DESCRIPTOR_TYPES, Storage
+
+DIMENSION = 500  # not a whole number of bytes of signs
+ERRORS = {
+    "float32": 1e-7,
+    "float16": 1e-4,
+    "int8": 1e-3,
+    "int4": 0.12 * DIMENSION**-0.5,
+    "bit": 0.75 * DIMENSION**-0.5,
+}  # standard deviations
+BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "bit": 67}
+
+
+def unit(rows: int, seed: int) -> np.ndarray:
+    """(rows, 3, DIMENSION) float32 of unit length, about a mean as real ones."""
+    numbers = np.random.default_rng(seed).normal(0.3 * (np.arange(DIMENSION) % 7 == 0), 1, (rows, 3, DIMENSION))
+    return (numbers / np.linalg.norm(numbers, axis=2, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_similarities_survive(kind: str) -> None:
+    """Each type has the similarities of float32 with an error of its own, and without a bias that would move scores."""
+    storage, original, queries = Storage(kind), unit(300, 0), unit(40, 1)[:, 0]
+    stored = storage.encoded(original)
+    assert stored.dtype.itemsize == BYTES[kind]
+    decoded = storage.decoded(np.frombuffer(stored.tobytes(), stored.dtype).reshape(300, 3), DIMENSION)
+    errors = decoded.astype(np.float32) @ queries.T - original @ queries.T
+    assert errors.std() < 1.1 * ERRORS[kind] and abs(errors.mean()) < 0.1 * ERRORS[kind] + 1e-7
+    own = np.einsum("nvd,nvd->nv", decoded.astype(np.float32), original)
+    assert np.allclose(own, 1, atol=2e-3)  # of a place with its own image
+
+
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_storing_again_loses_nothing_more(kind: str) -> None:
+    """A merged or copied map decodes and encodes: the tenth copy is as good as the first."""
+    storage = Storage(kind)
+    once = storage.decoded(storage.encoded(unit(50, 2)), DIMENSION)
+    again = storage.decoded(storage.encoded(once), DIMENSION)
+    assert np.allclose(once.astype(np.float32), again.astype(np.float32), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_centring_is_right_for_what_is_decoded(kind: str) -> None:
+    """Signs are longer than what they stand for: scaled to length 1, all similarities of a map would shrink."""
+    storage, original, query = Storage(kind), unit(300, 3), unit(1, 4)[0, 0]
+    mean = original.mean((0, 1))
+    decoded = storage.decoded(storage.encoded(original), DIMENSION)
+    found = similarities(decoded, mean, query)
+    assert np.allclose(found, centred(decoded, mean) @ query, atol=2e-3 if kind == "float16" else 1e-5)
+    expected = centred(original, mean) @ query
+    assert abs((found - expected).mean()) < 0.1 * ERRORS[kind] + 1e-6
+    assert np.allclose(np.linalg.norm(centred(original, mean), axis=2), 1, atol=1e-5)
+
+
+def made(path: Path, storage: Storage | None = None) -> Path:
+    model = MapModel("toy", "f" * 64, DIMENSION, Preprocessing(32, 32), views=3)
+    with PlaceMap.create(path, model, "town", storage=storage) as place_map, place_map.together():
+        for number, descriptor in enumerate(unit(60, 5)):
+            place_map.add("d", number, np.eye(4), descriptor)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "bit"])
+def test_a_map_is_built_upgraded_and_merged(tmp_path: Path, kind: str) -> None:
+    """Built with a type or converted to it, a map holds the same; merging keeps the first map's type."""
+    built, plain = made(tmp_path / "built.vprmap", Storage(kind)), made(tmp_path / "plain.vprmap")
+    with store_otherwise(plain, Storage(kind), tmp_path / "upgraded.vprmap") as upgraded, PlaceMap.open(built) as own:
+        assert np.array_equal(upgraded.places.descriptors, own.places.descriptors)
+        assert own.bytes_by_kind()["descriptors"] == 60 * 3 * BYTES[kind]
+        assert np.allclose(own.descriptors(7), own.places.descriptors[6])
+    with merge_maps(tmp_path / "both.vprmap", [built, plain]) as both:
+        assert both.storage == Storage(kind) and len(both) == 60
+
+
+@pytest.mark.parametrize("damage", ["00", "0000c07f" + "00" * 197, "ffff7f7f" + "00" * 197])
+def test_damaged_records_are_one_sentence(tmp_path: Path, damage: str) -> None:
+    """A map file is untrusted: a blob of another size, a scale that is no number, a huge one."""
+    path = made(tmp_path / "m.vprmap", Storage("bit"))
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE places SET descriptor = x'{damage}' WHERE id = 7")
+    with pytest.raises(MapError, match="is not a map, or is corrupt"), PlaceMap.open(path) as place_map:
+        _ = place_map.places
