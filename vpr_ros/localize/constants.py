@@ -71,8 +71,6 @@ class FilterConstants:
 class ViewChangeConstants:
     """How much the view has changed (``view_change``), and how evidence counts by it (``temporal``). All by hand."""
 
-    pairs: int = 500
-    """Pairs of places, at most, that the map's scale is taken from."""
     same_view: float = 0.95
     """Share of the view above which an image shows the same view again."""
     largest_elsewhere: float = 0.95

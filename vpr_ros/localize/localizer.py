@@ -37,6 +37,7 @@ from vpr_ros.maps.places import Places
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
 
+LOOKALIKES = 5  # places like an image, whose surroundings a lost robot looks at next
 NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
 
 
@@ -228,16 +229,16 @@ class Localizer:
         prior = self._started_at(priors, number)
         change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief)
         descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
-        similarities, rows = self._found(descriptor)
+        similarities, rows, lookalikes = self._found(descriptor)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
-        if self.rerankers and image_rgb is not None:
+        if self.rerankers and image_rgb is not None and len(rows):
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
         searched = perf_counter()
         T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
         self.filter.predict(stamp_ns, T_odom_first, change, number)
         likely = self.rig.seen(number, np.concatenate([self.filter.likely(), self.prior.near(prior)]))
-        likely = np.setdiff1d(likely[likely >= 0], rows)
+        likely = self.places.readable(np.setdiff1d(likely[likely >= 0], rows))
         compared = np.concatenate([rows, likely])
         of_compared = np.concatenate([similarities, self.observation.similarities(descriptor, likely)])
         evidence = None
@@ -250,6 +251,7 @@ class Localizer:
             if evidence is not None:
                 both = evidence.plus(prior).at(self.rig.cells_of(number, compared))
                 rows, similarities = self._ranked(compared, of_compared, both)
+        self.places.attend(self.rig.places_of(belief.places.rows), belief.places.values, lookalikes)
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
@@ -272,12 +274,16 @@ class Localizer:
             self.filter.add_camera()
         return number, self.eyes[number]
 
-    def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only."""
-        _, rows = self.index.search(descriptor, self.config.search.matches)
+    def _found(self, descriptor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Exact similarities (K,), highest first, and rows (K,) of the search: an index may know them roughly only.
+
+        Also the first rows that the index gave, whether they can be compared or not.
+        """
+        _, found = self.index.search(descriptor, self.config.search.matches)
+        rows = self.places.readable(found)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)
-        return similarities, rows
+        return similarities, rows, found[:LOOKALIKES]
 
     def _started_at(self, priors: Sequence[Prior], camera: int) -> SparseValues | None:
         """Begin again at the lasting priors. Evidence of the others for this image, None without any."""

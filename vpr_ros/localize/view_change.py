@@ -17,8 +17,6 @@ from vpr_ros.maps.places import Places
 
 logger = logging.getLogger(__name__)
 
-_PIECE = 4096  # descriptors compared at a time
-
 
 @dataclass(frozen=True)
 class Change:
@@ -72,9 +70,7 @@ class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
     def __init__(self, places: Places) -> None:
-        one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
-        elsewhere = float(np.median(_cosines(places, one, other)))
-        self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
+        self._elsewhere = min(places.elsewhere_cosine, VIEW_CHANGE.largest_elsewhere)
         self._rates, self._typical = self._along(places)
         self._last: np.ndarray | None = None
 
@@ -106,8 +102,7 @@ class ViewChange:
         if not follows.any():
             typical = -np.log(VIEW_CHANGE.neighbour_kept) / places.spacing
             return np.full(len(places), typical), float(typical)
-        rows = np.arange(len(places))
-        kept = self._kept(_cosines(places, rows[:-1], rows[1:]))
+        kept = self._kept(places.step_cosines)
         change = -np.log(np.clip(kept, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept)) / places.spacing
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)
@@ -117,12 +112,3 @@ class ViewChange:
 
     def _kept(self, cosines: np.ndarray) -> np.ndarray:
         return np.clip((cosines - self._elsewhere) / (1 - self._elsewhere), 0.0, 1.0)
-
-
-def _cosines(places: Places, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(N,) of the places at rows one and other, (N,) each, piece by piece: stored numbers may be of half precision."""
-    found = [
-        np.einsum("nd,nd->n", *(places.descriptors[part, 0].astype(np.float32) for part in parts))
-        for parts in zip(*(np.array_split(rows, -(-len(rows) // _PIECE) or 1) for rows in (one, other)), strict=True)
-    ]
-    return np.concatenate(found)

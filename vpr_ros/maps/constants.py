@@ -85,6 +85,8 @@ class VarietyConstants:
     """Places that differ, from which on a map stands for the world around it."""
     alike: float = 0.9
     """Cosine from which on two places do not differ."""
+    pairs: int = 500
+    """Pairs of places, at most, whose cosines stand for those of places far apart."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,41 @@ class IndexConstants:
 
 
 @dataclass(frozen=True)
+class TileConstants:
+    """Maps in tiles (``tiles``, ``tiled_map``). By hand, checked by ``benchmarks/tiles.py``."""
+
+    cell_m: float = 1000.0
+    """Metres, side of a tile;"""
+    smallest_m: float = 50.0
+    """the least"""
+    largest_m: float = 100_000.0
+    """and the most that can be chosen."""
+    largest_file: int = 2**40
+    """Bytes, largest file of a folder of tiles."""
+    in_memory: int = 9
+    """Tiles whose descriptors are held in memory, at most: one and those around it."""
+    reach_m: float = 250.0
+    """Metres around where the robot may be, in which tiles are loaded, at most half a tile: some seconds of driving."""
+    least_belief: float = 1e-3
+    """Belief below this is not looked at,"""
+    least_weight: float = 0.02
+    """and neither is a tile with less of it than this."""
+    lookalike: float = 0.5
+    """Weight of the place most like the last image, times the probability that the robot is lost; the next has this
+    share of it, and so on."""
+    retry_s: float = 10.0
+    """Seconds until a tile that could not be had is tried again."""
+    release_s: float = 300.0
+    """Seconds between looks for a new release."""
+    timeout_s: float = 10.0
+    """Seconds of silence after which a server is taken to be down."""
+    attempts: int = 3
+    """Tries of a transfer that breaks, without a byte more in between."""
+    open_files: int = 256
+    """Tiles whose files are open, for places that are not in memory."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -116,4 +153,5 @@ NEIGHBOURS = NeighbourConstants()
 LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
 VARIETY = VarietyConstants()
+TILES = TileConstants()
 LEGACY = LegacyConstants()

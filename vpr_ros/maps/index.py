@@ -13,7 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import CENTRING, INDEX
@@ -109,6 +109,26 @@ class Index:
             logger.debug("building the index: %d of %d places", len(index), count)
         _write(path, key, index._index)
         return index
+
+    def save(self, path: Path) -> None:
+        """Write the bare index, for ``load``."""
+        faiss.write_index(self._index, str(path))
+
+    @classmethod
+    def load(cls, path: Path, size: tuple[int, int], count: int) -> Index:
+        """An index that ``save`` wrote, mapped into memory: what is not searched is not read.
+
+        size: (V, D) of a place's descriptors. count: of places. A damaged file may crash FAISS: check its hash first.
+        Raises MapError if it is another index.
+        """
+        mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", None)  # FAISS has it from 1.11 on
+        try:
+            index = faiss.read_index(str(path), 0 if mapped is None else mapped)
+        except RuntimeError as error:
+            raise MapError(f"{path} is not an index that FAISS {faiss.__version__} reads: update FAISS") from error
+        if (index.d, index.ntotal, index.metric_type) != (size[1], count * size[0], _METRIC):
+            raise MapError(f"{path} is an index of other places than the map's")
+        return cls(index, size[0])
 
     def on(self, device: str) -> Index:
         """The same index on a device: cpu, gpu, or auto, which is a GPU if FAISS knows one and has this index for it.

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS features (
     data BLOB NOT NULL)        -- LocalFeatures.to_bytes
 """
 VOCABULARY_SCHEMA = "CREATE TABLE vocabulary (data BLOB NOT NULL)"  # one row, Vocabulary.to_bytes
+STATISTICS_SCHEMA = "CREATE TABLE statistics (name TEXT PRIMARY KEY, data BLOB NOT NULL)"  # of a map in tiles
 LINKS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS links (
     id INTEGER PRIMARY KEY,    -- in the order they were accepted
@@ -140,6 +141,80 @@ def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
 def set_meta(connection: sqlite3.Connection, **values: str) -> None:
     """Set values of the meta table; keys that an older version did not write are added."""
     connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
+
+
+def extract(path: Path, target: Path, ids: np.ndarray) -> None:
+    """Write the places with these ids (K,) of a map, with all that is of them, as a new map file.
+
+    The revision is 0, so that equal places make equal files. Closures are left out.
+    """
+    with _beside(path, target) as connection:
+        connection.execute("CREATE TEMP TABLE chosen (id INTEGER PRIMARY KEY)")
+        connection.executemany("INSERT INTO chosen VALUES (?)", ((int(place_id),) for place_id in ids))
+        connection.execute("INSERT INTO places SELECT p.* FROM chosen JOIN source.places p USING (id) ORDER BY id")
+        if _has(connection, "features", "source"):
+            connection.execute(FEATURES_SCHEMA)
+            connection.execute(
+                "INSERT INTO features SELECT f.* FROM chosen JOIN source.features f ON f.place_id = id ORDER BY id"
+            )
+        connection.execute("UPDATE meta SET value = '0' WHERE key = 'revision'")
+        connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
+
+
+def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) -> None:
+    """Write a map's places without descriptors, thumbnails and local features, and statistics of them, as a new file."""
+    with _beside(path, target) as connection:
+        connection.execute(
+            "INSERT INTO places SELECT id, drive_id, stamp_ns, pose, x'', NULL FROM source.places ORDER BY id"
+        )
+        connection.execute(STATISTICS_SCHEMA)
+        connection.executemany("INSERT INTO statistics VALUES (?, ?)", statistics.items())
+
+
+@contextmanager
+def _beside(path: Path, target: Path) -> Iterator[sqlite3.Connection]:
+    """A new file with the meta table, the drives and the vocabulary of a map, which is attached as ``source``."""
+    connection = sqlite3.connect(target, isolation_level=None)
+    try:
+        connection.execute("ATTACH ? AS source", (f"{path.absolute()}",))
+        connection.executescript("BEGIN;" + _SCHEMA)
+        for table in ("meta", "drives"):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table} ORDER BY 1")
+        if _has(connection, "vocabulary", "source"):
+            connection.execute(VOCABULARY_SCHEMA)
+            connection.execute("INSERT INTO vocabulary SELECT data FROM source.vocabulary")
+        yield connection
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def statistics(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """The stored statistics of a map in tiles."""
+    return dict(connection.execute("SELECT name, data FROM statistics"))
+
+
+def place_ids(connection: sqlite3.Connection) -> np.ndarray:
+    """Ids (N,) of all places, ascending."""
+    return np.array([row[0] for row in connection.execute("SELECT id FROM places ORDER BY id")], dtype=np.int64)
+
+
+def descriptors_of(
+    connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage
+) -> np.ndarray:
+    """Descriptors (K, V, D), as stored, of places with ids (K,). size: (V, D).
+
+    Each is a query of its own, so that another thread never waits long. Raises ValueError as ``pieces`` does.
+    """
+    found = np.empty((len(ids), *size), storage.dtype)
+    for row, place_id in enumerate(ids.tolist()):
+        blob = connection.execute("SELECT descriptor FROM places WHERE id = ?", (place_id,)).fetchone()
+        if blob is None:
+            raise ValueError(f"it has no place {place_id}")
+        found[row] = np.frombuffer(blob[0], storage.dtype).reshape(size)
+    if not (np.abs(found) < found.dtype.type(_LARGEST)).all():
+        raise ValueError("a descriptor is not finite, or too large")
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
 def begin_growing(connection: sqlite3.Connection) -> None:
@@ -329,8 +404,9 @@ def links(connection: sqlite3.Connection) -> list[Link]:
     return [Link(query_id, match_id, _matrix(np.frombuffer(pose, "<f8"))) for query_id, match_id, pose in rows]
 
 
-def _has(connection: sqlite3.Connection, table: str) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
+def _has(connection: sqlite3.Connection, table: str, schema: str = "main") -> bool:
+    found = connection.execute(f"SELECT 1 FROM {schema}.sqlite_master WHERE name = ?", (table,))
+    return found.fetchone() is not None
 
 
 def all_places(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, VARIETY
+from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, SCORES, VARIETY
 from vpr_ros.maps.levels import same_level
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
+_PIECE = 4096  # descriptors compared at a time
+# What a localiser takes from the descriptors of the whole map, to be stored where they are not all at hand.
+STATISTICS = ("mean_descriptor", "variety", "background", "step_cosines", "elsewhere_cosine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,47 @@ class Places:
             if len(kept) == VARIETY.enough:
                 break
         return len(kept) / VARIETY.enough
+
+    @cached_property
+    def background(self) -> np.ndarray:
+        """Descriptors (M, D) of whole images, as stored, of places that stand for the whole map."""
+        rows = np.linspace(0, len(self) - 1, min(SCORES.background, len(self))).astype(int)
+        return np.asarray(self.descriptors[np.unique(rows), 0])
+
+    @cached_property
+    def step_cosines(self) -> np.ndarray:
+        """Cosines (N - 1,) float32 of each place and the next one."""
+        rows = np.arange(len(self))
+        return self._cosines(rows[:-1], rows[1:])
+
+    @cached_property
+    def elsewhere_cosine(self) -> float:
+        """Median cosine of places far apart."""
+        one, other = np.random.default_rng(0).integers(0, len(self), (2, VARIETY.pairs))
+        return float(np.median(self._cosines(one, other)))
+
+    def _cosines(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """(K,) of the places at rows one and other, (K,) each, piece by piece: stored numbers may be half precise."""
+        found = [
+            np.einsum("nd,nd->n", *(self.descriptors[part, 0].astype(np.float32) for part in parts))
+            for parts in zip(*(np.array_split(rows, -(-len(rows) // _PIECE) or 1) for rows in (one, other)), strict=True)
+        ]
+        return np.concatenate(found)
+
+    def with_statistics(self, statistics: Mapping[str, Any]) -> Places:
+        """The same places, with STATISTICS of the whole map that they are of, instead of their own."""
+        self.__dict__.update({name: statistics[name] for name in STATISTICS})
+        return self
+
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Those of rows (K,) whose descriptors are here, in that order; see ``tiled_map``."""
+        return rows
+
+    def attend(self, rows: np.ndarray, belief: np.ndarray, lookalikes: np.ndarray) -> None:
+        """Say where the robot may be; see ``tiled_map``.
+
+        belief: (K,) that it is at the places at rows (K,). lookalikes: (L,) rows of places like its last image.
+        """
 
     @cached_property
     def spacing(self) -> float:
