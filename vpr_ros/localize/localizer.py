@@ -33,6 +33,7 @@ from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.tiled_map import index_of, open_map
 
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
@@ -105,15 +106,17 @@ class Localizer:
         backend: str = "auto",
         config: LocalizerConfig | None = None,
         threads: int = 0,
+        wait: bool = True,
     ) -> Localizer:
-        """A localiser on a stored map.
+        """A localiser on a stored map: a .vprmap file, or tiles in a folder or at an http(s) address.
 
         model: path or name of a model; by default the one that built the map. backend: see ``open_describer``. threads:
-        CPU threads of the network; 0: all cores. Raises MapError, ModelError or ConfigError, one sentence each, if map
+        CPU threads of the network; 0: all cores. wait: whether an image waits for the tiles that it needs; see
+        ``TiledMap.open_tiles``. Raises MapError, ModelError or ConfigError, one sentence each, if map
         and model do not fit each other or cannot be read.
         """
         config = config or LocalizerConfig()
-        place_map = PlaceMap.open(Path(map_path))
+        place_map = open_map(map_path, wait)
         try:
             describer = open_describer(model or place_map.model.name, backend, threads)
             place_map.prepare(describer)
@@ -121,7 +124,7 @@ class Localizer:
                 name, options = parse(config.search.describer, "search.describer")
                 describer = load("vpr.describers", name, {}, "describer")(describer, options)
             mean = map_mean(place_map.places, config.search.mean_centring)
-            index = Index.of_map(place_map, config.search.index, mean).on(config.search.device)
+            index = index_of(place_map, config.search.index, mean).on(config.search.device)
             rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
             metric = None
             if config.metric.enabled:  # the import takes OpenCV

@@ -126,6 +126,8 @@ class TileConstants:
     lookalike: float = 0.5
     """Weight of the place most like the last image, times the probability that the robot is lost; the next has this
     share of it, and so on."""
+    border: float = 0.1
+    """Weight of a place for tiles that it does not lie in but that are within reach of it."""
     retry_s: float = 10.0
     """Seconds until a tile that could not be had is tried again."""
     release_s: float = 300.0

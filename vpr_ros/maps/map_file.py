@@ -162,7 +162,7 @@ def extract(path: Path, target: Path, ids: np.ndarray) -> None:
 
 
 def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) -> None:
-    """Write a map's places without descriptors, thumbnails and local features, and statistics of them, as a new file."""
+    """Write a map's places, only where and when each was seen, and statistics of them as a new file."""
     with _beside(path, target) as connection:
         connection.execute(
             "INSERT INTO places SELECT id, drive_id, stamp_ns, pose, x'', NULL FROM source.places ORDER BY id"

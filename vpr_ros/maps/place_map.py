@@ -348,8 +348,21 @@ class PlaceMap:
         if self._places is None:
             with self._reading():
                 read = map_file.all_places(self._connection, self._size, self.storage)
-                self._places = replace(read, heights_agree=not utm_of(self.world))
+                self._places = replace(read, heights_agree=not self._has_jumping_heights)
         return self._places
+
+    @property
+    def _has_jumping_heights(self) -> bool:
+        return utm_of(self.world) is not None  # see Places.heights_agree
+
+    @property
+    def problem(self) -> str:
+        """One sentence if part of the map is not here, or it is an old one; else empty."""
+        return ""
+
+    def status(self) -> dict[str, str]:
+        """Names and values for diagnostics, of what can change while the map is in use."""
+        return {}
 
     @property
     def _size(self) -> tuple[int, int]:

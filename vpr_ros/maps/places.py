@@ -100,9 +100,10 @@ class Places:
 
     def _cosines(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """(K,) of the places at rows one and other, (K,) each, piece by piece: stored numbers may be half precise."""
+        pieces = (np.array_split(rows, -(-len(rows) // _PIECE) or 1) for rows in (one, other))
         found = [
             np.einsum("nd,nd->n", *(self.descriptors[part, 0].astype(np.float32) for part in parts))
-            for parts in zip(*(np.array_split(rows, -(-len(rows) // _PIECE) or 1) for rows in (one, other)), strict=True)
+            for parts in zip(*pieces, strict=True)
         ]
         return np.concatenate(found)
 

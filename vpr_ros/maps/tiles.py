@@ -24,7 +24,6 @@ import numpy as np
 
 from vpr_ros.base.errors import MapError, brief
 from vpr_ros.base.files import write_json
-from vpr_ros.inference.describer import LARGEST_DIMENSION
 from vpr_ros.maps import map_file
 from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.constants import TILES
@@ -40,6 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_TILES = 100_000
 _LARGEST = 1e9  # metres
+_LARGEST_STATISTIC = 100.0  # of unit descriptors none exceeds 1
 _MAKING = "making-"  # begins the folder of files that are not finished
 
 Progress = Callable[[int, int], None]  # tiles written, tiles in all
@@ -138,8 +138,8 @@ class TileManifest:
             found = json.loads(data)
             if found["format"] != _FORMAT:
                 raise MapError(
-                    f"the tiles at {where} have format {found['format']!r}, and this version reads {_FORMAT}: make them "
-                    "again with `vpr map tile`, or use another version"
+                    f"the tiles at {where} have format {found['format']!r}, and this version reads {_FORMAT}: "
+                    "make them again with `vpr map tile`, or use another version"
                 )
             whole, index = (TileFile(**found[name]) for name in ("whole", "index"))
             tiles = tuple(Tile(**tile) for tile in found["tiles"])
@@ -151,7 +151,7 @@ class TileManifest:
 
 
 def cells_of(positions: np.ndarray, origin: np.ndarray, cell_m: float) -> np.ndarray:
-    """Cells (N, 2) int64 of positions (N, 2 or 3) in a map with this origin (3,): counted in its world's coordinates."""
+    """Cells (N, 2) int64, counted in the world, of positions (N, 2 or 3) in a map with this origin (3,)."""
     return np.asarray(np.floor((positions[:, :2] + origin[:2]) / cell_m).astype(np.int64))
 
 
@@ -251,12 +251,13 @@ def statistics_from(stored: dict[str, bytes], count: int, dimension: int, dtype:
 
     dtype: of stored descriptors. Raises ValueError, TypeError or KeyError for other data.
     """
-    types = {"mean_descriptor": "<f4", "variety": "<f8", "background": dtype, "step_cosines": "<f4"}
+    float32 = np.dtype("<f4")
+    types = {"mean_descriptor": float32, "background": dtype, "step_cosines": float32}
     found: dict[str, Any] = {}
     for name in STATISTICS:
-        array = np.frombuffer(stored[name], types.get(name, "<f8"))
+        array = np.frombuffer(stored[name], types.get(name, np.dtype("<f8")))
         found[name] = array.astype(array.dtype.newbyteorder("="))
-        if not (np.abs(found[name]) < LARGEST_DIMENSION).all():
+        if not (np.abs(found[name]) < _LARGEST_STATISTIC).all():
             raise ValueError(f"{name} is not finite, or too large")
     sizes = {"mean_descriptor": dimension, "variety": 1, "step_cosines": count - 1, "elsewhere_cosine": 1}
     for name, size in sizes.items():
