@@ -374,6 +374,11 @@ class PlaceMap:
             return map_file.bytes_by_kind(self._connection)
 
     @property
+    def size_bytes(self) -> int:
+        """Bytes on the disk."""
+        return self.path.stat().st_size
+
+    @property
     def whereabouts(self) -> Places:
         """All places without descriptors, which are (N, 0, D): a small part of a large map."""
         with self._reading():

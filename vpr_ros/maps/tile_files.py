@@ -182,8 +182,8 @@ class HttpTiles:
             if not _is_intact(part, file):
                 part.unlink()
                 raise MapError(
-                    f"{self._address}{file.file} is not the file that the manifest names: it is damaged, or a new release "
-                    "is being copied there; try again later"
+                    f"{self._address}{file.file} is not the file that the manifest names: it is damaged, or a "
+                    "new release is being copied there; try again later"
                 )
             part.replace(path)
 

@@ -85,7 +85,8 @@ class TiledMap(PlaceMap):
         """connection: of the file of whereabouts."""
         self._manifest, self._files = manifest, files
         super().__init__(Path(files.name.partition("://")[2] or files.name), connection)
-        if self.model.fingerprint != manifest.fingerprint or self.world != manifest.world:
+        told = manifest.fingerprint, manifest.world, manifest.calibration
+        if told != (self.model.fingerprint, self.world, self.calibration.to_dict()):
             raise MapError(f"the manifest of {files.name} is of another map: make the tiles again with `vpr map tile`")
         with self._reading():
             whereabouts = replace(self.whereabouts, heights_agree=not self._has_jumping_heights)
@@ -167,6 +168,11 @@ class TiledMap(PlaceMap):
         manifest = self._manifest
         tiles = sum(tile.bytes for tile in manifest.tiles)
         return {"tiles": tiles, "index": manifest.index.bytes, "whereabouts": manifest.whole.bytes}
+
+    @property
+    def size_bytes(self) -> int:
+        """See PlaceMap: of all files, whether they are here or not."""
+        return sum(self.bytes_by_kind().values())
 
     @property
     def problem(self) -> str:

@@ -107,6 +107,8 @@ class TileManifest:
         texts = (self.model, self.fingerprint, self.world, self.index_factory, self.local_features)
         if not all(isinstance(text, str) and len(text) < 1000 for text in texts):
             raise ValueError("a name is no text, or too long")
+        if not isinstance(self.calibration, dict):
+            raise ValueError("its calibration is no table")
         for name in ("revision", "places", "feature_count"):
             _check_count(getattr(self, name), name)
         if not (_is_number(self.cell_m) and TILES.smallest_m <= self.cell_m <= TILES.largest_m):
