@@ -19,6 +19,7 @@ from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
+from vpr_ros.localize.constants import ATTENTION
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -26,7 +27,7 @@ from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.temporal import BayesFilter
+from vpr_ros.localize.temporal import BayesFilter, Belief
 from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
@@ -38,7 +39,6 @@ from vpr_ros.maps.tiled_map import index_of, open_map
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
 
-LOOKALIKES = 5  # places like an image, whose surroundings a lost robot looks at next
 NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
 
 
@@ -254,7 +254,7 @@ class Localizer:
             if evidence is not None:
                 both = evidence.plus(prior).at(self.rig.cells_of(number, compared))
                 rows, similarities = self._ranked(compared, of_compared, both)
-        self.places.attend(self.rig.places_of(belief.places.rows), belief.places.values, lookalikes)
+        self._attend(belief, lookalikes)
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
@@ -286,7 +286,19 @@ class Localizer:
         rows = self.places.readable(found)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)
-        return similarities, rows, found[:LOOKALIKES]
+        return similarities, rows, found[: ATTENTION.lookalikes]
+
+    def _attend(self, belief: Belief, lookalikes: np.ndarray) -> None:
+        """Tell the map where the robot may be: by belief, by odometry since it was lost, and by an image's looks."""
+        likely = belief.places.values > ATTENTION.least_belief
+        values = belief.places.values[likely]
+        lost = max(1.0 - float(values.sum()), 0.0)
+        rows = np.concatenate([self.rig.places_of(belief.places.rows[likely]), lookalikes])
+        positions = self.places.T_map_camera[rows, :2, 3]
+        weights = np.concatenate([values, lost * ATTENTION.next_lookalike ** np.arange(1, len(lookalikes) + 1)])
+        if (position := self.filter.position) is not None:
+            positions, weights = np.concatenate([positions, position[None]]), np.append(weights, lost)
+        self.places.attend(positions, weights)
 
     def _started_at(self, priors: Sequence[Prior], camera: int) -> SparseValues | None:
         """Begin again at the lasting priors. Evidence of the others for this image, None without any."""

@@ -119,13 +119,8 @@ class TileConstants:
     """Tiles whose descriptors are held in memory, at most: one and those around it."""
     reach_m: float = 250.0
     """Metres around where the robot may be, in which tiles are loaded, at most half a tile: some seconds of driving."""
-    least_belief: float = 1e-3
-    """Belief below this is not looked at,"""
     least_weight: float = 0.02
-    """and neither is a tile with less of it than this."""
-    lookalike: float = 0.5
-    """Weight of the place most like the last image, times the probability that the robot is lost; the next has this
-    share of it, and so on."""
+    """Probability that the robot is around a tile, below which that is not loaded."""
     border: float = 0.1
     """Weight of a place for tiles that it does not lie in but that are within reach of it."""
     retry_s: float = 10.0

@@ -146,9 +146,9 @@ def set_meta(connection: sqlite3.Connection, **values: str) -> None:
 def extract(path: Path, target: Path, ids: np.ndarray) -> None:
     """Write the places with these ids (K,) of a map, with all that is of them, as a new map file.
 
-    The revision is 0, so that equal places make equal files. Closures are left out.
+    Equal places make equal files: the revision is 0. Closures are left out.
     """
-    with _beside(path, target) as connection:
+    with _beside(path, target, revision="'0'") as connection:
         connection.execute("CREATE TEMP TABLE chosen (id INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO chosen VALUES (?)", ((int(place_id),) for place_id in ids))
         connection.execute("INSERT INTO places SELECT p.* FROM chosen JOIN source.places p USING (id) ORDER BY id")
@@ -157,13 +157,11 @@ def extract(path: Path, target: Path, ids: np.ndarray) -> None:
             connection.execute(
                 "INSERT INTO features SELECT f.* FROM chosen JOIN source.features f ON f.place_id = id ORDER BY id"
             )
-        connection.execute("UPDATE meta SET value = '0' WHERE key = 'revision'")
-        connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
 
 
 def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) -> None:
     """Write a map's places, only where and when each was seen, and statistics of them as a new file."""
-    with _beside(path, target) as connection:
+    with _beside(path, target, revision="value") as connection:
         connection.execute(
             "INSERT INTO places SELECT id, drive_id, stamp_ns, pose, x'', NULL FROM source.places ORDER BY id"
         )
@@ -172,18 +170,25 @@ def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) 
 
 
 @contextmanager
-def _beside(path: Path, target: Path) -> Iterator[sqlite3.Connection]:
-    """A new file with the meta table, the drives and the vocabulary of a map, which is attached as ``source``."""
+def _beside(path: Path, target: Path, revision: str) -> Iterator[sqlite3.Connection]:
+    """A new file of a part of a map, which is attached as ``source``: the block writes places, the rest follows.
+
+    revision: SQL of its value. Nothing is written twice or deleted, as SQLite would keep its traces in the file.
+    """
     connection = sqlite3.connect(target, isolation_level=None)
     try:
         connection.execute("ATTACH ? AS source", (f"{path.absolute()}",))
         connection.executescript("BEGIN;" + _SCHEMA)
-        for table in ("meta", "drives"):
-            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table} ORDER BY 1")
+        connection.execute(
+            f"INSERT INTO meta SELECT key, CASE key WHEN 'revision' THEN {revision} ELSE value END FROM source.meta "
+            "ORDER BY key"
+        )
         if _has(connection, "vocabulary", "source"):
             connection.execute(VOCABULARY_SCHEMA)
             connection.execute("INSERT INTO vocabulary SELECT data FROM source.vocabulary")
         yield connection
+        used = "SELECT DISTINCT drive_id FROM main.places"
+        connection.execute(f"INSERT INTO drives SELECT * FROM source.drives WHERE id IN ({used}) ORDER BY id")
         connection.execute("COMMIT")
     finally:
         connection.close()

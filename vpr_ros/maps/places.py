@@ -116,11 +116,8 @@ class Places:
         """Those of rows (K,) whose descriptors are here, in that order; see ``tiled_map``."""
         return rows
 
-    def attend(self, rows: np.ndarray, belief: np.ndarray, lookalikes: np.ndarray) -> None:
-        """Say where the robot may be; see ``tiled_map``.
-
-        belief: (K,) that it is at the places at rows (K,). lookalikes: (L,) rows of places like its last image.
-        """
+    def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
+        """Say where the robot may be: positions (K, 2), metres, and probabilities (K,); see ``tiled_map``."""
 
     @cached_property
     def spacing(self) -> float:

@@ -22,6 +22,8 @@ from vpr_ros.maps.tiles import Tile, TileManifest, cells_of
 
 logger = logging.getLogger(__name__)
 
+_COLUMN = 2**32  # a cell as one number: its column, and its row in it
+
 
 class TileKeeper:
     """The tiles of one map. Its own thread fetches, checks and loads them, so that images need not wait.
@@ -50,7 +52,7 @@ class TileKeeper:
         self.size, self.storage = size, storage
         self._files = files
         self._ids, self._tile_of, self._origin = ids, tile_of, origin
-        self._numbers = {tile.cell: number for number, tile in enumerate(manifest.tiles)}
+        self._numbers = {tile.cell[0] * _COLUMN + tile.cell[1]: number for number, tile in enumerate(manifest.tiles)}
         order = np.argsort(tile_of, kind="stable")
         self._rows_of = np.split(order, np.flatnonzero(np.diff(tile_of[order])) + 1)
         self._wait = wait
@@ -106,10 +108,11 @@ class TileKeeper:
         offsets = reach * np.array([(x, y) for x in (0, -1, 1) for y in (0, -1, 1)])
         points = (positions[:, None] + offsets).reshape(-1, 2)
         shares = (weights[:, None] * np.where(np.arange(len(offsets)), TILES.border, 1.0)).reshape(-1)
-        cells, cell_of = np.unique(cells_of(points, self._origin, self.manifest.cell_m), axis=0, return_inverse=True)
+        cells = cells_of(points, self._origin, self.manifest.cell_m)
+        cells, cell_of = np.unique(cells[:, 0] * _COLUMN + cells[:, 1], return_inverse=True)
         found: dict[int, float] = {}
-        for cell, weight in zip(cells.tolist(), np.bincount(cell_of.reshape(-1), shares).tolist(), strict=True):
-            number = self._numbers.get((cell[0], cell[1]))
+        for cell, weight in zip(cells.tolist(), np.bincount(cell_of, shares).tolist(), strict=True):
+            number = self._numbers.get(cell)
             if number is not None and weight > TILES.least_weight:
                 found[number] = weight
         wanted = tuple(sorted(found, key=lambda number: (-found[number], number))[: TILES.in_memory])

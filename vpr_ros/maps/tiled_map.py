@@ -17,7 +17,6 @@ import numpy as np
 
 from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.maps import map_file
-from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.index import AUTO, Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
@@ -68,14 +67,9 @@ class TiledPlaces(Places):
         """See Places."""
         return self._keeper.readable(rows)
 
-    def attend(self, rows: np.ndarray, belief: np.ndarray, lookalikes: np.ndarray) -> None:
-        """See Places. The tiles around these places are loaded."""
-        likely = belief > TILES.least_belief
-        rows, belief = rows[likely], belief[likely]
-        lost = max(1.0 - float(belief.sum()), 0.0)
-        shares = lost * TILES.lookalike ** np.arange(1, len(lookalikes) + 1)
-        positions = self.T_map_camera[np.concatenate([rows, lookalikes]), :2, 3]
-        self._keeper.attend(positions, np.concatenate([belief, shares]))
+    def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
+        """See Places. The tiles around these positions are loaded."""
+        self._keeper.attend(positions, weights)
 
 
 class TiledMap(PlaceMap):
