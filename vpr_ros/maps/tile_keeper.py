@@ -81,6 +81,11 @@ class TileKeeper:
         return len(self._ready)
 
     @property
+    def all_loaded(self) -> bool:
+        """Whether all tiles that are wanted now are in memory."""
+        return set(self._wanted) <= self._loaded.keys()
+
+    @property
     def idle(self) -> bool:
         """Whether all that is wanted is loaded, and all tiles that are on this machine are checked."""
         known = self._ready.keys() | self._failed.keys()
