@@ -18,6 +18,7 @@ from vpr_ros.cli.common import (
     at_least,
     localizer_config,
     open_drives,
+    output_folder,
     progress_bar,
     reported_tally,
 )
@@ -210,7 +211,7 @@ def tile(
     from vpr_ros.maps.place_map import PlaceMap
     from vpr_ros.maps.tiles import write_tiles
 
-    with PlaceMap.open(place_map) as source, progress_bar("cutting") as progress:
+    with PlaceMap.open(place_map) as source, output_folder(output), progress_bar("cutting") as progress:
         source.check_intact()
         links = len(source.links())
         made = write_tiles(source, output, cell, index, progress)

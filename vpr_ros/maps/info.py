@@ -33,5 +33,5 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "thumbnails": "yes" if place_map.storage.thumbnails else "none",
         "bytes": place_map.bytes_by_kind(),
         "size_MB": round(place_map.size_bytes / 1e6, 2),
-        **place_map.status(),
+        **place_map.tiling,
     }

@@ -360,6 +360,11 @@ class PlaceMap:
         """One sentence if part of the map is not here, or it is an old one; else empty."""
         return ""
 
+    @property
+    def tiling(self) -> dict[str, str]:
+        """Names and values for people, of a map in tiles; else empty."""
+        return {}
+
     def status(self) -> dict[str, str]:
         """Names and values for diagnostics, of what can change while the map is in use."""
         return {}

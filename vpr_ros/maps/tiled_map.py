@@ -123,8 +123,8 @@ class TiledMap(PlaceMap):
         manifest = self._manifest
         if mean is None or factory not in (AUTO, manifest.index_factory):
             raise ConfigError(
-                f"the tiles of {self._files.name} come with their index, {manifest.index_factory}, of centred "
-                "descriptors: leave search.index at auto and search.mean_centring at true, or use the map in one file"
+                f"{self._files.name} comes with its own index, {manifest.index_factory}, of centred descriptors: leave "
+                "search.index at auto and search.mean_centring at true, or use the map in one file"
             )
         return Index.load(self._files.get(manifest.index), self._size, manifest.places)
 
@@ -173,13 +173,17 @@ class TiledMap(PlaceMap):
         """See PlaceMap."""
         return self.keeper.problem
 
+    @property
+    def tiling(self) -> dict[str, str]:
+        """See PlaceMap."""
+        manifest = self._manifest
+        return {"tiles": f"{len(manifest.tiles)} of {manifest.cell_m:g} m", "release": manifest.release}
+
     def status(self) -> dict[str, str]:
         """See PlaceMap."""
-        keeper, manifest = self.keeper, self._manifest
-        return {
-            "tiles": f"{len(keeper.loaded)} in memory, {keeper.ready} here, {len(manifest.tiles)} in all",
-            "release": manifest.release,
-        }
+        loaded, ready = len(self.keeper.loaded), self.keeper.ready
+        counts = f"{loaded} in memory, {ready} checked, {len(self._manifest.tiles)} in all"
+        return {"tiles": counts, "release": self._manifest.release}
 
     def close(self) -> None:
         """See PlaceMap."""
