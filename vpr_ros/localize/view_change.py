@@ -102,7 +102,7 @@ class ViewChange:
         if not follows.any():
             typical = -np.log(VIEW_CHANGE.neighbour_kept) / places.spacing
             return np.full(len(places), typical), float(typical)
-        kept = self._kept(places.step_cosines)
+        kept = self._kept(places.steps)
         change = -np.log(np.clip(kept, VIEW_CHANGE.least_kept, VIEW_CHANGE.most_kept)) / places.spacing
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)

@@ -16,7 +16,7 @@ from vpr_ros.maps.levels import same_level
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 _PIECE = 4096  # descriptors compared at a time
 # What a localiser takes from the descriptors of the whole map, to be stored where they are not all at hand.
-STATISTICS = ("mean_descriptor", "variety", "background", "step_cosines", "elsewhere_cosine")
+WHOLE_MAP = ("mean_descriptor", "variety", "background", "steps", "elsewhere_cosine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Places:
         return np.asarray(self.descriptors[np.unique(rows), 0])
 
     @cached_property
-    def step_cosines(self) -> np.ndarray:
+    def steps(self) -> np.ndarray:
         """Cosines (N - 1,) float32 of each place and the next one."""
         rows = np.arange(len(self))
         return self._cosines(rows[:-1], rows[1:])
@@ -108,8 +108,8 @@ class Places:
         return np.concatenate(found)
 
     def with_statistics(self, statistics: Mapping[str, Any]) -> Places:
-        """The same places, with STATISTICS of the whole map that they are of, instead of their own."""
-        self.__dict__.update({name: statistics[name] for name in STATISTICS})
+        """The same places, with WHOLE_MAP of the whole map that they are of, instead of their own."""
+        self.__dict__.update({name: statistics[name] for name in WHOLE_MAP})
         return self
 
     def readable(self, rows: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.index import AUTO, Index, chosen_factory
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.maps.places import STATISTICS, Places
+from vpr_ros.maps.places import WHOLE_MAP, Places
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 64 << 20  # bytes
@@ -243,25 +243,25 @@ def _write_tiles(
 
 
 def statistics_bytes(places: Places) -> dict[str, bytes]:
-    """STATISTICS of a map as its file of whereabouts stores them, little-endian."""
-    found = {name: np.asarray(getattr(places, name)) for name in STATISTICS}
+    """WHOLE_MAP of a map as its file of whereabouts stores them, little-endian."""
+    found = {name: np.asarray(getattr(places, name)) for name in WHOLE_MAP}
     return {name: value.astype(value.dtype.newbyteorder("<")).tobytes() for name, value in found.items()}
 
 
 def statistics_from(stored: dict[str, bytes], count: int, dimension: int, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """STATISTICS of a map of count places, from what ``statistics_bytes`` made of them.
+    """WHOLE_MAP of a map of count places, from what ``statistics_bytes`` made of them.
 
     dtype: of stored descriptors. Raises ValueError, TypeError or KeyError for other data.
     """
     float32 = np.dtype("<f4")
-    types = {"mean_descriptor": float32, "background": dtype, "step_cosines": float32}
+    types = {"mean_descriptor": float32, "background": dtype, "steps": float32}
     found: dict[str, Any] = {}
-    for name in STATISTICS:
+    for name in WHOLE_MAP:
         array = np.frombuffer(stored[name], types.get(name, np.dtype("<f8")))
         found[name] = array.astype(array.dtype.newbyteorder("="))
         if not (np.abs(found[name]) < _LARGEST_STATISTIC).all():
             raise ValueError(f"{name} is not finite, or too large")
-    sizes = {"mean_descriptor": dimension, "variety": 1, "step_cosines": count - 1, "elsewhere_cosine": 1}
+    sizes = {"mean_descriptor": dimension, "variety": 1, "steps": count - 1, "elsewhere_cosine": 1}
     for name, size in sizes.items():
         if len(found[name]) != size:
             raise ValueError(f"{name} has {len(found[name])} numbers, not {size}")
