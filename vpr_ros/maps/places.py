@@ -108,7 +108,7 @@ class Places:
         return np.concatenate(found)
 
     def with_statistics(self, statistics: Mapping[str, Any]) -> Places:
-        """The same places, with WHOLE_MAP of the whole map that they are of, instead of their own."""
+        """The same places, with the statistics WHOLE_MAP of the map that they are of instead of their own."""
         self.__dict__.update({name: statistics[name] for name in WHOLE_MAP})
         return self
 

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import logging
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -170,6 +171,7 @@ class HttpTiles:
                 return
             if out.seek(0, os.SEEK_END) > file.bytes:
                 out.truncate(0)
+            self._check_space(file, file.bytes - out.seek(0, os.SEEK_END))
             fails = 0
             while (size := out.seek(0, os.SEEK_END)) < file.bytes:
                 try:
@@ -186,6 +188,15 @@ class HttpTiles:
                     "new release is being copied there; try again later"
                 )
             part.replace(path)
+
+    def _check_space(self, file: TileFile, missing: int) -> None:
+        """Raises MapError if the disk cannot take what is missing of a file: a manifest may claim anything."""
+        free = shutil.disk_usage(self._cache).free
+        if missing > free:
+            raise MapError(
+                f"{self._address}{file.file} takes {missing / 1e9:.2f} GB more, and {self._cache} has {free / 1e9:.2f} GB "
+                "left: make room, or set XDG_CACHE_HOME"
+            )
 
     def _append(self, file: TileFile, out: BinaryIO) -> None:
         """Read a file from where ``out`` ends. Raises one of _TRANSFER if the server ends early."""

@@ -162,7 +162,8 @@ class TileKeeper:
             connection.close()
         self._open.clear()
         if self._left_out:
-            logger.warning("%d comparisons with places were left out, as their tiles were not here", self._left_out)
+            level = logging.WARNING if self._wait else logging.INFO
+            logger.log(level, "%d comparisons with places were left out: their tiles were not here", self._left_out)
 
     def _run(self) -> None:
         """The thread: load what is wanted, then check what else is here; look for a new release now and then."""

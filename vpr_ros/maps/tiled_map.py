@@ -183,7 +183,8 @@ class TiledMap(PlaceMap):
         """See PlaceMap."""
         loaded, ready = len(self.keeper.loaded), self.keeper.ready
         counts = f"{loaded} in memory, {ready} checked, {len(self._manifest.tiles)} in all"
-        return {"tiles": counts, "release": self._manifest.release}
+        left_out = str(self.keeper.left_out)
+        return {"tiles": counts, "release": self._manifest.release, "comparisons left out": left_out}
 
     def close(self) -> None:
         """See PlaceMap."""

@@ -243,13 +243,13 @@ def _write_tiles(
 
 
 def statistics_bytes(places: Places) -> dict[str, bytes]:
-    """WHOLE_MAP of a map as its file of whereabouts stores them, little-endian."""
+    """The statistics WHOLE_MAP of a map as its file of whereabouts stores them, little-endian."""
     found = {name: np.asarray(getattr(places, name)) for name in WHOLE_MAP}
     return {name: value.astype(value.dtype.newbyteorder("<")).tobytes() for name, value in found.items()}
 
 
 def statistics_from(stored: dict[str, bytes], count: int, dimension: int, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """WHOLE_MAP of a map of count places, from what ``statistics_bytes`` made of them.
+    """The statistics WHOLE_MAP of a map of count places, from what ``statistics_bytes`` made of them.
 
     dtype: of stored descriptors. Raises ValueError, TypeError or KeyError for other data.
     """

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,18 @@ def test_a_file_that_never_ends(town: Path, cache: Path, tmp_path: Path) -> None
         longer.truncate(1 << 26)
     with served(folder) as (address, _):
         assert sha256_of(HttpTiles(address).get(file)) == file.sha256
+
+
+def test_a_file_that_the_disk_cannot_take(town: Path, cache: Path) -> None:
+    """A manifest may claim a terabyte. It is refused before the disk of the robot is full."""
+    with served(town / "tiles") as (address, server):
+        tiles = HttpTiles(address)
+        huge = replace(tiles.manifest().tiles[0], bytes=2**40)
+        assert shutil.disk_usage(town).free < huge.bytes, "this machine can take it"
+        server.asked.clear()
+        with pytest.raises(MapError, match=r"make room"):
+            tiles.get(huge)
+        assert not server.asked
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "link to a device"])
