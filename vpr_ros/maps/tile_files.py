@@ -194,8 +194,8 @@ class HttpTiles:
         free = shutil.disk_usage(self._cache).free
         if missing > free:
             raise MapError(
-                f"{self._address}{file.file} takes {missing / 1e9:.2f} GB more, and {self._cache} has {free / 1e9:.2f} GB "
-                "left: make room, or set XDG_CACHE_HOME"
+                f"{self._address}{file.file} takes {missing / 1e9:.2f} GB more, and {self._cache} has "
+                f"{free / 1e9:.2f} GB left: make room, or set XDG_CACHE_HOME"
             )
 
     def _append(self, file: TileFile, out: BinaryIO) -> None:

@@ -161,7 +161,8 @@ def test_a_file_that_the_disk_cannot_take(town: Path, cache: Path) -> None:
     with served(town / "tiles") as (address, server):
         tiles = HttpTiles(address)
         huge = replace(tiles.manifest().tiles[0], bytes=2**40)
-        assert shutil.disk_usage(town).free < huge.bytes, "this machine can take it"
+        if shutil.disk_usage(town).free > huge.bytes:
+            pytest.skip("the disk of this machine has a terabyte left")
         server.asked.clear()
         with pytest.raises(MapError, match=r"make room"):
             tiles.get(huge)
