@@ -81,9 +81,9 @@ class TileKeeper:
         return len(self._ready)
 
     @property
-    def all_loaded(self) -> bool:
-        """Whether all tiles that are wanted now are in memory."""
-        return set(self._wanted) <= self._loaded.keys()
+    def wanted(self) -> tuple[int, ...]:
+        """Numbers of the tiles that should be in memory now, those that matter most first."""
+        return self._wanted
 
     @property
     def idle(self) -> bool:
