@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     Judged = tuple[Drive, Iterable[Replayed] | None]
 
-MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="The map to localise on.")]
+MapArgument = Annotated[
+    str,
+    typer.Argument(metavar="MAP", help="Map: a .vprmap file, or a folder or http(s) address of tiles."),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json, CSV, TUM, pictures and report.")]
 ToleranceOption = Annotated[
     float, typer.Option(callback=at_least(0.0), help="Largest error of a right pose, metres; frames with --numbered.")
@@ -101,7 +104,7 @@ def replay(
     from vpr_ros.ros.replay import BagReplay
 
     given = merged(read_params_file(params_file) if params_file else {}, nested(pairs(set_)))
-    given = {**given, "mode": "localize", "map": str(place_map), "model": model, "backend": backend}
+    given = {**given, "mode": "localize", "map": place_map, "model": model, "backend": backend}
     topics = [f"{key}_topic={given[key]}" for key in ("image", "odom") if given.get(key)]
     (drive,) = open_drives([bag], [*topics, *drive_option])
     if not isinstance(drive, BagDrive):
@@ -120,7 +123,7 @@ def _tolerance(reach: float, numbered: bool = False) -> "Tolerance":
     return Tolerance(reach, int(reach) if numbered else None, reach)
 
 
-def _open(map_path: Path, model: str, backend: str, config: "LocalizerConfig") -> "Localizer":
+def _open(map_path: str, model: str, backend: str, config: "LocalizerConfig") -> "Localizer":
     from vpr_ros.localize.localizer import Localizer
 
     localizer = Localizer.open(map_path, model, backend, config)
@@ -151,6 +154,8 @@ def _write(
         assessments.append(assess(run))
         galleries[run.name] = gallery
         tally.update(left_out(run, drive))
+    if localizer.place_map.problem:
+        typer.echo(f"warning: {localizer.place_map.problem}", err=True)
     facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
     report = write_run_report(output, assessments, galleries, localizer.place_map, facts=facts)
     summaries = [assessment.summary for assessment in assessments]

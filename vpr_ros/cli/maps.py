@@ -1,4 +1,4 @@
-"""`vpr map`: build, add, merge, upgrade, calibrate, set-poses, info."""
+"""`vpr map`: build, add, merge, upgrade, tile, calibrate, set-poses, info."""
 
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,7 @@ from vpr_ros.cli.common import (
     at_least,
     localizer_config,
     open_drives,
+    output_folder,
     progress_bar,
     reported_tally,
 )
@@ -209,6 +210,32 @@ def upgrade(
 
 
 @app.command()
+def tile(
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to cut into tiles.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; a newer release may replace tiles.")],
+    cell: Annotated[float, typer.Option(callback=at_least(0.0), help="Side of a tile, metres.")] = 1000.0,
+    index: Annotated[
+        str, typer.Option(help="FAISS index factory string of the search in all tiles; auto: by the map's size.")
+    ] = "auto",
+) -> None:
+    """Cut a map into tiles, for robots that load the part around them. MAP stays."""
+    from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.tiles import write_tiles
+
+    with PlaceMap.open(place_map) as source, output_folder(output), progress_bar("cutting") as progress:
+        source.check_intact()
+        links = len(source.links())
+        made = write_tiles(source, output, cell, index, progress)
+    if links:
+        typer.echo(f"{links} loop closures of {place_map} are left out: localisation does not use them", err=True)
+    largest = max(tile.bytes for tile in made.tiles)
+    typer.echo(
+        f"{output}: release {made.release}, {made.places} places in {len(made.tiles)} tiles of at most "
+        f"{largest / 1e6:.2f} MB; of the whole map {(made.whole.bytes + made.index.bytes) / 1e6:.2f} MB"
+    )
+
+
+@app.command()
 def calibrate(
     place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to calibrate.")],
     drives: Annotated[
@@ -288,12 +315,16 @@ def set_poses(
 
 
 @app.command()
-def info(place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to inspect.")]) -> None:
+def info(
+    place_map: Annotated[
+        str, typer.Argument(metavar="MAP", help="Map: a file, or a folder or http(s) address of tiles.")
+    ],
+) -> None:
     """Print a map's contents: places, drives, model, calibration."""
     from vpr_ros.maps.info import map_info
-    from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.tiled_map import open_map
 
-    with PlaceMap.open(place_map) as opened:
+    with open_map(place_map) as opened:
         for name, value in map_info(opened).items():
             typer.echo(f"{name:14} {value}")
 

@@ -71,8 +71,6 @@ class FilterConstants:
 class ViewChangeConstants:
     """How much the view has changed (``view_change``), and how evidence counts by it (``temporal``). All by hand."""
 
-    pairs: int = 500
-    """Pairs of places, at most, that the map's scale is taken from."""
     same_view: float = 0.95
     """Share of the view above which an image shows the same view again."""
     largest_elsewhere: float = 0.95
@@ -87,9 +85,7 @@ class ViewChangeConstants:
     """Exponent of the distance in the view's change, for maps that cannot show it: that of simulated roads, where it
     is 0.73 from half a metre to twenty. Of the real recordings, the corridor's is 1.0 and Gardens Point's 0.7;"""
     roughness_range: tuple[float, float] = (0.5, 1.0)
-    """smallest and largest one that is taken from a map,"""
-    roughness_steps: int = 4
-    """from places up to this many steps apart"""
+    """smallest and largest one that is taken from a map, from places up to ``STATISTICS.later`` apart"""
     rough_kept: float = 0.05
     """that keep at least this share of the view."""
     speed_places: float = 20.0
@@ -142,6 +138,18 @@ class PriorConstants:
     """Places near a prior that are compared exactly."""
     sigmas: float = 5.0
     """Standard deviations beyond which a prior says of all places of a large map that it is wrong."""
+
+
+@dataclass(frozen=True)
+class AttentionConstants:
+    """Where the robot may be, for maps that load a part of themselves (``Localizer``). By hand."""
+
+    least_belief: float = 1e-3
+    """Places of less belief are left out."""
+    lookalikes: int = 5
+    """Places like an image that a lost robot may be at;"""
+    next_lookalike: float = 0.5
+    """the first one counts by this share of the probability that it is lost, each next one by this share of that."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +281,7 @@ VIEW_CHANGE = ViewChangeConstants()
 NEAR = NearConstants()
 OBSERVATION = ObservationConstants()
 PRIOR = PriorConstants()
+ATTENTION = AttentionConstants()
 CLUSTERS = ClusterConstants()
 METRIC = MetricConstants()
 THUMBNAILS = ThumbnailConstants()

@@ -19,7 +19,7 @@ from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import NEAR
+from vpr_ros.localize.constants import ATTENTION, NEAR
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -27,13 +27,14 @@ from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.temporal import BayesFilter
+from vpr_ros.localize.temporal import BayesFilter, Belief
 from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.tiled_map import index_of, open_map
 
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
@@ -91,7 +92,7 @@ class Localizer:
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
         self.observation = ObservationModel(places, self.calibration, mean)
         self.rig = Rig(places)
-        self.eyes = [Eye(SessionMean(mean), ViewChange(places, self.index.steps))]
+        self.eyes = [Eye(SessionMean(mean), ViewChange(places))]
         self.prior = PriorModel(self.rig)
         self.filter = BayesFilter(places, self.config.filter, self.calibration, self.rig)
         self.metric = metric
@@ -106,15 +107,17 @@ class Localizer:
         backend: str = "auto",
         config: LocalizerConfig | None = None,
         threads: int = 0,
+        wait: bool = True,
     ) -> Localizer:
-        """A localiser on a stored map.
+        """A localiser on a stored map: a .vprmap file, or tiles in a folder or at an http(s) address.
 
         model: path or name of a model; by default the one that built the map. backend: see ``open_describer``. threads:
-        CPU threads of the network; 0: all cores. Raises MapError, ModelError or ConfigError, one sentence each, if map
+        CPU threads of the network; 0: all cores. wait: whether an image waits for the tiles that it needs; see
+        ``TiledMap.open_tiles``. Raises MapError, ModelError or ConfigError, one sentence each, if map
         and model do not fit each other or cannot be read.
         """
         config = config or LocalizerConfig()
-        place_map = PlaceMap.open(Path(map_path))
+        place_map = open_map(map_path, wait)
         try:
             describer = open_describer(model or place_map.model.name, backend, threads)
             place_map.prepare(describer)
@@ -122,7 +125,7 @@ class Localizer:
                 name, options = parse(config.search.describer, "search.describer")
                 describer = load("vpr.describers", name, {}, "describer")(describer, options)
             mean = map_mean(place_map.places, config.search.mean_centring)
-            index = Index.of_map(place_map, config.search.index, mean).on(config.search.device)
+            index = index_of(place_map, config.search.index, mean).on(config.search.device)
             rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
             metric = None
             if config.metric.enabled:  # the import takes OpenCV
@@ -234,13 +237,13 @@ class Localizer:
         self.filter.predict(stamp_ns, T_odom_first, change, number)
         likely = self.filter.likely()
         near = self.rig.seen(number, np.concatenate([likely, self.prior.near(prior)]))
-        near = np.unique(near[near >= 0])
+        near = self.places.readable(np.unique(near[near >= 0]))
         sure = prior is not None or self.filter.belief.at(likely).sum() >= NEAR.belief
-        similarities, rows = self._found(descriptor, near if sure else near[:0])
+        similarities, rows, lookalikes = self._found(descriptor, near if sure else near[:0])
         near = np.setdiff1d(near, rows)
         of_near = self.observation.similarities(descriptor, near)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
-        if self.rerankers and image_rgb is not None:
+        if self.rerankers and image_rgb is not None and len(rows):
             scores = self.observation.scores(descriptor, similarities)
             rows = self._reranked(image_rgb, rows, scores, timings_ms)
             others = ~np.isin(near, rows)
@@ -258,6 +261,7 @@ class Localizer:
             if evidence is not None:
                 both = evidence.plus(prior).at(self.rig.cells_of(number, compared))
                 rows, similarities = self._ranked(compared, of_compared, both)
+        self._attend(belief, lookalikes)
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
@@ -280,22 +284,36 @@ class Localizer:
             self.filter.add_camera()
         return number, self.eyes[number]
 
-    def _found(self, descriptor: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _found(self, descriptor: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Exact similarities (K,), highest first, and rows (K,): an index may know them roughly only.
 
-        near: rows (M,) of places where the camera should be; if it is, no others of a large map are searched.
+        Also the first rows that the index gave, whether they can be compared or not. near: rows (M,) of places where
+        the camera should be; if it is, no others of a large map are searched.
         """
         if len(self.places) >= NEAR.places and len(near) and self._near_searches < NEAR.every - 1:
             similarities = self.observation.similarities(descriptor, near)
             rows, similarities = self._ranked(near, similarities, similarities)
             if self.observation.log_ratios(descriptor, similarities, rows).values.max() >= NEAR.evidence:
                 self._near_searches += 1
-                return similarities, rows
+                return similarities, rows, rows[:0]
         self._near_searches = 0
-        _, rows = self.index.search(descriptor, self.config.search.matches)
+        _, found = self.index.search(descriptor, self.config.search.matches)
+        rows = self.places.readable(found)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)
-        return similarities, rows
+        return similarities, rows, found[: ATTENTION.lookalikes]
+
+    def _attend(self, belief: Belief, lookalikes: np.ndarray) -> None:
+        """Tell the map where the robot may be: by belief, by odometry since it was lost, and by an image's looks."""
+        likely = belief.places.values > ATTENTION.least_belief
+        values = belief.places.values[likely]
+        lost = max(1.0 - float(values.sum()), 0.0)
+        rows = np.concatenate([self.rig.places_of(belief.places.rows[likely]), lookalikes])
+        positions = self.places.T_map_camera[rows, :2, 3]
+        weights = np.concatenate([values, lost * ATTENTION.next_lookalike ** np.arange(1, len(lookalikes) + 1)])
+        if (position := self.filter.position) is not None:
+            positions, weights = np.concatenate([positions, position[None]]), np.append(weights, lost)
+        self.places.attend(positions, weights)
 
     def _started_at(self, priors: Sequence[Prior], camera: int) -> SparseValues | None:
         """Begin again at the lasting priors. Evidence of the others for this image, None without any."""

@@ -90,7 +90,8 @@ class MetricStage:
 
     def _rows(self, hypothesis: Hypothesis) -> list[int]:
         """Rows of the places to measure against: the most probable ones of a hypothesis that have local features."""
-        rows = (int(row) for row in np.searchsorted(self._places.ids, hypothesis.place_ids[: METRIC.tried]))
+        tried = np.searchsorted(self._places.ids, hypothesis.place_ids[: METRIC.tried])
+        rows = (int(row) for row in self._places.readable(tried))
         return [row for row in rows if self._features(row) is not None][: METRIC.places]
 
     def _known(self, hypothesis: Hypothesis, T_odom_camera: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -128,7 +129,7 @@ class MetricStage:
         features, T_map_place = self._features(row), self._places.T_map_camera[row]
         assert features is not None
         reach = METRIC.baseline_spacings * self._places.spacing
-        around = np.sort(self._places.neighbours.within(T_map_place[:2, 3], reach))
+        around = self._places.readable(np.sort(self._places.neighbours.within(T_map_place[:2, 3], reach)))
         distances = np.linalg.norm(self._places.positions[around] - T_map_place[:3, 3], axis=1)
         turns = np.abs(geometry.wrap_angle(self._places.headings[around] - self._places.headings[row]))
         usable = np.flatnonzero((distances < reach) & (distances > 0) & (turns < METRIC.baseline_turn))

@@ -8,8 +8,7 @@ from vpr_ros.localize.constants import OBSERVATION
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.maps import centring
 from vpr_ros.maps.calibration import Calibration
-from vpr_ros.maps.constants import SCORES
-from vpr_ros.maps.places import Places, spread
+from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import standard_scores
 
 
@@ -23,8 +22,7 @@ class ObservationModel:
     def __init__(self, places: Places, calibration: Calibration, mean: np.ndarray | None = None) -> None:
         """mean: (D,) that the places' descriptors are centred on, see ``maps.centring``; None: they are not centred."""
         self._calibration = calibration
-        rows = spread(len(places), SCORES.background)
-        self._background = centring.centred(places.descriptors[rows, 0], mean)
+        self._background = centring.centred(places.background, mean)
         self._places, self._mean = places, mean
         self._count = len(places)
 

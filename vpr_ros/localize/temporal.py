@@ -100,6 +100,11 @@ class BayesFilter:
         """Probability of each cell by the views before the present ones."""
         return self._belief
 
+    @property
+    def position(self) -> np.ndarray | None:
+        """(2,) metres in the map, by odometry from where the robot was last known to be; None without."""
+        return None if self._left is None else self._left.T_map_first[:2, 3]
+
     def is_past(self, stamp_ns: int, camera: int = 0) -> bool:
         """Whether a stamp is before that of a camera's last image."""
         return camera in self._stamps_ns and stamp_ns < self._stamps_ns[camera]

@@ -15,7 +15,7 @@ import numpy as np
 
 from vpr_ros.localize.constants import VIEW_CHANGE
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.maps.places import Places, spread
+from vpr_ros.maps.places import Places
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +74,11 @@ SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
-    def __init__(self, places: Places, steps: np.ndarray | None = None) -> None:
-        """steps: ``Places.steps``, where they are known, as they take all descriptors."""
-        one, other = np.random.default_rng(0).integers(0, len(places), (2, VIEW_CHANGE.pairs))
-        elsewhere = float(np.median(places.cosines(one, other)))
-        self._elsewhere = min(elsewhere, VIEW_CHANGE.largest_elsewhere)
+    def __init__(self, places: Places) -> None:
+        self._elsewhere = min(places.elsewhere_cosine, VIEW_CHANGE.largest_elsewhere)
         self._spacing = places.spacing
         self._roughness = self._roughness_of(places)
-        self._changes, self._typical = self._along(places, steps)
+        self._changes, self._typical = self._along(places)
         self._last: np.ndarray | None = None
 
     def reset(self) -> None:
@@ -107,13 +104,13 @@ class ViewChange:
             self._last = descriptor
         return change
 
-    def _along(self, places: Places, steps_known: np.ndarray | None) -> tuple[np.ndarray, float]:
+    def _along(self, places: Places) -> tuple[np.ndarray, float]:
         """How much the view changes from each place to the next (N,), and typically; see ``_changed``."""
         follows = places.drives[1:] == places.drives[:-1]
         if not follows.any():
             typical = float(self._changed(np.asarray(VIEW_CHANGE.neighbour_kept)))
             return np.full(len(places), typical), typical
-        kept = self._kept(places.steps if steps_known is None else steps_known)
+        kept = self._kept(places.steps)
         change = np.log(self._changed(np.minimum(kept, VIEW_CHANGE.most_kept)))
         typical = float(np.median(change[follows]))
         steps = np.append(np.where(follows, change, typical), typical)
@@ -124,17 +121,11 @@ class ViewChange:
 
     def _roughness_of(self, places: Places) -> float:
         """Slope of the change over the distance, both as logarithms, of places that lie some steps apart."""
-        steps, changes = [], []
-        for step in range(1, VIEW_CHANGE.roughness_steps + 1):
-            rows = spread(len(places) - step, VIEW_CHANGE.pairs) if len(places) > step else np.zeros(0, int)
-            rows = rows[places.drives[rows + step] == places.drives[rows]]
-            kept = self._kept(places.cosines(rows, rows + step))
-            typical = float(np.median(kept)) if len(kept) else 0.0
-            if VIEW_CHANGE.rough_kept < typical < VIEW_CHANGE.most_kept:
-                steps.append(np.log(step))
-                changes.append(np.log(-np.log(typical)))
-        if len(steps) < 2:
+        kept = self._kept(places.later_cosines)
+        known = (kept > VIEW_CHANGE.rough_kept) & (kept < VIEW_CHANGE.most_kept)
+        if known.sum() < 2:
             return VIEW_CHANGE.roughness
+        steps, changes = np.log(np.flatnonzero(known) + 1), np.log(-np.log(kept[known]))
         return float(np.clip(np.polyfit(steps, changes, 1)[0], *VIEW_CHANGE.roughness_range))
 
     def _changed(self, kept: np.ndarray) -> np.ndarray:

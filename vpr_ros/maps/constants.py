@@ -85,6 +85,8 @@ class VarietyConstants:
     """Places that differ, from which on a map stands for the world around it."""
     alike: float = 0.9
     """Cosine from which on two places do not differ."""
+    pairs: int = 500
+    """Pairs of places, at most, whose cosines stand for those of places far apart."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class StatisticsConstants:
 
     sample: int = 4096
     """Places, spread over the map, that the mean descriptor and the variety are taken from."""
+    later: int = 4
+    """Places of a drive up to this many apart are compared, for how the view changes with the distance."""
     in_memory: int = 64_000_000
     """Bytes of decoded descriptors up to which they are kept in memory: 10 000 places of three views and 1024 numbers.
     Those of a larger map are read from its file, a few for each image."""
@@ -115,6 +119,38 @@ class IndexConstants:
 
 
 @dataclass(frozen=True)
+class TileConstants:
+    """Maps in tiles (``tiles``, ``tiled_map``). By hand, checked by ``benchmarks/tiles.py``."""
+
+    cell_m: float = 1000.0
+    """Metres, side of a tile;"""
+    smallest_m: float = 50.0
+    """the least"""
+    largest_m: float = 100_000.0
+    """and the most that can be chosen."""
+    largest_file: int = 2**40
+    """Bytes, largest file of a folder of tiles."""
+    in_memory: int = 9
+    """Tiles whose descriptors are held in memory, at most: one and those around it."""
+    reach_m: float = 250.0
+    """Metres around where the robot may be, in which tiles are loaded, at most half a tile: some seconds of driving."""
+    least_weight: float = 0.02
+    """Probability that the robot is around a tile, below which that is not loaded."""
+    border: float = 0.1
+    """Weight of a place for tiles that it does not lie in but that are within reach of it."""
+    retry_s: float = 10.0
+    """Seconds until a tile that could not be had is tried again."""
+    release_s: float = 300.0
+    """Seconds between looks for a new release."""
+    timeout_s: float = 10.0
+    """Seconds of silence after which a server is taken to be down."""
+    attempts: int = 3
+    """Tries of a transfer that breaks, without a byte more in between."""
+    open_files: int = 256
+    """Tiles whose files are open, for places that are not in memory."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -130,4 +166,5 @@ LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
 STATISTICS = StatisticsConstants()
 VARIETY = VarietyConstants()
+TILES = TileConstants()
 LEGACY = LegacyConstants()

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import faiss
 import numpy as np
 
-from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import CENTRING, INDEX
@@ -36,11 +36,9 @@ _BLOCK = 4096  # descriptors in a block of a growing index
 class Index:
     """Search over the descriptors of a map by cosine. The similarity of a place is that of its best view."""
 
-    def __init__(self, index: faiss.Index, views: int, steps: np.ndarray | None = None) -> None:
-        """steps: ``Places.steps`` of the map, if it is known."""
+    def __init__(self, index: faiss.Index, views: int) -> None:
         self._index = index
         self._views = views
-        self.steps = steps
         inner = index
         if cells := _cells(index):
             inner = cells
@@ -100,7 +98,8 @@ class Index:
         """The index of a map, from its cache, or built and cached.
 
         mean: (D,) to centre descriptors on, or None. on_progress: called with the places so far and all, while it is
-        built; None: this is logged. A cache that cannot be written is left out.
+        built; None: this is logged. A cache that cannot be written is left out. It takes all descriptors, so it also
+        finds ``Places.steps`` of the map.
         """
         path = cache_path(place_map.path)
         count, views = len(place_map), place_map.model.views
@@ -115,7 +114,8 @@ class Index:
         }
         cached = _read(path, key, place_map.model.dimension)
         if cached is not None:
-            return cls(cached[0], views, cached[1])
+            place_map.places.with_statistics({"steps": cached[1]})
+            return cls(cached[0], views)
         index = cls.build(np.zeros((0, views, place_map.model.dimension), np.float32), factory)
         if not index._index.is_trained:
             places = place_map.places
@@ -125,11 +125,12 @@ class Index:
             trained.reset()
             index = cls(trained, views)
             del sample
-        index.steps = index._filled(place_map, mean, on_progress)
-        _write(path, key, index)
+        steps = index._filled(place_map, mean, on_progress)
+        place_map.places.with_statistics({"steps": steps})
+        _write(path, key, index._index, steps)
         if _cells(index._index):  # from the file, so that its lists need not stay in memory
             cached = _read(path, key, place_map.model.dimension)
-            return index if cached is None else cls(cached[0], views, cached[1])
+            return index if cached is None else cls(cached[0], views)
         return index
 
     def _filled(
@@ -150,6 +151,26 @@ class Index:
                 told = len(self)
                 logger.info("building the index: %d of %d places", told, count)
         return np.concatenate([np.zeros(0, np.float32), *steps])
+
+    def save(self, path: Path) -> None:
+        """Write the bare index, for ``load``."""
+        faiss.write_index(self._index, str(path))
+
+    @classmethod
+    def load(cls, path: Path, size: tuple[int, int], count: int) -> Index:
+        """An index that ``save`` wrote, mapped into memory: what is not searched is not read.
+
+        size: (V, D) of a place's descriptors. count: of places. A damaged file may crash FAISS: check its hash first.
+        Raises MapError if it is another index.
+        """
+        mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", None)  # FAISS has it from 1.11 on
+        try:
+            index = faiss.read_index(str(path), 0 if mapped is None else mapped)
+        except RuntimeError as error:
+            raise MapError(f"{path} is not an index that FAISS {faiss.__version__} reads: update FAISS") from error
+        if (index.d, index.ntotal, index.metric_type) != (size[1], count * size[0], _METRIC):
+            raise MapError(f"{path} is an index of other places than the map's")
+        return cls(index, size[0])
 
     def on(self, device: str) -> Index:
         """The same index on a device: cpu, gpu, or auto, which is a GPU if FAISS knows one and has this index for it.
@@ -292,15 +313,15 @@ def _checksum(file: BinaryIO, lists_start: int, lists_end: int, end: int) -> str
     return found.hexdigest()
 
 
-def _write(path: Path, key: dict[str, Any], index: Index) -> None:
+def _write(path: Path, key: dict[str, Any], index: faiss.Index, steps: np.ndarray) -> None:
     """Write the cache; no error if its folder cannot be written to."""
     with suppress(OSError, RuntimeError), written_whole(path) as part:
-        faiss.write_index(index._index, str(part))
+        faiss.write_index(index, str(part))
         lists_end = part.stat().st_size
-        lists = _lists_size(index._index)
+        lists = _lists_size(index)
         with part.open("r+b") as file:
             file.seek(lists_end)
-            file.write(np.asarray(index.steps, "<f4").tobytes())
+            file.write(np.asarray(steps, "<f4").tobytes())
             end = file.tell()
             file.flush()
             checksum = _checksum(file, lists_end - lists, lists_end, end)

@@ -32,5 +32,6 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "descriptors": place_map.storage.descriptors,
         "thumbnails": "yes" if place_map.storage.thumbnails else "none",
         "bytes": place_map.bytes_by_kind(),
-        "size_MB": round(place_map.path.stat().st_size / 1e6, 2),
+        "size_MB": round(place_map.size_bytes / 1e6, 2),
+        **place_map.tiling,
     }

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS features (
     data BLOB NOT NULL)        -- LocalFeatures.to_bytes
 """
 VOCABULARY_SCHEMA = "CREATE TABLE vocabulary (data BLOB NOT NULL)"  # one row, Vocabulary.to_bytes
+STATISTICS_SCHEMA = "CREATE TABLE statistics (name TEXT PRIMARY KEY, data BLOB NOT NULL)"  # of a map in tiles
 LINKS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS links (
     id INTEGER PRIMARY KEY,    -- in the order they were accepted
@@ -139,6 +140,67 @@ def meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
 def set_meta(connection: sqlite3.Connection, **values: str) -> None:
     """Set values of the meta table; keys that an older version did not write are added."""
     connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
+
+
+def extract(path: Path, target: Path, ids: np.ndarray) -> None:
+    """Write the places with these ids (K,) of a map, with all that is of them, as a new map file.
+
+    Equal places make equal files: the revision is 0. Closures are left out.
+    """
+    with _beside(path, target, revision="'0'") as connection:
+        connection.execute("CREATE TEMP TABLE chosen (id INTEGER PRIMARY KEY)")
+        connection.executemany("INSERT INTO chosen VALUES (?)", ((int(place_id),) for place_id in ids))
+        connection.execute("INSERT INTO places SELECT p.* FROM chosen JOIN source.places p USING (id) ORDER BY id")
+        if _has(connection, "features", "source"):
+            connection.execute(FEATURES_SCHEMA)
+            connection.execute(
+                "INSERT INTO features SELECT f.* FROM chosen JOIN source.features f ON f.place_id = id ORDER BY id"
+            )
+
+
+def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) -> None:
+    """Write a map's places, only where and when each was seen, and statistics of them as a new file."""
+    with _beside(path, target, revision="value") as connection:
+        connection.execute(
+            "INSERT INTO places SELECT id, drive_id, stamp_ns, pose, x'', NULL FROM source.places ORDER BY id"
+        )
+        connection.execute(STATISTICS_SCHEMA)
+        connection.executemany("INSERT INTO statistics VALUES (?, ?)", statistics.items())
+
+
+@contextmanager
+def _beside(path: Path, target: Path, revision: str) -> Iterator[sqlite3.Connection]:
+    """A new file of a part of a map, which is attached as ``source``: the block writes places, the rest follows.
+
+    revision: SQL of its value. Nothing is written twice or deleted, as SQLite would keep its traces in the file.
+    """
+    connection = sqlite3.connect(target, isolation_level=None)
+    try:
+        connection.execute("ATTACH ? AS source", (f"{path.absolute()}",))
+        connection.executescript("BEGIN;" + _SCHEMA)
+        connection.execute(
+            f"INSERT INTO meta SELECT key, CASE key WHEN 'revision' THEN {revision} ELSE value END FROM source.meta "
+            "ORDER BY key"
+        )
+        if _has(connection, "vocabulary", "source"):
+            connection.execute(VOCABULARY_SCHEMA)
+            connection.execute("INSERT INTO vocabulary SELECT data FROM source.vocabulary")
+        yield connection
+        used = "SELECT DISTINCT drive_id FROM main.places"
+        connection.execute(f"INSERT INTO drives SELECT * FROM source.drives WHERE id IN ({used}) ORDER BY id")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def statistics(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """The stored statistics of a map in tiles."""
+    return dict(connection.execute("SELECT name, data FROM statistics"))
+
+
+def place_ids(connection: sqlite3.Connection) -> np.ndarray:
+    """Ids (N,) of all places, ascending."""
+    return np.array([row[0] for row in connection.execute("SELECT id FROM places ORDER BY id")], dtype=np.int64)
 
 
 def begin_growing(connection: sqlite3.Connection) -> None:
@@ -329,8 +391,9 @@ def links(connection: sqlite3.Connection) -> list[Link]:
     return [Link(query_id, match_id, _matrix(np.frombuffer(pose, "<f8"))) for query_id, match_id, pose in rows]
 
 
-def _has(connection: sqlite3.Connection, table: str) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
+def _has(connection: sqlite3.Connection, table: str, schema: str = "main") -> bool:
+    found = connection.execute(f"SELECT 1 FROM {schema}.sqlite_master WHERE name = ?", (table,))
+    return found.fetchone() is not None
 
 
 def all_places(

@@ -356,7 +356,7 @@ class PlaceMap:
                 read = map_file.all_places(self._connection, self._size, self.storage, descriptors=small)
                 if not small:
                     read = replace(read, descriptors=self._stored_descriptors(read.ids))
-                self._places = replace(read, heights_agree=not utm_of(self.world))
+                self._places = replace(read, heights_agree=not self._has_jumping_heights)
         return self._places
 
     def _stored_descriptors(self, ids: np.ndarray) -> np.ndarray:
@@ -371,6 +371,24 @@ class PlaceMap:
         return cast(np.ndarray, StoredDescriptors(read, ids, self._size))
 
     @property
+    def _has_jumping_heights(self) -> bool:
+        return utm_of(self.world) is not None  # see Places.heights_agree
+
+    @property
+    def problem(self) -> str:
+        """One sentence if part of the map is not here, or it is an old one; else empty."""
+        return ""
+
+    @property
+    def tiling(self) -> dict[str, str]:
+        """Names and values for people, of a map in tiles; else empty."""
+        return {}
+
+    def status(self) -> dict[str, str]:
+        """Names and values for diagnostics, of what can change while the map is in use."""
+        return {}
+
+    @property
     def _size(self) -> tuple[int, int]:
         return self.model.views, self.model.dimension
 
@@ -378,6 +396,11 @@ class PlaceMap:
         """Bytes of descriptors, thumbnails, and what else the file holds of its places."""
         with self._reading():
             return map_file.bytes_by_kind(self._connection)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the disk."""
+        return self.path.stat().st_size
 
     @property
     def whereabouts(self) -> Places:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, STATISTICS, VARIETY
+from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, SCORES, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
 from vpr_ros.maps.stored_descriptors import at_rows, paired_cosines
 
@@ -16,6 +18,8 @@ _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 _PIECE = 1024  # places whose descriptors are read at a time
 _COLUMN = 2**32  # cells in a column of the grid of neighbours, more than there can be
 _FURTHEST_M = 1e9  # from which on a radius is the whole map
+# What a localiser takes from the descriptors of the whole map, to be stored where they are not all at hand.
+WHOLE_MAP = ("mean_descriptor", "variety", "background", "steps", "elsewhere_cosine", "later_cosines")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +59,12 @@ class Places:
         """Yaw (N,) of the optical axis, radians counter-clockwise from east."""
         return geometry.heading(self.T_map_camera)
 
-    @property
+    @cached_property
     def mean_descriptor(self) -> np.ndarray:
         """Mean (D,) float32 over all places and views, of a sample if they are many; zero if there are none."""
         return self._statistics[0]
 
-    @property
+    @cached_property
     def variety(self) -> float:
         """1 for a map of many places that differ; less, down to 1/20, for one of a few or of equal places.
 
@@ -98,6 +102,40 @@ class Places:
             parts = (self.descriptors[rows[start : start + _PIECE], 0] for rows in (one, other))
             found.append(paired_cosines(*parts))
         return np.concatenate(found)
+
+    @cached_property
+    def background(self) -> np.ndarray:
+        """Descriptors (M, D) of whole images, as stored, of places that stand for the whole map."""
+        return np.asarray(self.descriptors[spread(len(self), SCORES.background), 0])
+
+    @cached_property
+    def elsewhere_cosine(self) -> float:
+        """Median cosine of places far apart."""
+        one, other = np.random.default_rng(0).integers(0, len(self), (2, VARIETY.pairs))
+        return float(np.median(self.cosines(one, other)))
+
+    @cached_property
+    def later_cosines(self) -> np.ndarray:
+        """Median cosines (K,) of places that are 1 to K places apart in a drive; 0 if no drive has so many."""
+        found = np.zeros(STATISTICS.later)
+        for later in range(1, min(STATISTICS.later, len(self) - 1) + 1):
+            rows = spread(len(self) - later, VARIETY.pairs)
+            rows = rows[self.drives[rows + later] == self.drives[rows]]
+            if len(rows):
+                found[later - 1] = np.median(self.cosines(rows, rows + later))
+        return found
+
+    def with_statistics(self, statistics: Mapping[str, Any]) -> Places:
+        """The same places, with statistics of the map that they are of, by names of WHOLE_MAP, instead of their own."""
+        self.__dict__.update({name: statistics[name] for name in WHOLE_MAP if name in statistics})
+        return self
+
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Those of rows (K,) whose descriptors are here, in that order; see ``tiled_map``."""
+        return rows
+
+    def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
+        """Say where the robot may be: positions (K, 2), metres, and probabilities (K,); see ``tiled_map``."""
 
     @cached_property
     def spacing(self) -> float:

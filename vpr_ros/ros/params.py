@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class NodeParams:
     mode: str = option(
         "localize", "task: localize finds poses on a map, map builds a map and closes loops", choices=tuple(_OF_MODE)
     )
-    map: str = option("", "map to localise on, a .vprmap file")
+    map: str = option("", "map to localise on, a .vprmap file, or a folder or http(s) address of tiles")
     session: str = option("", "mode map: map to build, a .vprmap file; extended if it exists")
     earlier: tuple[str, ...] = option((), "mode map: other maps to close loops on, a list of .vprmap files")
     save_folder: str = option("", "mode map: folder for the copies of ~/save_map; empty: the session's folder")
@@ -216,7 +216,8 @@ def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
     other.
     """
     for name in set(_PATHS) & set(data):
-        data = {**data, name: _expanded(data[name])}
+        where_is = map_url.location_of if name == "map" else map_url.path_of
+        data = {**data, name: _expanded(data[name], where_is)}
     params = from_dict(NodeParams, data, where)
     _check(params)
     return params
@@ -252,11 +253,11 @@ def plain(value: Any) -> Any:
     return list(value or ()) if value is None or isinstance(value, tuple) else value
 
 
-def _expanded(value: Any) -> Any:
+def _expanded(value: Any, where_is: Callable[[str], Path | str]) -> Any:
     """A path or several, with ~, file:// and package:// resolved."""
     if isinstance(value, (list, tuple)):
-        return tuple(_expanded(item) for item in value)
-    return str(map_url.path_of(value)) if value else value
+        return tuple(_expanded(item, where_is) for item in value)
+    return str(where_is(value)) if value else value
 
 
 def _check(params: NodeParams) -> None:

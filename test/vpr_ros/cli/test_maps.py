@@ -90,3 +90,14 @@ def test_local_features_of_a_drive_without_a_camera(monkeypatch, capsys, tmp_pat
     assert vpr(monkeypatch, *build, tmp_path / "seeing") == 0
     assert vpr(monkeypatch, "map", "info", path) == 0
     assert "local_features sift, of 4 places" in capsys.readouterr().out
+
+
+def test_a_map_is_cut_into_tiles(monkeypatch, capsys, session, tmp_path):
+    """What was made and how large it is; the folder is a map for the commands that read one; wrong sizes leave none."""
+    path, _ = session
+    assert vpr(monkeypatch, "map", "tile", path, "-o", tmp_path / "tiles", "--cell", 50) == 0
+    assert "10 places in 1 tiles of at most" in capsys.readouterr().out
+    assert vpr(monkeypatch, "map", "info", tmp_path / "tiles") == 0
+    assert "1 of 50 m" in (said := capsys.readouterr().out) and "{'session-1': 10}" in said
+    assert vpr(monkeypatch, "map", "tile", path, "-o", tmp_path / "small", "--cell", 1) == 1
+    assert "choose 50 to 100000 metres" in capsys.readouterr().err and not (tmp_path / "small").exists()

@@ -16,7 +16,11 @@ from lifecycle_msgs.msg import Transition
 from nav_msgs.srv import LoadMap
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
+from tiled import served
 from visualization_msgs.msg import MarkerArray
+
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.tiles import write_tiles
 
 ERROR, WARN = 2, 1
 
@@ -234,3 +238,25 @@ def test_an_invalid_topic_name_fails_configure_with_a_sentence(street: Any, robo
     robot.wait_for_diagnosis("invalid topic name 'my topic!'", level=ERROR)
     assert robot.state() == "unconfigured"
     assert "Traceback" not in node.log
+
+
+def test_tiles_take_the_place_of_a_map(
+    street: Any, robot: Any, start_node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of tiles as the node's map, then an address; a server that goes down leaves the map it has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, first_place in (("here", 0), ("there", 50)):
+        with PlaceMap.open(street.build_map(tmp_path / f"{name}.vprmap", first_place)) as place_map:
+            write_tiles(place_map, tmp_path / name, cell_m=100.0)
+    robot.listen(PoseWithCovarianceStamped, "/localizer/pose")
+    start_node(map=tmp_path / "here", base_frame="''")
+    np.testing.assert_allclose(position(ask(robot, street, 4, stamp_s=10.0)), street.pose(4)[:3, 3], atol=1.0)
+    robot.wait(lambda: "4 in all" in robot.diagnosis()[2].get("tiles", ""), "tiles in diagnostics")
+
+    with served(tmp_path / "there") as (address, _):
+        response = robot.call(LoadMap, "/localizer/load_map", LoadMap.Request(map_url=address))
+        assert response.result == LoadMap.Response.RESULT_SUCCESS
+        np.testing.assert_allclose(position(ask(robot, street, 55, stamp_s=30.0)), street.pose(55)[:3, 3], atol=1.0)
+    response = robot.call(LoadMap, "/localizer/load_map", LoadMap.Request(map_url=f"{address}/other"))
+    assert response.result == LoadMap.Response.RESULT_INVALID_MAP_DATA
+    ask(robot, street, 55, stamp_s=60.0)

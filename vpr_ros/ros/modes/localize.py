@@ -17,6 +17,7 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError, VprError
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.tile_files import is_address
 from vpr_ros.ros import typed_messages
 from vpr_ros.ros.adapters.answers_file import AnswersFile
 from vpr_ros.ros.adapters.depth import DepthOutput
@@ -81,7 +82,7 @@ class LocalizeMode:
     def open(cls, node: ResponsiveNode, params: NodeParams, mount: CameraMount) -> LocalizeMode:
         """Open the map that the parameters name. Raises a VprError, one sentence, if that fails."""
         check_adapters(params.adapters, params.mode)  # the cheap check first
-        localizer = _open_localizer(params, Path(params.map))
+        localizer = _open_localizer(params, params.map)
         try:
             return cls(node, params, mount, localizer)
         except BaseException:
@@ -96,7 +97,7 @@ class LocalizeMode:
     @property
     def problem(self) -> str:
         """See LiveMode."""
-        return self._content.lasting or self._measuring.lasting
+        return self._content.lasting or self._measuring.lasting or self.localizer.place_map.problem
 
     @property
     def map_frame(self) -> str:
@@ -147,6 +148,7 @@ class LocalizeMode:
             "places": str(len(self.localizer.places)),
             "model": self.localizer.describer.manifest.name,
             "backend": self.localizer.describer.backend,
+            **self.localizer.place_map.status(),
         }
 
     def close(self) -> None:
@@ -201,10 +203,10 @@ class LocalizeMode:
         """Switch to another map; if it cannot be opened, keep the current one."""
         response.result = LoadMap.Response.RESULT_UNDEFINED_FAILURE
         try:
-            path = map_url.path_of(request.map_url)
-            if not os.path.isfile(path):
+            where = map_url.location_of(request.map_url)
+            if not (is_address(where) or os.path.exists(where)):
                 response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
-            await self._node.exclusively("load_map", lambda: self._switch_to(_open_localizer(self._params, path)))
+            await self._node.exclusively("load_map", lambda: self._switch_to(_open_localizer(self._params, where)))
         except VprError as error:
             missing = response.result == LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
             if isinstance(error, MapError) and not missing:
@@ -230,8 +232,9 @@ def in_words(estimate: Estimate) -> str:
     return f"camera at {x:.1f} {y:.1f} {z:.1f} m ({best.probability:.0%}{measured})"
 
 
-def _open_localizer(params: NodeParams, path: Path) -> Localizer:
-    return Localizer.open(path, params.model, params.backend, params.localizer, params.network_threads)
+def _open_localizer(params: NodeParams, where: str) -> Localizer:
+    """A localiser whose images do not wait for tiles."""
+    return Localizer.open(where, params.model, params.backend, params.localizer, params.network_threads, wait=False)
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:

@@ -6,6 +6,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from vpr_ros.base.errors import MapError
+from vpr_ros.maps.tile_files import is_address
+
+
+def location_of(url: str) -> str:
+    """The place of a map to localise on: an http(s) address of tiles as it is, else ``path_of``."""
+    return url if is_address(url) else str(path_of(url))
 
 
 def path_of(url: str) -> Path:

@@ -1,0 +1,230 @@
+"""Tiles from a web server: what is fetched once, what goes on after a kill, and what is believed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import tiled
+from tiled import CELL_M, build_town, served
+
+from vpr_ros.base.errors import MapError
+from vpr_ros.maps import tile_files
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.tile_files import FolderTiles, HttpTiles, cache_folder
+from vpr_ros.maps.tiles import MANIFEST, TileManifest, sha256_of, write_tiles
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, toy_world: Any) -> Path:
+    """A map of 1 km, town.vprmap, beside its tiles, neither to be changed."""
+    folder = tmp_path_factory.mktemp("town")
+    with build_town(folder / "town.vprmap", type(toy_world)(length=1000.0)) as made:
+        write_tiles(made, folder / "tiles", CELL_M)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a user who has none yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return cache_folder()
+
+
+def test_what_was_fetched_is_not_fetched_again(town: Path, cache: Path) -> None:
+    """A robot that starts each morning must not load the city each morning."""
+    with served(town / "tiles") as (address, server):
+        for round_ in range(2):
+            tiles = HttpTiles(address)
+            manifest = tiles.manifest()
+            for file in manifest.files:
+                assert tiles.is_here(file) is (round_ > 0)
+                assert tiles.get(file).read_bytes() == (town / "tiles" / file.file).read_bytes()
+        asked = [path for path, _ in server.asked]
+        assert sorted(asked) == sorted(["/manifest.json"] * 2 + [f"/{file.file}" for file in manifest.files])
+
+
+def test_mirrors_share_what_was_fetched(town: Path, cache: Path) -> None:
+    """A file is known by its hash, not by its address."""
+    with served(town / "tiles") as (address, _):
+        file = HttpTiles(address).manifest().tiles[0]
+        HttpTiles(address).get(file)
+    with served(town / "tiles") as (mirror, server):
+        HttpTiles(mirror + "/manifest.json").get(file)
+        assert not server.asked
+
+
+@pytest.mark.parametrize("understands_range", [True, False])
+def test_a_transfer_goes_on_where_it_broke(town: Path, cache: Path, understands_range: bool) -> None:
+    """A server that dies half way, and a robot that is switched off meanwhile: nothing is lost, nothing is half."""
+    with served(town / "tiles") as (address, server):
+        file = HttpTiles(address).manifest().tiles[0]
+        server.most = file.bytes // 8
+        port = int(address.rpartition(":")[2])
+        server.understands_range = False  # each try begins again, so the file never ends
+        with pytest.raises(MapError, match="cannot be had"):
+            HttpTiles(address).get(file)
+    with pytest.raises(MapError, match="cannot be had"):  # it is down
+        HttpTiles(address).get(file)
+    (part,) = (cache / "files").iterdir()
+    assert part.name == f"{file.sha256}.part" and 0 < (half := part.stat().st_size) < file.bytes
+    with served(town / "tiles", port, understands_range=understands_range) as (_, server):
+        path = HttpTiles(address).get(file)
+        assert server.asked == [(f"/{file.file}", f"bytes={half}-")]
+    assert sha256_of(path) == file.sha256 and [path] == list((cache / "files").iterdir())
+
+
+def test_a_line_that_breaks_all_the_time(town: Path, cache: Path) -> None:
+    """As long as each try brings some bytes, the file arrives."""
+    with served(town / "tiles") as (address, server):
+        file = HttpTiles(address).manifest().tiles[0]
+        server.most = file.bytes // 10
+        assert sha256_of(HttpTiles(address).get(file)) == file.sha256
+        assert len(server.asked) > 10
+
+
+def test_a_server_that_is_down(town: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One sentence, and what is here is used; without anything here, the sentence is all."""
+    with served(town / "tiles") as (address, _):
+        manifest = HttpTiles(address).manifest()
+        HttpTiles(address).get(manifest.whole)
+    with caplog.at_level(logging.WARNING):
+        tiles = HttpTiles(address)
+        assert tiles.manifest() == manifest
+    assert "the tiles that are here are used" in caplog.text and "cannot be had" in caplog.text
+    assert tiles.get(manifest.whole).is_file()
+    with pytest.raises(MapError, match="is the server up"):
+        tiles.get(manifest.index)
+    with pytest.raises(MapError, match="is the server up"):
+        tiles.manifest(fresh=True)
+    with pytest.raises(MapError, match="is the server up"):
+        HttpTiles("http://127.0.0.1:9/another").manifest()
+
+
+def test_another_release_is_noticed(town: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What changed is said, and only that is fetched."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    shutil.copy(town / "town.vprmap", tmp_path)
+    with served(folder) as (address, _):
+        first = HttpTiles(address).manifest()
+        with PlaceMap.open(tmp_path / "town.vprmap", writable=True) as place_map:
+            place_map.add("tuesday", 1, place_map.places.T_map_camera[0], place_map.descriptors(1))
+            write_tiles(place_map, folder, CELL_M)
+        with caplog.at_level(logging.WARNING):
+            second = HttpTiles(address).manifest()
+    assert second.release != first.release
+    assert (
+        f"has release {second.release} now, {first.release} before: 3 of its {len(second.files)} files" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("where", ["server", "cache", "folder"])
+def test_damaged_files_are_refused(town: Path, cache: Path, tmp_path: Path, where: str) -> None:
+    """One bit of a descriptor that flips is a wrong place. In the cache it is fetched again."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    file = FolderTiles(folder).manifest().tiles[0]
+    with served(folder) as (address, _):
+        damaged = HttpTiles(address).get(file) if where == "cache" else folder / file.file
+        data = bytearray(damaged.read_bytes())
+        data[len(data) // 2] ^= 1
+        damaged.write_bytes(data)
+        if where == "cache":
+            assert sha256_of(HttpTiles(address).get(file)) == file.sha256
+            return
+        with pytest.raises(MapError, match=r"is not the file that the manifest names|is damaged"):
+            (HttpTiles(address) if where == "server" else FolderTiles(folder)).get(file)
+    assert not cache.exists() or not any((cache / "files").iterdir())
+
+
+def test_a_file_that_never_ends(town: Path, cache: Path, tmp_path: Path) -> None:
+    """No more is taken than the manifest says, whatever a server sends."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    file = FolderTiles(folder).manifest().tiles[0]
+    with (folder / file.file).open("ab") as longer:
+        longer.truncate(1 << 26)
+    with served(folder) as (address, _):
+        assert sha256_of(HttpTiles(address).get(file)) == file.sha256
+
+
+def test_a_file_that_the_disk_cannot_take(town: Path, cache: Path) -> None:
+    """A manifest may claim a terabyte. It is refused before the disk of the robot is full."""
+    with served(town / "tiles") as (address, server):
+        tiles = HttpTiles(address)
+        huge = replace(tiles.manifest().tiles[0], bytes=2**40)
+        if shutil.disk_usage(town).free > huge.bytes:
+            pytest.skip("the disk of this machine has a terabyte left")
+        server.asked.clear()
+        with pytest.raises(MapError, match=r"make room"):
+            tiles.get(huge)
+        assert not server.asked
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "link to a device"])
+def test_files_of_a_folder_that_are_none(town: Path, tmp_path: Path, kind: str) -> None:
+    """A pipe or a device in a folder of somebody else must not be read for ever."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    file = FolderTiles(folder).manifest().tiles[0]
+    path = folder / file.file
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    with pytest.raises(MapError, match="is missing"):
+        FolderTiles(folder).get(file)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[bad", "http://127.0.0.1:9", "http://", "http://a b/", "https://x.invalid"]
+)
+def test_addresses_that_lead_nowhere(cache: Path, address: str) -> None:
+    """A typing error is one sentence that names the address."""
+    with pytest.raises(MapError, match="cannot be had"):
+        HttpTiles(address).manifest()
+
+
+def test_a_page_of_a_web_server_is_no_manifest(tmp_path: Path, cache: Path) -> None:
+    """Captive portals answer everything with a page."""
+    (tmp_path / MANIFEST).write_text("<html>please log in</html>")
+    with served(tmp_path) as (address, _), pytest.raises(MapError, match="cannot be read"):
+        HttpTiles(address).manifest()
+    assert not cache.exists()
+
+
+def test_a_manifest_without_end(town: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spaces for ever after a good manifest: no more is read than a city of tiles needs."""
+    (tmp_path / MANIFEST).write_bytes((town / "tiles" / MANIFEST).read_bytes() + b" " * 200_000 + b"!")
+    monkeypatch.setattr(tile_files, "LARGEST_MANIFEST", 100_000)
+    with served(tmp_path) as (address, _):
+        assert HttpTiles(address).manifest() == FolderTiles(town / "tiles").manifest()
+
+
+def test_processes_share_the_cache(town: Path, cache: Path) -> None:
+    """A node and an evaluation that start at once fetch a file once, and neither reads the other's half."""
+    fetch = "import sys; from vpr_ros.maps.tile_files import HttpTiles as T; t = T(sys.argv[1])"
+    fetch += "; f = t.manifest().tiles[0]; t.get(f)"
+    with served(town / "tiles") as (address, server):
+        command = [sys.executable, "-c", fetch, address]
+        started = [subprocess.Popen(command, env=processes.environment()) for _ in range(3)]
+        assert [process.wait(60) for process in started] == [0] * 3
+        assert len([path for path, _ in server.asked if "tile_" in path]) == 1
+
+
+def test_calibration_and_model_are_in_the_manifest(town: Path) -> None:
+    """A fleet can choose a release without fetching it."""
+    data = json.loads((town / "tiles" / MANIFEST).read_text())
+    assert Calibration.from_dict(data["calibration"]) == tiled.SHIPPED
+    assert data["fingerprint"] == tiled.MODEL.fingerprint
+    assert isinstance(TileManifest.from_bytes(json.dumps(data).encode(), "here"), TileManifest)

@@ -1,0 +1,246 @@
+"""Where a robot gets tiles from: a folder, or a web server through a cache. Every file is checked against its hash."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import logging
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from vpr_ros.base.errors import MapError, brief
+from vpr_ros.base.files import written_whole
+from vpr_ros.maps.constants import TILES
+from vpr_ros.maps.tiles import LARGEST_MANIFEST, MANIFEST, TileFile, TileManifest, sha256_of
+
+logger = logging.getLogger(__name__)
+
+_PIECE = 1 << 18  # bytes read at a time
+_TRANSFER = (OSError, http.client.HTTPException, ValueError)  # what a transfer may end with; URLError is an OSError
+
+
+class TileFiles(Protocol):
+    """The files of one map in tiles."""
+
+    name: str
+    """Folder or address, for messages."""
+
+    def manifest(self, fresh: bool = False) -> TileManifest:
+        """The release that is there now. Raises MapError, one sentence, if it cannot be read.
+
+        fresh: only from the place itself, not from a cache.
+        """
+        ...
+
+    def is_here(self, file: TileFile) -> bool:
+        """Whether a file is on this machine, checked or not."""
+        ...
+
+    def get(self, file: TileFile) -> Path:
+        """The path of a file, after its hash was checked; it may take minutes. Raises MapError, one sentence."""
+        ...
+
+
+def is_address(location: str) -> bool:
+    """Whether the place of a map is an http(s) address, and no path."""
+    return location.lower().startswith(("http://", "https://"))
+
+
+def open_tile_files(location: str) -> TileFiles:
+    """The tiles at an http(s) address or in a folder."""
+    return HttpTiles(location) if is_address(location) else FolderTiles(Path(location))
+
+
+class FolderTiles:
+    """Tiles in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self._folder = folder
+
+    def manifest(self, fresh: bool = False) -> TileManifest:
+        """See TileFiles."""
+        try:
+            with (self._folder / MANIFEST).open("rb") as file:
+                data = file.read(LARGEST_MANIFEST + 1)
+        except OSError as error:
+            raise MapError(
+                f"{self._folder} has no {MANIFEST} that can be read ({error.strerror}): make tiles with `vpr map tile`"
+            ) from error
+        return TileManifest.from_bytes(data, self.name)
+
+    def is_here(self, file: TileFile) -> bool:
+        """See TileFiles."""
+        return (self._folder / file.file).is_file()
+
+    def get(self, file: TileFile) -> Path:
+        """See TileFiles."""
+        path = self._folder / file.file
+        if not path.is_file():
+            raise MapError(f"{path} is missing: copy it there again, or run `vpr map tile` again")
+        if not _is_intact(path, file):
+            raise MapError(f"{path} is damaged: copy it there again, or run `vpr map tile` again")
+        return path
+
+
+class HttpTiles:
+    """Tiles on a web server, cached for this user.
+
+    A cached file is named by its hash, so that mirrors and releases share it and none is taken for another. A transfer
+    that breaks goes on where it ended, in a later process too.
+    """
+
+    def __init__(self, address: str, cache: Path | None = None) -> None:
+        """cache: folder; by default ``cache_folder``."""
+        self._address = address.rstrip("/").removesuffix(f"/{MANIFEST}") + "/"
+        self.name = self._address.rstrip("/")
+        self._cache = cache or cache_folder()
+        known_as = hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        self._manifest_path = self._cache / "manifests" / f"{known_as}.json"
+        self._checked: set[str] = set()
+
+    def manifest(self, fresh: bool = False) -> TileManifest:
+        """See TileFiles. If the server is down, the release that was used last is used again."""
+        try:
+            with self._request(MANIFEST) as answer:
+                data = answer.read(LARGEST_MANIFEST + 1)
+        except _TRANSFER as error:
+            if fresh or not self._manifest_path.is_file():
+                raise self._down(MANIFEST, error) from error
+            logger.warning("%s; the tiles that are here are used", self._down(MANIFEST, error))
+            return TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
+        found = TileManifest.from_bytes(data, self.name)
+        if not fresh:
+            self._keep(data, found)
+        return found
+
+    def is_here(self, file: TileFile) -> bool:
+        """See TileFiles."""
+        return self._path(file).is_file()
+
+    def get(self, file: TileFile) -> Path:
+        """See TileFiles."""
+        path = self._path(file)
+        if file.sha256 in self._checked and path.is_file():
+            return path
+        if path.is_file() and not _is_intact(path, file):
+            logger.warning("%s is damaged, and is fetched again", path)
+            path.unlink(missing_ok=True)
+        if not path.is_file():
+            try:
+                self._fetch(file, path)
+            except _TRANSFER as error:
+                raise self._down(file.file, error) from error
+        self._checked.add(file.sha256)
+        return path
+
+    def _keep(self, data: bytes, found: TileManifest) -> None:
+        """Cache the manifest, and say if it is another one than last time."""
+        with suppress(OSError, MapError):
+            before = TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
+            if before.release != found.release:
+                new = len({file.sha256 for file in found.files} - {file.sha256 for file in before.files})
+                logger.warning(
+                    "%s has release %s now, %s before: %d of its %d files are new",
+                    self.name, found.release, before.release, new, len(found.files),
+                )  # fmt: skip
+        try:
+            with written_whole(self._manifest_path) as part:
+                part.write_bytes(data)
+        except OSError as error:
+            raise MapError(
+                f"the cache {self._cache} cannot be written ({error.strerror}): set XDG_CACHE_HOME"
+            ) from error
+
+    def _path(self, file: TileFile) -> Path:
+        return self._cache / "files" / file.sha256
+
+    def _fetch(self, file: TileFile, path: Path) -> None:
+        """Fetch a file whole, on from what an earlier transfer left. Raises MapError or one of _TRANSFER."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        with _alone(part) as out:
+            if path.is_file():  # another process was faster
+                return
+            if out.seek(0, os.SEEK_END) > file.bytes:
+                out.truncate(0)
+            self._check_space(file, file.bytes - out.seek(0, os.SEEK_END))
+            fails = 0
+            while (size := out.seek(0, os.SEEK_END)) < file.bytes:
+                try:
+                    self._append(file, out)
+                except _TRANSFER:
+                    fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
+                    if fails >= TILES.attempts:
+                        raise
+            out.flush()
+            if not _is_intact(part, file):
+                part.unlink()
+                raise MapError(
+                    f"{self._address}{file.file} is not the file that the manifest names: it is damaged, or a "
+                    "new release is being copied there; try again later"
+                )
+            part.replace(path)
+
+    def _check_space(self, file: TileFile, missing: int) -> None:
+        """Raises MapError if the disk cannot take what is missing of a file: a manifest may claim anything."""
+        free = shutil.disk_usage(self._cache).free
+        if missing > free:
+            raise MapError(
+                f"{self._address}{file.file} takes {missing / 1e9:.2f} GB more, and {self._cache} has "
+                f"{free / 1e9:.2f} GB left: make room, or set XDG_CACHE_HOME"
+            )
+
+    def _append(self, file: TileFile, out: BinaryIO) -> None:
+        """Read a file from where ``out`` ends. Raises one of _TRANSFER if the server ends early."""
+        start = out.tell()
+        with self._request(file.file, start) as answer:
+            if start and answer.status != http.client.PARTIAL_CONTENT:  # it sends all of it again
+                out.truncate(0)
+                start = out.seek(0)
+            left = file.bytes - start
+            while left > 0 and (piece := answer.read(min(_PIECE, left))):
+                out.write(piece)
+                left -= len(piece)
+        if left:
+            raise OSError(f"{file.bytes - left} of {file.bytes} bytes came")
+
+    def _request(self, name: str, start: int = 0) -> http.client.HTTPResponse:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "vpr_ros"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        request = urllib.request.Request(self._address + name, headers=headers)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TILES.timeout_s)
+        return answer
+
+    def _down(self, name: str, error: BaseException) -> MapError:
+        """The sentence for a file that did not come."""
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        return MapError(
+            f"{self._address}{name} cannot be had ({brief(error)}): is the server up, and the address right?"
+        )
+
+
+def cache_folder() -> Path:
+    """Where tiles from web servers are kept for this user: ``$XDG_CACHE_HOME/vpr_ros/tiles``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vpr_ros" / "tiles"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """A file to add to, while other processes that want to do so wait."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _is_intact(path: Path, file: TileFile) -> bool:
+    return path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
