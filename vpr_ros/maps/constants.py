@@ -102,6 +102,28 @@ class IndexConstants:
 
 
 @dataclass(frozen=True)
+class LookConstants:
+    """Which looks of a place a map keeps (``looks``). By hand; ``benchmarks/refresh.py`` measures what they give."""
+
+    alike: float = 0.8
+    """Cosine from which a kept image stands for one that is dropped, if its drive has no other image near it."""
+    near_spacings: float = 1.2
+    """Distance up to which two images show one place, in multiples of the map's spacing."""
+    least: float = 0.001
+    """Similarity of images that are near each other, at least: a place is more than what is seen there."""
+    heading: float = 0.8
+    """Radians, largest difference of the headings of two images of one place."""
+    stretch_spacings: float = 10.0
+    """Side of the square whose images of one drive are a look, in multiples of the map's spacing."""
+    closest_spacings: float = 0.7
+    """Distance between following images of a drive, at least, in multiples of the map's spacing."""
+    away: int = 10
+    """Images of a drive elsewhere, after which it has left a stretch and comes back: another look."""
+    newer_gain: float = 0.02
+    """Similarity, in the mean of the images not yet represented, by which an older look must be better."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -117,3 +139,4 @@ LEVELS = LevelConstants()
 SAME_DRIVE = SameDriveLimits()
 VARIETY = VarietyConstants()
 LEGACY = LegacyConstants()
+LOOKS = LookConstants()

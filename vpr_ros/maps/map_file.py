@@ -228,12 +228,22 @@ def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.
     connection.execute("DROP TABLE IF EXISTS links")
     poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
     connection.executemany("UPDATE places SET pose = ? WHERE id = ?", poses)
-    kept = {place_id for _, place_id in poses}
+    keep(connection, ids)
+
+
+def keep(connection: sqlite3.Connection, ids: np.ndarray) -> int:
+    """Delete the places that are not among ids (K,), with their features and links; returns the number of links."""
+    kept = set(ids.tolist())
     gone = [row for row in connection.execute("SELECT id FROM places").fetchall() if row[0] not in kept]
     if _has(connection, "features"):
         connection.executemany("DELETE FROM features WHERE place_id = ?", gone)
     connection.executemany("DELETE FROM places WHERE id = ?", gone)
     connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
+    if not _has(connection, "links"):
+        return 0
+    there = "(SELECT id FROM places)"
+    unlinked = f"DELETE FROM links WHERE query_id NOT IN {there} OR match_id NOT IN {there}"
+    return connection.execute(unlinked).rowcount
 
 
 def _pose(T_map_camera: np.ndarray) -> bytes:
@@ -374,6 +384,19 @@ def pieces(
             return
         yield _places_from_rows(rows, size, storage)
         after = rows[-1][0]
+
+
+def descriptors(connection: sqlite3.Connection, size: tuple[int, int], storage: Storage, ids: np.ndarray) -> np.ndarray:
+    """Descriptors (K, V, D) float32 of the places with ids (K,). Raises ValueError if one is damaged or missing."""
+    found = np.zeros((len(ids), *size), np.float32)
+    for row, place_id in enumerate(ids.tolist()):
+        stored = connection.execute("SELECT descriptor FROM places WHERE id = ?", (place_id,)).fetchone()
+        if stored is None:
+            raise ValueError(f"it has no place {place_id}")
+        found[row] = np.frombuffer(stored[0], storage.dtype).reshape(size)
+    if not np.all(np.abs(found) < _LARGEST):
+        raise ValueError("a descriptor is not finite, or too large")
+    return found
 
 
 def _places_from_rows(
