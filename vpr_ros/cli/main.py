@@ -30,6 +30,7 @@ app = typer.Typer(
     cls=_InOrder,
 )
 maps.app.command("refresh")(upkeep.refresh)
+maps.app.command("health")(upkeep.health)
 app.add_typer(maps.app, name="map")
 app.add_typer(model.app, name="model")
 app.command("evaluate")(evaluate.evaluate)

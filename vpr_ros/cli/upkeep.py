@@ -12,13 +12,17 @@ from vpr_ros.cli.common import (
     Numbered,
     at_least,
     open_drives,
+    output_folder,
     progress_bar,
     reported_tally,
 )
 from vpr_ros.cli.maps import Every, EverySeconds
 
 if TYPE_CHECKING:
+    from vpr_ros.evaluation.health import Stretch
     from vpr_ros.evaluation.refresh import Refreshing
+
+_SHOWN = 10  # stretches printed of each kind
 
 
 def refresh(
@@ -88,3 +92,61 @@ def _print_refreshed(path: Path, done: "Refreshing", before: int) -> None:
         typer.echo(f"{name}: {figures}, {figures.images} held-out images")
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
+
+
+def health(
+    place_map: Annotated[Path, typer.Argument(metavar="MAP", help="Map to examine.")],
+    runs: Annotated[
+        Optional[list[Path]],
+        typer.Argument(metavar="[RUN]...", help="Results of vpr evaluate or vpr replay on this map: folders or files."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for health.json and health.png.")] = Path(
+        "runs/health"
+    ),
+    days: Annotated[
+        float, typer.Option(callback=at_least(0.0), help="Days after which a place was not seen lately.")
+    ] = 180.0,
+) -> None:
+    """Say where robots got lost, what looks alike, what was not seen lately, and what to drive again."""
+    from vpr_ros.evaluation.health import TWINS, examine
+    from vpr_ros.evaluation.health_picture import draw_health
+    from vpr_ros.evaluation.record import Run
+    from vpr_ros.maps.place_map import PlaceMap
+
+    recorded = [Run.load(path) for given in runs or [] for path in _answers(given)]
+    with output_folder(output), PlaceMap.open(place_map) as opened:
+        with progress_bar("comparing places") as progress:
+            found = examine(opened, recorded, days, progress)
+        found.write(output / "health.json")
+        draw_health(found, opened.whereabouts.positions[:, :2], output / "health.png")
+    for run in found.runs:
+        typer.echo(
+            f"{run.name}: {run.images} images, {run.sure} with a sure pose, {run.lost} lost, {run.off_map} off the map"
+        )
+    _print_stretches("drive again", found.drive_again)
+    _print_stretches("twins", found.of(TWINS))
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"figures: {output / 'health.json'}\npicture: {output / 'health.png'}")
+
+
+def _answers(run: Path) -> list[Path]:
+    """The files of recorded answers of a run. Raises DriveError if there are none."""
+    from vpr_ros.base.errors import DriveError
+
+    found = sorted(run.glob("*.answers.jsonl")) if run.is_dir() else [run]
+    if not found:
+        raise DriveError(f"{run} has no recorded answers (*.answers.jsonl): give the folder of vpr evaluate or replay")
+    return found
+
+
+def _print_stretches(title: str, stretches: "list[Stretch]") -> None:
+    typer.echo(f"{title}: {len(stretches)} stretch(es)")
+    for stretch in stretches[:_SHOWN]:
+        (x0, y0), (x1, y1) = stretch.start, stretch.end
+        where = f"{stretch.length_m:.0f} m from ({x0:.1f}, {y0:.1f}) to ({x1:.1f}, {y1:.1f})"
+        if stretch.start == stretch.end:
+            where = f"at ({x0:.1f}, {y0:.1f})"
+        typer.echo(f"  {stretch.problem}: {stretch.count}, {where}{'; ' if stretch.note else ''}{stretch.note}")
+    if len(stretches) > _SHOWN:
+        typer.echo(f"  and {len(stretches) - _SHOWN} more, in health.json")
