@@ -107,7 +107,7 @@ class LookConstants:
 
     alike: float = 0.8
     """Cosine from which a kept image stands for one that is dropped, if its drive has no other image near it."""
-    near_spacings: float = 1.2
+    near_spacings: float = 1.1
     """Distance up to which two images show one place, in multiples of the map's spacing."""
     least: float = 0.001
     """Similarity of images that are near each other, at least: a place is more than what is seen there."""
@@ -119,8 +119,8 @@ class LookConstants:
     """Distance between following images of a drive, at least, in multiples of the map's spacing."""
     away: int = 10
     """Images of a drive elsewhere, after which it has left a stretch and comes back: another look."""
-    newer_gain: float = 0.02
-    """Similarity, in the mean of the images not yet represented, by which an older look must be better."""
+    newer_gain: float = 0.01
+    """Similarity, in the mean over a stretch, by which an older look must be better than a newer one."""
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,13 @@ def choose_looks(
     places: of a map, without descriptors. newer: (N,) numbers, larger for newer images; of looks that serve as well the
     newest is kept. read: reads descriptors, of one stretch at a time.
     """
+    kept, represented = np.zeros(len(places), bool), np.ones(len(places), bool)
+    if not len(places):
+        return Choice(kept, represented)
     order = np.lexsort((places.stamps_ns, places.drives))
     order = order[_apart(places, order)]
     number = np.full(len(places), -1)  # in the order of the drives
     number[order] = np.arange(len(order))
-    kept, represented = np.zeros(len(places), bool), np.ones(len(places), bool)
     around = Neighbours(places.positions, LOOKS.near_spacings * places.spacing, places.has_levels)
     done = len(places) - len(order)
     for rows in _stretches(places, np.sort(order)):
@@ -126,9 +128,14 @@ class _Stretch:
         self._similarity = np.where(self._near, np.maximum(similarity, LOOKS.least), 0.0)
         self._look = _passes(places.drives[everything], number[everything])
         own = self._look[: len(rows), None] == self._look
-        np.fill_diagonal(own, False)
+        itself = np.arange(len(rows))
+        own[itself, itself] = False
         to_next = np.where(own, self._similarity, 0.0).max(axis=1)
         self._enough = np.where(to_next > 0, to_next, LOOKS.alike)
+        # A robot's image is not this one again: it will be as similar as the next of the drive. That one is no other
+        # look, so it does not stand for this one.
+        self._similarity[own] = 0.0
+        self._similarity[itself, itself] = self._enough
 
     def chosen(self, looks: int, newer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows (K,) of the places to keep, and whether each image (M,) is represented by those near it.
@@ -139,14 +146,14 @@ class _Stretch:
         kept = np.arange(len(self._look)) >= count
         represented = self._best(kept)
         left = {look: np.flatnonzero(self._look[:count] == look) for look in np.unique(self._look[:count]).tolist()}
-        while left:
+        while left and (represented < self._enough).any():
             offered = {look: self._with_room(images, look, kept, looks) for look, images in left.items()}
             gains = {look: self._gain(images, represented) for look, images in offered.items()}
             most = max(gains.values())
             if most <= 0:
                 break
-            enough = max(most - LOOKS.newer_gain * int(np.sum(represented < self._enough)), 0.0)
-            best = max((look for look in left if gains[look] > enough), key=lambda look: newer[left[look]].max())
+            alike = [look for look in left if 0 < gains[look] >= most - LOOKS.newer_gain * count]
+            best = max(alike, key=lambda look: newer[left[look]].max())
             kept[offered[best]] = True
             represented = self._best(kept)
             del left[best]
@@ -163,9 +170,9 @@ class _Stretch:
         return np.asarray(self._similarity[:, kept].max(axis=1, initial=0.0))
 
     def _gain(self, images: np.ndarray, represented: np.ndarray) -> float:
-        """How much better the images are represented that are not yet, if these are kept too."""
+        """How much better all images are represented if these are kept too."""
         better = self._similarity[:, images].max(axis=1, initial=0.0) - represented
-        return float(np.maximum(better, 0.0)[represented < self._enough].sum())
+        return float(np.maximum(better, 0.0).sum())
 
 
 def _passes(drives: np.ndarray, number: np.ndarray) -> np.ndarray:
