@@ -163,13 +163,13 @@ def main() -> int:
             seconds = perf_counter() - start
             refreshed, size = place_map.places, place_map.path.stat().st_size
     count = len(refreshed)
-    days = [everything.subset(np.char.startswith(everything.drives, f"day {day},")) for day in range(len(MAPPED))]
+    names = everything.drives.astype(str)
+    days = [everything.subset(np.char.startswith(names, f"day {day},")) for day in range(len(MAPPED))]
     drawn = [np.sort(random.permutation(len(everything))[:count]) for _ in range(DRAWS)]
     several = round(count / len(first))
     chosen = [random.permutation(len(MAPPED))[:several] for _ in range(DRAWS)]
     whole = [
-        everything.subset(np.any([np.char.startswith(everything.drives, f"day {day},") for day in some], axis=0))
-        for some in chosen
+        everything.subset(np.any([np.char.startswith(names, f"day {day},") for day in some], axis=0)) for some in chosen
     ]
     newest = np.sort(np.argsort(everything.stamps_ns, kind="stable")[-count:])
     recall = {

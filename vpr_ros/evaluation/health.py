@@ -283,20 +283,25 @@ def find_twins(place_map: PlaceMap, places: Places, on_progress: Progress | None
     sample = replace(places.subset(rows), descriptors=place_map.descriptors_of(places.ids[rows]))
     mean = map_mean(sample)
     queries = centred(sample.descriptors[:, 0], mean)
-    near_m = hypothesis_radius(0.0, places)
+    radius = hypothesis_radius(0.0, places)
+    row, place, away = Neighbours(places.positions, FAR_RADII * radius, places.has_levels).near(sample.positions)
+    order = np.argsort(place, kind="stable")
+    row, place, away = row[order], place[order], away[order]
+    turn = np.abs(geometry.wrap_angle(sample.headings[row] - places.headings[place]))
+    is_neighbour = (away < radius) & (turn < LOOKS.heading) & (rows[row] != place)
     far, far_row, near = np.full(len(rows), -1.0), np.zeros(len(rows), int), np.full(len(rows), -1.0)
     done = 0
     for piece in place_map.pieces():
         views = centred(piece.descriptors, mean)
         similarity = np.max([queries @ views[:, view].T for view in range(views.shape[1])], axis=0)
-        away = np.linalg.norm(sample.positions[:, None, :2] - piece.positions[None, :, :2], axis=2)
-        turn = np.abs(geometry.wrap_angle(sample.headings[:, None] - piece.headings[None]))
-        neighbours = (away < near_m) & (turn < LOOKS.heading) & (sample.ids[:, None] != piece.ids[None])
-        near = np.maximum(near, np.where(neighbours, similarity, -1.0).max(axis=1))
-        beyond = np.where(away > FAR_RADII * near_m, similarity, -1.0)
-        best = beyond.argmax(axis=1)
-        better = beyond[np.arange(len(rows)), best] > far
-        far[better], far_row[better] = beyond[better, best[better]], done + best[better]
+        here = slice(*np.searchsorted(place, [done, done + len(piece)]))
+        one, other, neighbour = row[here], place[here] - done, is_neighbour[here]
+        np.maximum.at(near, one[neighbour], similarity[one[neighbour], other[neighbour]])
+        similarity[one, other] = -1.0  # not far away
+        best = similarity.argmax(axis=1)
+        most = similarity[np.arange(len(rows)), best]
+        better = most > far
+        far[better], far_row[better] = most[better], done + best[better]
         done += len(piece)
         if on_progress:
             on_progress(done, len(places))

@@ -54,8 +54,9 @@ def choose_looks(
     kept, represented = np.zeros(len(places), bool), np.ones(len(places), bool)
     if not len(places):
         return Choice(kept, represented)
-    order = np.lexsort((places.stamps_ns, places.drives))
-    order = order[_apart(places, order)]
+    drives = np.unique(places.drives, return_inverse=True)[1]
+    order = np.lexsort((places.stamps_ns, drives))
+    order = order[_apart(places, drives, order)]
     number = np.full(len(places), -1)  # in the order of the drives
     number[order] = np.arange(len(order))
     around = Neighbours(places.positions, LOOKS.near_spacings * places.spacing, places.has_levels)
@@ -64,7 +65,7 @@ def choose_looks(
         member, other, _ = around.near(places.positions[rows])
         turn = np.abs(geometry.wrap_angle(places.headings[rows[member]] - places.headings[other]))
         counts = (np.isin(other, rows) | kept[other]) & (turn < LOOKS.heading)
-        stretch = _Stretch(places, rows, member[counts], other[counts], number, read)
+        stretch = _Stretch(rows, member[counts], other[counts], drives, number, read)
         chosen, represented[rows] = stretch.chosen(looks, newer[rows])
         kept[chosen] = True
         done += len(rows)
@@ -73,10 +74,10 @@ def choose_looks(
     return Choice(kept, represented)
 
 
-def _apart(places: Places, order: np.ndarray) -> np.ndarray:
+def _apart(places: Places, drives: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Which of the places at rows (N,), drive by drive, to consider (N,): not those of a camera that hardly moved."""
     apart, last = np.ones(len(order), bool), -1
-    drives, positions, headings = (array[order] for array in (places.drives, places.positions, places.headings))
+    drives, positions, headings = (array[order] for array in (drives, places.positions, places.headings))
     least = LOOKS.closest_spacings * places.spacing
     for row in range(len(order)):
         same = last >= 0 and drives[row] == drives[last]
@@ -105,16 +106,16 @@ class _Stretch:
 
     def __init__(
         self,
-        places: Places,
         rows: np.ndarray,
         member: np.ndarray,
         other: np.ndarray,
+        drives: np.ndarray,
         number: np.ndarray,
         read: Read,
     ) -> None:
         """rows: (M,) of its images. member, other: (P,) pairs of an image, 0 to M - 1, and the row of a place near it.
 
-        number: (N,) of each place of the map, in the order of the drives.
+        drives, number: (N,) of each place of the map: its drive, and its number in the order of the drives.
         """
         self._rows = rows
         everything = np.concatenate([rows, np.setdiff1d(other, rows)])
@@ -126,7 +127,7 @@ class _Stretch:
         similarity = np.max([queries @ descriptors[:, view].T for view in range(descriptors.shape[1])], axis=0)
         # Above zero if near: a place that is not near any other one is worth keeping, whatever it shows.
         self._similarity = np.where(self._near, np.maximum(similarity, LOOKS.least), 0.0)
-        self._look = _passes(places.drives[everything], number[everything])
+        self._look = _passes(drives[everything], number[everything])
         own = self._look[: len(rows), None] == self._look
         itself = np.arange(len(rows))
         own[itself, itself] = False

@@ -386,15 +386,15 @@ def pieces(
         after = rows[-1][0]
 
 
-def descriptors(connection: sqlite3.Connection, size: tuple[int, int], storage: Storage, ids: np.ndarray) -> np.ndarray:
-    """Descriptors (K, V, D) float32 of the places with ids (K,). Raises ValueError if one is damaged or missing."""
-    found = np.zeros((len(ids), *size), np.float32)
+def descriptors(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Descriptors (K, V, D) of the places with ids (K,). Raises ValueError if one is missing or damaged."""
+    found = np.zeros((len(ids), *size), storage.dtype)
     for row, place_id in enumerate(ids.tolist()):
         stored = connection.execute("SELECT descriptor FROM places WHERE id = ?", (place_id,)).fetchone()
         if stored is None:
             raise ValueError(f"it has no place {place_id}")
         found[row] = np.frombuffer(stored[0], storage.dtype).reshape(size)
-    if not np.all(np.abs(found) < _LARGEST):
+    if not np.all(np.abs(found) < found.dtype.type(_LARGEST)):
         raise ValueError("a descriptor is not finite, or too large")
     return found
 

@@ -301,7 +301,7 @@ class PlaceMap:
     def descriptors_of(self, ids: np.ndarray) -> np.ndarray:
         """Descriptors (K, V, D) float32 of the places with ids (K,), in that order."""
         with self._reading():
-            return map_file.descriptors(self._connection, self._size, self.storage, ids)
+            return np.asarray(map_file.descriptors(self._connection, ids, self._size, self.storage), np.float32)
 
     def descriptors(self, place_id: int) -> np.ndarray:
         """Descriptors (V, D) float32 of one place."""

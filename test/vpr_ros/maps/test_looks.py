@@ -35,7 +35,8 @@ def drive(toy_world, number: int, condition: int = 0, every: float = 5.0, weight
 
 
 def together(*drives: Places) -> Places:
-    return Places(*(np.concatenate(arrays) for arrays in zip(*(d.arrays for d in drives), strict=True)))
+    names = ("ids", "drives", "stamps_ns", "T_map_camera", "descriptors")
+    return Places(*(np.concatenate([getattr(drive, name) for drive in drives]) for name in names))
 
 
 def choose(places: Places, looks: int) -> Choice:
