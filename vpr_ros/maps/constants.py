@@ -103,7 +103,9 @@ class IndexConstants:
 
 @dataclass(frozen=True)
 class LookConstants:
-    """Which looks of a place a map keeps (``looks``). By hand; ``benchmarks/refresh.py`` measures what they give."""
+    """Which looks of a place a map keeps (``looks``). By hand, with a look at towns 9101 and 9102 of
+    ``benchmarks/refresh.py``, not at 9103.
+    """
 
     alike: float = 0.8
     """Cosine from which a kept image stands for one that is dropped, if its drive has no other image near it."""
@@ -119,7 +121,7 @@ class LookConstants:
     """Distance between following images of a drive, at least, in multiples of the map's spacing."""
     away: int = 10
     """Images of a drive elsewhere, after which it has left a stretch and comes back: another look."""
-    newer_gain: float = 0.01
+    newer_gain: float = 0.002
     """Similarity, in the mean over a stretch, by which an older look must be better than a newer one."""
 
 
