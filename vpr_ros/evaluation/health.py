@@ -27,6 +27,7 @@ SAMPLE = 2000  # places that are compared with the whole map, spread evenly
 LONGEST_GAP_M = 200.0  # between two sure poses, up to which a robot without a true pose was on the line between them
 FAR_RADII = 2.0  # from which on a place is far away, in multiples of the radius of a hypothesis
 GAP_SPACINGS = 4.0  # between parts of one stretch, in multiples of the map's spacing
+_FURTHEST_M = 1e9
 _CHUNK = 4096  # places whose surroundings are looked up together
 _DAY_NS = 86_400 * 10**9
 LOST, OFF_MAP, OLD, TWINS = "lost", "off the map", "not seen lately", "twins"
@@ -193,6 +194,7 @@ def _positions(answers: Sequence[Answer], sure: np.ndarray) -> np.ndarray:
             positions[row] = answer.T_map_camera_true[:3, 3]
         elif sure[row] and answer.best is not None:
             positions[row] = answer.best.T_map_camera[:3, 3]
+    positions[np.any(np.abs(positions) > _FURTHEST_M, axis=1)] = np.nan  # a damaged record
     known = np.flatnonzero(np.isfinite(positions).all(axis=1))
     for before, after in pairwise(known):
         gap = positions[after] - positions[before]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,36 @@ def test_a_failure_midway_leaves_the_map_as_it_was(street, tmp_path):
             interrupted(street, output)
         assert street.read_bytes() == before
         assert sorted(path.name for path in tmp_path.iterdir()) == ["street.vprmap"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vpr_ros.maps.editor import rewritten
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.refresh import drop_redundant
+
+def kill(done, total):
+    if done > total / 2 or sys.argv[2] == "dropped":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with rewritten(Path(sys.argv[1])) as part, PlaceMap.open(part, writable=True) as place_map:
+    drop_redundant(place_map, 1, kill if sys.argv[2] == "choosing" else None)
+    kill(1, 1)
+"""
+
+
+@pytest.mark.parametrize("moment", ["choosing", "dropped"])
+def test_a_kill_loses_nothing(street, moment):
+    """The map is as it was, can be opened and written at once, and the next refresh does its work."""
+    before = street.read_bytes()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(street), moment], check=False)
+    assert killed.returncode == -signal.SIGKILL and street.read_bytes() == before
+    with rewritten(street) as part, PlaceMap.open(part, writable=True) as place_map:
+        drop_redundant(place_map, 1)
+    with PlaceMap.open(street) as place_map:
+        place_map.check_intact()
+        assert len(place_map) < 100
 
 
 def test_another_writer_is_not_overtaken(street):
