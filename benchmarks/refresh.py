@@ -202,9 +202,8 @@ def main() -> int:
     for name, value in lost.items():
         print(f"recall@1 lost, {name}: {value:.4f} (limit {MOST_LOST:g})")
     counts = dropped.refreshed
-    print(
-        f"dropped: {counts.alike} alike, {counts.beyond} beyond {given.looks} looks; {1e3 * seconds / len(everything):.2f} ms of a CPU for a place"
-    )
+    print(f"dropped: {counts.alike} alike, {counts.beyond} beyond {given.looks} looks")
+    print(f"{1e3 * seconds / len(everything):.2f} ms of a CPU for each place")
     if given.json:
         report = {"seeds": given.seeds, "looks": given.looks, "places": len(everything), "kept": count}
         report |= {"times_places": times, "times_bytes": times_bytes, "cpu_seconds": seconds}
