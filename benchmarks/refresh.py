@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from vpr_ros.base.files import written_whole
 from vpr_ros.base.image import preprocess, views
 from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.inference.describer import Describer
@@ -73,8 +74,8 @@ def driven(number: int, town: int, describer: Describer, cache: Path | None) -> 
             renderer = renderer or _renderer(town)
             arrays = _rendered(renderer, day, describer)
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path, **arrays)
+                with written_whole(path) as part, part.open("wb") as file:
+                    np.savez(file, **arrays)
         arrays["stamps_ns"] = arrays["stamps_ns"] + day * DAY_NS
         arrays["T_map_camera"][:, 0, 3] += number * APART_M
         found.append(Driven(**arrays))
