@@ -56,6 +56,11 @@ def _is_date(time_ns: Decimal) -> bool:
     return _DATES_NS[0] <= time_ns <= _DATES_NS[1]
 
 
+def are_dates(stamps_ns: np.ndarray) -> bool:
+    """Whether all stamps (N,) count from 1970, and do not begin with a recording or a robot's start."""
+    return bool(np.all((stamps_ns >= _DATES_NS[0]) & (stamps_ns <= _DATES_NS[1])))
+
+
 def _convert(unit: str, wanted: str) -> str:
     """What to do with times in a unit to have them in the wanted one."""
     ratio = math.log10(_UNITS_NS[wanted] / _UNITS_NS[unit])

@@ -9,7 +9,7 @@ import vpr_ros
 from vpr_ros.base import utf8
 from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
-from vpr_ros.cli import demo, evaluate, maps, model
+from vpr_ros.cli import demo, evaluate, maps, model, upkeep
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -29,6 +29,8 @@ app = typer.Typer(
     help="Visual localisation with one camera: build maps from drives, localise on them, measure how well.",
     cls=_InOrder,
 )
+maps.app.command("refresh")(upkeep.refresh)
+maps.app.command("health")(upkeep.health)
 app.add_typer(maps.app, name="map")
 app.add_typer(model.app, name="model")
 app.command("evaluate")(evaluate.evaluate)

@@ -151,6 +151,30 @@ class TileConstants:
 
 
 @dataclass(frozen=True)
+class LookConstants:
+    """Which looks of a place a map keeps (``looks``). By hand, with a look at towns 9101 and 9102 of
+    ``benchmarks/refresh.py``, not at 9103.
+    """
+
+    alike: float = 0.8
+    """Cosine from which a kept image stands for one that is dropped, if its drive has no other image near it."""
+    near_spacings: float = 1.1
+    """Distance up to which two images show one place, in multiples of the map's spacing."""
+    least: float = 0.001
+    """Similarity of images that are near each other, at least: a place is more than what is seen there."""
+    heading: float = 0.8
+    """Radians, largest difference of the headings of two images of one place."""
+    stretch_spacings: float = 10.0
+    """Side of the square whose images of one drive are a look, in multiples of the map's spacing."""
+    closest_spacings: float = 0.7
+    """Distance between following images of a drive, at least, in multiples of the map's spacing."""
+    away: int = 10
+    """Images of a drive elsewhere, after which it has left a stretch and comes back: another look."""
+    newer_gain: float = 0.002
+    """Similarity, in the mean over a stretch, by which an older look must be better than a newer one."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -168,3 +192,4 @@ STATISTICS = StatisticsConstants()
 VARIETY = VarietyConstants()
 TILES = TileConstants()
 LEGACY = LegacyConstants()
+LOOKS = LookConstants()

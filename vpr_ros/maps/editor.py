@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,18 +116,29 @@ def store_otherwise(path: Path, storage: Storage, output: Path | None = None) ->
         was, size = source.storage, (source.model.views, source.model.dimension)
     if storage.thumbnails and not was.thumbnails:
         storage = replace(storage, thumbnails=False)
+    with rewritten(path, output) as part:
+        map_file.convert(part, size, was, storage)
+    return PlaceMap.open(output or path, writable=True)
+
+
+@contextmanager
+def rewritten(path: Path, output: Path | None = None) -> Iterator[Path]:
+    """A copy of a map to change. When the block ends it replaces the map, or becomes output, a new map.
+
+    If the block fails, nothing has changed. No other process can write to the map meanwhile. Raises MapError if another
+    process adds to it, if output exists, or if a file cannot be written.
+    """
     if output is not None:
         with map_file.new_file(output) as part:
             map_file.copy(path, part)
-            map_file.convert(part, size, was, storage)
-        return PlaceMap.open(output, writable=True)
+            yield part
+        return
     try:
         with map_file.alone(path), written_whole(path) as part:
             map_file.copy(path, part)
-            map_file.convert(part, size, was, storage)
+            yield part
     except (OSError, sqlite3.Error) as error:
         raise MapError(f"cannot write the map {path}: {error}; it is as it was") from error
-    return PlaceMap.open(path, writable=True)
 
 
 def set_poses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "views": place_map.model.views,
         "vocabulary": place_map.model.vocabulary or "none of its own",
         "local_features": f"{kind}, of {place_map.feature_count()} places" if kind else "none",
+        "refreshed": asdict(place_map.refreshed) if place_map.refreshed else "never",
         "calibrated_on": place_map.calibration.source,
         "descriptors": place_map.storage.descriptors,
         "thumbnails": "yes" if place_map.storage.thumbnails else "none",

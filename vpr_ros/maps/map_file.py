@@ -289,12 +289,22 @@ def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.
     connection.execute("DROP TABLE IF EXISTS links")
     poses = [(_pose(T), int(place_id)) for place_id, T in zip(ids, T_map_camera, strict=True)]
     connection.executemany("UPDATE places SET pose = ? WHERE id = ?", poses)
-    kept = {place_id for _, place_id in poses}
+    keep(connection, ids)
+
+
+def keep(connection: sqlite3.Connection, ids: np.ndarray) -> int:
+    """Delete the places that are not among ids (K,), with their features and links; returns the number of links."""
+    kept = set(ids.tolist())
     gone = [row for row in connection.execute("SELECT id FROM places").fetchall() if row[0] not in kept]
     if _has(connection, "features"):
         connection.executemany("DELETE FROM features WHERE place_id = ?", gone)
     connection.executemany("DELETE FROM places WHERE id = ?", gone)
     connection.execute("DELETE FROM drives WHERE id NOT IN (SELECT drive_id FROM places)")
+    if not _has(connection, "links"):
+        return 0
+    there = "(SELECT id FROM places)"
+    unlinked = f"DELETE FROM links WHERE query_id NOT IN {there} OR match_id NOT IN {there}"
+    return connection.execute(unlinked).rowcount
 
 
 def _pose(T_map_camera: np.ndarray) -> bytes:

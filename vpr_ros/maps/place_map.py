@@ -65,6 +65,29 @@ class MapModel:
         return model
 
 
+@dataclass(frozen=True)
+class Refreshed:
+    """What the last ``vpr map refresh`` did to a map.
+
+    looks: of each place that may be kept. places: before it. alike: dropped because a kept one looks alike. beyond:
+    dropped because there were enough looks.
+    """
+
+    looks: int
+    places: int
+    alike: int
+    beyond: int
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any] | None) -> Refreshed | None:
+        """Read the output of ``asdict``; None stays None. Raises ValueError or TypeError for other data."""
+        if data is None:
+            return None
+        if not all(isinstance(value, int) for value in data.values()):
+            raise ValueError("what was dropped from it is not a count")
+        return cls(**data)
+
+
 def session_world(name: str) -> str:
     """Name of the world of a session's map while its poses are raw odometry."""
     return f"{_SESSION_WORLD}{name}"
@@ -105,6 +128,7 @@ class PlaceMap:
                 raise ValueError("its origin is not a finite position")
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
             self.storage = Storage.from_meta(meta)
+            self.refreshed = Refreshed.from_dict(json.loads(meta.get("refreshed", "null")))
 
     @classmethod
     def create(
@@ -277,6 +301,11 @@ class PlaceMap:
             query = "SELECT name FROM drives WHERE id IN (SELECT drive_id FROM places) ORDER BY id"
             return [name for (name,) in self._connection.execute(query)]
 
+    def descriptors_of(self, ids: np.ndarray) -> np.ndarray:
+        """Descriptors (K, V, D) float32 of the places with ids (K,), in that order."""
+        with self._reading():
+            return np.asarray(map_file.descriptors(self._connection, ids, self._size, self.storage), np.float32)
+
     def descriptors(self, place_id: int) -> np.ndarray:
         """Descriptors (V, D) float32 of one place."""
         (place,) = (piece for piece in self.pieces(place_id - 1, place_id))
@@ -331,6 +360,22 @@ class PlaceMap:
             self.world, self.origin = canonical_world(world), np.array(origin, dtype=float)
             self.is_odometry = False
             map_file.set_poses(self._connection, ids, self.map_pose(T_world_camera))
+
+    def keep(self, ids: np.ndarray, refreshed: Refreshed) -> int:
+        """Delete the places that are not among ids (K,), in one transaction, and make the file smaller.
+
+        refreshed: stored with the map. Returns the number of loop closures that went with their places. Raises
+        MapError if the file cannot be written.
+        """
+        with self.together():
+            closures = map_file.keep(self._connection, ids)
+            map_file.set_meta(self._connection, refreshed=json.dumps(asdict(refreshed)))
+        self.refreshed = refreshed
+        try:
+            self._connection.execute("VACUUM")  # what was deleted must not be readable
+        except sqlite3.Error as error:
+            raise MapError(f"cannot write the map {self.path}: {error}") from error
+        return closures
 
     def set_calibration(self, calibration: Calibration) -> None:
         """Store a calibration with the map."""

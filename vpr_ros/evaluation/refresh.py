@@ -1,0 +1,138 @@
+"""Refreshing of maps: add new drives, drop redundant places, and compare the recall on held-out drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vpr_ros.base.errors import DriveError, MapError
+from vpr_ros.base.tally import Tally
+from vpr_ros.drives.drive import Drive
+from vpr_ros.evaluation.held_out_figures import Figures, HeldOutDrives
+from vpr_ros.inference.describer import Describer
+from vpr_ros.localize.held_out import describe_drive
+from vpr_ros.maps.builder import Added, add_drive
+from vpr_ros.maps.editor import rewritten
+from vpr_ros.maps.features import choose_extractor
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.refresh import Dropped, check_refreshable, drop_redundant
+
+LEAST_IMAGES = 200  # from which on a share of 0.005 is an image
+_ECE_LOSS = 0.02  # calibration error that a map may gain before its calibration counts as one that no longer fits
+
+ProgressOf = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # what is done -> (done, total)
+
+
+@dataclass(frozen=True)
+class Refreshing:
+    """What ``refresh_map`` did.
+
+    figures: on the held-out drives, of the map "as it was", "with everything" and "refreshed"; empty without any.
+    notes: what a user should know, a sentence each.
+    """
+
+    added: tuple[Added, ...]
+    dropped: Dropped
+    figures: dict[str, Figures]
+    notes: tuple[str, ...]
+
+
+def refresh_map(
+    path: Path,
+    drives: Sequence[Drive],
+    describer: Describer,
+    progress: ProgressOf,
+    looks: int = 3,
+    held_out: Sequence[Drive] = (),
+    max_loss: float = 0.005,
+    output: Path | None = None,
+    every_m: float = 5.0,
+    every_s: float = 0.0,
+    tally: Tally | None = None,
+) -> Refreshing:
+    """Add drives to a map and drop redundant places (``maps.refresh``). The map is replaced, or output is written.
+
+    looks: of each place that are kept at most. held_out: drives that are not in the map. max_loss: recall@1 that may be
+    lost on them, compared with the map as it was and with everything kept. every_m, every_s: minimum distance and time
+    between new places. Whole or not at all. Raises MapError if more would be lost, if a held-out drive is in the map,
+    or if the map cannot be read or written; DriveError if a drive lies in another world or cannot be used.
+    """
+    tally = Tally() if tally is None else tally
+    with PlaceMap.open(path) as old:
+        check_refreshable(old, path)
+        old.prepare(describer)
+        for drive in (*drives, *held_out):
+            old.check_world(drive.name, drive.world)
+        extractor = choose_extractor("", old) if drives else None
+    added = []
+    with rewritten(path, output) as part, PlaceMap.open(part, writable=True) as place_map:
+        described = []
+        for drive in held_out:
+            with progress(f"describing {drive.name}") as step:
+                described.append(describe_drive(drive, place_map, describer, step, tally))
+        was = place_map.places if held_out and drives else None
+        for drive in drives:
+            with progress(f"adding {drive.name}") as step:
+                added.append(add_drive(place_map, drive, describer, every_m, every_s, step, tally, extractor))
+        figures: dict[str, Figures] = {}
+        if described:
+            everything = place_map.places
+            for asked in described:
+                if asked.is_in(everything):
+                    raise MapError(
+                        f"{path} or a new drive has images of {asked.name}, so it measures nothing: give --held-out a "
+                        "drive that is not in the map"
+                    )
+            judge = HeldOutDrives(described, describer, everything)
+            if not judge.images:
+                raise DriveError(f"no image of {', '.join(d.name for d in held_out)} was taken on {path}")
+            if was is not None:
+                figures["as it was"] = judge.on(was, place_map.calibration)
+            figures["with everything"] = judge.on(everything, place_map.calibration)
+            del everything, was
+        with progress("choosing looks") as step:
+            dropped = drop_redundant(place_map, looks, step)
+        if described:
+            figures["refreshed"] = judge.on(place_map.places, place_map.calibration)
+            _check_loss(path, figures, max_loss, looks)
+        notes = _notes(path, output, place_map, dropped, figures)
+    return Refreshing(tuple(added), dropped, figures, notes)
+
+
+def _check_loss(path: Path, figures: dict[str, Figures], max_loss: float, looks: int) -> None:
+    """Raises MapError if the refreshed map recalls less than one of the others."""
+    refreshed = figures["refreshed"].recall
+    name, best = max(figures.items(), key=lambda item: item[1].recall)
+    if refreshed < best.recall - max_loss:
+        raise MapError(
+            f"the refreshed map would recall {refreshed:.4f} of {best.images} held-out images, {path} {name} "
+            f"{best.recall:.4f}: nothing was changed; keep more with --looks {looks + 1}, leave out a drive that does "
+            f"harm, or allow it with --max-loss {best.recall - refreshed + 0.0001:.4f}"
+        )
+
+
+def _notes(
+    path: Path, output: Path | None, place_map: PlaceMap, dropped: Dropped, figures: dict[str, Figures]
+) -> tuple[str, ...]:
+    """What a user should know of the result."""
+    notes, calibration = list(dropped.notes), place_map.calibration
+    changed = dropped.refreshed.alike + dropped.refreshed.beyond > 0
+    if not figures:
+        notes.append("recall was not compared: give --held-out a drive that is not in the map")
+        if changed and calibration.source != "default":
+            notes.append(
+                f"the calibration, of {calibration.source}, is kept, and was fitted to the places before: check "
+                f"it with --held-out, or run `vpr map calibrate {output or path}` again"
+            )
+        return tuple(notes)
+    before, after = figures["with everything"], figures["refreshed"]
+    if after.images < LEAST_IMAGES:
+        notes.append(f"only {after.images} held-out images were taken on the map, so the comparison is rough")
+    if after.ece > before.ece + _ECE_LOSS:
+        notes.append(
+            f"the calibration, of {calibration.source}, no longer fits (its error was {before.ece:.3f} and is "
+            f"{after.ece:.3f}): run `vpr map calibrate {output or path}` again"
+        )
+    return tuple(notes)
