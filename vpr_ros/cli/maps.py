@@ -82,25 +82,29 @@ def build(
     ] = None,
     descriptors: Descriptors = DescriptorType.float16,
     no_thumbnails: NoThumbnails = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Map the I-th of N parts of the drives; vpr map merge joins them.",
+            show_default="all",
+        ),
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted build; places that are there are skipped.")
+    ] = False,
 ) -> None:
     """Build a map from one or more drives."""
-    from vpr_ros.inference.vocabulary import with_vocabulary
-    from vpr_ros.maps.builder import build_map
+    from vpr_ros.maps.builder import build_map, vocabulary_of
     from vpr_ros.maps.features import choose_extractor
-    from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.shard import Shard
     from vpr_ros.maps.storage import Storage
 
+    part = Shard.parse(shard) if shard else None
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
-    given = None
-    if vocabulary is not None:
-        learning = with_vocabulary(describer)
-        if learning is None:
-            raise ConfigError(f"model {describer.manifest.name} has no vocabularies: leave out --vocabulary")
-        with PlaceMap.open(vocabulary) as other:
-            other.prepare(describer)
-            given = learning.vocabulary
+    given = None if vocabulary is None else vocabulary_of(vocabulary, describer)
     with reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
@@ -114,6 +118,8 @@ def build(
             extractor=extractor,
             vocabulary=given,
             storage=Storage(descriptors.value, not no_thumbnails),
+            shard=part,
+            resume=resume,
         )
     with made:
         _print_summary(made)
@@ -169,11 +175,11 @@ def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="MAP", help="Maps of one model and one world.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write.")],
 ) -> None:
-    """Merge maps into a new one, with the calibration of the first."""
+    """Merge maps into a new one, in their order, with the calibration of the first."""
     from vpr_ros.maps.editor import merge_maps
 
-    with reported_tally() as tally:
-        merged = merge_maps(output, sources, tally)
+    with reported_tally() as tally, progress_bar("merging") as progress:
+        merged = merge_maps(output, sources, tally, progress)
     with merged:
         _print_summary(merged)
 
