@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "vpr_ros"
-PACKAGES = ("matching", "maps", "localize", "loops")
+PACKAGES = ("matching", "maps", "localize", "loops", "fleet")
 # Bounds of what a file may hold, not of what a method accepts.
 SANITY = {
     "map_file._FURTHEST",

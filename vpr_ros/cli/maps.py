@@ -52,6 +52,22 @@ Descriptors = Annotated[
 NoThumbnails = Annotated[
     bool, typer.Option("--no-thumbnails", help="Keep no readable pictures: reports then show none of the map.")
 ]
+LocalFeatures = Annotated[
+    str,
+    typer.Option(
+        help="Local features to store, for verified loop closures: none, xfeat, sift, orb or XFeat's .onnx file."
+    ),
+]
+Views = Annotated[int, typer.Option(help="Views stored of each image: 1, the whole image; 3, its two sides too.")]
+VocabularyOf = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--vocabulary",
+        metavar="MAP",
+        help="Map whose vocabulary to take, so that both can be merged.",
+        show_default="own",
+    ),
+]
 EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minimum time between places, seconds.")]
 
 
@@ -63,23 +79,11 @@ def build(
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
-    local_features: Annotated[
-        str,
-        typer.Option(
-            help="Local features to store, for verified loop closures: none, xfeat, sift, orb or XFeat's .onnx file."
-        ),
-    ] = "none",
-    views: Annotated[
-        int, typer.Option(help="Views stored of each image: 1, the whole image; 3, its two sides too.")
-    ] = 3,
+    local_features: LocalFeatures = "none",
+    views: Views = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
-    vocabulary: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="MAP", help="Map whose vocabulary to take, so that both can be merged.", show_default="own"
-        ),
-    ] = None,
+    vocabulary: VocabularyOf = None,
     descriptors: Descriptors = DescriptorType.float16,
     no_thumbnails: NoThumbnails = False,
     shard: Annotated[
@@ -122,7 +126,7 @@ def build(
             resume=resume,
         )
     with made:
-        _print_summary(made)
+        print_summary(made)
 
 
 @app.command()
@@ -167,7 +171,7 @@ def add(
                     )
                 there = f", {added.there} already in the map" if added.there else ""
                 typer.echo(f"{added.name}: {added.new} new places{there}")
-        _print_summary(target)
+        print_summary(target)
 
 
 @app.command()
@@ -181,7 +185,7 @@ def merge(
     with reported_tally() as tally, progress_bar("merging") as progress:
         merged = merge_maps(output, sources, tally, progress)
     with merged:
-        _print_summary(merged)
+        print_summary(merged)
 
 
 @app.command()
@@ -199,7 +203,7 @@ def upgrade(
 
     before = place_map.stat().st_size if place_map.is_file() else 0
     with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
-        _print_summary(made)
+        print_summary(made)
         typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -316,7 +320,8 @@ def _mount(camera_pose: str) -> "np.ndarray":
     return transform_from_xyzrpy(numbers) @ T_BODY_OPTICAL
 
 
-def _print_summary(place_map: "PlaceMap") -> None:
+def print_summary(place_map: "PlaceMap") -> None:
+    """Print how many places of how many drives a map has, and its size."""
     from vpr_ros.maps.info import map_info
 
     found = map_info(place_map)
