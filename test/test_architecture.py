@@ -35,6 +35,7 @@ ONLY_IN = {
     "tensorrt_rtx": ("vpr_ros/inference/tensorrt.py",),
     "rosbags": ("vpr_ros/drives",),
     "ray": ("vpr_ros/fleet/ray_build.py",),
+    "lancedb": ("vpr_ros/fleet/lake.py",),
     "typer": ("vpr_ros/cli", "vpr_lab/cli"),
 }
 
@@ -121,7 +122,7 @@ def test_starting_up_is_quick_and_light() -> None:
     """`import vpr_ros` and `vpr --help` load no torch, FAISS, OpenCV or ROS and take under half a second of a CPU (best
     of five; wall time would be that of the machine's other work too).
     """
-    heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags", "ray"]
+    heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags", "ray", "lancedb"]
     check = (
         "import sys, vpr_ros.cli.main;"
         f"loaded = [module for module in {heavy!r} if module in sys.modules];"
