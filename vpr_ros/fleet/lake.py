@@ -227,6 +227,11 @@ class Lake:
         write_map(path, release, chain([first], found), first.places.positions[0])
         return PlaceMap.open(path, writable=True)
 
+    def compact(self) -> None:
+        """Join the small files that pushes leave, so that later reads are quick. Others may push meanwhile."""
+        for name in ("keyframes", "places"):
+            _insist(self._table(name).optimize)
+
     def frame_of(self, path: Path, release: Release) -> PlaceMap:
         """A new map without places, with a release's model, vocabulary and world, and no origin."""
         write_map(path, release, (), np.zeros(3))

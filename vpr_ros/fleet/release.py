@@ -101,6 +101,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         time_s=time.time(),
     )
     lake.publish(release)
+    lake.compact()
     return Made(release, 0 if added is None else len(added), before, after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,10 +81,10 @@ def test_a_stopped_build_continues(cluster, tmp_path, describer, bags):
     with pytest.raises(Stop):
         build_on_ray(path, bags, WORK, on_progress=stop)
     assert not path.exists()
-    before = {file: file.read_bytes() for file in parts.glob("*.vprmap") if file.with_suffix(".json").exists()}
+    done = {json.loads(file.read_text())["drive"] for file in parts.glob("*.json") if file.stem != "options"}
     first: list[int] = []
     build_on_ray(path, bags, WORK, on_progress=lambda done, total: first.append(done)).close()
-    assert before and first[0] >= sum(map(len, bags)) // 4
+    assert first[0] >= sum(len(drive) for drive in bags if drive.name in done) > 0
     build_map(tmp_path / "one.vprmap", bags, describer, views_each=1, storage=Storage()).close()
     assert_same_map(tmp_path / "one.vprmap", path)
 
