@@ -65,6 +65,7 @@ def fill(outbox: Path, drives: int, rng: np.random.Generator) -> None:
 
 def push_all(lake: Path, outboxes: list[Path], kills: int) -> dict[str, Any]:
     """Send all outboxes, killing random robots; how long it took, and what arrived."""
+    Lake(str(lake)).create()
     rng, killed, start = random.Random(1), 0, time.perf_counter()
     waiting, running = list(outboxes), dict[Path, subprocess.Popen[bytes]]()
     while waiting or running:
@@ -103,6 +104,7 @@ def streets(count: int, number: int) -> np.ndarray:
 
 def fill_places(lake: Lake, count: int) -> Release:
     """A release of that many places."""
+    lake.create()
     rng, parts = np.random.default_rng(0), []
     head = Head.from_json(Head(MODEL.to_dict(), WORLD, {"descriptors": "float16", "thumbnails": True}).to_json())
     block = rng.normal(0, 1024**-0.5, (BLOCK, MODEL.views, MODEL.dimension)).astype(np.float16)

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Box = tuple[float, float, float, float]  # west, south, east, north: metres of the world
 
+_TABLES = ("keyframes", "places", "releases")
 _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 
 
@@ -237,9 +239,18 @@ class Lake:
         write_map(path, release, (), np.zeros(3))
         return PlaceMap.open(path)
 
+    def create(self) -> None:
+        """Make the tables of a new lake; those that are there stay. Raises MapError if it cannot be written."""
+        for name in _TABLES:
+            _insist(partial(self._database.create_table, name, schema=_schema(name), exist_ok=True))
+
     def _table(self, name: str) -> Any:
-        """A table; made if this is the first process that wants it."""
-        return _insist(lambda: self._database.create_table(name, schema=_schema(name), exist_ok=True))
+        try:
+            return self._database.open_table(name)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MapError(
+                f"there is no lake at {self.uri} ({brief(error)}): make one with vpr fleet release LAKE --first MAP"
+            ) from error
 
 
 def write_map(path: Path, release: Release, rows: Iterable[Rows], near: np.ndarray) -> None:

@@ -37,12 +37,13 @@ class Made:
 
 
 def first_release(lake: Lake, path: Path) -> Release:
-    """Make a map the first release of a lake. Raises MapError if the lake has releases."""
-    if lake.releases():
-        raise MapError(f"the lake {lake.uri} has releases already: push to it, and leave out --first")
+    """Make a map the first release of a lake, and the lake itself. Raises MapError if it has releases."""
     with PlaceMap.open(path) as place_map:
         head, rows, vocabulary = Head.of(place_map), rows_of(place_map), place_map.vocabulary
         calibration = place_map.calibration
+    lake.create()
+    if lake.releases():
+        raise MapError(f"the lake {lake.uri} has releases already: push to it, and leave out --first")
     release = Release(
         number=1,
         parts=(lake.add_part(rows, head),),

@@ -144,6 +144,8 @@ def test_what_cannot_be_sent_is_kept(tmp_path, write):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises((MapError, OSError)):
         send(Lake(str(tmp_path / "file" / "lake")), path.parent, "r1")
+    with pytest.raises(MapError, match="there is no lake"):  # a typing error must not make one
+        send(Lake(str(tmp_path / "lak")), path.parent, "r1")
     assert path.exists()
 
 
