@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Box = tuple[float, float, float, float]  # west, south, east, north: metres of the world
 
+_PART = re.compile(r"[0-9a-f]{32}")  # what is not goes into no query
 _TABLES = ("keyframes", "places", "releases")
 _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 
@@ -151,7 +153,7 @@ class Lake:
     def batches(self) -> list[str]:
         """The pushed batches, in the order they came."""
         found = self._table("keyframes").search().select(["part"]).to_arrow().column("part").to_pylist()
-        return list(dict.fromkeys(found))
+        return [part for part in dict.fromkeys(found) if _PART.fullmatch(part)]
 
     def batch(self, part: str) -> tuple[Head, Rows]:
         """The keyframes of a pushed batch."""
@@ -168,6 +170,8 @@ class Lake:
             head = Head(**data.pop("head"))
             pairs = tuple((batch, why) for batch, why in data.pop("set_aside"))
             parts, batches = tuple(data.pop("parts")), tuple(data.pop("batches"))
+            if not all(_PART.fullmatch(part) for part in parts):
+                raise MapError(f"a release of {self.uri} names parts that this version does not: the lake is damaged")
             found.append(Release(**data, head=head, set_aside=pairs, parts=parts, batches=batches,
                                  vocabulary=row["vocabulary"]))  # fmt: skip
         return sorted(found, key=lambda release: release.number)

@@ -17,7 +17,9 @@ import pytest
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.cli.main import main
+from vpr_ros.drives.bag import write_bag
 from vpr_ros.localize.held_out import DescribedDrive
+from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 
@@ -218,7 +220,7 @@ def test_a_release_can_be_rolled_back(lake, write, held_out):
     with pytest.raises(MapError, match="nothing was pushed"):
         release(lake, held_out)
     with pytest.raises(MapError, match="was made meanwhile"):
-        lake.publish(second.__class__(**{**second.__dict__, "parts": ("other",)}))
+        lake.publish(second.__class__(**{**second.__dict__, "parts": ("0" * 32,)}))
 
 
 def test_pulling_an_area(lake, tmp_path, monkeypatch, capsys):
@@ -246,3 +248,29 @@ def test_pulling_an_area(lake, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code and f"{near.sum()} places" in capsys.readouterr().out
+
+
+def test_the_commands_from_a_map_to_the_next_release(tmp_path, describer, painted_drive, monkeypatch, capsys):
+    """What a fleet's keeper types in a month, with the real network on bags."""
+    build_map(tmp_path / "street.vprmap", [painted_drive(length=150.0)], describer).close()
+    for name, start, noise in (("fog", 1.0, 40.0), ("held_out", 2.0, 0.0)):
+        write_bag(tmp_path / name, painted_drive(name=name, length=150.0, start=start, noise=noise))
+
+    def vpr(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["vpr", "fleet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return f"{ended.value.code or 0} {''.join(capsys.readouterr())}"
+
+    lake = tmp_path / "lake"
+    assert vpr("push", lake, "--outbox", tmp_path / "outbox").startswith("1 ")
+    assert "release 1: 30 places" in vpr("release", lake, "--first", tmp_path / "street.vprmap")
+    outbox = ("--outbox", tmp_path / "outbox", "--robot", "r1")
+    assert "--map is missing" in vpr("push", lake, tmp_path / "fog", *outbox)
+    assert "keyframes sent" in vpr("push", lake, tmp_path / "fog", "--map", tmp_path / "street.vprmap", *outbox)
+    assert "no held-out drive" in vpr("release", lake)
+    told = vpr("release", lake, tmp_path / "held_out")
+    assert told.startswith("0 ") and "release 2:" in told and "Recall@1" in told
+    assert "places of 2 drive(s)" in vpr("pull", lake, "-o", tmp_path / "new.vprmap")
+    assert "2 drive(s)" not in vpr("pull", lake, "-o", tmp_path / "old.vprmap", "--release", 1)
+    assert "release 3: 30 places" in vpr("release", lake, "--roll-back-to", 1)
