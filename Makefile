@@ -57,6 +57,7 @@ $(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
 	@$(PIP) install -e ".[ros,ros-build,sim,slam,dev]"
 	@$(BIN)/python tools/install_torch.py
 	@$(BIN)/python tools/build_messages.py || echo "tests of typed messages will be skipped"
+	@$(PIP) install -e ".[fleet]" || echo "tests of builds on a cluster will be skipped"
 	@$(PIP) install -e ".[gpu]" || echo "tests that build TensorRT engines will be skipped"
 	@touch $@
 

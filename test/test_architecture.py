@@ -16,7 +16,10 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 # One package a layer. Each imports those before it and itself; localize and loops do not see each other.
-LAYERS = ("base", "drives", "inference", "matching", "maps", "localize", "loops", "evaluation", "ros", "demo", "cli")
+LAYERS = (
+    *("base", "drives", "inference", "matching", "maps", "localize", "loops", "evaluation", "fleet", "ros", "demo"),
+    "cli",
+)
 NEIGHBOURS = ({"localize", "loops"},)
 LAB_LAYERS = ("simulation", "network", "training", "plugins", "export", "comparison", "systems", "cli")
 # What the lab may use of vpr_ros: what runs without ROS.
@@ -31,6 +34,8 @@ ONLY_IN = {
     "tensorrt": ("vpr_ros/inference/tensorrt.py",),
     "tensorrt_rtx": ("vpr_ros/inference/tensorrt.py",),
     "rosbags": ("vpr_ros/drives",),
+    "ray": ("vpr_ros/fleet/ray_build.py",),
+    "lancedb": ("vpr_ros/fleet/lake.py",),
     "typer": ("vpr_ros/cli", "vpr_lab/cli"),
 }
 
@@ -117,7 +122,7 @@ def test_starting_up_is_quick_and_light() -> None:
     """`import vpr_ros` and `vpr --help` load no torch, FAISS, OpenCV or ROS and take under half a second of a CPU (best
     of five; wall time would be that of the machine's other work too).
     """
-    heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags"]
+    heavy = ["torch", "faiss", "cv2", "rclpy", "onnxruntime", "matplotlib", "moderngl", "rosbags", "ray", "lancedb"]
     check = (
         "import sys, vpr_ros.cli.main;"
         f"loaded = [module for module in {heavy!r} if module in sys.modules];"

@@ -39,7 +39,7 @@ def requirements(text: str) -> dict[str, str]:
     """Distribution -> lowest version allowed, empty for any."""
     found = {}
     for line in filter(None, map(str.strip, text.splitlines())):
-        name, least = re.fullmatch(r"([A-Za-z0-9-]+)(?:[>=]=([0-9.]+))?(?:;.*)?", line).groups()  # type: ignore[union-attr]
+        name, least = re.fullmatch(r"([A-Za-z0-9-]+)(?:\[[\w,]+\])?(?:[>=]=([0-9.]+))?(?:;.*)?", line).groups()  # type: ignore[union-attr]
         found[name] = least or ""
     return found
 

@@ -160,7 +160,7 @@ def house() -> Figure:
         (
             ("localize", "localizer, filter,|re-rankers, calibration"),
             ("loops", "loop closer, candidates,|agreement, anchors"),
-            ("evaluation", "metrics, summary,|report"),
+            ("evaluation, fleet", "metrics, report;|maps on many machines"),
             ("ros", "node, parameters,|adapters, services"),
             ("demo, cli", "the vpr command,|the demonstrations"),
         ),

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "vpr_ros"
-PACKAGES = ("matching", "maps", "localize", "loops")
-# Bounds of what a file may hold, not of what a method accepts.
+PACKAGES = ("matching", "maps", "localize", "loops", "fleet")
+# Bounds of what a file may hold, not of what a method accepts; and numbers of a file's format.
 SANITY = {
     "map_file._FURTHEST",
-    "map_file._LARGEST",
+    "storage._LARGEST",
     "places._LARGEST_COORDINATE",
+    "places._FURTHEST_M",
+    "storage._STEP",
+    "stored_descriptors._QUANTISED",
+    "tiles._LARGEST",
+    "tiles._LARGEST_STATISTIC",
     "index._MOST",
     "editor._LEAST_COSINE",
 }

@@ -53,6 +53,7 @@ REMEDIES = {
     "trimesh": "pip install 'vpr_ros[mesh]'",
     "cuda": "pip install 'vpr_ros[gpu]'",
     **dict.fromkeys(("gtsam", "evo"), "pip install 'vpr_ros[slam]'"),
+    **dict.fromkeys(("ray", "lancedb", "pyarrow"), "pip install 'vpr_ros[fleet]'"),
     "rclpy": "source a ROS 2 installation, or pip install 'vpr_ros[ros]'",
     "vpr_msgs": "build it with colcon, or run tools/build_messages.py (pip install 'vpr_ros[ros,ros-build]')",
 }

@@ -38,6 +38,18 @@ class Tally:
         """The first example of a kind, "" if it has none."""
         return self._kinds.get(kind, (0, ""))[1]
 
+    def to_list(self) -> list[list[str | int]]:
+        """Plain data for JSON: kind, count and example of each."""
+        return [[kind, count, example] for kind, (count, example) in self._kinds.items()]
+
+    @classmethod
+    def from_list(cls, data: Sequence[Sequence[str | int]]) -> Tally:
+        """Read the output of ``to_list``."""
+        tally = cls()
+        for kind, count, example in data:
+            tally.add(str(kind), str(example), int(count))
+        return tally
+
     def __bool__(self) -> bool:
         return bool(self._kinds)
 

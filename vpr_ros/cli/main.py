@@ -9,14 +9,14 @@ import vpr_ros
 from vpr_ros.base import utf8
 from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
-from vpr_ros.cli import demo, evaluate, maps, model, upkeep
+from vpr_ros.cli import demo, evaluate, fleet, maps, model, upkeep
 
 
 class _InOrder(typer.core.TyperGroup):
     """Lists this package's commands first, in the order in which one needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        own = ("map", "model", "evaluate", "replay", "demo")
+        own = ("map", "model", "evaluate", "replay", "fleet", "demo")
         found = super().list_commands(ctx)
         return [*own, *sorted(set(found) - set(own))]
 
@@ -35,6 +35,7 @@ app.add_typer(maps.app, name="map")
 app.add_typer(model.app, name="model")
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(evaluate.replay)
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(demo.app, name="demo")
 
 

@@ -60,6 +60,22 @@ Descriptors = Annotated[
 NoThumbnails = Annotated[
     bool, typer.Option("--no-thumbnails", help="Keep no readable pictures: reports then show none of the map.")
 ]
+LocalFeatures = Annotated[
+    str,
+    typer.Option(
+        help="Local features to store, for verified loop closures: none, xfeat, sift, orb or XFeat's .onnx file."
+    ),
+]
+Views = Annotated[int, typer.Option(help="Views stored of each image: 1, the whole image; 3, its two sides too.")]
+VocabularyOf = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--vocabulary",
+        metavar="MAP",
+        help="Map whose vocabulary to take, so that both can be merged.",
+        show_default="own",
+    ),
+]
 EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minimum time between places, seconds.")]
 
 
@@ -71,44 +87,36 @@ def build(
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
-    local_features: Annotated[
-        str,
-        typer.Option(
-            help="Local features to store, for verified loop closures: none, xfeat, sift, orb or XFeat's .onnx file."
-        ),
-    ] = "none",
-    views: Annotated[
-        int, typer.Option(help="Views stored of each image: 1, the whole image; 3, its two sides too.")
-    ] = 3,
+    local_features: LocalFeatures = "none",
+    views: Views = 3,
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
-    vocabulary: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="MAP", help="Map whose vocabulary to take, so that both can be merged.", show_default="own"
-        ),
-    ] = None,
+    vocabulary: VocabularyOf = None,
     descriptors: Descriptors = DescriptorType.float16,
     no_thumbnails: NoThumbnails = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Map the I-th of N parts of the drives; vpr map merge joins them.",
+            show_default="all",
+        ),
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted build; places that are there are skipped.")
+    ] = False,
 ) -> None:
     """Build a map from one or more drives."""
-    from vpr_ros.inference.vocabulary import with_vocabulary
-    from vpr_ros.maps.builder import build_map
+    from vpr_ros.maps.builder import build_map, vocabulary_of
     from vpr_ros.maps.features import choose_extractor
-    from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.shard import Shard
     from vpr_ros.maps.storage import Storage
 
+    part = Shard.parse(shard) if shard else None
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
-    given = None
-    if vocabulary is not None:
-        learning = with_vocabulary(describer)
-        if learning is None:
-            raise ConfigError(f"model {describer.manifest.name} has no vocabularies: leave out --vocabulary")
-        with PlaceMap.open(vocabulary) as other:
-            other.prepare(describer)
-            given = learning.vocabulary
+    given = None if vocabulary is None else vocabulary_of(vocabulary, describer)
     with reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
@@ -122,10 +130,12 @@ def build(
             extractor=extractor,
             vocabulary=given,
             storage=Storage(descriptors.value, not no_thumbnails),
+            shard=part,
+            resume=resume,
         )
     with made:
         _index(made)
-        _print_summary(made)
+        print_summary(made)
 
 
 @app.command()
@@ -171,7 +181,7 @@ def add(
                 there = f", {added.there} already in the map" if added.there else ""
                 typer.echo(f"{added.name}: {added.new} new places{there}")
         _index(target)
-        _print_summary(target)
+        print_summary(target)
 
 
 @app.command()
@@ -179,14 +189,14 @@ def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="MAP", help="Maps of one model and one world.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write.")],
 ) -> None:
-    """Merge maps into a new one, with the calibration of the first."""
+    """Merge maps into a new one, in their order, with the calibration of the first."""
     from vpr_ros.maps.editor import merge_maps
 
-    with reported_tally() as tally:
-        merged = merge_maps(output, sources, tally)
+    with reported_tally() as tally, progress_bar("merging") as progress:
+        merged = merge_maps(output, sources, tally, progress)
     with merged:
         _index(merged)
-        _print_summary(merged)
+        print_summary(merged)
 
 
 @app.command()
@@ -205,7 +215,7 @@ def upgrade(
     before = place_map.stat().st_size if place_map.is_file() else 0
     with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
         _index(made)
-        _print_summary(made)
+        print_summary(made)
         typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -362,7 +372,8 @@ def _index(place_map: "PlaceMap") -> None:
             Index.of_map(place_map, AUTO, map_mean(place_map.places), progress)
 
 
-def _print_summary(place_map: "PlaceMap") -> None:
+def print_summary(place_map: "PlaceMap") -> None:
+    """Print how many places of how many drives a map has, and its size."""
     from vpr_ros.maps.info import map_info
 
     found = map_info(place_map)

@@ -174,6 +174,10 @@ class BagDrive:
         self.pose_span = self._poses.span
         self.world = (_custom_data(path).get("world") or world) if world == "local" else world
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its path: another process opens the bag again."""
+        return type(self), (self.path, self.options), {"name": self.name, "world": self.world}
+
     def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
         """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""
         topic = camera_info_topic(self.image_topic)

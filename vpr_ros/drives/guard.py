@@ -42,6 +42,8 @@ class GuardedDrive:
         self._last_ns, self._warned = -(2**63), False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_drive" or name.startswith("__"):  # asked for by pickle, before there is a drive
+            raise AttributeError(name)
         return getattr(self._drive, name)
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,42 +20,28 @@ from vpr_ros.maps.map_drives import names_in_merged
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
+from vpr_ros.maps.stages import Progress
 from vpr_ros.maps.storage import Storage
 
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
 _LEAST_COSINE = 0.5  # between the camera's up direction before and after
 
 
-def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> PlaceMap:
+def merge_maps(
+    path: Path, sources: Sequence[Path], tally: Tally | None = None, on_progress: Progress | None = None
+) -> PlaceMap:
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
     A place that two maps made from the same image is kept once, and counted in tally. Two drives of one name get two
-    names (``names_in_merged``). Origin and calibration are those of the first map. Written whole or not at all. Raises
-    MapError if the maps do not fit each other or the file cannot be written.
+    names (``names_in_merged``). Origin and calibration are those of the first map. Written whole or not at all. One
+    source is open at a time and a thousand of its places are in memory, so there may be any number. on_progress: called
+    with the places read so far and those of all sources. Raises MapError if the maps do not fit each other or the file
+    cannot be written.
     """
-    opened = [PlaceMap.open(source) for source in sources]
-    try:
-        first, kind = opened[0], ""
-        for other in opened:
-            other.check_model(first.model.name, first.model.fingerprint)
-            other.check_vocabulary(first.model)
-            if other.model.views != first.model.views:
-                raise MapError(
-                    f"{other.path} has {other.model.views} view(s) of each image, {first.path} has "
-                    f"{first.model.views}: build one of them again with the other's --views"
-                )
-            if other.world != first.world:
-                raise MapError(
-                    f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
-                    "they cannot be merged"
-                )
-            if other.is_odometry != first.is_odometry:
-                raise MapError(
-                    f"the poses of only one of {other.path} and {first.path} are raw odometry: they cannot be merged"
-                )
-            check_kind(other.path, other.feature_kind(), kind)
-            kind = kind or other.feature_kind()
-        with map_file.new_file(Path(path)) as part:
+    total = _check_together(sources)
+    left_out, done = Tally() if tally is None else tally, 0
+    with map_file.new_file(Path(path)) as part:
+        with PlaceMap.open(sources[0]) as first:
             merged = PlaceMap.create(
                 part,
                 first.model,
@@ -67,42 +53,76 @@ def merge_maps(path: Path, sources: list[Path], tally: Tally | None = None) -> P
                 vocabulary=first.vocabulary,
                 storage=first.storage,
             )
-            with merged:
-                for place_map in opened:
-                    _copy(place_map, merged, Tally() if tally is None else tally)
-        return PlaceMap.open(path, writable=True)
-    finally:
-        for place_map in opened:
-            place_map.close()
+        with merged:
+            for one in sources:
+                with PlaceMap.open(one) as source:
+                    for count in _copy(source, merged, left_out):
+                        done += count
+                        if on_progress is not None:
+                            on_progress(done, total)
+    return PlaceMap.open(path, writable=True)
 
 
-def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> None:
-    """Copy all places and loop closures of a map into another of the same model and world."""
-    names = names_in_merged(target, source)
-    there = {name: target.stamps_of(name) for name in names.values()}
+def _check_together(sources: Sequence[Path]) -> int:
+    """Number of places in maps that can be merged. Raises MapError if they do not fit each other."""
+    with PlaceMap.open(sources[0]) as first:
+        kind, total = "", 0
+        for path in sources:
+            with PlaceMap.open(path) as other:
+                other.check_model(first.model.name, first.model.fingerprint)
+                other.check_vocabulary(first.model)
+                if other.model.views != first.model.views:
+                    raise MapError(
+                        f"{other.path} has {other.model.views} view(s) of each image, {first.path} has "
+                        f"{first.model.views}: build one of them again with the other's --views"
+                    )
+                if other.world != first.world:
+                    raise MapError(
+                        f"{other.path} lies in world '{other.world}' and {first.path} in '{first.world}': "
+                        "they cannot be merged"
+                    )
+                if other.is_odometry != first.is_odometry:
+                    raise MapError(
+                        f"the poses of only one of {other.path} and {first.path} are raw odometry: they cannot be "
+                        "merged"
+                    )
+                check_kind(other.path, other.feature_kind(), kind)
+                kind = kind or other.feature_kind()
+                total += len(other)
+    return total
+
+
+def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> Iterator[int]:
+    """Copy all places and loop closures of a map into another of the same model and world.
+
+    Yields the number of places read, about a thousand at a time.
+    """
+    names, links = names_in_merged(target, source), source.links()
+    linked = {place_id for link in links for place_id in (link.query_id, link.match_id)}
     copies: dict[int, int] = {}
     for places in source.pieces():
-        T_world_camera = np.array(places.T_map_camera)
-        T_world_camera[:, :3, 3] += source.origin
+        T_map_camera = np.array(places.T_map_camera)
+        T_map_camera[:, :3, 3] += source.origin - target.origin  # exactly zero for parts of one map
         with target.together():
-            for row, T_map_camera in enumerate(target.map_pose(T_world_camera)):
+            for row, place_id in enumerate(places.ids.tolist()):
                 drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
-                place_id = int(places.ids[row])
-                if stamp_ns in there[drive]:
+                copy = target.place_at(drive, stamp_ns)
+                if copy is not None:
                     tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
                 else:
-                    there[drive][stamp_ns] = target.add(
+                    copy = target.add(
                         drive,
                         stamp_ns,
-                        T_map_camera,
+                        T_map_camera[row],
                         places.descriptors[row],
                         thumbnail=source.thumbnail(place_id),
                         features=source.features(place_id),
                     )
-                copies[place_id] = there[drive][stamp_ns]
-    links = [Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in source.links()]
+                if place_id in linked:
+                    copies[place_id] = copy
+        yield len(places)
     if links:
-        target.add_links(links)
+        target.add_links([Link(copies[k.query_id], copies[k.match_id], k.T_match_query) for k in links])
 
 
 def store_otherwise(path: Path, storage: Storage, output: Path | None = None) -> PlaceMap:

@@ -39,24 +39,23 @@ def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
     the log then warns.
     """
     where = str(path_of(drive) or drive.name)
-    there = {name: place_map.stamps_of(name) for name in place_map.drive_names()}
-    ours = {frame.stamp_ns for frame in drive} if there else set()
-    wanted = {name: _spread(ours, theirs) for name, theirs in there.items()}
-    looks: dict[str, list[bool]] = {name: [] for name in there}
-    missing = set().union(*wanted.values())
+    taken = place_map.drive_names()
+    wanted = _shared({frame.stamp_ns for frame in drive} if taken else set(), place_map)
+    looks: dict[str, list[bool]] = {name: [] for name in wanted}
+    missing = {stamp for shared in wanted.values() for stamp in shared}
     for frame in drive if missing else ():
         if frame.stamp_ns in missing:
             missing.remove(frame.stamp_ns)
             descriptor = _described(frame, describer)
-            for name in there:
-                if descriptor is not None and frame.stamp_ns in wanted[name]:
-                    stored = place_map.descriptors(there[name][frame.stamp_ns])[0]
+            for name, shared in wanted.items():
+                if descriptor is not None and frame.stamp_ns in shared:
+                    stored = place_map.descriptors(shared[frame.stamp_ns])[0]
                     looks[name].append(same_image(descriptor, stored))
         if not missing:
             break
     found = _same(looks, drive.name, where)
     if found is None:
-        return _new_name(drive.name, path_of(drive), there)
+        return _new_name(drive.name, path_of(drive), taken)
     if found != drive.name:
         logger.warning(
             "%s is in %s already, as drive %s: new places are added to that drive", where, place_map.path, found
@@ -66,19 +65,35 @@ def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
 
 def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
     """Names of a map's drives in another map, into which it is merged; see ``name_in_map``."""
-    there = {name: target.stamps_of(name) for name in target.drive_names()}
     names: dict[str, str] = {}
+    theirs = target.drive_names()
     for name in source.drive_names():
-        ours, looks = source.stamps_of(name), {}
-        for other, theirs in there.items():
-            looks[other] = [
-                same_image(source.descriptors(ours[stamp])[0], target.descriptors(theirs[stamp])[0])
-                for stamp in _spread(ours, theirs)
+        ours = source.stamps_of(name)
+        looks = {
+            other: [
+                same_image(source.descriptors(ours[stamp])[0], target.descriptors(place_id)[0])
+                for stamp, place_id in shared.items()
             ]
+            for other, shared in _shared(ours, target).items()
+        }
         found = _same(looks, name, f"drive {name} of {source.path}")
         others = [other for other in source.drive_names() if other != name]
-        names[name] = _new_name(name, None, [*there, *names.values(), *others]) if found is None else found
+        names[name] = _new_name(name, None, [*theirs, *names.values(), *others]) if found is None else found
     return names
+
+
+def _shared(ours: Collection[int], place_map: PlaceMap) -> dict[str, dict[int, int]]:
+    """Drives of a map that share stamps with another drive -> some of those stamps, with the places' ids.
+
+    Only the places of drives of the same time are read.
+    """
+    found: dict[str, dict[int, int]] = {}
+    first_ns, last_ns = min(ours, default=0), max(ours, default=0)
+    for name, span in place_map.spans().items():
+        if ours and span.first_ns <= last_ns and first_ns <= span.last_ns:
+            theirs = place_map.stamps_of(name)
+            found[name] = {stamp: theirs[stamp] for stamp in _spread(ours, theirs)}
+    return found
 
 
 def _spread(ours: Collection[int], theirs: Container[int]) -> list[int]:

@@ -94,7 +94,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises MapError if ``path`` exists or cannot be written.
     """
-    _check_new(path)
+    check_new(path)
     try:
         for companion in _COMPANIONS:  # of a deleted map of that name: SQLite would apply it
             path.with_name(path.name + companion).unlink(missing_ok=True)
@@ -495,7 +495,7 @@ def descriptors(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int
     return found if len(found) == len(ids) and np.all(ids[1:] > ids[:-1]) else found[rows]
 
 
-def _check_new(path: Path) -> None:
+def check_new(path: Path) -> None:
     """Raises MapError if a map cannot be created at this path."""
     if path.is_dir():
         raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")

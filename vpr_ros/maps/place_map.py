@@ -15,6 +15,7 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
+from vpr_ros.base.times import Span
 from vpr_ros.base.world import canonical_world, utm_of, world_advice
 from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer
 from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
@@ -316,6 +317,20 @@ class PlaceMap:
         with self._reading():
             query = "SELECT stamp_ns, places.id FROM places JOIN drives ON drives.id = drive_id WHERE name = ?"
             return dict(self._connection.execute(query, (drive,)))
+
+    def place_at(self, drive: str, stamp_ns: int) -> int | None:
+        """The id of a drive's place at a stamp, nanoseconds; None if it has none."""
+        with self._reading():
+            query = "SELECT places.id FROM places JOIN drives ON drives.id = drive_id WHERE name = ? AND stamp_ns = ?"
+            found = self._connection.execute(query, (drive, stamp_ns)).fetchone()
+            return None if found is None else int(found[0])
+
+    def spans(self) -> dict[str, Span]:
+        """Name of each drive that has places -> from its first stamp to its last, without reading the places."""
+        with self._reading():
+            ends = (f"(SELECT {end}(stamp_ns) FROM places WHERE drive_id = drives.id)" for end in ("min", "max"))
+            found = self._connection.execute(f"SELECT name, {', '.join(ends)} FROM drives ORDER BY id")
+            return {name: Span(first, last) for name, first, last in found if first is not None}
 
     def add(
         self,

@@ -144,7 +144,7 @@ def test_nothing_usable_leaves_no_file(week, tmp_path, monkeypatch, capsys):
     assert "no image of drive images can be read: " in (said := capsys.readouterr().err) and "0.png" in said
     assert list(path.parent.iterdir()) == []
     assert vpr(monkeypatch, "map", "build", week[1], week[0], "-o", path, "--backend", "onnx") == 1
-    assert "keeps the 6 places so far: continue with `vpr map add`" in capsys.readouterr().err
+    assert "keeps the 6 places so far: continue with --resume" in capsys.readouterr().err
     with PlaceMap.open(path) as kept:
         assert len(kept) == 6
 

@@ -1,0 +1,276 @@
+"""A fleet's lake: no keyframe is lost or twice, whoever pushes at once or is killed, and nothing wrong is released."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vpr_ros.base.errors import MapError
+from vpr_ros.base.image import Preprocessing
+from vpr_ros.cli.main import main
+from vpr_ros.drives.bag import write_bag
+from vpr_ros.localize.held_out import DescribedDrive
+from vpr_ros.maps.builder import build_map
+from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.place_map import MapModel, PlaceMap
+
+lancedb = pytest.importorskip("lancedb", reason="lancedb is not installed (pip install 'vpr_ros[fleet]')")
+
+from vpr_ros.fleet.lake import Lake  # noqa: E402
+from vpr_ros.fleet.outbox import send  # noqa: E402
+from vpr_ros.fleet.release import first_release, next_release, roll_back  # noqa: E402
+
+MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
+WORLD = "utm 33 north"
+ORIGIN = np.array([458_000.0, 5_550_000.0, 0.0])
+SECOND = 10**9
+CALIBRATED = Calibration(source="held out")
+
+
+def along_street(first: float = 0.0, last: float = 400.0, every: float = 5.0) -> np.ndarray:
+    return np.arange(first, last, every)
+
+
+@pytest.fixture
+def write(tmp_path, toy_world) -> Callable[..., Path]:
+    """write(name, along) -> a map of the toy world's street at those metres.
+
+    offset: of the poses, metres. places: metres at which the images were truly taken. noise: of the descriptors; 0.3
+    looks like the place, 8 does not: another season.
+    """
+
+    def made(name: str, along: np.ndarray, offset: Any = (0.0, 0.0, 0.0), places: Any = None, noise: Any = 0.3,
+             model: MapModel = MODEL, world: str = WORLD, folder: str = "") -> Path:  # fmt: skip
+        path = tmp_path / folder / f"{name}.vprmap"
+        path.parent.mkdir(exist_ok=True)
+        noises = np.broadcast_to(noise, len(along))
+        with PlaceMap.create(path, model, world, ORIGIN) as place_map:
+            for k, (a, true, noisy) in enumerate(zip(along, along if places is None else places, noises, strict=True)):
+                T = toy_world.pose(float(a))
+                T[:3, 3] += offset
+                seed = sum(map(ord, name)) * 1000 + k
+                place_map.add(name, k * SECOND, T, toy_world.descriptor(float(true), noisy, seed)[None], b"jpeg")
+        return path
+
+    return made
+
+
+@pytest.fixture
+def lake(tmp_path, write) -> Lake:
+    """A lake whose first release is a summer's drive."""
+    lake = Lake(str(tmp_path / "lake"))
+    first_release(lake, write("summer", along_street(), noise=0.0))
+    return lake
+
+
+@pytest.fixture
+def held_out(toy_world) -> list[DescribedDrive]:
+    """A drive that nobody pushed."""
+    along = along_street(2.0, 398.0, 4.0)
+    poses = np.stack([toy_world.pose(a) for a in along])
+    poses[:, :3, 3] += ORIGIN
+    descriptors = np.stack([toy_world.descriptor(a, 0.5, 9000 + int(a)) for a in along])
+    return [DescribedDrive("held out", (along * SECOND).astype(np.int64), descriptors, poses, list(poses))]
+
+
+def release(lake: Lake, held_out: list[DescribedDrive]):
+    return next_release(lake, held_out, lambda places: CALIBRATED)
+
+
+def count(lake: Lake) -> tuple[int, int]:
+    """Keyframes that were pushed, and how many of them differ."""
+    table = lake._table("keyframes").to_arrow()
+    rows = list(zip(table.column("drive").to_pylist(), table.column("stamp_ns").to_pylist(), strict=True))
+    return len(rows), len(set(rows))
+
+
+def test_a_push_that_is_repeated_arrives_once(lake, write):
+    """The answer of a push got lost: the robot sends again."""
+    path = write("winter", along_street(), noise=8.0)
+    assert (lake.push(path, "r1"), lake.push(path, "r1"), lake.push(path, "r2")) == (80, 0, 80)
+    assert count(lake) == (160, 160)
+    head, rows = lake.batch(lake.batches()[0])
+    with PlaceMap.open(path) as sent:
+        np.testing.assert_array_equal(rows.places.descriptors, sent.places.descriptors)
+        np.testing.assert_allclose(rows.places.T_map_camera[:, :3, 3], sent.places.positions + sent.origin, atol=1e-6)
+        assert MapModel.from_dict(head.model) == sent.model and set(rows.thumbnails) == {b"jpeg"}
+
+
+_SEND = """
+import sys
+from pathlib import Path
+from vpr_ros.fleet.lake import Lake
+from vpr_ros.fleet.outbox import send
+print("ready", flush=True)
+send(Lake(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+"""
+
+
+def test_robots_that_push_at_once_and_are_killed_lose_nothing(lake, write, tmp_path):
+    """kill -9 at random moments, then the same command again: every keyframe is there, and once."""
+    for robot in ("r1", "r2", "r3"):
+        for drive in range(6):
+            write(f"drive{drive}", along_street(0.0, 50.0), folder=robot)
+    rng = random.Random(3)
+
+    def start(robot: str) -> subprocess.Popen[str]:
+        code = [sys.executable, "-c", _SEND, lake.uri, str(tmp_path / robot), robot]
+        return subprocess.Popen(code, stdout=subprocess.PIPE, text=True)
+
+    running = {robot: start(robot) for robot in ("r1", "r2", "r3")}
+    for process in running.values():
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(rng.uniform(0.0, 0.2))
+    for process in list(running.values()):
+        time.sleep(rng.uniform(0.0, 0.1))
+        process.send_signal(signal.SIGKILL)
+    for robot, process in running.items():
+        process.communicate()
+        assert start(robot).wait() == 0
+    assert count(lake) == (180, 180)
+    assert not list(tmp_path.glob("r?/*.vprmap"))
+
+
+def test_what_cannot_be_sent_is_kept(tmp_path, write):
+    """A robot without a network loses nothing."""
+    path = write("drive", along_street(), folder="outbox")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises((MapError, OSError)):
+        send(Lake(str(tmp_path / "file" / "lake")), path.parent, "r1")
+    with pytest.raises(MapError, match="there is no lake"):  # a typing error must not make one
+        send(Lake(str(tmp_path / "lak")), path.parent, "r1")
+    assert path.exists()
+
+
+def test_a_release_takes_what_is_new(lake, write, held_out):
+    """A winter drive brings its looks; what the map knows, or another robot brings too, is not stored again."""
+    noise = np.where(np.arange(80) % 4 == 0, 0.3, 8.0)  # every fourth keyframe is an anchor
+    lake.push(write("winter", along_street(), noise=noise), "r1")
+    lake.push(write("summer again", along_street()), "r2")
+    made = release(lake, held_out)
+    assert made.release.number == 2 and made.added == 60 and made.release.places == 140
+    assert made.after >= made.before - 0.005 and not made.release.set_aside
+    assert lake.release().calibration["source"] == "held out"
+    with pytest.raises(MapError, match="nothing was pushed"):
+        release(lake, held_out)
+
+
+def test_an_offset_of_one_day_is_taken_out(lake, write, held_out, toy_world):
+    """Satellites that were 4 m off on that day."""
+    noise = np.where(np.arange(80) % 4 == 0, 0.3, 8.0)
+    lake.push(write("winter", along_street(), offset=(3.0, -2.5, 0.0), noise=noise), "r1")
+    made = release(lake, held_out)
+    new = next(iter(lake.rows(made.release)))
+    added = new.places.positions[new.places.drives == "r1/winter"]
+    truth = np.stack([toy_world.pose(a)[:3, 3] for a in along_street()])[noise > 1] + ORIGIN
+    assert np.abs(np.median(added - truth, axis=0)).max() < 0.5
+
+
+def test_bad_drives_are_set_aside_and_the_rest_released(lake, write, held_out, toy_world):
+    """Another city, 0, 0, a wrong frame, another model: each with its reason, and none in the map."""
+    lake.push(write("good", along_street(), noise=np.where(np.arange(80) % 4 == 0, 0.3, 8.0)), "r1")
+    lake.push(write("city", along_street(), offset=(50_000.0, 0.0, 0.0)), "r2")
+    lake.push(write("zero", along_street(), offset=-ORIGIN), "r2")
+    lake.push(write("frame", along_street(), places=np.roll(along_street(), 40)), "r2")
+    lake.push(write("model", along_street(), model=MapModel("other", "e" * 64, 64, Preprocessing(32, 32))), "r2")
+    lake.push(write("unseen", along_street(), noise=8.0), "r2")
+    made = release(lake, held_out)
+    reasons = [why for _, why in made.release.set_aside]
+    wanted = ("near the map", "near the map", "disagree", "another model", "too few to check")
+    assert len(reasons) == 5 and all(part in why for part, why in zip(wanted, reasons, strict=True)), reasons
+    drives = {str(drive) for rows in lake.rows(made.release) for drive in rows.places.drives}
+    assert drives == {"summer", "r1/good"}
+    assert len(lake.batches()) == 6, "what was set aside is still there to look at"
+
+
+def test_a_worse_release_is_refused(lake, write, held_out, toy_world):
+    """A drive whose poses are mostly right, with a stretch in which they are of another street."""
+    along = along_street(2.0, 398.0, 4.0)  # the held-out images themselves, half of a round away
+    wrong = len(along) // 6
+    places = np.concatenate([along[:wrong] + 200.0, along[wrong:]])
+    path = write("liar", along, places=places, noise=0.0)
+    with PlaceMap.open(path, writable=True) as place_map, place_map.together():
+        for row in range(wrong):
+            true = int(np.argmin(np.abs(along - along[row] - 200.0)))
+            blob = held_out[0].descriptors[true].astype("<f4").tobytes()
+            place_map._connection.execute("UPDATE places SET descriptor = ? WHERE id = ?", (blob, row + 1))
+    lake.push(path, "r1")
+    with pytest.raises(MapError, match=r"recognises .* so it is not released"):
+        release(lake, held_out)
+    assert lake.release().number == 1 and sum(map(len, lake.rows(lake.release()))) == 80
+
+
+def test_a_release_can_be_rolled_back(lake, write, held_out):
+    """What a robot met in the street shows more than held-out drives do; and releases are never changed."""
+    lake.push(write("winter", along_street(), noise=np.where(np.arange(80) % 4 == 0, 0.3, 8.0)), "r1")
+    second = release(lake, held_out).release
+    third = roll_back(lake, 1)
+    assert (third.number, third.places) == (3, 80) and "rolled back" in third.set_aside[0][1]
+    assert sum(map(len, lake.rows(lake.release()))) == 80
+    assert sum(map(len, lake.rows(lake.release(2)))) == second.places == 140
+    with pytest.raises(MapError, match="nothing was pushed"):
+        release(lake, held_out)
+    with pytest.raises(MapError, match="was made meanwhile"):
+        lake.publish(second.__class__(**{**second.__dict__, "parts": ("0" * 32,)}))
+
+
+def test_pulling_an_area(lake, tmp_path, monkeypatch, capsys):
+    """A robot takes what lies around it, as an ordinary map with the release's calibration."""
+    last = lake.release()
+    with lake.pull(tmp_path / "all.vprmap", last) as whole:
+        assert len(whole) == 80 and whole.world == WORLD and whole.drive_names() == ["summer"]
+        places, origin = whole.places, whole.origin
+    east, north = places.positions[0, :2] + origin[:2]
+    with lake.pull(tmp_path / "some.vprmap", last, (east - 20, north - 20, east + 20, north + 20)) as some:
+        near = (np.abs(places.positions[:, :2] - places.positions[0, :2]) <= 20).all(axis=1)
+        assert len(some) == near.sum() > 3
+        inside = places.subset(near)
+        np.testing.assert_array_equal(some.places.stamps_ns, inside.stamps_ns)
+        np.testing.assert_allclose(some.places.descriptors, inside.descriptors)
+        assert np.abs(some.places.positions).max() < 1000
+    with pytest.raises(MapError, match="has no places there"):
+        lake.pull(tmp_path / "none.vprmap", last, (0.0, 0.0, 1.0, 1.0))
+    import pyproj
+
+    back = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    longitude, latitude = back.transform(east, north)
+    arguments = ["vpr", "fleet", "pull", lake.uri, "-o", str(tmp_path / "near.vprmap")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--near", str(latitude), str(longitude), "20"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code and f"{near.sum()} places" in capsys.readouterr().out
+
+
+def test_the_commands_from_a_map_to_the_next_release(tmp_path, describer, painted_drive, monkeypatch, capsys):
+    """What a fleet's keeper types in a month, with the real network on bags."""
+    build_map(tmp_path / "street.vprmap", [painted_drive(length=150.0)], describer).close()
+    for name, start, noise in (("fog", 1.0, 40.0), ("held_out", 2.0, 0.0)):
+        write_bag(tmp_path / name, painted_drive(name=name, length=150.0, start=start, noise=noise))
+
+    def vpr(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["vpr", "fleet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return f"{ended.value.code or 0} {''.join(capsys.readouterr())}"
+
+    lake = tmp_path / "lake"
+    assert vpr("push", lake, "--outbox", tmp_path / "outbox").startswith("1 ")
+    assert "release 1: 30 places" in vpr("release", lake, "--first", tmp_path / "street.vprmap")
+    outbox = ("--outbox", tmp_path / "outbox", "--robot", "r1")
+    assert "--map is missing" in vpr("push", lake, tmp_path / "fog", *outbox)
+    assert "keyframes sent" in vpr("push", lake, tmp_path / "fog", "--map", tmp_path / "street.vprmap", *outbox)
+    assert "no held-out drive" in vpr("release", lake)
+    told = vpr("release", lake, tmp_path / "held_out")
+    assert told.startswith("0 ") and "release 2:" in told and "Recall@1" in told
+    assert "places of 2 drive(s)" in vpr("pull", lake, "-o", tmp_path / "new.vprmap")
+    assert "2 drive(s)" not in vpr("pull", lake, "-o", tmp_path / "old.vprmap", "--release", 1)
+    assert "release 3: 30 places" in vpr("release", lake, "--roll-back-to", 1)

@@ -1,0 +1,205 @@
+"""`vpr fleet`: build, push, release, pull."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from vpr_ros.base.errors import ConfigError
+from vpr_ros.cli.common import (
+    Backend,
+    DriveOption,
+    MapModel,
+    Model,
+    Numbered,
+    open_drives,
+    progress_bar,
+    reported_tally,
+)
+from vpr_ros.cli.maps import (
+    Descriptors,
+    DescriptorType,
+    Drives,
+    Every,
+    EverySeconds,
+    LocalFeatures,
+    NoThumbnails,
+    Views,
+    VocabularyOf,
+    print_summary,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Build maps on many machines, and keep those of a fleet.")
+
+
+LakeUri = Annotated[
+    str, typer.Argument(metavar="LAKE", help="Folder of the lake, or its address on an object store, such as s3://...")
+]
+
+
+class Device(str, Enum):
+    """Where describers run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+@app.command()
+def build(
+    drives: Drives,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write, such as town.vprmap.")],
+    ray: Annotated[str, typer.Option(help="Address of a Ray cluster, or local for this machine.")] = "local",
+    describers: Annotated[
+        int, typer.Option(min=0, help="Number of networks that run at once.", show_default="one on each GPU, or core")
+    ] = 0,
+    device: Annotated[
+        Device, typer.Option(help="Where networks run; auto takes GPUs if the cluster has some.", show_default="auto")
+    ] = Device.auto,
+    model: Model = "demixvpr_mobilenet",
+    backend: Backend = "auto",
+    every: Every = 5.0,
+    every_seconds: EverySeconds = 0.0,
+    local_features: LocalFeatures = "none",
+    views: Views = 3,
+    numbered: Numbered = False,
+    drive_option: DriveOption = [],  # noqa: B006
+    vocabulary: VocabularyOf = None,
+    descriptors: Descriptors = DescriptorType.float16,
+    no_thumbnails: NoThumbnails = False,
+) -> None:
+    """Build a map on a Ray cluster, as vpr map build makes it. Given again, the command continues what was killed."""
+    from vpr_ros.fleet.ray_build import Work, build_on_ray
+    from vpr_ros.maps.storage import Storage
+
+    opened = open_drives(drives, drive_option, numbered)
+    storage = Storage(descriptors.value, not no_thumbnails)
+    work = Work(model, backend, every, every_seconds, views, local_features, storage)
+    with reported_tally() as tally, progress_bar("building") as progress:
+        made = build_on_ray(
+            output,
+            opened,
+            work,
+            address=ray,
+            describers=describers,
+            device=device.value,
+            vocabulary=vocabulary,
+            on_progress=progress,
+            tally=tally,
+        )
+    with made:
+        print_summary(made)
+
+
+@app.command()
+def push(
+    lake: LakeUri,
+    drives: Annotated[
+        Optional[list[str]], typer.Argument(metavar="DRIVE", help="Drives to localise; none: only send the outbox.")
+    ] = None,
+    robot: Annotated[str, typer.Option(help="Name of the robot; goes before the names of its drives.")] = "robot",
+    place_map: Annotated[
+        Optional[Path], typer.Option("--map", metavar="MAP", help="Map to localise the drives on.")
+    ] = None,
+    outbox: Annotated[Path, typer.Option(help="Folder that keeps what is not sent yet.")] = Path("outbox"),
+    model: MapModel = "",
+    backend: Backend = "auto",
+    drive_option: DriveOption = [],  # noqa: B006
+) -> None:
+    """Send to the lake what the map does not know, of passes where the robot was sure. What is not sent is kept."""
+    from vpr_ros.fleet.lake import Lake
+    from vpr_ros.fleet.outbox import collect, send
+    from vpr_ros.localize.localizer import Localizer
+
+    opened = open_drives(list(drives or []), drive_option)
+    if opened and place_map is None:
+        raise ConfigError("--map is missing: name the map to localise the drives on")
+    if opened and place_map is not None:
+        with reported_tally() as tally, Localizer.open(place_map, model, backend) as localizer:
+            for drive in opened:
+                with progress_bar(f"localising {drive.name}") as progress:
+                    count = collect(localizer, drive, outbox, tally, progress)
+                typer.echo(f"{drive.name}: {count} keyframes to send")
+    typer.echo(f"{lake}: {send(Lake(lake), outbox, robot)} keyframes sent")
+
+
+@app.command()
+def release(
+    lake: LakeUri,
+    held_out: Annotated[
+        Optional[list[str]],
+        typer.Argument(metavar="DRIVE", help="Held-out drives with true poses, over the fleet's streets."),
+    ] = None,
+    first: Annotated[
+        Optional[Path], typer.Option(metavar="MAP", help="Map that becomes the first release of a new lake.")
+    ] = None,
+    roll_back_to: Annotated[int, typer.Option(min=0, help="Number of a release to make the last one again.")] = 0,
+    model: MapModel = "",
+    backend: Backend = "auto",
+    drive_option: DriveOption = [],  # noqa: B006
+) -> None:
+    """Make a release of what was pushed: checked, aligned, thinned, calibrated, and no worse than the last."""
+    from tempfile import TemporaryDirectory
+
+    from vpr_ros.fleet.lake import Lake
+    from vpr_ros.fleet.release import first_release, next_release, roll_back
+    from vpr_ros.inference.open import open_describer
+    from vpr_ros.localize.calibrator import fit
+    from vpr_ros.localize.held_out import describe_drive
+    from vpr_ros.maps.calibration import Calibration
+
+    opened_lake = Lake(lake)
+    if first is not None or roll_back_to:
+        made = first_release(opened_lake, first) if first is not None else roll_back(opened_lake, roll_back_to)
+        typer.echo(f"release {made.number}: {made.places} places, {made.note}")
+        return
+    opened = open_drives(list(held_out or []), drive_option)
+    if not opened:
+        raise ConfigError("no held-out drive is given: a release is tested on drives that no robot pushed")
+    last = opened_lake.release()
+    with TemporaryDirectory() as folder, reported_tally() as tally:
+        empty = opened_lake.frame_of(Path(folder) / "frame.vprmap", last)
+        with empty:
+            describer = open_describer(model or empty.model.name, backend)
+            empty.prepare(describer)
+            described = []
+            for drive in opened:
+                with progress_bar(f"describing {drive.name}") as progress:
+                    described.append(describe_drive(drive, empty, describer, progress, tally))
+    default = Calibration.of_model(describer.manifest.calibration)
+    result = next_release(
+        opened_lake, described, lambda places: fit(places, describer, described, default=default).calibration
+    )
+    for batch, why in result.release.set_aside[len(last.set_aside) :]:
+        typer.echo(f"set aside: push {batch[:12]}: {why}", err=True)
+    typer.echo(
+        f"release {result.release.number}: {result.release.places} places, {result.added} of them new; Recall@1 on "
+        f"held-out drives {100 * result.before:.1f} % before, {100 * result.after:.1f} % now"
+    )
+
+
+@app.command()
+def pull(
+    lake: LakeUri,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write.")],
+    near: Annotated[
+        Optional[tuple[float, float, float]],
+        typer.Option(metavar="LAT LON RADIUS", help="Places within a radius in metres of a position in degrees."),
+    ] = None,
+    bbox: Annotated[
+        Optional[tuple[float, float, float, float]],
+        typer.Option(metavar="WEST SOUTH EAST NORTH", help="Places in a box, metres of the map's world."),
+    ] = None,
+    number: Annotated[int, typer.Option("--release", min=0, help="Number of the release.", show_default="last")] = 0,
+) -> None:
+    """Write the places of a release, all or those of an area, to a map."""
+    from vpr_ros.fleet.lake import Lake, box_around
+
+    opened = Lake(lake)
+    chosen = opened.release(number)
+    if near is not None and bbox is not None:
+        raise ConfigError("--near and --bbox exclude each other: give one")
+    box = box_around(chosen.head.world, *near) if near is not None else bbox
+    with opened.pull(output, chosen, box) as made:
+        print_summary(made)

@@ -1,0 +1,1 @@
+"""A fleet beyond one machine: maps built on a cluster."""
