@@ -100,7 +100,7 @@ def test_the_default_is_what_earlier_versions_read(plain: Path) -> None:
     assert meta["format_version"] == "1" and "storage" not in meta
 
 
-@pytest.mark.parametrize("storage", ["[]", "{}x", '{"descriptors": "int4"}', '{"thumbnails": 3}', '{"other": 1}'])
+@pytest.mark.parametrize("storage", ["[]", "{}x", '{"descriptors": "int3"}', '{"thumbnails": 3}', '{"other": 1}'])
 def test_a_bad_storage_is_one_sentence(tmp_path: Path, storage: str) -> None:
     """A map file is untrusted."""
     path = made(tmp_path / "m.vprmap", SMALL)
