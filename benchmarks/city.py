@@ -10,10 +10,10 @@ night, with its detour off the map; the network has not seen this town in traini
 descriptors of all places. A node is a process with a localiser on the map; what the city adds to it is measured against
 the same process on the town alone. --folder keeps the described images, the map and its index.
 
-Times are those of a thread on the CPU, which other load leaves as they are; wall times are printed too. One thread
+Times are those of the CPU, which other load leaves as they are; wall times are printed too. One thread
 searches. Limits for a million places: 0.7 GB of memory and a file of 1.6 GB, for fewer places in proportion (0.1 GB of
 the memory is for any size); 3 s to start from the cache; 10 min for the index; search p50 5 ms and p99 15 ms at 0.99 of
-exact recall@1; p50 1 ms among the places within 200 m, with the answer of exact comparison; all after the search at
+exact recall@1; p50 1 ms among the places within 200 m, with the answer of exact comparison; all but the search at
 most 1.2 times as long as in the town; filtered recall, off-map detection and calibration error within 0.01 of the town
 alone, and the town's within 0.01 of float32. Exits with 1 if one is missed.
 """
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ VIEWS, SPACING_M, STREET, APART_M, AWAY_M = 3, 5.0, 500, 60.0, 5000.0  # STREET:
 COMPONENTS = 320  # principal components of the town's descriptors
 DRAWN = 16 * STREET  # places drawn at a time
 LAST_TOLD = [0.0]  # seconds, of the system's clock
+TIMING = [False]  # whether a search is being timed
 EVERY = 4  # query is searched exactly as well
 NEAR_M = 200.0
 RIGHT_M = 25.0
@@ -66,7 +67,7 @@ LIMITS = {
     "search p50 [ms]": 5.0,
     "search p99 [ms]": 15.0,
     "near p50 [ms]": 1.0,
-    "after the search": 1.2,
+    "all but the search": 1.2,
     "recall lost": 0.01,
     "off map lost": 0.01,
     "ece change": 0.01,
@@ -114,10 +115,10 @@ def measured(count: int, descriptors: str, drives: Path, folder: Path) -> dict[s
     queries = np.concatenate([centred(described[name], described[name].mean(0)) for name in QUERIES])[::EVERY]
     exact = write_maps(town, city, count, descriptors, described, queries)
     with PlaceMap.open(city) as place_map:
-        info, start = place_map.bytes_by_kind(), time.perf_counter()
+        info, start, wall = place_map.bytes_by_kind(), time.process_time(), time.perf_counter()
         mean = map_mean(place_map.places)
         Index.of_map(place_map, "auto", mean, told)
-        built = time.perf_counter() - start
+        built, built_wall = time.process_time() - start, time.perf_counter() - wall
     right = near_town(described)[::EVERY]
     on_map = right.any(axis=1)
     exact_recall = float(np.mean([is_right(right, row, exact[row]) for row in np.flatnonzero(on_map)]))
@@ -136,6 +137,7 @@ def measured(count: int, descriptors: str, drives: Path, folder: Path) -> dict[s
         "of it descriptors [GB]": info["descriptors"] / 1e9,
         "index file [GB]": cache_path(city).stat().st_size / 1e9,
         "index built [s]": built,
+        "index built, wall [s]": built_wall,
         "start [s]": whole["start"],
         "start, wall [s]": whole["start wall"],
         "start of the town [s]": alone["start"],
@@ -149,8 +151,8 @@ def measured(count: int, descriptors: str, drives: Path, folder: Path) -> dict[s
         "near p99 [ms]": whole["near"][1],
         "near, places": whole["near places"],
         "near as exact": whole["near as exact"],
-        "after the search [ms]": whole["answer"],
-        "after the search": whole["answer"] / alone["answer"],
+        "all but the search [ms]": whole["answer"],
+        "all but the search": whole["answer"] / alone["answer"],
         **{f"{name}, town": alone[name] for name in ("filtered", "off map", "false off", "ece")},
         **{f"{name}, city": whole[name] for name in ("filtered", "off map", "false off", "ece")},
         "recall lost": alone["filtered"] - whole["filtered"],
@@ -383,17 +385,38 @@ def near_search(localizer: Localizer, described: dict[str, np.ndarray]) -> tuple
 
 
 def localised(localizer: Localizer, name: str, described: dict[str, np.ndarray]) -> tuple[Assessment, list[float]]:
-    """A query drive with odometry, assessed by the town's places, and the time after each search, ms."""
+    """A query drive with odometry, assessed by the town's places, and the time of each image but the search, ms."""
     answers, times = [], []
     localizer.reset()
+    searching = [0.0]
+    localizer._found = timed(localizer._found, searching)  # type: ignore[method-assign]
+    similarities = timed(localizer.observation.similarities, searching)
+    localizer.observation.similarities = similarities  # type: ignore[method-assign]
     T, T_odom = described[f"{name} T"], described[f"{name} odometry"]
     for row, stamp_ns in enumerate(described[f"{name} stamps"]):
-        start = time.thread_time()
+        searching[0], start = 0.0, time.thread_time()
         estimate = localizer.recognise(int(stamp_ns), described[name][row], T_odom[row])
-        spent = 1e3 * (time.thread_time() - start)
-        answers.append(answer_from_estimate(estimate, row, T[row], spent))
-        times.append(estimate.timings_ms["answer"])
+        spent = time.thread_time() - start
+        answers.append(answer_from_estimate(estimate, row, T[row], 1e3 * spent))
+        times.append(1e3 * (spent - searching[0]))
+    del localizer._found, localizer.observation.similarities
     return assess(Run(name, name, tuple(answers), described["overcast T"])), times
+
+
+def timed(function: Callable[..., Any], total: list[float]) -> Callable[..., Any]:
+    """The same function, whose outermost calls add their seconds to a total."""
+
+    def call(*given: Any) -> Any:
+        if TIMING[0]:
+            return function(*given)
+        TIMING[0], start = True, time.thread_time()
+        try:
+            return function(*given)
+        finally:
+            TIMING[0] = False
+            total[0] += time.thread_time() - start
+
+    return call
 
 
 def told(done: int, total: int, what: str = "building the index") -> None:

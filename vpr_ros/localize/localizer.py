@@ -290,14 +290,15 @@ class Localizer:
         Also the first rows that the index gave, whether they can be compared or not. near: rows (M,) of places where
         the camera should be; if it is, no others of a large map are searched.
         """
-        if len(self.places) >= NEAR.places and len(near) and self._near_searches < NEAR.every - 1:
+        is_large, wanted = len(self.places) >= NEAR.places, self.config.search.matches
+        if is_large and len(near) and self._near_searches < NEAR.every - 1:
             similarities = self.observation.similarities(descriptor, near)
             rows, similarities = self._ranked(near, similarities, similarities)
             if self.observation.log_ratios(descriptor, similarities, rows).values.max() >= NEAR.evidence:
                 self._near_searches += 1
                 return similarities, rows, rows[:0]
         self._near_searches = 0
-        _, found = self.index.search(descriptor, self.config.search.matches)
+        _, found = self.index.search(descriptor, max(wanted, NEAR.candidates) if is_large else wanted)
         rows = self.places.readable(found)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)

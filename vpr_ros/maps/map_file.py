@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -460,25 +460,26 @@ def _places_from_rows(
     rows: list[tuple[int, str, int, bytes, bytes]], size: tuple[int, int], storage: Storage
 ) -> Places:
     """Rows of the places table as arrays."""
-    poses = np.frombuffer(b"".join(row[3] for row in rows), "<f8").reshape(len(rows), 7)
+    ids, names, stamps_ns, blobs, descriptors = zip(*rows, strict=True)
+    poses = np.frombuffer(b"".join(blobs), "<f8").reshape(len(rows), 7)
     if not np.all(np.abs(poses) < _FURTHEST):
         raise ValueError("a pose is not finite, or too large")
-    if not all(isinstance(row[1], str) for row in rows):
+    if not all(isinstance(name, str) for name in set(names)):
         raise ValueError("a place has no drive")
     T_map_camera = np.zeros((len(rows), 4, 4))
     T_map_camera[:, :3, :3] = geometry.matrix_from_quat_xyzw(poses[:, 3:])
     T_map_camera[:, :3, 3] = poses[:, :3]
     T_map_camera[:, 3, 3] = 1.0
     return Places(
-        ids=np.array([row[0] for row in rows], dtype=np.int64),
-        drives=np.array([row[1] for row in rows], dtype=object),
-        stamps_ns=np.array([row[2] for row in rows], dtype=np.int64),
+        ids=np.array(ids, dtype=np.int64),
+        drives=np.array(names, dtype=object),
+        stamps_ns=np.array(stamps_ns, dtype=np.int64),
         T_map_camera=T_map_camera,
-        descriptors=_decoded([row[4] for row in rows], size, storage),
+        descriptors=_decoded(descriptors, size, storage),
     )
 
 
-def _decoded(blobs: list[bytes], size: tuple[int, int], storage: Storage) -> np.ndarray:
+def _decoded(blobs: Sequence[bytes], size: tuple[int, int], storage: Storage) -> np.ndarray:
     """Descriptors (K, V, D) of K blobs. Raises ValueError if they do not have this size, or a value is not finite."""
     records = np.frombuffer(b"".join(blobs), storage.record(size[1])).reshape(len(blobs), size[0])
     return storage.decoded(records, size[1])
