@@ -236,8 +236,9 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
         path = folder / "city.vprmap"
         if not path.exists():
-            with city.build(path) as made:
-                write_tiles(made, folder / "tiles", given.cell)
+            city.build(path).close()
+        with PlaceMap.open(path) as made:
+            write_tiles(made, folder / "tiles", given.cell)
         with PlaceMap.open(path) as whole, TiledMap.open_tiles(folder / "tiles", wait=False) as tiles:
             rounds = [Drive(city, tiles, None if number else whole) for number in range(given.rounds)]
             settled(tiles)

@@ -101,8 +101,8 @@ class TileKeeper:
     @property
     def problem(self) -> str:
         """One sentence if a wanted tile cannot be had, or there is a newer release; else empty."""
-        failed = [self._failed[number][1] for number in self._wanted if number in self._failed]
-        return failed[0] if failed else self._release_problem
+        sentences = (self._failed.get(number, (0.0, ""))[1] for number in self._wanted)
+        return next(filter(None, sentences), self._release_problem)
 
     def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
         """Have the tiles around positions (K, 2) loaded, those with most of the weights (K,) first.

@@ -6,6 +6,7 @@ a robot that crosses from tile to tile loses nothing. Only descriptors are of si
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -186,7 +187,7 @@ class TiledMap(PlaceMap):
 
 def open_map(location: str | Path, wait: bool = True) -> PlaceMap:
     """A map to read: a .vprmap file, a folder of tiles, or the http(s) address of one. wait: see ``open_tiles``."""
-    if is_address(str(location)) or Path(location).is_dir():
+    if is_address(str(location)) or os.path.isdir(location):
         return TiledMap.open_tiles(location, wait)
     return PlaceMap.open(Path(location))
 
