@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Does a city fit a robot? A map of a million places: memory, file, start, index, search, and the answers.
 
-    python benchmarks/city.py [--places 1000000] [--descriptors bit] [--drives FOLDER] [--folder FOLDER] [--json FILE]
+    python benchmarks/city.py [--places 1000000] [--descriptors int8] [--views 1] [--drives FOLDER] [--folder FOLDER]
+                              [--json FILE]
 
-The demo's town is embedded in a city that is drawn: descriptors of its places (three views each) have the mean, the
+The demo's town is embedded in a city that is drawn: descriptors of its places have the mean, the
 principal components, the likeness of neighbours and of the views of a place that the town's have, component by
 component. Its streets lie beside the town, a place every 5 m. Queries are the real images of the town by sun and by
 night, with its detour off the map; the network has not seen this town in training. Exact search is that of float32
@@ -82,7 +83,8 @@ def main() -> int:
     """Returns 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=int, default=1_000_000)
-    parser.add_argument("--descriptors", default="bit", choices=DESCRIPTOR_TYPES)
+    parser.add_argument("--descriptors", default="int8", choices=DESCRIPTOR_TYPES)
+    parser.add_argument("--views", type=int, default=1, choices=(1, 3), help="views of each place")
     parser.add_argument("--drives", type=Path, default=DEMO, help="folder with overcast, sun and night")
     parser.add_argument("--folder", type=Path, help="keeps what is made")
     parser.add_argument("--json", type=Path, help="file for the figures")
@@ -94,7 +96,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        figures = measured(given.places, given.descriptors, given.drives, folder)
+        figures = measured(given.places, given.descriptors, given.views, given.drives, folder)
     share = given.places / 1_000_000
     missed = []
     for name, value in figures.items():
@@ -108,10 +110,11 @@ def main() -> int:
     return int(bool(missed))
 
 
-def measured(count: int, descriptors: str, drives: Path, folder: Path) -> dict[str, Any]:
+def measured(count: int, descriptors: str, views_each: int, drives: Path, folder: Path) -> dict[str, Any]:
     """The figures of a city of so many places."""
     described = describe(drives, folder / "described.npz")
-    town, city = folder / "town.vprmap", folder / f"city-{count}-{descriptors}.vprmap"
+    described["overcast"] = described["overcast"][:, :views_each]
+    town, city = folder / "town.vprmap", folder / f"city-{count}-{descriptors}-{views_each}.vprmap"
     queries = np.concatenate([centred(described[name], described[name].mean(0)) for name in QUERIES])[::EVERY]
     exact = write_maps(town, city, count, descriptors, described, queries)
     with PlaceMap.open(city) as place_map:
@@ -130,6 +133,7 @@ def measured(count: int, descriptors: str, drives: Path, folder: Path) -> dict[s
     return {
         "places": count,
         "descriptors": descriptors,
+        "views": views_each,
         "variance drawn": described_share(described),
         "memory [GB]": (whole["rss"] - alone["rss"]) / 1e9,
         "memory at most [GB]": (whole["peak"] - alone["peak"]) / 1e9,
@@ -246,9 +250,10 @@ def write_maps(
     kept = city.with_suffix(".exact.npy")
     describer = open_describer(DEFAULT_MODEL)
     manifest = describer.manifest
-    model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, VIEWS)
     calibration = Calibration.of_model(manifest.calibration)
     real, T_real = described["overcast"], described["overcast T"]
+    each = real.shape[1]
+    model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, each)
     for path, storage in ((town, Storage(descriptors, False)), (town.with_name("town-float32.vprmap"), Storage())):
         path.unlink(missing_ok=True)
         with PlaceMap.create(path, model, "town", calibration=calibration, storage=storage) as place_map:
@@ -267,7 +272,7 @@ def write_maps(
         for name, block, T in chain([("overcast", real, T_real)], city_blocks(drawn, count - len(real))):
             add(place_map, name, block, T)
             similar = centred(block, mean).reshape(-1, block.shape[-1]) @ queries.T
-            similar = similar.reshape(len(block), VIEWS, -1).max(axis=1)
+            similar = similar.reshape(len(block), each, -1).max(axis=1)
             first = similar.argmax(axis=0)
             values = similar[first, np.arange(len(queries))]
             better = values > best[0]

@@ -97,6 +97,8 @@ class StatisticsConstants:
     """Places, spread over the map, that the mean descriptor and the variety are taken from."""
     later: int = 4
     """Places of a drive up to this many apart are compared, for how the view changes with the distance."""
+    checked: int = 256
+    """Places of a cache that are compared with the map."""
     in_memory: int = 64_000_000
     """Bytes of decoded descriptors up to which they are kept in memory: 10 000 places of three views and 1024 numbers.
     Those of a larger map are read from its file, a few for each image."""

@@ -84,7 +84,7 @@ def create(path: Path, meta: dict[str, str], vocabulary: bytes | None = None) ->
 
 def remove(path: Path) -> None:
     """Delete a map with its journals and the cache of its index."""
-    for suffix in ("", *_COMPANIONS, ".faiss"):
+    for suffix in ("", *_COMPANIONS, ".faiss", ".places.npz"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
@@ -454,6 +454,18 @@ def pieces(
             return
         yield _places_from_rows(rows, size, storage)
         after = rows[-1][0]
+
+
+def places_at(
+    connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage
+) -> Places | None:
+    """The places with ids (K,), ascending, without descriptors; None if one is missing. See ``pieces``."""
+    rows = connection.execute(
+        "SELECT places.id, name, stamp_ns, pose, x'' FROM json_each(?) JOIN places ON places.id = value "
+        "LEFT JOIN drives ON drives.id = drive_id ORDER BY places.id",
+        (str(ids.tolist()),),
+    ).fetchall()
+    return _places_from_rows(rows, (0, size[1]), storage) if rows and len(rows) == len(ids) else None
 
 
 def _places_from_rows(

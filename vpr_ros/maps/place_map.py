@@ -19,11 +19,11 @@ from vpr_ros.base.times import Span
 from vpr_ros.base.world import canonical_world, utm_of, world_advice
 from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer
 from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
-from vpr_ros.maps import map_file
+from vpr_ros.maps import map_file, whereabouts
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.constants import STATISTICS
 from vpr_ros.maps.map_file import Link
-from vpr_ros.maps.places import Places
+from vpr_ros.maps.places import Places, spread
 from vpr_ros.maps.storage import Storage
 from vpr_ros.maps.stored_descriptors import StoredDescriptors
 
@@ -412,12 +412,30 @@ class PlaceMap:
             with self._reading():
                 views, dimension = self._size
                 each = views * dimension * self.storage.dtype.itemsize
-                small = len(self) * each <= STATISTICS.in_memory
-                read = map_file.all_places(self._connection, self._size, self.storage, descriptors=small)
-                if not small:
+                if len(self) * each <= STATISTICS.in_memory:
+                    read = map_file.all_places(self._connection, self._size, self.storage)
+                else:
+                    read = self._large_whereabouts()
                     read = replace(read, descriptors=self._stored_descriptors(read.ids))
                 self._places = replace(read, heights_agree=not self._has_jumping_heights)
         return self._places
+
+    def _large_whereabouts(self) -> Places:
+        """All places without descriptors, from a cache if it agrees with some of them."""
+        path, count = whereabouts.cache_path(self.path), len(self)
+        key = {"revision": self.revision, "model": self.model.fingerprint, "places": count}
+        found = whereabouts.read(path, key, count)
+        if found is not None:
+            rows = spread(count, STATISTICS.checked)
+            true = map_file.places_at(self._connection, found.ids[rows], self._size, self.storage)
+            if true is not None and all(
+                np.array_equal(getattr(true, name), getattr(found, name)[rows])
+                for name in ("drives", "stamps_ns", "T_map_camera")
+            ):
+                return found
+        read = self.whereabouts
+        whereabouts.write(path, key, read)
+        return read
 
     def _stored_descriptors(self, ids: np.ndarray) -> np.ndarray:
         """Descriptors of places with ids (N,). They have a connection of their own and outlive this object."""
