@@ -14,6 +14,7 @@ from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps import index as index_module
+from vpr_ros.maps import map_file, whereabouts
 from vpr_ros.maps import place_map as place_map_module
 from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.constants import IndexConstants, StatisticsConstants
@@ -141,3 +142,22 @@ def test_neighbours_are_those_of_comparing_all() -> None:
     for radius in (0.0, 20.0, 333.0, 1e12, np.inf):
         assert set(grid.within(points[0, :2], radius)) == set(np.flatnonzero(distance[0] <= radius)), radius
     assert len(Neighbours(np.zeros((0, 3)), 50.0).near(points)[0]) == 0 and len(grid.near(points[:0])[0]) == 0
+
+
+def test_whereabouts_come_from_a_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A city must not take SQLite seconds at each start; a cache of another map, or a damaged one, is not believed."""
+    true = opened(path, monkeypatch, 0)
+    cache = whereabouts.cache_path(path)
+    stored = cache.read_bytes()
+    monkeypatch.setattr(map_file, "all_places", None)  # only the cache can answer now
+    for name in ("ids", "drives", "stamps_ns", "T_map_camera"):
+        assert np.array_equal(getattr(opened(path, monkeypatch, 0), name), getattr(true, name)), name
+    monkeypatch.undo()
+    for damage in (b"", stored[:-100], stored[:3000] + bytes(100) + stored[3100:], b"PK\x03\x04" + bytes(50)):
+        cache.write_bytes(damage)
+        assert np.array_equal(opened(path, monkeypatch, 0).T_map_camera, true.T_map_camera)
+        assert cache.read_bytes() == stored  # written again
+    with sqlite3.connect(path) as connection:  # another map of this name, revision and size
+        connection.execute("UPDATE places SET stamp_ns = stamp_ns + 7000")
+    connection.close()
+    assert np.array_equal(opened(path, monkeypatch, 0).stamps_ns, true.stamps_ns + 7000)
