@@ -337,7 +337,7 @@ def node(path: Path, folder: Path) -> dict[str, Any]:
     for name in QUERIES:
         for query in centred(described[name], described[name].mean(0)):
             wall, start = time.perf_counter(), time.thread_time()
-            _, rows = localizer._found(query, np.zeros(0, np.int64))
+            _, rows, _ = localizer._found(query, np.zeros(0, np.int64))
             search.append(1e3 * (time.thread_time() - start))
             search_wall.append(1e3 * (time.perf_counter() - wall))
             found.append(int(rows[0]))

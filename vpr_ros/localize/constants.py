@@ -118,8 +118,9 @@ class NearConstants:
     """least belief in the places that are compared, for a map searched near its belief,"""
     evidence: float = 3.0
     """and least log-likelihood ratio of the best of them against "not on this map"."""
-    candidates: int = 200
-    """Places that are fetched from its index at least, and compared exactly: 50 lose 0.006 of recall@1 of a million."""
+    candidates: int = 80
+    """Places that are fetched from its index at least, and compared exactly. More find the very best place more often
+    (0.93 instead of 0.88 with 200, of a million), and the right one as often."""
     every: int = 10
     """One image in so many is searched everywhere all the same: a belief or a prior may be wrong, and look right."""
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 AUTO, FLAT = "auto", "Flat"
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
-_LEAST_CELLS, _CELLS_SHARE = 8, 8  # cells of an IVF index that are searched: so many, or one in so many
+_LEAST_CELLS, _CELLS_SHARE = 8, 6  # cells of an IVF index that are searched: so many, or one in so many
 _QUERY_BITS = 4  # for each number of a query, in an index of one bit a number: as good as 8, and faster
 _BLOCK = 4096  # descriptors in a block of a growing index
 
