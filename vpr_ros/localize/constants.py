@@ -81,12 +81,13 @@ class ViewChangeConstants:
     """Places, over which the change of the view along a map is averaged."""
     rate_range: float = 3.0
     """Most that the view changes faster or slower than is typical of the map."""
-    roughness: float = 0.75
-    """Exponent of the distance in the view's change, for maps that cannot show it: that of simulated roads, where it
-    is 0.73 from half a metre to twenty. Of the real recordings, the corridor's is 1.0 and Gardens Point's 0.7;"""
+    roughness: float = 1.0
+    """Exponent of the distance in the view's change, for maps whose places are too far apart to show it. On simulated
+    roads it is 0.74, from half a metre to twenty, in the real corridor 1.0, at Gardens Point 0.7. Too small a one takes
+    small steps for none, and the belief stays behind;"""
     roughness_range: tuple[float, float] = (0.5, 1.0)
     """smallest and largest one that is taken from a map, from places up to ``STATISTICS.later`` apart"""
-    rough_kept: float = 0.05
+    rough_kept: float = 0.1
     """that keep at least this share of the view."""
     speed_places: float = 20.0
     """Places passed, after which a speed that is set is compared with the change of the view,"""

@@ -229,15 +229,15 @@ def test_the_scale_differs_along_the_map(toy_world: Any) -> None:
 class RoughRoad:
     """A straight road, an image each half metre. Cosine of two: exp(-(distance / 8 m) ** 0.75), as on real roads."""
 
-    def __init__(self, seed: int, length: float = 150.0) -> None:
+    def __init__(self, seed: int, length: float = 150.0, roughness: float = 0.75) -> None:
         self.along = np.arange(0.0, length, 0.5)
         apart = np.abs(self.along[:, None] - self.along)
-        factor = np.linalg.cholesky(np.exp(-((apart / 8.0) ** 0.75)) + 1e-9 * np.eye(len(self.along)))
+        factor = np.linalg.cholesky(np.exp(-((apart / 8.0) ** roughness)) + 1e-9 * np.eye(len(self.along)))
         axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(1024, len(self.along))))[0].T
         self.descriptors = (factor @ axes).astype(np.float32)
 
-    def places(self) -> Places:
-        rows = np.arange(0, len(self.along), 10)
+    def places(self, every: int = 10) -> Places:
+        rows = np.arange(0, len(self.along), every)
         poses = np.tile(geometry.transform(geometry.R_BODY_OPTICAL, np.zeros(3)), (len(rows), 1, 1))
         poses[:, 0, 3] = self.along[rows]
         stamps_ns = (self.along[rows] * 1e8).astype(np.int64)
@@ -256,6 +256,16 @@ def test_small_steps_repeat_the_view_as_much_as_large_ones() -> None:
         assert sum(c.distance for c in changes) == pytest.approx(driven_m, rel=0.15)
         repeated_5m[step_m] = np.prod([c.repeated for c in changes]) ** (5.0 / driven_m)
     assert np.ptp(list(repeated_5m.values())) < 0.05, repeated_5m
+
+
+@pytest.mark.parametrize("roughness", [0.7, 1.0])
+def test_small_steps_count_on_a_map_of_places_far_apart(roughness: float) -> None:
+    """Such a map does not show how a view changes in small steps: taken too short, the belief would stay behind."""
+    road = RoughRoad(0, 400.0, roughness)
+    change = ViewChange(road.places(every=40))
+    change.to(road.descriptors[0])
+    driven_m = sum(change.to(x).distance for x in road.descriptors[2::2])
+    assert driven_m > 0.9 * 400.0
 
 
 def test_a_slow_turn_back_to_the_road_is_seen(toy_world: Any) -> None:
