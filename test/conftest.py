@@ -121,7 +121,7 @@ class PaintedDrive:
             yield DriveFrame(stamp_ns, partial(self.image, float(along)), T, T)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def painted_drive() -> type[PaintedDrive]:
     return PaintedDrive
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,13 +28,20 @@ def lite():
     return open_describer(MODEL, "onnx", 1)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, lite, painted_drive):
+    """Two maps of different streets, each with a vocabulary of its own, built once."""
+    folder = tmp_path_factory.mktemp("streets")
+    for number, name in enumerate(("a.vprmap", "b.vprmap")):
+        drive = painted_drive(name=f"street {number}", start=40.0 * number)
+        build_map(folder / name, [drive], lite, views_each=1).close()
+    return folder
+
+
 @pytest.fixture
-def streets(tmp_path, lite, painted_drive):
-    """Paths of two maps of different streets, each with a vocabulary of its own."""
-    paths = [tmp_path / "a.vprmap", tmp_path / "b.vprmap"]
-    for number, path in enumerate(paths):
-        build_map(path, [painted_drive(name=f"street {number}", start=40.0 * number)], lite, views_each=1).close()
-    return paths
+def streets(tmp_path, built):
+    """Paths of copies of them."""
+    return [Path(shutil.copy(built / name, tmp_path)) for name in ("a.vprmap", "b.vprmap")]
 
 
 def test_a_map_learns_and_keeps_its_vocabulary(streets, lite, painted_drive):
