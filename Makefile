@@ -1,16 +1,17 @@
-# Eight verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
+# Nine verbs. Each makes the virtual environment it needs; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo slam test test-oldest lint docs bags clean
+.PHONY: help demo slam test test-oldest test-fleet lint docs bags clean
 
 help:
 	@echo "make demo   localise three drives through a small town on real ROS 2 topics; report in demo/report.html"
 	@echo "make slam   close loops by day and by night for a pose graph; report in demo/slam/report.html (Python 3.11 on)"
 	@echo "make test   the whole test suite"
 	@echo "make test-oldest   command line, localiser, loop closer and node with the oldest versions (Python 3.10 and 3.12)"
+	@echo "make test-fleet   builds on a Ray cluster, and the lake of a fleet"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   the documentation site in site/; fails on a broken link"
 	@echo "make bags   render the demo's drives again (needs EGL: apt install libegl1 libgl1-mesa-dri)"
@@ -28,6 +29,10 @@ test: $(VENV)/.test
 
 test-oldest:
 	@$(PYTHON) tools/test_oldest.py $(VENV)-oldest $(if $(filter file,$(origin PYTHON)),,$(PYTHON))
+
+# Ray and LanceDB take a minute to install, and few users have them: in the other tests they are skipped.
+test-fleet: $(VENV)-fleet/.installed
+	@$(VENV)-fleet/bin/python -m pytest test/vpr_ros/fleet
 
 lint: $(VENV)/.test
 	@echo "== ruff and mypy"
@@ -57,7 +62,6 @@ $(VENV)/.test: $(VENV)/.demo tools/install_torch.py tools/build_messages.py
 	@$(PIP) install -e ".[ros,ros-build,sim,slam,dev]"
 	@$(BIN)/python tools/install_torch.py
 	@$(BIN)/python tools/build_messages.py || echo "tests of typed messages will be skipped"
-	@$(PIP) install -e ".[fleet]" || echo "tests of builds on a cluster will be skipped"
 	@$(PIP) install -e ".[gpu]" || echo "tests that build TensorRT engines will be skipped"
 	@touch $@
 
@@ -68,5 +72,11 @@ $(VENV)-docs/.installed: setup.cfg
 	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check install --quiet $$($(PYTHON) tools/extra.py docs)
 	@touch $@
 
+$(VENV)-fleet/.installed: setup.cfg
+	@echo "== installing Ray and LanceDB (once)"
+	@$(PYTHON) -m venv $(VENV)-fleet
+	@$(VENV)-fleet/bin/python -m pip --disable-pip-version-check install --quiet -e ".[fleet]" pytest
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-* $(VENV)-docs site demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log
+	rm -rf $(VENV) $(VENV)-oldest-* $(VENV)-docs $(VENV)-fleet site demo/slam demo/results.json demo/report* demo/*.vprmap* demo/*.csv demo/*.tum demo/*.jsonl build install log
