@@ -38,6 +38,7 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.image import preprocess, views
+from vpr_ros.drives.drive import sample
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.record import Run, answer_from_estimate
 from vpr_ros.evaluation.summary import Assessment, assess, summarise_all
@@ -177,7 +178,7 @@ def describe(drives: Path, kept: Path) -> dict[str, np.ndarray]:
         for name in ("overcast", *QUERIES):
             frames = list(open_drive(drives / name))
             if name == "overcast":
-                frames = spaced(frames)
+                frames = list(sample(frames, SPACING_M))
             count = VIEWS if name == "overcast" else 1
             seen = []
             for number, frame in enumerate(frames, 1):
@@ -191,15 +192,6 @@ def describe(drives: Path, kept: Path) -> dict[str, np.ndarray]:
         np.savez(kept, **found)
     with np.load(kept) as data:
         return dict(data)
-
-
-def spaced(frames: list[Any]) -> list[Any]:
-    """The frames that become places."""
-    kept = frames[:1]
-    for frame in frames:
-        if np.linalg.norm(frame.T_map_camera[:3, 3] - kept[-1].T_map_camera[:3, 3]) >= SPACING_M:
-            kept.append(frame)
-    return kept
 
 
 class Drawn:

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image import preprocess, views
+from vpr_ros.drives.drive import sample
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
 from vpr_ros.evaluation.record import Run, Tolerance, answer_from_estimate
@@ -45,10 +46,12 @@ SPACING_M = 5.0
 WORSE = 0.01
 
 
-def described(path: Path, describer: Describer, count: int, numbered: bool) -> tuple[DescribedDrive, np.ndarray]:
-    """A drive after the network, and descriptors (F, count, D) of its views."""
+def described(
+    path: Path, describer: Describer, count: int, numbered: bool, every_m: float = 0.0
+) -> tuple[DescribedDrive, np.ndarray]:
+    """A drive after the network, with images every_m metres apart, and descriptors (F, count, D) of their views."""
     drive = open_drive(path)
-    frames = list(NumberedDrive(drive) if numbered else drive)
+    frames = list(sample(NumberedDrive(drive) if numbered else drive, every_m))
     size = describer.manifest.preprocessing
     found = [
         describer.describe(np.stack([preprocess(view, size) for view in views(frame.read(), count)])).descriptors
@@ -60,15 +63,10 @@ def described(path: Path, describer: Describer, count: int, numbered: bool) -> t
     return DescribedDrive(path.name, stamps_ns, whole, T, [frame.T_odom_camera for frame in frames]), np.stack(found)
 
 
-def places_of(drive: DescribedDrive, descriptors: np.ndarray, spacing_m: float) -> Places:
+def places_of(drive: DescribedDrive, descriptors: np.ndarray) -> Places:
     """A map of a drive."""
-    kept = [0]
-    positions = drive.T_map_camera[:, :3, 3]
-    for row, position in enumerate(positions):
-        if np.linalg.norm(position - positions[kept[-1]]) >= spacing_m:
-            kept.append(row)
-    ids, names = np.arange(1, len(kept) + 1), np.array([drive.name] * len(kept))
-    return Places(ids, names, drive.stamps_ns[kept], drive.T_map_camera[kept], descriptors[kept])
+    ids, names = np.arange(1, len(drive.stamps_ns) + 1), np.array([drive.name] * len(drive.stamps_ns))
+    return Places(ids, names, drive.stamps_ns, drive.T_map_camera, descriptors)
 
 
 def stored(places: Places, kind: str) -> Places:
@@ -106,9 +104,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     describer = open_describer()
-    reference, of_views = described(given.bags / "overcast", describer, given.views, False)
+    reference, of_views = described(given.bags / "overcast", describer, given.views, False, SPACING_M)
     queries = [described(given.bags / name, describer, 1, False)[0] for name in ("sun", "night")]
-    sets = {"town": (places_of(reference, of_views, SPACING_M), queries, Tolerance())}
+    sets = {"town": (places_of(reference, of_views), queries, Tolerance())}
     for name, (ref, query, frames) in REAL.items() if given.data else ():
         try:
             reference, of_views = described(given.data / name / ref, describer, given.views, True)
@@ -116,7 +114,7 @@ def main() -> int:
         except DriveError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
-        sets[name] = places_of(reference, of_views, 0.0), [tested], Tolerance(frames, frames, frames)
+        sets[name] = places_of(reference, of_views), [tested], Tolerance(frames, frames, frames)
     found = {
         kind: {
             name: figures(stored(places, kind), queries, describer, tolerance)

@@ -27,7 +27,7 @@ from vpr_ros.cli.maps import (
     NoThumbnails,
     Views,
     VocabularyOf,
-    print_summary,
+    finish,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Build maps on many machines, and keep those of a fleet.")
@@ -89,7 +89,7 @@ def build(
             tally=tally,
         )
     with made:
-        print_summary(made)
+        finish(made)
 
 
 @app.command()
@@ -202,4 +202,4 @@ def pull(
         raise ConfigError("--near and --bbox exclude each other: give one")
     box = box_around(chosen.head.world, *near) if near is not None else bbox
     with opened.pull(output, chosen, box) as made:
-        print_summary(made)
+        finish(made)

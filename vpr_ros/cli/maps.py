@@ -134,8 +134,7 @@ def build(
             resume=resume,
         )
     with made:
-        _index(made)
-        print_summary(made)
+        finish(made)
 
 
 @app.command()
@@ -180,8 +179,7 @@ def add(
                     )
                 there = f", {added.there} already in the map" if added.there else ""
                 typer.echo(f"{added.name}: {added.new} new places{there}")
-        _index(target)
-        print_summary(target)
+        finish(target)
 
 
 @app.command()
@@ -195,8 +193,7 @@ def merge(
     with reported_tally() as tally, progress_bar("merging") as progress:
         merged = merge_maps(output, sources, tally, progress)
     with merged:
-        _index(merged)
-        print_summary(merged)
+        finish(merged)
 
 
 @app.command()
@@ -214,8 +211,7 @@ def upgrade(
 
     before = place_map.stat().st_size if place_map.is_file() else 0
     with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
-        _index(made)
-        print_summary(made)
+        finish(made)
         typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -362,19 +358,14 @@ def _mount(camera_pose: str) -> "np.ndarray":
     return transform_from_xyzrpy(numbers) @ T_BODY_OPTICAL
 
 
-def _index(place_map: "PlaceMap") -> None:
-    """Build the search index of a large map now, so that a robot starts at once."""
+def finish(place_map: "PlaceMap") -> None:
+    """Build the search index of a large map now, so that a robot starts at once, and print a summary of the map."""
     from vpr_ros.maps.centring import map_mean
     from vpr_ros.maps.index import AUTO, FLAT, Index, chosen_factory
+    from vpr_ros.maps.info import map_info
 
     if chosen_factory(AUTO, len(place_map) * place_map.model.views) != FLAT:
         with progress_bar("indexing") as progress:
             Index.of_map(place_map, AUTO, map_mean(place_map.places), progress)
-
-
-def print_summary(place_map: "PlaceMap") -> None:
-    """Print how many places of how many drives a map has, and its size."""
-    from vpr_ros.maps.info import map_info
-
     found = map_info(place_map)
     typer.echo(f"{place_map.path}: {found['places']} places of {len(found['drives'])} drive(s), {found['size_MB']} MB")

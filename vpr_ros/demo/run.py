@@ -26,9 +26,9 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import describe_drive
+from vpr_ros.maps import map_file
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.calibration import Calibration
-from vpr_ros.maps.index import cache_path
 from vpr_ros.maps.place_map import PlaceMap
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(MODEL)
     map_path = folder / "town.vprmap"
-    for stale in (map_path, cache_path(map_path)):
-        stale.unlink(missing_ok=True)
+    map_file.remove(map_path)
     with _make_map(map_path, bags, describer, say, bar) as place_map:
         say(
             f"starting the node ({describer.backend}), replaying {', '.join(CONDITIONS)} at {RATE_HZ:g} images a second"

@@ -20,7 +20,7 @@ from vpr_ros.maps.centring import centred, map_mean
 from vpr_ros.maps.constants import LOOKS
 from vpr_ros.maps.levels import distances
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.maps.places import Neighbours, Places
+from vpr_ros.maps.places import Neighbours, Places, spread
 
 SURE = 0.9  # probability from which on a pose counts, as in ~/status
 SAMPLE = 2000  # places that are compared with the whole map, spread evenly
@@ -53,7 +53,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class RunHealth:
-    """What a recorded run says. off_map: images taken where the map has no place. unplaced: lost, nobody knows where.
+    """What a recorded run says. off_map: images taken where the map has no place. unplaced: lost, at an unknown place.
 
     images: those that were answered; each is sure, lost, off the map or unplaced.
     """
@@ -281,7 +281,7 @@ def find_twins(place_map: PlaceMap, places: Places, on_progress: Progress | None
 
     places: of the map, without descriptors. Neighbours lie within the radius of a hypothesis and look the same way.
     """
-    rows = np.unique(np.linspace(0, len(places) - 1, min(SAMPLE, len(places))).round().astype(int))
+    rows = spread(len(places), SAMPLE)
     sample = replace(places.subset(rows), descriptors=place_map.descriptors_of(places.ids[rows]))
     mean = map_mean(sample)
     queries = centred(sample.descriptors[:, 0], mean)

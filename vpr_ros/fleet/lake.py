@@ -178,7 +178,7 @@ class Lake:
         return sorted(found, key=lambda release: release.number)
 
     def release(self, number: int = 0) -> Release:
-        """A release by its number; 0: the last. Raises MapError if there is none."""
+        """A release by its number; 0: the last. Raises MapError if the lake does not have it."""
         found = {release.number: release for release in self.releases()}
         number = number or max(found, default=0)
         if number not in found:

@@ -145,18 +145,6 @@ class PriorConstants:
 
 
 @dataclass(frozen=True)
-class AttentionConstants:
-    """Where the robot may be, for maps that load a part of themselves (``Localizer``). By hand."""
-
-    least_belief: float = 1e-3
-    """Places of less belief are left out."""
-    lookalikes: int = 5
-    """Places like an image that a lost robot may be at;"""
-    next_lookalike: float = 0.5
-    """the first one counts by this share of the probability that it is lost, each next one by this share of that."""
-
-
-@dataclass(frozen=True)
 class ClusterConstants:
     """Belief to hypotheses (``hypotheses``). All by hand."""
 
@@ -285,7 +273,6 @@ VIEW_CHANGE = ViewChangeConstants()
 NEAR = NearConstants()
 OBSERVATION = ObservationConstants()
 PRIOR = PriorConstants()
-ATTENTION = AttentionConstants()
 CLUSTERS = ClusterConstants()
 METRIC = MetricConstants()
 THUMBNAILS = ThumbnailConstants()

@@ -19,7 +19,7 @@ from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import ATTENTION, NEAR
+from vpr_ros.localize.constants import NEAR
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -27,7 +27,7 @@ from vpr_ros.localize.ranking import ranking
 from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.temporal import BayesFilter, Belief
+from vpr_ros.localize.temporal import BayesFilter
 from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
@@ -239,7 +239,7 @@ class Localizer:
         near = self.rig.seen(number, np.concatenate([likely, self.prior.near(prior)]))
         near = self.places.readable(np.unique(near[near >= 0]))
         sure = prior is not None or self.filter.belief.at(likely).sum() >= NEAR.belief
-        similarities, rows, lookalikes = self._found(descriptor, near if sure else near[:0])
+        similarities, rows, found = self._found(descriptor, near if sure else near[:0])
         near = np.setdiff1d(near, rows)
         of_near = self.observation.similarities(descriptor, near)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
@@ -261,7 +261,7 @@ class Localizer:
             if evidence is not None:
                 both = evidence.plus(prior).at(self.rig.cells_of(number, compared))
                 rows, similarities = self._ranked(compared, of_compared, both)
-        self._attend(belief, lookalikes)
+        self.places.attend(self.rig.places_of(belief.places.rows), belief.places.values, found, self.filter.position)
         wanted = self.config.hypotheses
         radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
@@ -287,7 +287,7 @@ class Localizer:
     def _found(self, descriptor: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Exact similarities (K,), highest first, and rows (K,): an index may know them roughly only.
 
-        Also the first rows that the index gave, whether they can be compared or not. near: rows (M,) of places where
+        Also the rows (F,) that the index gave, whether they can be compared or not. near: rows (M,) of places where
         the camera should be; if it is, no others of a large map are searched.
         """
         is_large, wanted = len(self.places) >= NEAR.places, self.config.search.matches
@@ -302,19 +302,7 @@ class Localizer:
         rows = self.places.readable(found)
         similarities = self.observation.similarities(descriptor, rows)
         rows, similarities = self._ranked(rows, similarities, similarities)
-        return similarities, rows, found[: ATTENTION.lookalikes]
-
-    def _attend(self, belief: Belief, lookalikes: np.ndarray) -> None:
-        """Tell the map where the robot may be: by belief, by odometry since it was lost, and by an image's looks."""
-        likely = belief.places.values > ATTENTION.least_belief
-        values = belief.places.values[likely]
-        lost = max(1.0 - float(values.sum()), 0.0)
-        rows = np.concatenate([self.rig.places_of(belief.places.rows[likely]), lookalikes])
-        positions = self.places.T_map_camera[rows, :2, 3]
-        weights = np.concatenate([values, lost * ATTENTION.next_lookalike ** np.arange(1, len(lookalikes) + 1)])
-        if (position := self.filter.position) is not None:
-            positions, weights = np.concatenate([positions, position[None]]), np.append(weights, lost)
-        self.places.attend(positions, weights)
+        return similarities, rows, found
 
     def _started_at(self, priors: Sequence[Prior], camera: int) -> SparseValues | None:
         """Begin again at the lasting priors. Evidence of the others for this image, None without any."""

@@ -143,8 +143,8 @@ class BayesFilter:
             self._clarity[camera] = before + FILTER.clarity * (clarity - before)
         belief = Belief(self._belief, self._off_map, self._T_pending)
         for look in self._looks:
-            if look.evidence is not None:
-                belief = belief.weighed(look.evidence)
+            if (evidence := look.evidence) is not None:
+                belief = belief.weighed(evidence)
         T_odom_first = None if self._last is None else self._last[1]
         if T_odom_first is not None and len(belief.places.rows):
             best = int(np.argmax(belief.places.values))

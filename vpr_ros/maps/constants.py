@@ -105,6 +105,18 @@ class StatisticsConstants:
 
 
 @dataclass(frozen=True)
+class AttentionConstants:
+    """Where the robot may be, for maps that load a part of themselves (``tiled_map``). By hand."""
+
+    least_belief: float = 1e-3
+    """Places of less belief are left out."""
+    lookalikes: int = 5
+    """Places like an image that a lost robot may be at;"""
+    next_lookalike: float = 0.5
+    """the first one counts by this share of the probability that it is lost, each next one by this share of that."""
+
+
+@dataclass(frozen=True)
 class IndexConstants:
     """The index that suits a map's size (``index.chosen_factory``). By ``benchmarks/index_size.py``."""
 
@@ -184,6 +196,7 @@ class LegacyConstants:
     """Metres, ``independence`` times the former ``correlation_length``, as both were fitted on one town."""
 
 
+ATTENTION = AttentionConstants()
 CENTRING = CentringConstants()
 INDEX = IndexConstants()
 SCORES = ScoreConstants()

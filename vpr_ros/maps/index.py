@@ -19,6 +19,7 @@ from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import CENTRING, INDEX
+from vpr_ros.maps.map_file import INDEX_CACHE
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import spread
 from vpr_ros.maps.stored_descriptors import paired_cosines
@@ -256,7 +257,7 @@ class _Blocks(faiss.IndexShards):
 
 def cache_path(map_path: Path) -> Path:
     """Path of the cached index of a map."""
-    return map_path.with_name(map_path.name + ".faiss")
+    return map_path.with_name(map_path.name + INDEX_CACHE)
 
 
 def _read(path: Path, key: dict[str, Any], dimension: int) -> tuple[faiss.Index, np.ndarray] | None:

@@ -52,7 +52,8 @@ _PLAIN = re.compile(
     r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
 )
 _FURTHEST = 1e9  # metres, largest coordinate
-_COMPANIONS = ("-journal", "-wal", "-shm")
+INDEX_CACHE, PLACES_CACHE = ".faiss", ".places.npz"  # see index, whereabouts
+_COMPANIONS = ("-journal", "-wal", "-shm", INDEX_CACHE, PLACES_CACHE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,8 @@ def create(path: Path, meta: dict[str, str], vocabulary: bytes | None = None) ->
 
 
 def remove(path: Path) -> None:
-    """Delete a map with its journals and the cache of its index."""
-    for suffix in ("", *_COMPANIONS, ".faiss", ".places.npz"):
+    """Delete a map with its journals and caches."""
+    for suffix in ("", *_COMPANIONS):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
@@ -96,7 +97,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     check_new(path)
     try:
-        for companion in _COMPANIONS:  # of a deleted map of that name: SQLite would apply it
+        for companion in _COMPANIONS:  # of a deleted map of that name: it would be applied to this one
             path.with_name(path.name + companion).unlink(missing_ok=True)
         with written_whole(path) as part:
             yield part

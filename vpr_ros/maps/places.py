@@ -134,8 +134,12 @@ class Places:
         """Those of rows (K,) whose descriptors are here, in that order; see ``tiled_map``."""
         return rows
 
-    def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
-        """Say where the robot may be: positions (K, 2), metres, and probabilities (K,); see ``tiled_map``."""
+    def attend(self, rows: np.ndarray, belief: np.ndarray, lookalikes: np.ndarray, position: np.ndarray | None) -> None:
+        """Say where the robot may be; only a map that loads a part of itself wants to know (``tiled_map``).
+
+        rows, belief: (K,) of places, and the probability of each. lookalikes: (F,) rows of places like the image, the
+        most similar first. position: (2,) metres, by odometry since the robot was lost, or None.
+        """
 
     @cached_property
     def spacing(self) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.maps import map_file
+from vpr_ros.maps.constants import ATTENTION
 from vpr_ros.maps.index import AUTO, Index
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
@@ -56,8 +57,15 @@ class TiledPlaces(Places):
         """See Places."""
         return self._keeper.readable(rows)
 
-    def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
-        """See Places. The tiles around these positions are loaded."""
+    def attend(self, rows: np.ndarray, belief: np.ndarray, lookalikes: np.ndarray, position: np.ndarray | None) -> None:
+        """See Places. The tiles around are loaded: of probable places first, then of those that look like the image."""
+        likely = belief > ATTENTION.least_belief
+        rows, belief, lookalikes = rows[likely], belief[likely], lookalikes[: ATTENTION.lookalikes]
+        lost = max(1.0 - float(belief.sum()), 0.0)
+        positions = self.T_map_camera[np.concatenate([rows, lookalikes]), :2, 3]
+        weights = np.concatenate([belief, lost * ATTENTION.next_lookalike ** np.arange(1, len(lookalikes) + 1)])
+        if position is not None:
+            positions, weights = np.concatenate([positions, position[None]]), np.append(weights, lost)
         self._keeper.attend(positions, weights)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.files import written_whole
+from vpr_ros.maps.map_file import PLACES_CACHE
 from vpr_ros.maps.places import Places
-
-SUFFIX = ".places.npz"
 
 
 def cache_path(map_path: Path) -> Path:
     """Path of the cache of a map."""
-    return map_path.with_name(map_path.name + SUFFIX)
+    return map_path.with_name(map_path.name + PLACES_CACHE)
 
 
 def read(path: Path, key: dict[str, Any], count: int) -> Places | None:

@@ -74,7 +74,7 @@ def lake(tmp_path, write) -> Lake:
 
 @pytest.fixture
 def held_out(toy_world) -> list[DescribedDrive]:
-    """A drive that nobody pushed."""
+    """A drive that was not pushed."""
     along = along_street(2.0, 398.0, 4.0)
     poses = np.stack([toy_world.pose(a) for a in along])
     poses[:, :3, 3] += ORIGIN

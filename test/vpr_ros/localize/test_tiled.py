@@ -170,7 +170,7 @@ def test_an_offline_job_waits_for_the_tiles(town: Path, world: Any) -> None:
 def test_a_tile_that_cannot_be_used(
     town: Path, world: Any, tmp_path: Path, damage: str, wait: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One sentence names it; the rest of the town works; and when the tile is mended, so does its part."""
+    """One sentence names it; the rest of the town works; and once the tile is restored, so does its part."""
     monkeypatch.setattr(tile_keeper, "TILES", type("Soon", (), {**vars(type(TILES)), "retry_s": 0.05}))
     folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
     with TiledMap.open_tiles(folder) as tiles:
@@ -227,7 +227,7 @@ def test_a_mirror_that_goes_down_on_the_way(town: Path, world: Any) -> None:
 def test_a_release_that_appears_on_the_way_is_noticed(
     town: Path, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The robot goes on with its own, and says that there is a newer one."""
+    """The robot keeps its own release, and says that there is a newer one."""
     soon = {**vars(type(TILES)), "retry_s": 0.02, "release_s": 0.02}
     monkeypatch.setattr(tile_keeper, "TILES", type("Soon", (), soon))
     folder = shutil.copytree(town / "tiles", tmp_path / "tiles")

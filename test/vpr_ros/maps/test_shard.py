@@ -50,7 +50,7 @@ def assert_same_map(path: Path, other: Path) -> None:
 
 
 def test_parts_are_every_drive_once_in_order_and_of_about_one_size():
-    """A drive that is in no part is lost, and nobody notices."""
+    """A drive that is in no part would be lost without a word."""
     rng = np.random.default_rng(0)
     for count in range(1, 12):
         drives = [Sized(int(images)) for images in rng.integers(0, 500, 11)]
