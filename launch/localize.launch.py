@@ -19,6 +19,7 @@ PARAMETERS = (
     "model",
     "backend",
     "metric.enabled",
+    "outbox.path",
     "autostart",
 )
 

@@ -21,7 +21,7 @@ class RayConstants:
 
 @dataclass(frozen=True)
 class OutboxConstants:
-    """What a robot sends (``outbox``). By hand, the cosines on the demo's town.
+    """What a robot sends (``keyframes``, ``outbox``). By hand, the cosines on the demo's town.
 
     There images of one place in two conditions have 0.55 to 0.66 in the median, those of others at most 0.39 in 95 %.
     """
@@ -40,6 +40,12 @@ class OutboxConstants:
     """and metres between them."""
     anchor_every: int = 10
     """Of the keyframes that the map knows, one in this many is sent: with them a release checks the poses."""
+    together: int = 200
+    """Keyframes of a robot that drives that are sent together, at most. A release checks the poses of many better,"""
+    rest_s: float = 60.0
+    """and seconds without a keyframe after which they are ready to be sent."""
+    queue_size: int = 4
+    """Images that wait to be described while a robot drives; if there are more, the oldest is dropped."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What a robot sends to the lake: keyframes of passes it was sure of, if the map does not know what they show.
+"""The outbox: a folder of keyframes, as maps, that wait to be sent to the lake.
 
-After Map++ (arXiv 2411.02553): what the map lacks is a small part of what a robot sees. Some keyframes that the map
-knows go along, as anchors: they show a release whether the drive's poses are in the map's frame.
+``collect`` fills it from a recorded drive, ``GrowingOutbox`` while a robot drives, and ``send`` empties it. Only
+``send`` needs LanceDB.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
-from vpr_ros.base import geometry
-from vpr_ros.base.errors import DriveError, ImageError, MapError
+from vpr_ros.base.errors import DriveError, ImageError, MapError, brief
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
 from vpr_ros.drives.left_out import UNREADABLE
 from vpr_ros.fleet.constants import OUTBOX
-from vpr_ros.fleet.lake import Lake
-from vpr_ros.inference.batches import Batches
+from vpr_ros.fleet.keyframes import Keyframe, News, Passes, in_memory, sure_pose
+from vpr_ros.fleet.lake import Head, Lake
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps import map_file
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.maps.places import Places
-from vpr_ros.maps.stages import Prepared, Progress, describe, prepare
+from vpr_ros.maps.stages import Progress, has_pose
 
-UNSURE = "image(s) not sent: the robot was not sure where it was"
-KNOWN = "keyframe(s) not sent: the map knows what they show"
+logger = logging.getLogger(__name__)
+
+_GROWING = "growing"  # the file that keyframes are added to
 
 
 def collect(
@@ -53,22 +56,24 @@ def collect(
     if path.exists():
         with PlaceMap.open(path) as there:
             return len(there)
-    counted = Tally()
-    with (
-        map_file.new_file(path) as part,
-        PlaceMap.create(
-            part,
-            place_map.model,
-            place_map.world,
-            place_map.origin,
-            place_map.calibration,
-            vocabulary=place_map.vocabulary,
-            storage=place_map.storage,
-        ) as made,
-    ):
-        for item, descriptors in _unknown(localizer, drive, counted, on_progress):
-            assert item.frame.T_map_camera is not None
-            made.add(drive.name, item.frame.stamp_ns, item.frame.T_map_camera, descriptors, item.jpeg)
+    counted, name = Tally(), f"drive {drive.name}"
+    passes = Passes(localizer.places, counted, name)
+    news = News(localizer.describer, place_map.model.views, counted, name)
+    localizer.reset()
+    with map_file.new_file(path) as part, PlaceMap.create(part, **_empty_like(place_map)) as made:
+        for number, frame in enumerate(drive, 1):
+            if on_progress is not None:
+                on_progress(number, len(drive))
+            try:
+                loaded = frame.load()
+            except (ImageError, DriveError) as error:
+                counted.add(UNREADABLE, str(error))
+                continue
+            pose = _pose(localizer, frame, localizer.localize(loaded))
+            for passed in passes.push(in_memory(frame.stamp_ns, loaded.image_rgb), pose):
+                if (keyframe := news.keyframe(passed)) is not None:
+                    keyframe.add_to(made, drive.name)
+        passes.end()
         count = len(made)
     if not count:
         map_file.remove(path)
@@ -78,19 +83,79 @@ def collect(
     return count
 
 
+class GrowingOutbox:
+    """Adds the keyframes of a robot that drives to an outbox. One thread calls it at a time.
+
+    They go into one file, a transaction each. It is a map that is sent once it is large enough, once nothing came for a
+    while, and on ``close``. What a killed process left is finished by the next one, and by ``send``.
+    """
+
+    def __init__(self, outbox: Path, place_map: PlaceMap, most_bytes: float) -> None:
+        """place_map: of the keyframes' poses. most_bytes: of all files in the outbox.
+
+        Raises MapError if the map's poses are raw odometry, if the folder cannot be written, or if another process
+        fills it.
+        """
+        Head.of(place_map)  # a lake would refuse them
+        self._outbox, self._most_bytes, self._empty = outbox, most_bytes, _empty_like(place_map)
+        self._map: PlaceMap | None = None
+        self._count, self._latest_s = 0, 0.0
+        if (lock := _locked(outbox, _GROWING)) is None:
+            raise MapError(f"another process fills the outbox {outbox}: give each node a folder of its own")
+        self._lock = lock
+        _finish(outbox)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files in the outbox."""
+        return sum(_size(path) for path in self._outbox.iterdir())
+
+    def add(self, keyframe: Keyframe, drive: str) -> bool:
+        """Store a keyframe of a drive; False if the outbox has no room. Raises MapError if it cannot be written."""
+        if self.size_bytes >= self._most_bytes:
+            return False
+        if self._map is None:
+            map_file.remove(self._outbox / _GROWING)
+            self._map, self._count = PlaceMap.create(self._outbox / _GROWING, **self._empty), 0
+        keyframe.add_to(self._map, drive)
+        self._count, self._latest_s = self._count + 1, time.monotonic()
+        if self._count >= OUTBOX.together:
+            self.finish()
+        return True
+
+    def on_timer(self) -> None:
+        """Finish the file if nothing came for a while."""
+        if self._map is not None and time.monotonic() - self._latest_s > OUTBOX.rest_s:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make a map to be sent of what was added so far."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+            _finish(self._outbox)
+
+    def close(self) -> None:
+        """Finish the file, and let another process fill the outbox."""
+        self.finish()
+        self._lock.close()
+
+
 def send(lake: Lake, outbox: Path, robot: str) -> int:
     """Send all that an outbox has; the number of keyframes sent. What is sent is deleted, the rest stays.
 
-    It may be killed at any moment: what had arrived is not sent twice. Raises MapError if the lake cannot be written,
+    A node may fill the outbox meanwhile; its unfinished file stays. The process may be killed at any moment: what had
+    arrived is not sent twice. Raises MapError if the lake cannot be written,
     or another process sends from this outbox.
     """
     if not outbox.is_dir():
         raise MapError(f"there is no outbox {outbox}: give a drive to fill it, or --outbox")
-    with (outbox / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise MapError(f"another process sends from {outbox}: wait for it") from error
+    if (lock := _locked(outbox, "sending")) is None:
+        raise MapError(f"another process sends from {outbox}: wait for it")
+    with lock:
+        if (grown := _locked(outbox, _GROWING)) is not None:
+            with grown:
+                _finish(outbox)
         sent = 0
         for path in sorted(outbox.glob("*.vprmap")):
             sent += lake.push(path, robot)
@@ -98,69 +163,68 @@ def send(lake: Lake, outbox: Path, robot: str) -> int:
         return sent
 
 
-def looks_known(places: Places, T_map_camera: np.ndarray, descriptor: np.ndarray, reach_m: float) -> bool:
-    """Whether a place near a pose, of about its heading, looks like an image: its descriptor (D,), the pose (4, 4)."""
-    rows = places.neighbours.within(T_map_camera[:2, 3], reach_m)
-    turned = geometry.heading(T_map_camera[None])[0] - places.headings[rows]
-    rows = rows[np.cos(turned) >= np.cos(np.radians(OUTBOX.same_deg))]
-    return bool(len(rows)) and float((places.descriptors[rows] @ descriptor).max()) >= OUTBOX.known
+def _empty_like(place_map: PlaceMap) -> dict[str, Any]:
+    """Arguments of ``PlaceMap.create`` for a map of keyframes that can join this one."""
+    return {
+        "model": place_map.model,
+        "world": place_map.world,
+        "origin": place_map.origin,
+        "calibration": place_map.calibration,
+        "vocabulary": place_map.vocabulary,
+        "storage": place_map.storage,
+    }
 
 
-def _unknown(
-    localizer: Localizer, drive: Drive, tally: Tally, on_progress: Progress | None
-) -> Iterator[tuple[Prepared, np.ndarray]]:
-    """The keyframes to send, with descriptors (V, D) and poses in the map."""
-    manifest, views_each = localizer.describer.manifest, localizer.place_map.model.views
-    batches, last, known = Batches(localizer.describer), np.full(3, np.inf), 0
-    for frame in _sure(localizer, drive, tally, on_progress):
-        assert frame.T_map_camera is not None
-        if np.linalg.norm(frame.T_map_camera[:3, 3] - last) < OUTBOX.every_m:
-            continue
-        last = frame.T_map_camera[:3, 3]
-        described = describe(
-            [prepare(frame, frame.read, manifest.preprocessing, views_each, keep_image=False)], batches, views_each
-        )
-        for item, descriptors in zip(described.ready, described.descriptors, strict=True):
-            if looks_known(localizer.places, frame.T_map_camera, descriptors[0], OUTBOX.reach_m):
-                known += 1
-                if known % OUTBOX.anchor_every != 1:
-                    tally.add(KNOWN, f"drive {drive.name}")
-                    continue
-            yield item, descriptors
+def _locked(outbox: Path, name: str) -> IO[str] | None:
+    """A lock of an outbox, which is made if need be, until the file is closed; None if another process has it.
 
-
-def _sure(localizer: Localizer, drive: Drive, tally: Tally, on_progress: Progress | None) -> Iterator[DriveFrame]:
-    """Frames of the passes that the robot was sure of, with their poses in the map; the images are in memory."""
-    localizer.reset()
-    waiting: list[DriveFrame] = []
-    run = 0
-    for count, frame in enumerate(drive, 1):
-        if on_progress is not None:
-            on_progress(count, len(drive))
+    Raises MapError if the folder cannot be written.
+    """
+    try:
+        outbox.mkdir(parents=True, exist_ok=True)
+        file = (outbox / f"{name}.lock").open("w")
         try:
-            loaded = frame.load()
-        except (ImageError, DriveError) as error:
-            tally.add(UNREADABLE, str(error))
-            continue
-        T_map_camera = _pose(localizer, frame, localizer.localize(loaded))
-        if T_map_camera is None:
-            tally.add(UNSURE, f"drive {drive.name}", 1 + len(waiting))
-            waiting, run = [], 0
-            continue
-        run += 1
-        image_rgb = loaded.image_rgb
-        waiting.append(DriveFrame(frame.stamp_ns, lambda image_rgb=image_rgb: image_rgb, T_map_camera))  # type: ignore[misc]
-        if run >= OUTBOX.least_pass:
-            yield from waiting
-            waiting = []
-    tally.add(UNSURE, f"drive {drive.name}", len(waiting))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+    except OSError as error:
+        raise MapError(f"the outbox {outbox} cannot be written ({error.strerror}): give another folder") from error
+    return file
+
+
+def _finish(outbox: Path) -> None:
+    """Make a map to be sent of the file that grew; call it while no process adds to that. Without keyframes it goes."""
+    growing = outbox / _GROWING
+    if not growing.exists():
+        return
+    try:
+        with PlaceMap.open(growing, writable=True) as made:  # what a kill left of a transaction is rolled back
+            count = len(made)
+    except MapError as error:
+        logger.warning("%s is left out (%s)", growing.replace(outbox / "damaged"), brief(error))
+        return
+    if count:
+        growing.replace(outbox / f"{new_name()}.vprmap")
+    else:
+        map_file.remove(growing)
+
+
+def new_name() -> str:
+    """A name that no other file or drive has: the time, and a random part."""
+    return f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}_{uuid.uuid4().hex[:8]}"
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):  # it was sent meanwhile
+        return path.stat().st_size
+    return 0
 
 
 def _pose(localizer: Localizer, frame: DriveFrame, estimate: Estimate) -> np.ndarray | None:
-    """The pose (4, 4) of a frame in the map; None if the robot is not sure of it."""
-    best = estimate.best
-    if best is None or best.probability < OUTBOX.sure:
-        return None
-    if frame.T_map_camera is not None and np.isfinite(frame.T_map_camera).all():
+    """The pose (4, 4) of a drive's frame in the map, its own if it has one; None if the robot is not sure of it."""
+    pose = sure_pose(estimate)
+    if pose is not None and has_pose(frame):
+        assert frame.T_map_camera is not None
         return localizer.place_map.map_pose(frame.T_map_camera)
-    return best.T_map_camera
+    return pose

@@ -16,8 +16,8 @@ import numpy as np
 from vpr_ros.base.errors import MapError
 from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.fleet.constants import OUTBOX, RELEASE
+from vpr_ros.fleet.keyframes import looks_known
 from vpr_ros.fleet.lake import Head, Lake, Release, Rows, rows_of
-from vpr_ros.fleet.outbox import looks_known
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import PlaceMap

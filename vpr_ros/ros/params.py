@@ -80,6 +80,18 @@ class WatchdogConfig:
 
 
 @dataclass(frozen=True)
+class OutboxConfig:
+    """Keyframes for a fleet's lake, collected while the robot drives."""
+
+    path: str = option(
+        "", "folder for keyframes of what the map does not know, which `vpr fleet push` sends; empty: none"
+    )
+    most_mb: float = option(
+        500.0, "maximum size of that folder; further keyframes are dropped", "MB", low=1.0, high=1e6
+    )
+
+
+@dataclass(frozen=True)
 class NodeParams:
     """Parameters of the localizer node. Frames follow REP-103 and REP-105."""
 
@@ -150,6 +162,7 @@ class NodeParams:
     hypotheses: HypothesesConfig = dataclasses.field(default_factory=HypothesesConfig)
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     metric: MetricConfig = dataclasses.field(default_factory=MetricConfig)
+    outbox: OutboxConfig = dataclasses.field(default_factory=OutboxConfig)
     loops: LoopCloserConfig = dataclasses.field(default_factory=LoopCloserConfig)
 
     @property
@@ -219,6 +232,9 @@ def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
         where_is = map_url.location_of if name == "map" else map_url.path_of
         data = {**data, name: _expanded(data[name], where_is)}
     params = from_dict(NodeParams, data, where)
+    if params.outbox.path:
+        outbox = dataclasses.replace(params.outbox, path=str(map_url.path_of(params.outbox.path)))
+        params = dataclasses.replace(params, outbox=outbox)
     _check(params)
     return params
 
@@ -270,6 +286,8 @@ def _check(params: NodeParams) -> None:
                 raise ConfigError(f"{WHERE}: {name} needs mode:={mode}, but mode is {params.mode}; change one")
     if params.mode == "map" and params.prior.topics:
         raise ConfigError(f"{WHERE}: prior.{next(iter(params.prior.topics))} needs mode:=localize, but mode is map")
+    if params.mode == "map" and params.outbox.path:
+        raise ConfigError(f"{WHERE}: outbox.path needs mode:=localize, but mode is map; change one")
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
     _check_watchdog(params)

@@ -25,8 +25,9 @@ from vpr_ros.maps.place_map import MapModel, PlaceMap
 
 lancedb = pytest.importorskip("lancedb", reason="lancedb is not installed (pip install 'vpr_ros[fleet]')")
 
+from vpr_ros.fleet.keyframes import Keyframe  # noqa: E402
 from vpr_ros.fleet.lake import Lake  # noqa: E402
-from vpr_ros.fleet.outbox import send  # noqa: E402
+from vpr_ros.fleet.outbox import GrowingOutbox, send  # noqa: E402
 from vpr_ros.fleet.release import first_release, next_release, roll_back  # noqa: E402
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
@@ -149,6 +150,21 @@ def test_what_cannot_be_sent_is_kept(tmp_path, write):
     with pytest.raises(MapError, match="there is no lake"):  # a typing error must not make one
         send(Lake(str(tmp_path / "lak")), path.parent, "r1")
     assert path.exists()
+
+
+def test_a_push_while_the_node_drives(lake, write, tmp_path):
+    """It takes what is finished. What the node adds to comes with the next push, or when the node was killed."""
+    with PlaceMap.open(write("street", along_street(0.0, 50.0))) as place_map:
+        T, descriptors = place_map.places.T_map_camera[0], place_map.descriptors(1)
+        growing = GrowingOutbox(tmp_path / "outbox", place_map, 1e9)
+    for stamp in (1, 2):
+        growing.add(Keyframe(stamp, T, descriptors, b"jpeg"), "morning")
+    growing.finish()
+    growing.add(Keyframe(3, T, descriptors, b"jpeg"), "morning")
+    assert send(lake, tmp_path / "outbox", "r1") == 2
+    growing._lock.close()  # as of a process that was killed
+    assert send(lake, tmp_path / "outbox", "r1") == 1
+    assert count(lake) == (3, 3) and not list((tmp_path / "outbox").glob("*.vprmap"))
 
 
 def test_a_release_takes_what_is_new(lake, write, held_out):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import DriveError, MapError
+from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.tally import Tally
 from vpr_ros.fleet.constants import OUTBOX
-from vpr_ros.fleet.outbox import KNOWN, UNSURE, collect
+from vpr_ros.fleet.keyframes import KNOWN, UNSURE, Keyframe
+from vpr_ros.fleet.outbox import GrowingOutbox, collect
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.builder import build_map
-from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
 
 LENGTH = 150.0
 
@@ -83,3 +91,94 @@ def test_a_robot_that_is_lost_sends_nothing(localizer, tmp_path, painted_drive):
     assert tally.count(UNSURE) == 30 and not list((tmp_path / "outbox").glob("*"))
     with pytest.raises(DriveError, match="lies in world 'mars'"):
         collect(localizer, painted_drive(world="mars"), tmp_path / "outbox")
+
+
+def keyframe(number: int) -> Keyframe:
+    """A keyframe of the map that ``make_map`` makes."""
+    return Keyframe(number, np.eye(4), np.eye(4, dtype=np.float32)[:1], b"jpeg")
+
+
+def stamps(outbox: Path) -> list[int]:
+    """Of all keyframes that are ready to be sent. Each file is opened, and so is whole."""
+    found: list[int] = []
+    for path in outbox.glob("*.vprmap"):
+        with PlaceMap.open(path) as place_map:
+            place_map.check_intact()
+            found += place_map.places.stamps_ns.tolist()
+    return sorted(found)
+
+
+_FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from vpr_ros.fleet.keyframes import Keyframe
+from vpr_ros.fleet.outbox import GrowingOutbox
+from vpr_ros.maps.place_map import PlaceMap
+with PlaceMap.open(Path(sys.argv[1])) as place_map:
+    outbox = GrowingOutbox(Path(sys.argv[2]), place_map, 1e9)
+first = int(sys.argv[3])
+print("ready", flush=True)
+for number in range(first, first + 1_000_000):
+    outbox.add(Keyframe(number, np.eye(4), np.eye(4, dtype=np.float32)[:1], b"jpeg"), "drive")
+    print(number, flush=True)
+"""
+
+
+def test_kills_lose_no_keyframe_that_was_stored(make_map: Callable[..., PlaceMap], tmp_path: Path) -> None:
+    """kill -9 at any moment, also while a file is finished: what was stored is there once the node starts again."""
+    rng, outbox = random.Random(5), tmp_path / "outbox"
+    make_map("town.vprmap", [("monday", 1, 0.0, 0.0)]).close()
+    confirmed: set[int] = set()
+    for round_ in range(4):
+        command = [sys.executable, "-c", _FILL, str(tmp_path / "town.vprmap"), str(outbox), str(1_000_000 * round_)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.2, 1.0))
+        process.send_signal(signal.SIGKILL)
+        confirmed |= {int(line) for line in process.communicate()[0].splitlines()}
+        stamps(outbox)
+    with PlaceMap.open(tmp_path / "town.vprmap") as place_map:
+        GrowingOutbox(outbox, place_map, 1e9).close()
+    found = stamps(outbox)
+    assert len(confirmed) > 20 and confirmed <= set(found) and len(found) == len(set(found))
+    assert len(found) <= len(confirmed) + 4, "one that was not confirmed yet for each kill"
+
+
+def test_keyframes_are_ready_when_there_are_enough_or_the_robot_rests(
+    make_map: Callable[..., PlaceMap], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push finds what was driven, although the node runs on."""
+    outbox = tmp_path / "outbox"
+    with make_map("town.vprmap", [("monday", 1, 0.0, 0.0)]) as place_map:
+        growing = GrowingOutbox(outbox, place_map, 1e9)
+    for number in range(OUTBOX.together + 3):
+        assert growing.add(keyframe(number), "drive")
+    assert len(stamps(outbox)) == OUTBOX.together
+    growing.on_timer()
+    assert len(stamps(outbox)) == OUTBOX.together
+    later = time.monotonic() + OUTBOX.rest_s + 1.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    growing.on_timer()
+    growing.close()
+    assert stamps(outbox) == list(range(OUTBOX.together + 3))
+    assert {path.suffix for path in outbox.iterdir()} == {".vprmap", ".lock"}
+
+
+def test_a_damaged_file_is_put_aside(make_map: Callable[..., PlaceMap], tmp_path: Path) -> None:
+    """A disk that failed must not keep the robot from its next drive."""
+    (tmp_path / "outbox").mkdir()
+    (tmp_path / "outbox" / "growing").write_bytes(b"zeros" * 1000)
+    with make_map("town.vprmap", [("monday", 1, 0.0, 0.0)]) as place_map:
+        growing = GrowingOutbox(tmp_path / "outbox", place_map, 1e9)
+        assert growing.add(keyframe(1), "drive")
+        growing.close()
+    assert stamps(tmp_path / "outbox") == [1] and (tmp_path / "outbox" / "damaged").exists()
+
+
+def test_poses_that_are_raw_odometry_are_refused(tmp_path: Path) -> None:
+    """They drift: no release could use them, and the operator hears it at once."""
+    model = MapModel("by hand", "f" * 64, 4, Preprocessing(8, 8))
+    made = PlaceMap.create(tmp_path / "m.vprmap", model, session_world("monday"), is_odometry=True)
+    with made, pytest.raises(MapError, match="raw odometry"):
+        GrowingOutbox(tmp_path / "outbox", made, 1e9)

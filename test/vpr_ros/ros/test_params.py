@@ -68,3 +68,11 @@ def test_a_watchdog_that_watches_nothing_is_refused(given: dict[str, object], wo
     """It would be silent, or content with itself, for ever."""
     with pytest.raises(ConfigError, match=words):
         params.node_params({"map": "town.vprmap", **given})
+
+
+def test_the_outbox_is_of_mode_localize() -> None:
+    """A mapping node chooses no keyframes for a lake; the home of the user is understood."""
+    found = params.node_params({"map": "town.vprmap", "outbox": {"path": "~/outbox"}})
+    assert found.outbox.path == str(Path.home() / "outbox")
+    with pytest.raises(ConfigError, match=r"outbox\.path needs mode:=localize"):
+        params.node_params({"mode": "map", "session": "s.vprmap", "odom": "odom", "outbox": {"path": "outbox"}})

@@ -16,6 +16,7 @@ from std_srvs.srv import Trigger
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError, VprError
 from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.tile_files import is_address
 from vpr_ros.ros import typed_messages
@@ -32,6 +33,7 @@ from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Adapter, Answer
+from vpr_ros.ros.outputs.live_outbox import LiveOutbox
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 from vpr_ros.ros.services import map_url
@@ -64,8 +66,10 @@ class LocalizeMode:
         self._depth = DepthOutput(node, calibration)
         self._adapters: list[Adapter] = [self._pose, self._standard]
         self._services: list[Any] = []
+        self._outbox: LiveOutbox | None = None
         try:
             self._adapters += _optional_adapters(node, params)
+            self._outbox = _open_outbox(node, params, localizer)
         except BaseException:
             self._close_adapters()
             raise
@@ -107,6 +111,7 @@ class LocalizeMode:
     def answer(self, sample: ImageSample) -> Reply:
         """Localise one image and publish."""
         with self._using:
+            outbox = self._outbox
             estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample)))
             answer = self._answer(estimate, sample)
         self._content.report(estimate.problem)
@@ -116,6 +121,9 @@ class LocalizeMode:
             adapter.publish(answer)
         if sample.camera == self._depth_camera:
             self._depth.publish(estimate.depth, sample)
+        with self._using:
+            if outbox is not None and outbox is self._outbox:  # else another map was loaded meanwhile
+                outbox.take(sample.stamp_ns, sample.image_rgb, sample.camera, estimate)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
     def lookup(self, sample: ImageSample) -> Answer:
@@ -132,6 +140,8 @@ class LocalizeMode:
                 self.localizer.close()
                 self.localizer, self._stateless = localizer, None
             self.localizer.reset()
+            if self._outbox is not None:
+                self._outbox.forget()
             for adapter in self._adapters:
                 adapter.forget()
 
@@ -140,15 +150,19 @@ class LocalizeMode:
         for camera, calibration in self._calibrations.items():
             depth = camera == self._depth_camera and self._depth.wanted
             calibration.on_timer(self.localizer.metric is not None or depth)
+        if (outbox := self._outbox) is not None:
+            outbox.on_timer()
 
     def values(self) -> dict[str, str]:
         """See LiveMode."""
+        outbox = self._outbox
         return {
             "map": str(self.localizer.place_map.path),
             "places": str(len(self.localizer.places)),
             "model": self.localizer.describer.manifest.name,
             "backend": self.localizer.describer.backend,
             **self.localizer.place_map.status(),
+            **({} if outbox is None else outbox.values()),
         }
 
     def close(self) -> None:
@@ -156,6 +170,7 @@ class LocalizeMode:
         for service in self._services:
             self._node.destroy_service(service)
         self._close_adapters()
+        self._close_outbox()
         self.localizer.close()
 
     def _intrinsics_of(self, sample: ImageSample) -> Intrinsics | None:
@@ -190,6 +205,12 @@ class LocalizeMode:
         for adapter in self._adapters:
             adapter.close()
 
+    def _close_outbox(self) -> None:
+        with self._using:
+            outbox, self._outbox = self._outbox, None
+        if outbox is not None:
+            outbox.close()
+
     def _show_map(self) -> None:
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self.map_frame)
         self._standard.show_map(self.localizer.places.positions, header)
@@ -217,7 +238,14 @@ class LocalizeMode:
         return response
 
     def _switch_to(self, localizer: Localizer) -> None:
+        self._close_outbox()  # its keyframes are of the other map
+        outbox = None
+        try:
+            outbox = _open_outbox(self._node, self._params, localizer)
+        except VprError as error:
+            self._node.get_logger().error(f"{error}; no keyframes are stored")
         self.forget(localizer)
+        self._outbox = outbox
         self._show_map()
         self._node.get_logger().info(self.description)
 
@@ -235,6 +263,18 @@ def in_words(estimate: Estimate) -> str:
 def _open_localizer(params: NodeParams, where: str) -> Localizer:
     """A localiser whose images do not wait for tiles."""
     return Localizer.open(where, params.model, params.backend, params.localizer, params.network_threads, wait=False)
+
+
+def _open_outbox(node: ResponsiveNode, params: NodeParams, localizer: Localizer) -> LiveOutbox | None:
+    """The outbox that the parameters name, with a network of its own on one core: images must not wait for it."""
+    if not params.outbox.path:
+        return None
+    place_map = localizer.place_map
+    describer = open_describer(params.model or place_map.model.name, params.backend, threads=1)
+    place_map.prepare(describer)
+    return LiveOutbox(
+        Path(params.outbox.path), params.outbox.most_mb, place_map, localizer.places, describer, node.get_logger()
+    )
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
