@@ -77,26 +77,21 @@ def matrix_from_quat_xyzw(quat_xyzw: np.ndarray) -> np.ndarray:
 
 
 def quat_xyzw_from_matrix(R: np.ndarray) -> np.ndarray:
-    """(3, 3) -> (4,) quaternion with w >= 0 (Shepperd's method: the largest component divides)."""
-    four_squares = np.array(
-        [
-            1 + R[0, 0] - R[1, 1] - R[2, 2],
-            1 - R[0, 0] + R[1, 1] - R[2, 2],
-            1 - R[0, 0] - R[1, 1] + R[2, 2],
-            1 + R[0, 0] + R[1, 1] + R[2, 2],
-        ]
-    )
-    largest = int(np.argmax(four_squares))
-    outer = np.array(
-        [
-            [four_squares[0], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0], R[2, 1] - R[1, 2]],
-            [R[0, 1] + R[1, 0], four_squares[1], R[1, 2] + R[2, 1], R[0, 2] - R[2, 0]],
-            [R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], four_squares[2], R[1, 0] - R[0, 1]],
-            [R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1], four_squares[3]],
-        ]
-    )
-    quat = outer[largest] / np.linalg.norm(outer[largest])
-    return quat if quat[3] >= 0 else -quat
+    """(..., 3, 3) -> (..., 4) quaternions with w >= 0 (Shepperd's method: the largest component divides)."""
+    R = np.asarray(R, dtype=float)
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = ([R[..., row, k] for k in range(3)] for row in range(3))
+    squares = [1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz, 1 + xx + yy + zz]
+    outer = [
+        [squares[0], xy + yx, xz + zx, zy - yz],
+        [xy + yx, squares[1], yz + zy, xz - zx],
+        [xz + zx, yz + zy, squares[2], yx - xy],
+        [zy - yz, xz - zx, yx - xy, squares[3]],
+    ]
+    rows = np.stack([np.stack(row, axis=-1) for row in outer], axis=-2)
+    largest = np.argmax(np.stack(squares, axis=-1), axis=-1)
+    quat = np.take_along_axis(rows, largest[..., None, None], axis=-2)[..., 0, :]
+    quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
+    return np.where(quat[..., 3:] >= 0, quat, -quat)
 
 
 def rotation_from_vector(vector: np.ndarray) -> np.ndarray:

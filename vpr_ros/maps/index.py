@@ -95,12 +95,13 @@ class Index:
         factory: str = "Flat",
         mean: np.ndarray | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        cache: bool = True,
     ) -> Index:
         """The index of a map, from its cache, or built and cached.
 
         mean: (D,) to centre descriptors on, or None. on_progress: called with the places so far and all, while it is
-        built; None: this is logged. A cache that cannot be written is left out. It takes all descriptors, so it also
-        finds ``Places.steps`` of the map.
+        built; None: this is logged. cache: False for a map that is soon gone. A cache that cannot be written is left
+        out. It takes all descriptors, so it also finds ``Places.steps`` of the map.
         """
         path = cache_path(place_map.path)
         count, views = len(place_map), place_map.model.views
@@ -113,7 +114,7 @@ class Index:
             "views": views,
             "mean": None if mean is None else [CENTRING.share, zlib.crc32(mean.tobytes())],
         }
-        cached = _read(path, key, place_map.model.dimension)
+        cached = _read(path, key, place_map.model.dimension) if cache else None
         if cached is not None:
             place_map.places.with_statistics({"steps": cached[1]})
             return cls(cached[0], views)
@@ -128,6 +129,8 @@ class Index:
             del sample
         steps = index._filled(place_map, mean, on_progress)
         place_map.places.with_statistics({"steps": steps})
+        if not cache:
+            return index
         _write(path, key, index._index, steps)
         if _cells(index._index):  # from the file, so that its lists need not stay in memory
             cached = _read(path, key, place_map.model.dimension)

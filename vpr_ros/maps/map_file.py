@@ -143,12 +143,12 @@ def set_meta(connection: sqlite3.Connection, **values: str) -> None:
     connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
 
 
-def extract(path: Path, target: Path, ids: np.ndarray) -> None:
+def extract(path: Path, target: Path, ids: np.ndarray, **meta: str) -> None:
     """Write the places with these ids (K,) of a map, with all that is of them, as a new map file.
 
-    Equal places make equal files: the revision is 0. Closures are left out.
+    meta: values that differ from the map's. Equal places make equal files: the revision is 0. Closures are left out.
     """
-    with _beside(path, target, revision="'0'") as connection:
+    with _beside(path, target, revision="0", **meta) as connection:
         connection.execute("CREATE TEMP TABLE chosen (id INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO chosen VALUES (?)", ((int(place_id),) for place_id in ids))
         connection.execute("INSERT INTO places SELECT p.* FROM chosen JOIN source.places p USING (id) ORDER BY id")
@@ -161,7 +161,7 @@ def extract(path: Path, target: Path, ids: np.ndarray) -> None:
 
 def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) -> None:
     """Write a map's places, only where and when each was seen, and statistics of them as a new file."""
-    with _beside(path, target, revision="value") as connection:
+    with _beside(path, target) as connection:
         connection.execute(
             "INSERT INTO places SELECT id, drive_id, stamp_ns, pose, x'', NULL FROM source.places ORDER BY id"
         )
@@ -170,19 +170,18 @@ def extract_whereabouts(path: Path, target: Path, statistics: dict[str, bytes]) 
 
 
 @contextmanager
-def _beside(path: Path, target: Path, revision: str) -> Iterator[sqlite3.Connection]:
+def _beside(path: Path, target: Path, **meta: str) -> Iterator[sqlite3.Connection]:
     """A new file of a part of a map, which is attached as ``source``: the block writes places, the rest follows.
 
-    revision: SQL of its value. Nothing is written twice or deleted, as SQLite would keep its traces in the file.
+    meta: values that differ from the map's. Nothing is written twice or deleted, as SQLite would keep its traces in the
+    file.
     """
     connection = sqlite3.connect(target, isolation_level=None)
     try:
         connection.execute("ATTACH ? AS source", (f"{path.absolute()}",))
         connection.executescript("BEGIN;" + _SCHEMA)
-        connection.execute(
-            f"INSERT INTO meta SELECT key, CASE key WHEN 'revision' THEN {revision} ELSE value END FROM source.meta "
-            "ORDER BY key"
-        )
+        values = dict(connection.execute("SELECT key, value FROM source.meta")) | meta
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(values.items()))
         if _has(connection, "vocabulary", "source"):
             connection.execute(VOCABULARY_SCHEMA)
             connection.execute("INSERT INTO vocabulary SELECT data FROM source.vocabulary")
@@ -282,6 +281,48 @@ def insert(
     return int(place.lastrowid or 0)
 
 
+def insert_all(
+    connection: sqlite3.Connection,
+    places: Places,
+    descriptors: Iterable[bytes],
+    thumbnails: Iterable[bytes | None],
+    features: Iterable[bytes | None],
+    ids: np.ndarray | None,
+) -> None:
+    """Write places; see ``PlaceMap.add_all``."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO drives (name) VALUES (?)", [(name,) for name in dict.fromkeys(map(str, places.drives))]
+    )
+    numbers = dict(connection.execute("SELECT name, id FROM drives"))
+    last = connection.execute("SELECT coalesce(max(id), 0) FROM places").fetchone()[0]
+    chosen = (np.arange(len(places)) + last + 1 if ids is None else ids).tolist()
+    poses = [pose.tobytes() for pose in _poses(places.T_map_camera)]
+    drives = [numbers[str(name)] for name in places.drives]
+    connection.executemany(
+        "INSERT INTO places VALUES (?, ?, ?, ?, ?, ?)",
+        zip(chosen, drives, places.stamps_ns.tolist(), poses, descriptors, thumbnails, strict=True),
+    )
+    found = [(place_id, data) for place_id, data in zip(chosen, features, strict=True) if data is not None]
+    if found:
+        connection.execute(FEATURES_SCHEMA)
+        connection.executemany("INSERT INTO features VALUES (?, ?)", found)
+
+
+def copy_places(connection: sqlite3.Connection, path: Path) -> None:
+    """Add all places of a tile of this map, byte for byte, with the ids that they and their drives have there."""
+    connection.execute("ATTACH ? AS source", (f"{path.absolute()}",))
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT OR IGNORE INTO drives SELECT * FROM source.drives")
+        connection.execute("INSERT INTO places SELECT * FROM source.places")
+        if _has(connection, "features", "source"):
+            connection.execute(FEATURES_SCHEMA)
+            connection.execute("INSERT INTO features SELECT * FROM source.features")
+        connection.execute("COMMIT")
+    finally:
+        connection.execute("DETACH source")
+
+
 def set_poses(connection: sqlite3.Connection, ids: np.ndarray, T_map_camera: np.ndarray) -> None:
     """Give places new poses (K, 4, 4), and delete the places that are not among ids (K,).
 
@@ -310,8 +351,13 @@ def keep(connection: sqlite3.Connection, ids: np.ndarray) -> int:
 
 def _pose(T_map_camera: np.ndarray) -> bytes:
     """A pose (4, 4) as stored in the places table."""
-    pose = np.concatenate([T_map_camera[:3, 3], geometry.quat_xyzw_from_matrix(T_map_camera[:3, :3])])
-    return pose.astype("<f8").tobytes()
+    return bytes(_poses(T_map_camera).tobytes())
+
+
+def _poses(T_map_camera: np.ndarray) -> np.ndarray:
+    """Poses (..., 4, 4) as the numbers (..., 7) that the places table stores."""
+    quaternions = geometry.quat_xyzw_from_matrix(T_map_camera[..., :3, :3])
+    return np.concatenate([T_map_camera[..., :3, 3], quaternions], axis=-1).astype("<f8")
 
 
 def _matrix(pose: np.ndarray) -> np.ndarray:

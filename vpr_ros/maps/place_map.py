@@ -359,6 +359,36 @@ class PlaceMap:
             picture = thumbnail if self.storage.thumbnails else None
             return map_file.insert(self._connection, drive, stamp_ns, T_map_camera, stored, picture, features)
 
+    def add_all(
+        self,
+        places: Places,
+        thumbnails: Sequence[bytes | None],
+        features: Sequence[bytes | None],
+        ids: np.ndarray | None = None,
+    ) -> None:
+        """Store places, in one transaction; see ``add``. Their poses are of this map.
+
+        ids: (N,) that they get, of none that is there; None: those after the last one.
+        """
+        size = len(places), *self._size
+        if places.descriptors.shape != size or not np.all(np.isfinite(places.descriptors)):
+            raise MapError(
+                f"descriptors of {self.model.name} have shape {size} here and finite values, not "
+                f"{places.descriptors.shape}"
+            )
+        if not np.all(np.isfinite(places.T_map_camera)):
+            raise MapError(f"a pose for {self.path} is not finite")
+        descriptors = [one.tobytes() for one in self.storage.encoded(places.descriptors)]
+        pictures = thumbnails if self.storage.thumbnails else [None] * len(places)
+        with self.together():
+            map_file.insert_all(self._connection, places, descriptors, pictures, features, ids)
+
+    def add_tile(self, path: Path) -> None:
+        """Store all places of a tile of this map, with their ids, in one transaction. Raises MapError."""
+        with self._reading():
+            map_file.copy_places(self._connection, path)
+        self._places = None
+
     def set_poses(self, ids: np.ndarray, T_world_camera: np.ndarray, world: str, origin: np.ndarray) -> None:
         """Move places into another world, in one transaction; places that are not among ids are deleted.
 

@@ -59,8 +59,11 @@ class Storage:
         The scale of int4 and bit is such that the descriptor's product with what is decoded is 1. The product of any
         other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024).
         """
+        records = np.empty(descriptors.shape[:-1], self.record(descriptors.shape[-1]))
+        if descriptors.dtype == self.dtype == records["code"].dtype:  # stored as they are
+            records["code"] = descriptors
+            return records
         values: np.ndarray = np.asarray(descriptors, np.float32)
-        records = np.empty(values.shape[:-1], self.record(values.shape[-1]))
         if self.descriptors == "int8":
             records["scale"] = np.maximum(np.abs(values).max(-1), np.float32(1e-12)) / 127
             values = np.round(values / records["scale"][..., None])

@@ -25,6 +25,7 @@ import numpy as np
 from vpr_ros.base.errors import MapError, brief
 from vpr_ros.base.files import write_json
 from vpr_ros.maps import map_file
+from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.constants import STATISTICS, TILES
 from vpr_ros.maps.index import AUTO, Index, chosen_factory
@@ -40,7 +41,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_TILES = 100_000
 _LARGEST = 1e9  # metres
 _LARGEST_STATISTIC = 100.0  # of unit descriptors none exceeds 1
-_MAKING = "making-"  # begins the folder of files that are not finished
+MAKING = "making-"  # begins the folder of files that are not finished
 
 Progress = Callable[[int, int], None]  # tiles written, tiles in all
 
@@ -172,32 +173,34 @@ def write_tiles(
     cell_m: float = TILES.cell_m,
     factory: str = AUTO,
     on_progress: Progress | None = None,
+    pulled: bool = False,
 ) -> TileManifest:
     """Cut a map into tiles, in a new folder or in one that has an earlier release of tiles.
 
-    factory: of the index of all places. A kill leaves the earlier release as it was. Its files stay for robots that use
-    it; those of the release before it are removed. Raises MapError if the map has no places or is changed meanwhile, or
-    if the folder holds something else or cannot be written; ConfigError for a bad factory.
+    factory: of the index of all places. pulled: whether the map is a temporary one, of a lake. Then its tiles leave the
+    calibration to the manifest, so that a release which only calibrates anew has the same tiles.
+
+    A kill leaves the earlier release as it was. Its files stay for robots that use it; those of the release before it
+    are removed. Raises MapError if the map has no places or is changed meanwhile, or if the folder holds something else
+    or cannot be written; ConfigError for a bad factory.
     """
-    if not TILES.smallest_m <= cell_m <= TILES.largest_m:
-        raise MapError(
-            f"cells of {cell_m:g} m cannot be made: choose {TILES.smallest_m:g} to {TILES.largest_m:g} metres"
-        )
-    before = _earlier(folder)
+    check_side(cell_m)
+    before = earlier_tiles(folder)
     revision, places = place_map.revision, place_map.places
     if not len(places):
         raise MapError(f"{place_map.path} has no places: add a drive to it with `vpr map add`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_unfinished(folder)
-        with TemporaryDirectory(dir=folder, prefix=_MAKING) as making:
+        with TemporaryDirectory(dir=folder, prefix=MAKING) as making:
             part = Path(making) / "part"
-            index = Index.of_map(place_map, factory, map_mean(places))
+            index = Index.of_map(place_map, factory, map_mean(places), cache=not pulled)
             index.save(part)
             index_file = _taken(part, folder, "index", ".faiss")
             map_file.extract_whereabouts(place_map.path, part, statistics_bytes(places))
             whole = _taken(part, folder, "whole", ".sqlite")
-            tiles = _write_tiles(place_map, places, folder, part, cell_m, on_progress)
+            changed = {"calibration": json.dumps(Calibration().to_dict())} if pulled else {}
+            tiles = _write_tiles(place_map, places, folder, part, cell_m, changed, on_progress)
         manifest = TileManifest(
             revision=revision,
             model=place_map.model.name,
@@ -222,17 +225,31 @@ def write_tiles(
     return manifest
 
 
+def check_side(cell_m: float) -> None:
+    """Raises MapError if tiles cannot have this side, metres."""
+    if not TILES.smallest_m <= cell_m <= TILES.largest_m:
+        raise MapError(
+            f"cells of {cell_m:g} m cannot be made: choose {TILES.smallest_m:g} to {TILES.largest_m:g} metres"
+        )
+
+
 def _write_tiles(
-    place_map: PlaceMap, places: Places, folder: Path, part: Path, cell_m: float, on_progress: Progress | None
+    place_map: PlaceMap,
+    places: Places,
+    folder: Path,
+    part: Path,
+    cell_m: float,
+    changed: dict[str, str],
+    on_progress: Progress | None,
 ) -> list[Tile]:
-    """Write the file of each cell that has places."""
+    """Write the file of each cell that has places. changed: values of the meta table that are not the map's."""
     cells, cell_of = np.unique(cells_of(places.positions, place_map.origin, cell_m), axis=0, return_inverse=True)
     if len(cells) > _MOST_TILES:
         raise MapError(f"cells of {cell_m:g} m make {len(cells)} tiles of {place_map.path}: choose larger ones")
     tiles = []
     for number, (east, north) in enumerate(cells.tolist()):
         ids = places.ids[cell_of.reshape(-1) == number]
-        map_file.extract(place_map.path, part, ids)
+        map_file.extract(place_map.path, part, ids, **changed)
         made = _taken(part, folder, f"tile_{east}_{north}", ".vprmap")
         west, south = (np.array([east, north]) * cell_m - place_map.origin[:2]).tolist()
         bounds = (west, south, west + cell_m, south + cell_m)
@@ -275,12 +292,12 @@ def statistics_from(stored: dict[str, bytes], count: int, dimension: int, dtype:
     return {**found, **{name: float(found[name][0]) for name in ("variety", "elsewhere_cosine")}}
 
 
-def _earlier(folder: Path) -> TileManifest | None:
+def earlier_tiles(folder: Path) -> TileManifest | None:
     """The manifest of the release that a folder holds. Raises MapError if the folder holds something else."""
     try:
         if (folder / MANIFEST).is_file():
             return TileManifest.from_bytes((folder / MANIFEST).read_bytes(), str(folder))
-        if folder.exists() and any(not path.name.startswith(_MAKING) for path in folder.iterdir() if not _is_own(path)):
+        if folder.exists() and any(not path.name.startswith(MAKING) for path in folder.iterdir() if not _is_own(path)):
             raise MapError(f"{folder} holds other files than tiles: give a new or an empty folder")
     except OSError as error:
         raise MapError(f"cannot write tiles to {folder}: {error.strerror}") from error
@@ -302,7 +319,7 @@ def _taken(part: Path, folder: Path, stem: str, suffix: str) -> TileFile:
 
 def _remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left unfinished, after a day."""
-    for path in folder.glob(f"{_MAKING}*"):
+    for path in folder.glob(f"{MAKING}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > 86400.0:
                 rmtree(path)
