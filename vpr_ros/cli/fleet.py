@@ -13,7 +13,9 @@ from vpr_ros.cli.common import (
     MapModel,
     Model,
     Numbered,
+    at_least,
     open_drives,
+    output_folder,
     progress_bar,
     reported_tally,
 )
@@ -182,7 +184,12 @@ def release(
 @app.command()
 def pull(
     lake: LakeUri,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="Map to write, a name that ends in .vprmap; any other is a folder of tiles."
+        ),
+    ],
     near: Annotated[
         Optional[tuple[float, float, float]],
         typer.Option(metavar="LAT LON RADIUS", help="Places within a radius in metres of a position in degrees."),
@@ -192,14 +199,34 @@ def pull(
         typer.Option(metavar="WEST SOUTH EAST NORTH", help="Places in a box, metres of the map's world."),
     ] = None,
     number: Annotated[int, typer.Option("--release", min=0, help="Number of the release.", show_default="last")] = 0,
+    cell: Annotated[
+        float,
+        typer.Option(callback=at_least(0.0), help="Side of a tile, metres.", show_default="1000, or the folder's"),
+    ] = 0.0,
 ) -> None:
-    """Write the places of a release, all or those of an area, to a map."""
+    """Write the places of a release, all or those of an area, to a map, or to a folder of tiles.
+
+    A folder that has tiles keeps them, brings them to that release, and gets those that the area touches beside them.
+    """
     from vpr_ros.fleet.lake import Lake, box_around
+    from vpr_ros.fleet.pull import pull_tiles
 
     opened = Lake(lake)
     chosen = opened.release(number)
     if near is not None and bbox is not None:
         raise ConfigError("--near and --bbox exclude each other: give one")
     box = box_around(chosen.head.world, *near) if near is not None else bbox
-    with opened.pull(output, chosen, box) as made:
-        finish(made)
+    path = Path(output)
+    if path.suffix == ".vprmap" and not output.endswith("/") and not path.is_dir():
+        if cell:
+            raise ConfigError("--cell is the side of tiles, and -o names a map: give a folder, or leave it out")
+        with opened.pull(path, chosen, box) as made:
+            finish(made)
+        return
+    with output_folder(path), progress_bar("writing tiles") as progress:
+        result = pull_tiles(opened, path, chosen, box, cell, progress)
+    gone = f", {result.removed} removed" if result.removed else ""
+    typer.echo(
+        f"{output}: release {chosen.number}, {result.manifest.places} places in {len(result.manifest.tiles)} tiles: "
+        f"{result.kept} kept, {result.added} added, {result.replaced} replaced{gone}; {result.fetched} places fetched"
+    )

@@ -68,8 +68,10 @@ class ReleaseConstants:
 
 @dataclass(frozen=True)
 class LakeConstants:
-    """Writing to a lake (``lake``). By hand."""
+    """Reading and writing a lake (``lake``). By hand."""
 
+    boxes: int = 100
+    """Boxes that one query asks for, at most."""
     tries: int = 20
     """Attempts to write while others write too,"""
     wait_s: float = 0.2

@@ -110,6 +110,11 @@ class Rows:
         """The rows at these indices, in that order."""
         return Rows(self.places.subset(rows), [self.thumbnails[k] for k in rows], [self.features[k] for k in rows])
 
+    def add_to(self, place_map: PlaceMap, ids: np.ndarray | None = None) -> None:
+        """Store them in a map of their world; ids: see ``PlaceMap.add_all``. Raises MapError."""
+        places = replace(self.places, T_map_camera=place_map.map_pose(self.places.T_map_camera))
+        place_map.add_all(places, self.thumbnails, self.features, ids)
+
 
 def rows_of(place_map: PlaceMap) -> Rows:
     """All places of a map."""
@@ -212,22 +217,29 @@ class Lake:
 
         _insist(add_once)
 
-    def rows(self, release: Release, box: Box | None = None) -> Iterator[Rows]:
-        """The places of a release, all or those in a box, some thousands at a time."""
+    def rows(self, release: Release, boxes: Sequence[Box] = ()) -> Iterator[Rows]:
+        """The places of a release, all or those in boxes that do not overlap, some thousands at a time."""
         import pyarrow
 
-        names = ", ".join(f"'{part}'" for part in release.parts)
-        where = f"part IN ({names})"
-        if box is not None:
-            west, south, east, north = map(float, box)
-            where = f"x >= {west!r} AND x <= {east!r} AND y >= {south!r} AND y <= {north!r} AND {where}"
-        for batch in self._table("places").search().where(where).to_batches(4096):
-            if batch.num_rows:
-                yield _rows_from(pyarrow.Table.from_batches([batch]), release.head)
+        for where in _conditions(release, boxes):
+            for batch in self._table("places").search().where(where).to_batches(4096):
+                if batch.num_rows:
+                    yield _rows_from(pyarrow.Table.from_batches([batch]), release.head)
+
+    def whereabouts(self, release: Release, boxes: Sequence[Box] = ()) -> Places:
+        """The places that ``rows`` gives without descriptors, which are (N, 0, D): a small part of them."""
+        import pyarrow
+
+        columns = ["drive", "stamp_ns", *_POSE]
+        found = [
+            self._table("places").search().where(where).select(columns).to_arrow()
+            for where in _conditions(release, boxes)
+        ]
+        return _places_from(pyarrow.concat_tables(found), release.head)
 
     def pull(self, path: Path, release: Release, box: Box | None = None) -> PlaceMap:
         """Write the places of a release to a map, whole or not at all. Raises MapError if there are none."""
-        found = self.rows(release, box)
+        found = self.rows(release, () if box is None else [box])
         first = next(found, None)
         if first is None:
             raise MapError(f"release {release.number} of {self.uri} has no places there: give a larger box")
@@ -260,24 +272,17 @@ class Lake:
 
 def write_map(path: Path, release: Release, rows: Iterable[Rows], near: np.ndarray) -> None:
     """Write rows as a new map with a release's head and calibration. near: a position (3,) in the world, metres."""
+    with map_file.new_file(path) as part, new_map(part, release, origin_near(near)) as made:
+        for some in rows:
+            some.add_to(made)
+
+
+def new_map(path: Path, release: Release, origin: np.ndarray) -> PlaceMap:
+    """A new map without places, with a release's head and calibration. origin: (3,) metres."""
     model, storage = MapModel.from_dict(dict(release.head.model)), Storage(**release.head.storage)
     vocabulary = Vocabulary.from_bytes(release.vocabulary) if release.vocabulary else None
-    with map_file.new_file(path) as part:
-        origin, calibration = origin_near(near), Calibration.from_dict(release.calibration)
-        with PlaceMap.create(
-            part, model, release.head.world, origin, calibration, vocabulary=vocabulary, storage=storage
-        ) as made:
-            for some in rows:
-                with made.together():
-                    for k in range(len(some)):
-                        made.add(
-                            str(some.places.drives[k]),
-                            int(some.places.stamps_ns[k]),
-                            made.map_pose(some.places.T_map_camera[k]),
-                            some.places.descriptors[k],
-                            some.thumbnails[k],
-                            some.features[k],
-                        )
+    calibration = Calibration.from_dict(release.calibration)
+    return PlaceMap.create(path, model, release.head.world, origin, calibration, vocabulary=vocabulary, storage=storage)
 
 
 def box_around(world: str, latitude: float, longitude: float, radius_m: float) -> Box:
@@ -321,8 +326,7 @@ def _table_of(rows: Rows, part: str, robot: str, head: str) -> Any:
     places, count = rows.places, len(rows)
     storage = Storage(**json.loads(head)["storage"])
     drives = [f"{robot}/{name}" if robot else str(name) for name in places.drives]
-    quaternions = np.stack([geometry.quat_xyzw_from_matrix(T[:3, :3]) for T in places.T_map_camera])
-    poses = np.concatenate([places.positions, quaternions], axis=1)
+    poses = np.concatenate([places.positions, geometry.quat_xyzw_from_matrix(places.T_map_camera[:, :3, :3])], axis=1)
     columns: dict[str, Any] = {
         "part": [part] * count,
         "robot": [robot] * count,
@@ -337,19 +341,39 @@ def _table_of(rows: Rows, part: str, robot: str, head: str) -> Any:
     return pa.table(columns, schema=_schema("places"))
 
 
+def _conditions(release: Release, boxes: Sequence[Box]) -> Iterator[str]:
+    """What to ask for to get the places of a release, all or those in boxes that do not overlap."""
+    names = ", ".join(f"'{part}'" for part in release.parts)
+    of_release = f"part IN ({names})"
+    if not boxes:
+        yield of_release
+    for start in range(0, len(boxes), LAKE.boxes):
+        inside = []
+        for box in boxes[start : start + LAKE.boxes]:
+            west, south, east, north = map(float, box)
+            inside.append(f"(x >= {west!r} AND x <= {east!r} AND y >= {south!r} AND y <= {north!r})")
+        yield f"({' OR '.join(inside)}) AND {of_release}"
+
+
 def _rows_from(table: Any, head: Head) -> Rows:
     """Rows of a table. Raises MapError if they are not what the head says."""
+    places = _places_from(table, head, table.column("descriptor").to_pylist())
+    return Rows(places, table.column("thumbnail").to_pylist(), table.column("features").to_pylist())
+
+
+def _places_from(table: Any, head: Head, blobs: list[bytes] | None = None) -> Places:
+    """Places of a table. blobs: their descriptors; None: they have none. Raises MapError as ``_rows_from``."""
     try:
         model, storage = MapModel.from_dict(dict(head.model)), Storage(**head.storage)
         poses = np.stack([table.column(name).to_numpy() for name in _POSE], axis=1)
-        stored = np.frombuffer(b"".join(table.column("descriptor").to_pylist()), storage.record(model.dimension))
-        descriptors = storage.decoded(stored.reshape(len(poses), model.views), model.dimension)
+        stored = np.frombuffer(b"".join(blobs or []), storage.record(model.dimension))
+        views = 0 if blobs is None else model.views
+        descriptors = storage.decoded(stored.reshape(len(poses), views), model.dimension)
         if not np.isfinite(poses).all():
             raise ValueError("a pose is not finite")
-        T_world_camera = np.stack(
-            [geometry.transform(geometry.matrix_from_quat_xyzw(pose[3:]), pose[:3]) for pose in poses]
-        )
-        places = Places(
+        T_world_camera = np.tile(np.eye(4), (len(poses), 1, 1))
+        T_world_camera[:, :3, :3], T_world_camera[:, :3, 3] = geometry.matrix_from_quat_xyzw(poses[:, 3:]), poses[:, :3]
+        return Places(
             np.arange(1, len(poses) + 1),
             np.array(table.column("drive").to_pylist(), dtype=np.str_),
             table.column("stamp_ns").to_numpy().astype(np.int64),
@@ -358,4 +382,3 @@ def _rows_from(table: Any, head: Head) -> Rows:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise MapError(f"the lake holds damaged keyframes ({brief(error)})") from error
-    return Rows(places, table.column("thumbnail").to_pylist(), table.column("features").to_pylist())
