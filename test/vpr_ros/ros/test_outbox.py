@@ -70,3 +70,23 @@ def test_an_outbox_that_cannot_be_filled_is_named(street: Any, robot: Any, start
     (tmp_path / "file").write_text("no folder")
     start_node(**{"map": street.map, "outbox.path": tmp_path / "file" / "outbox"})
     robot.wait_for_diagnosis("give another folder", ERROR)
+
+
+def test_another_map_gets_keyframes_of_its_own(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """~/load_map on a robot that drives: no keyframe of one map may come into a file of the other."""
+    from nav_msgs.srv import LoadMap
+
+    other = street.build_map(tmp_path / "other.vprmap", places=8)
+    outbox = tmp_path / "outbox"
+    node = start_node(**{"map": street.map, "base_frame": "''", "outbox.path": outbox})
+    drive(street, robot, range(2, 4))
+    robot.wait_for_count("outbox: keyframes stored", 1)
+    loaded = robot.call(LoadMap, "/localizer/load_map", LoadMap.Request(map_url=str(other)))
+    assert loaded.result == LoadMap.Response.RESULT_SUCCESS
+    (first,) = outbox.glob("*.vprmap")  # ready to be sent
+    with PlaceMap.open(first) as sent:
+        assert len(sent) >= 1
+    robot.wait(lambda: robot.diagnosis()[2].get("outbox: keyframes stored") == "0", "counters that begin again")
+    drive(street, robot, range(4, 6))
+    robot.wait_for_count("outbox: keyframes stored", 1)
+    assert node.stop() == 0 and len(list(outbox.glob("*.vprmap"))) == 2
