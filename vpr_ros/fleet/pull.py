@@ -98,6 +98,7 @@ def _pull(
     origin = known.origin if known else origin_near(wanted.positions[0])
     fetched = 0
     with new_map(path, release, origin) as made:
+        made.begin_scratch()
         for tile in kept:
             made.add_tile(folder / tile.file)
         if len(kept) < len(set(cells)):

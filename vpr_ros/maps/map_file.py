@@ -213,6 +213,11 @@ def begin_growing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def begin_scratch(connection: sqlite3.Connection) -> None:
+    """Let no transaction wait for the disk: a power failure may destroy the file."""
+    connection.execute("PRAGMA synchronous = OFF")
+
+
 def is_grown(connection: sqlite3.Connection) -> bool:
     """Whether another connection is adding to this file. The log of a killed one is applied first."""
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":

@@ -186,6 +186,11 @@ class PlaceMap:
             map_file.begin_growing(self._connection)
         self._growing = True
 
+    def begin_scratch(self) -> None:
+        """Wait for the disk no more until the map is closed. Only for a map that a power failure may destroy."""
+        with self._reading():
+            map_file.begin_scratch(self._connection)
+
     def save(self, path: Path) -> None:
         """Write a consistent copy. The map may be growing, and any thread may call this.
 
