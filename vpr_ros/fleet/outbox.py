@@ -115,7 +115,7 @@ class GrowingOutbox:
         if self.size_bytes >= self._most_bytes:
             return False
         if self._map is None:
-            map_file.remove(self._outbox / _GROWING)
+            _finish(self._outbox)  # what could not be finished before
             self._map, self._count = PlaceMap.create(self._outbox / _GROWING, **self._empty), 0
         keyframe.add_to(self._map, drive)
         self._count, self._latest_s = self._count + 1, time.monotonic()
@@ -145,8 +145,7 @@ def send(lake: Lake, outbox: Path, robot: str) -> int:
     """Send all that an outbox has; the number of keyframes sent. What is sent is deleted, the rest stays.
 
     A node may fill the outbox meanwhile; its unfinished file stays. The process may be killed at any moment: what had
-    arrived is not sent twice. Raises MapError if the lake cannot be written,
-    or another process sends from this outbox.
+    arrived is not sent twice. Raises MapError if the lake cannot be written, or another process sends from this outbox.
     """
     if not outbox.is_dir():
         raise MapError(f"there is no outbox {outbox}: give a drive to fill it, or --outbox")

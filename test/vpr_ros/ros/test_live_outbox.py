@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiled import settled
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.records import Estimate
@@ -19,6 +20,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.tiles import write_tiles
 from vpr_ros.ros.outputs.live_outbox import LiveOutbox
 
 LENGTH = 100.0
@@ -193,6 +195,17 @@ def test_a_bag_that_starts_again_is_another_drive(
     with PlaceMap.open(path) as place_map:
         names = place_map.drive_names()
         assert len(names) == 3 and names[-1].endswith("/rear/image")
+
+
+def test_on_tiles(localizer: Localizer, describer: Describer, fog: Any, tmp_path: Path) -> None:
+    """A city's map: what the places around show is read from tiles, which may come later than the images."""
+    write_tiles(localizer.place_map, tmp_path / "tiles", 50.0)
+    with Localizer.open(tmp_path / "tiles", backend="onnx", threads=1, wait=False) as tiled:
+        settled(tiled.place_map)
+        outbox = LiveOutbox(tmp_path / "outbox", 100.0, tiled.place_map, tiled.places, describer, Log())
+        drive_past(tiled, outbox, fog)
+        outbox.close()
+    assert len(stored(tmp_path / "outbox")) > 5 and outbox.values()["outbox: dropped (error)"] == "0"
 
 
 def test_one_process_fills_an_outbox(localizer: Localizer, outbox_in: Any, tmp_path: Path) -> None:
