@@ -1,4 +1,4 @@
-"""A real node that fills its outbox while its robot drives, and the push of what it stored."""
+"""A real node that fills its outbox while its robot drives, the push of that, and a release in tiles for the node."""
 
 from __future__ import annotations
 
@@ -59,10 +59,14 @@ def test_the_node_fills_its_outbox(street: Any, robot: Any, start_node: Any, tmp
     for arguments, words in (
         (["release", tmp_path / "lake", "--first", street.map], "release 1"),
         (["push", tmp_path / "lake", "--robot", "r1", "--outbox", outbox], f"{count} keyframes sent"),
+        (["pull", tmp_path / "lake", "-o", tmp_path / "tiles"], "1 added"),
     ):
         done = subprocess.run([*vpr, *arguments], env=processes.environment(), capture_output=True, text=True)
         assert done.returncode == 0 and words in done.stdout, done.stdout + done.stderr
     assert not list(outbox.glob("*.vprmap"))
+    start_node(**{"map": tmp_path / "tiles", "base_frame": "''"})  # of the release
+    drive(street, robot, range(2, 4))
+    robot.wait_for_diagnosis("camera at")
 
 
 def test_an_outbox_that_cannot_be_filled_is_named(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
