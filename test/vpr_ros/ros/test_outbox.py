@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def drive(street: Any, robot: Any, places: range) -> None:
 
 
 def test_the_node_fills_its_outbox(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
-    """Images over DDS in, keyframes of what the map does not know out, at the node's poses; a push sends them."""
+    """Images over DDS in, keyframes of what the map does not know out, at the node's poses."""
     outbox = tmp_path / "outbox"
     node = start_node(**{"map": street.map, "base_frame": "''", "outbox.path": outbox})
     drive(street, robot, range(2, 7))
@@ -52,9 +51,18 @@ def test_the_node_fills_its_outbox(street: Any, robot: Any, start_node: Any, tmp
         assert np.all(steps >= OUTBOX.every_m)
         np.testing.assert_allclose(places.positions[:, 0], street.spacing_m * (places.stamps_ns // 10**9), atol=1.0)
         assert all(sent.thumbnail(place_id) for place_id in places.ids)
+
+
+def test_from_the_node_to_the_lake_and_back(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """What the node stored is pushed, and a release is pulled as tiles that the node takes."""
+    pytest.importorskip("lancedb", reason="lancedb is not installed (pip install 'vpr_ros[fleet]')")
+    outbox = tmp_path / "outbox"
+    node = start_node(**{"map": street.map, "base_frame": "''", "outbox.path": outbox})
+    drive(street, robot, range(2, 4))
+    robot.wait_for_count("outbox: keyframes stored", 1)
+    assert node.stop() == 0
+    with PlaceMap.open(next(outbox.glob("*.vprmap"))) as sent:
         count = len(sent)
-    if find_spec("lancedb") is None:
-        return
     vpr = [sys.executable, "-m", "vpr_ros.cli.main", "fleet"]
     for arguments, words in (
         (["release", tmp_path / "lake", "--first", street.map], "release 1"),
