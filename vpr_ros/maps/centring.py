@@ -51,7 +51,11 @@ def _lengths(products: np.ndarray, subtracted: np.ndarray) -> np.ndarray:
 
 
 class SessionMean:
-    """Running mean of a session's descriptors. It starts as the map's mean. This object keeps state."""
+    """Running mean of a session's descriptors. It starts as the map's mean. This object keeps state.
+
+    What it differs by from the map's mean is subtracted whole, and only a share of the map's mean is: a map's mean also
+    holds what its places have in common.
+    """
 
     def __init__(self, map_mean: np.ndarray | None) -> None:
         """map_mean: (D,), or None to leave descriptors unchanged."""
@@ -66,8 +70,10 @@ class SessionMean:
 
     @property
     def mean(self) -> np.ndarray | None:
-        """The mean so far, (D,), or None if descriptors are not centred."""
-        return self._mean
+        """What ``centred`` takes for this session, (D,); None if descriptors are not centred."""
+        if self._mean is None or self._map_mean is None:
+            return None
+        return self._map_mean + np.float32(CENTRING.shift_share / CENTRING.share) * (self._mean - self._map_mean)
 
     def centred(self, descriptor: np.ndarray) -> np.ndarray:
         """Update the mean with an image's unit descriptor (D,) and return the descriptor centred on it."""
@@ -75,4 +81,4 @@ class SessionMean:
             self._learnt = min(self._learnt + 1, CENTRING.memory_images)
             self._mean = self._mean + (descriptor - self._mean) / (CENTRING.prior_images + self._learnt)
             self._last = descriptor
-        return centred(descriptor, self._mean)
+        return centred(descriptor, self.mean)

@@ -18,7 +18,9 @@ class CentringConstants:
     """
 
     share: float = 0.7
-    """Fraction of the mean that is subtracted."""
+    """Fraction of the map's mean that is subtracted."""
+    shift_share: float = 1.0
+    """Fraction of what a session's mean differs by from the map's: light, season and camera, and no place."""
     prior_images: int = 10
     """Images of the session that weigh as much as the map's mean."""
     memory_images: int = 200

@@ -57,6 +57,17 @@ def test_standing_still_teaches_nothing(toy_world):
     assert np.array_equal(session.centred(toy_world.descriptor(200, 0.1)), first)
 
 
+def test_what_a_season_adds_is_subtracted_whole(toy_world):
+    """Seven tenths of it, as of the map's mean, left so much that in snow 11 of 100 images found another place."""
+    mean, season = toy_world.places().mean_descriptor, toy_world.descriptor(350)
+    session = SessionMean(mean)
+    for along in [*range(0, 300, 5)] * 2:
+        last = session.centred(in_snow(toy_world, along))
+    season = unit(season - (season @ unit(mean)) * unit(mean))
+    left, whole = abs(last @ season), abs(in_snow(toy_world, 295) @ season)
+    assert left < 0.3 * whole
+
+
 def test_forgetting_begins_another_session(toy_world):
     """After a relocalization, and when a bag begins again, the answer is the one a new localiser gives."""
     image, pose = in_snow(toy_world, 50), toy_world.pose(50)
