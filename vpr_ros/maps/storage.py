@@ -7,20 +7,21 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-DESCRIPTOR_TYPES = ("float32", "float16", "int8", "int4", "bit")
-_BITS = {"int4": 4, "bit": 1}  # of a number's code, several of which are in a byte
-_STEP = {"int4": 0.335, "bit": 1.0}  # between values, in standard deviations: best for a normal law (Max, 1960)
+DESCRIPTOR_TYPES = ("float32", "float16", "int8", "int4", "int2", "bit")
+BITS = {"int4": 4, "int2": 2, "bit": 1}  # of a number's code, several of which are in a byte
+# Between values, in standard deviations: best for a normal law (Max, 1960).
+STEPS = {"int4": 0.335, "int2": 0.996, "bit": 1.0}
 _LARGEST = 6e4  # absolute value in a descriptor; float16 can hold it
 
 
 def _values(bits: int) -> np.ndarray:
-    """Values (256, 8 / bits) float32 of the codes in each byte: -0.5 and 0.5, or up to 7.5 in steps of 1."""
+    """Values (256, 8 / bits) float32 of the codes in each byte: -0.5 and 0.5, or up to 1.5 or 7.5 in steps of 1."""
     places = np.arange(8 - bits, -1, -bits)  # the first number is in the highest bits
     codes = np.arange(256)[:, None] >> places & (2**bits - 1)
     return (codes - (2**bits - 1) / 2).astype(np.float32)
 
 
-_VALUES = {name: _values(bits) for name, bits in _BITS.items()}
+_VALUES = {name: _values(bits) for name, bits in BITS.items()}
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Storage:
 
     def record(self, dimension: int) -> np.dtype[np.void]:
         """One stored descriptor of D numbers, little-endian: the numbers, or a scale and a code for each number."""
-        if self.descriptors in _BITS:
-            return np.dtype([("scale", "<f4"), ("code", "u1", (-(-dimension * _BITS[self.descriptors] // 8),))])
+        if self.descriptors in BITS:
+            return np.dtype([("scale", "<f4"), ("code", "u1", (-(-dimension * BITS[self.descriptors] // 8),))])
         if self.descriptors == "int8":
             return np.dtype([("scale", "<f4"), ("code", "i1", (dimension,))])
         return np.dtype([("code", "<" + self.dtype.str[1:], (dimension,))])
@@ -56,17 +57,17 @@ class Storage:
     def encoded(self, descriptors: np.ndarray) -> np.ndarray:
         """Records (...) of unit descriptors (..., D).
 
-        The scale of int4 and bit is such that the descriptor's product with what is decoded is 1. The product of any
-        other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024).
+        The scale of int4, int2 and bit is such that the descriptor's product with what is decoded is 1. The product of
+        any other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024).
         """
         values: np.ndarray = np.asarray(descriptors, np.float32)
         records = np.empty(values.shape[:-1], self.record(values.shape[-1]))
         if self.descriptors == "int8":
             records["scale"] = np.maximum(np.abs(values).max(-1), np.float32(1e-12)) / 127
             values = np.round(values / records["scale"][..., None])
-        elif self.descriptors in _BITS:
-            squared, half = (values**2).sum(-1), 2 ** (_BITS[self.descriptors] - 1)
-            step = _STEP[self.descriptors] * np.sqrt(squared / values.shape[-1])
+        elif self.descriptors in BITS:
+            squared, half = (values**2).sum(-1), 2 ** (BITS[self.descriptors] - 1)
+            step = STEPS[self.descriptors] * np.sqrt(squared / values.shape[-1])
             codes = np.clip(np.floor(values / np.maximum(step, np.float32(1e-12))[..., None]), -half, half - 1)
             products = ((codes + 0.5) * values).sum(-1)
             records["scale"] = squared / np.maximum(products, np.float32(1e-12))
@@ -76,7 +77,7 @@ class Storage:
 
     def _packed(self, codes: np.ndarray) -> np.ndarray:
         """Codes (..., D) in as few bytes as they take, the first one in the highest bits; missing ones are 0."""
-        bits = _BITS[self.descriptors]
+        bits = BITS[self.descriptors]
         each = np.unpackbits(codes[..., None], axis=-1)[..., 8 - bits :]
         return np.packbits(each.reshape(*codes.shape[:-1], -1), axis=-1)
 
@@ -88,7 +89,7 @@ class Storage:
             raise ValueError("a descriptor is not finite, or too large")
         if largest.shape == code.shape:  # plain numbers
             return np.asarray(code.astype(self.dtype, copy=False))
-        if self.descriptors in _BITS:
+        if self.descriptors in BITS:
             table = _VALUES[self.descriptors]
             values = np.take(table, code, axis=0).reshape(*code.shape[:-1], code.shape[-1] * table.shape[1])
             values = values[..., :dimension]
