@@ -93,7 +93,7 @@ def build(
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
     vocabulary: VocabularyOf = None,
-    descriptors: Descriptors = DescriptorType.float16,
+    descriptors: Descriptors = DescriptorType.int8,
     no_thumbnails: NoThumbnails = False,
     shard: Annotated[
         str,
@@ -203,7 +203,7 @@ def upgrade(
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="New map; else MAP is replaced, whole or not at all.")
     ] = None,
-    descriptors: Descriptors = DescriptorType.float16,
+    descriptors: Descriptors = DescriptorType.int8,
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Make a map's file smaller. Its places and its calibration stay."""
