@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def fill_places(lake: Lake, count: int) -> Release:
     """A release of that many places."""
     lake.create()
     rng, parts = np.random.default_rng(0), []
-    head = Head.from_json(Head(MODEL.to_dict(), WORLD, asdict(STORAGE)).to_json())
+    head = Head.from_json(Head(MODEL.to_dict(), WORLD, STORAGE.to_dict()).to_json())
     block = rng.normal(0, 1024**-0.5, (BLOCK, MODEL.views, MODEL.dimension)).astype(np.float16)
     for number in range(-(-count // BLOCK)):
         xy = streets(count, number)

@@ -58,7 +58,7 @@ class Head:
         """Of a map. Raises MapError for one whose poses are raw odometry."""
         if place_map.is_odometry:
             raise MapError(f"the poses of {place_map.path} are raw odometry: set those of a map with vpr map set-poses")
-        head = cls(place_map.model.to_dict(), place_map.world, asdict(place_map.storage))
+        head = cls(place_map.model.to_dict(), place_map.world, place_map.storage.to_dict())
         return cls.from_json(head.to_json())  # as it is read again
 
     @classmethod
@@ -260,7 +260,7 @@ class Lake:
 
 def write_map(path: Path, release: Release, rows: Iterable[Rows], near: np.ndarray) -> None:
     """Write rows as a new map with a release's head and calibration. near: a position (3,) in the world, metres."""
-    model, storage = MapModel.from_dict(dict(release.head.model)), Storage(**release.head.storage)
+    model, storage = MapModel.from_dict(dict(release.head.model)), Storage.from_dict(release.head.storage)
     vocabulary = Vocabulary.from_bytes(release.vocabulary) if release.vocabulary else None
     with map_file.new_file(path) as part:
         origin, calibration = origin_near(near), Calibration.from_dict(release.calibration)
@@ -319,7 +319,7 @@ def _table_of(rows: Rows, part: str, robot: str, head: str) -> Any:
     import pyarrow as pa
 
     places, count = rows.places, len(rows)
-    storage = Storage(**json.loads(head)["storage"])
+    storage = Storage.from_dict(json.loads(head)["storage"])
     drives = [f"{robot}/{name}" if robot else str(name) for name in places.drives]
     quaternions = np.stack([geometry.quat_xyzw_from_matrix(T[:3, :3]) for T in places.T_map_camera])
     poses = np.concatenate([places.positions, quaternions], axis=1)
@@ -340,7 +340,7 @@ def _table_of(rows: Rows, part: str, robot: str, head: str) -> Any:
 def _rows_from(table: Any, head: Head) -> Rows:
     """Rows of a table. Raises MapError if they are not what the head says."""
     try:
-        model, storage = MapModel.from_dict(dict(head.model)), Storage(**head.storage)
+        model, storage = MapModel.from_dict(dict(head.model)), Storage.from_dict(head.storage)
         poses = np.stack([table.column(name).to_numpy() for name in _POSE], axis=1)
         stored = np.frombuffer(b"".join(table.column("descriptor").to_pylist()), storage.record(model.dimension))
         descriptors = storage.decoded(stored.reshape(len(poses), model.views), model.dimension)

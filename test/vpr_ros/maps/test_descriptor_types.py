@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -45,6 +46,28 @@ def test_similarities_survive(kind: str) -> None:
     assert errors.std() < 1.1 * ERRORS[kind] and abs(errors.mean()) < 0.1 * ERRORS[kind] + 1e-7
     own = np.einsum("nvd,nvd->nv", decoded.astype(np.float32), original)
     assert np.allclose(own, 1, atol=2e-3)  # of a place with its own image
+
+
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_descriptors_with_a_few_large_numbers_survive(kind: str) -> None:
+    """A vocabulary that was learnt from few images makes them. Codes cut large numbers off, unless they are rotated."""
+    storage, original, queries = Storage(kind), unit(300, 8) ** 5, unit(40, 9)[:, 0]
+    original /= np.linalg.norm(original, axis=2, keepdims=True)
+    decoded = storage.decoded(storage.encoded(original), DIMENSION).astype(np.float32)
+    assert (decoded @ queries.T - original @ queries.T).std() < 1.1 * ERRORS[kind]
+
+
+@pytest.mark.parametrize("kind", ["int4", "bit"])
+def test_codes_of_the_first_version_are_read(tmp_path: Path, kind: str) -> None:
+    """Its maps say nothing of a rotation, and have none."""
+    path = made(tmp_path / "m.vprmap", Storage(kind, rotated=False))
+    with sqlite3.connect(path) as connection:
+        was = json.dumps({"descriptors": kind, "thumbnails": True})
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'storage'", (was,))
+    with PlaceMap.open(path) as place_map:
+        products = np.einsum("nvd,nvd->nv", place_map.places.descriptors, unit(60, 5))
+    assert np.allclose(products, 1, atol=2e-3)
+    assert "rotated" not in Storage("int8").to_meta()["storage"]  # which that version still reads
 
 
 @pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
