@@ -37,8 +37,9 @@ from vpr_ros.fleet.pull import pull_tiles
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import Places
-from vpr_ros.maps.storage import HALF
+from vpr_ros.maps.storage import Storage
 
+STORAGE = Storage("float16")
 MODEL = MapModel("random", "f" * 64, 1024, Preprocessing(), views=3)
 WORLD = "utm 33 north"
 CORNER = np.array([450_000.0, 5_550_000.0, 0.0])
@@ -62,7 +63,7 @@ def fill(outbox: Path, drives: int, rng: np.random.Generator) -> None:
     outbox.mkdir(parents=True)
     for drive in range(drives):
         with (
-            PlaceMap.create(outbox / f"{drive}.vprmap", MODEL, WORLD, CORNER, storage=HALF) as place_map,
+            PlaceMap.create(outbox / f"{drive}.vprmap", MODEL, WORLD, CORNER, storage=STORAGE) as place_map,
             place_map.together(),
         ):
             for k in range(KEYFRAMES):
@@ -114,7 +115,7 @@ def fill_places(lake: Lake, count: int) -> Release:
     """A release of that many places."""
     lake.create()
     rng, parts = np.random.default_rng(0), []
-    head = Head.from_json(Head(MODEL.to_dict(), WORLD, {"descriptors": "float16", "thumbnails": True}).to_json())
+    head = Head.from_json(Head(MODEL.to_dict(), WORLD, STORAGE.to_dict()).to_json())
     block = rng.normal(0, 1024**-0.5, (BLOCK, MODEL.views, MODEL.dimension)).astype(np.float16)
     for number in range(-(-count // BLOCK)):
         xy = streets(count, number)

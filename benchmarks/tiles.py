@@ -40,7 +40,7 @@ from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import MapModel, PlaceMap
-from vpr_ros.maps.storage import HALF
+from vpr_ros.maps.storage import BUILT
 from vpr_ros.maps.tiled_map import TiledMap, index_of
 from vpr_ros.maps.tiles import write_tiles
 
@@ -86,7 +86,7 @@ class City:
     def build(self, path: Path) -> PlaceMap:
         """The map, in one file."""
         model = MapModel("drawn", "f" * 64, DIMENSION, Preprocessing(8, 8))
-        made = PlaceMap.create(path, model, "city", calibration=SURE, storage=HALF)
+        made = PlaceMap.create(path, model, "city", calibration=SURE, storage=BUILT)
         for street in track(range(self.streets), "driving the map", console=Console(stderr=True)):
             positions = self.positions(street, SPACING_M)
             with made.together():

@@ -18,7 +18,7 @@ from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import map_mean
 from vpr_ros.maps.place_map import MapModel, PlaceMap
-from vpr_ros.maps.storage import HALF
+from vpr_ros.maps.storage import BUILT
 from vpr_ros.maps.tiled_map import TiledMap, index_of
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(8, 8))
@@ -30,7 +30,7 @@ SECOND = 10**9
 
 def build_town(path: Path, world: Any, every: float = 5.0, **more: Any) -> PlaceMap:
     """A map of a toy world, in UTM coordinates."""
-    made = PlaceMap.create(path, MODEL, "utm 33 north", ORIGIN, SHIPPED, storage=HALF)
+    made = PlaceMap.create(path, MODEL, "utm 33 north", ORIGIN, SHIPPED, storage=BUILT)
     with made.together():
         for along in np.arange(0.0, world.length, every):
             made.add("monday", int(along * 1e8), world.pose(along), world.descriptor(along), b"a picture", **more)

@@ -68,7 +68,7 @@ def build(
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
     vocabulary: VocabularyOf = None,
-    descriptors: Descriptors = DescriptorType.float16,
+    descriptors: Descriptors = DescriptorType.int8,
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Build a map on a Ray cluster, as vpr map build makes it. Given again, the command continues what was killed."""

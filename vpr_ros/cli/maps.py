@@ -47,14 +47,15 @@ class DescriptorType(str, Enum):
     float16 = "float16"
     int8 = "int8"
     int4 = "int4"
+    int2 = "int2"
     bit = "bit"
 
 
 Descriptors = Annotated[
     DescriptorType,
     typer.Option(
-        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter), int4 (an "
-        "eighth) or bit (a thirtieth), which costs answers where places look alike."
+        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter, the same "
+        "answers), int4, int2 or bit (a thirtieth): the fewer bits, the more wrong answers where places look alike."
     ),
 ]
 NoThumbnails = Annotated[
@@ -92,7 +93,7 @@ def build(
     numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
     vocabulary: VocabularyOf = None,
-    descriptors: Descriptors = DescriptorType.float16,
+    descriptors: Descriptors = DescriptorType.int8,
     no_thumbnails: NoThumbnails = False,
     shard: Annotated[
         str,
@@ -202,7 +203,7 @@ def upgrade(
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="New map; else MAP is replaced, whole or not at all.")
     ] = None,
-    descriptors: Descriptors = DescriptorType.float16,
+    descriptors: Descriptors = DescriptorType.int8,
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Make a map's file smaller. Its places and its calibration stay."""

@@ -58,7 +58,7 @@ class Head:
         """Of a map. Raises MapError for one whose poses are raw odometry."""
         if place_map.is_odometry:
             raise MapError(f"the poses of {place_map.path} are raw odometry: set those of a map with vpr map set-poses")
-        head = cls(place_map.model.to_dict(), place_map.world, asdict(place_map.storage))
+        head = cls(place_map.model.to_dict(), place_map.world, place_map.storage.to_dict())
         return cls.from_json(head.to_json())  # as it is read again
 
     @classmethod
@@ -279,7 +279,7 @@ def write_map(path: Path, release: Release, rows: Iterable[Rows], near: np.ndarr
 
 def new_map(path: Path, release: Release, origin: np.ndarray) -> PlaceMap:
     """A new map without places, with a release's head and calibration. origin: (3,) metres."""
-    model, storage = MapModel.from_dict(dict(release.head.model)), Storage(**release.head.storage)
+    model, storage = MapModel.from_dict(dict(release.head.model)), Storage.from_dict(release.head.storage)
     vocabulary = Vocabulary.from_bytes(release.vocabulary) if release.vocabulary else None
     calibration = Calibration.from_dict(release.calibration)
     return PlaceMap.create(path, model, release.head.world, origin, calibration, vocabulary=vocabulary, storage=storage)
@@ -324,7 +324,7 @@ def _table_of(rows: Rows, part: str, robot: str, head: str) -> Any:
     import pyarrow as pa
 
     places, count = rows.places, len(rows)
-    storage = Storage(**json.loads(head)["storage"])
+    storage = Storage.from_dict(json.loads(head)["storage"])
     drives = [f"{robot}/{name}" if robot else str(name) for name in places.drives]
     poses = np.concatenate([places.positions, geometry.quat_xyzw_from_matrix(places.T_map_camera[:, :3, :3])], axis=1)
     columns: dict[str, Any] = {
@@ -364,7 +364,7 @@ def _rows_from(table: Any, head: Head) -> Rows:
 def _places_from(table: Any, head: Head, blobs: list[bytes] | None = None) -> Places:
     """Places of a table. blobs: their descriptors; None: they have none. Raises MapError as ``_rows_from``."""
     try:
-        model, storage = MapModel.from_dict(dict(head.model)), Storage(**head.storage)
+        model, storage = MapModel.from_dict(dict(head.model)), Storage.from_dict(head.storage)
         poses = np.stack([table.column(name).to_numpy() for name in _POSE], axis=1)
         stored = np.frombuffer(b"".join(blobs or []), storage.record(model.dimension))
         views = 0 if blobs is None else model.views

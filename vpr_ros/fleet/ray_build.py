@@ -30,7 +30,7 @@ from vpr_ros.maps.builder import empty_map, vocabulary_of
 from vpr_ros.maps.features import choose_extractor
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.stages import Described, Passage, Prepared, Progress, describe, find_features, prepare, reader
-from vpr_ros.maps.storage import HALF, Storage
+from vpr_ros.maps.storage import BUILT, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Work:
     every_s: float = 0.0
     views_each: int = 3
     local_features: str = "none"
-    storage: Storage = HALF
+    storage: Storage = BUILT
 
 
 def build_on_ray(

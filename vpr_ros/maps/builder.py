@@ -45,7 +45,7 @@ from vpr_ros.maps.stages import (
     reader,
     store,
 )
-from vpr_ros.maps.storage import HALF, Storage
+from vpr_ros.maps.storage import BUILT, Storage
 from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def build_map(
     views_each: int = 3,
     extractor: Extractor | None = None,
     vocabulary: Vocabulary | None = None,
-    storage: Storage = HALF,
+    storage: Storage = BUILT,
     shard: Shard | None = None,
     resume: bool = False,
 ) -> PlaceMap:
@@ -109,7 +109,7 @@ def empty_map(
     views_each: int = 3,
     extractor: Extractor | None = None,
     vocabulary: Vocabulary | None = None,
-    storage: Storage = HALF,
+    storage: Storage = BUILT,
     shard: Shard | None = None,
 ) -> PlaceMap:
     """A new map of these drives, with all that it has before its first place: see ``build_map``."""

@@ -102,7 +102,7 @@ class StatisticsConstants:
     checked: int = 256
     """Places of a cache that are compared with the map."""
     in_memory: int = 64_000_000
-    """Bytes of decoded descriptors up to which they are kept in memory: 10 000 places of three views and 1024 numbers.
+    """Bytes of decoded descriptors up to which they are kept in memory: 5 000 places of three views and 1024 numbers.
     Those of a larger map are read from its file, a few for each image."""
 
 

@@ -382,10 +382,8 @@ def convert(path: Path, size: tuple[int, int], was: Storage, becomes: Storage) -
         while rows := connection.execute(
             "SELECT id, descriptor FROM places WHERE id > ? ORDER BY id LIMIT ?", (last, _PIECE)
         ).fetchall():
-            blobs = _decoded([blob for _, blob in rows], size, was)
-            changed = [
-                (becomes.encoded(descriptors).tobytes(), row[0]) for row, descriptors in zip(rows, blobs, strict=True)
-            ]
+            found = was.decoded(_records([blob for _, blob in rows], size, was), size[1])
+            changed = [(record.tobytes(), row[0]) for row, record in zip(rows, becomes.encoded(found), strict=True)]
             connection.executemany("UPDATE places SET descriptor = ? WHERE id = ?", changed)
             last = rows[-1][0]
         if not becomes.thumbnails:
@@ -539,24 +537,29 @@ def _places_from_rows(
         drives=np.array(names, dtype=object),
         stamps_ns=np.array(stamps_ns, dtype=np.int64),
         T_map_camera=T_map_camera,
-        descriptors=_decoded(descriptors, size, storage),
+        descriptors=storage.decoded(_records(descriptors, size, storage), size[1]),
     )
 
 
-def _decoded(blobs: Sequence[bytes], size: tuple[int, int], storage: Storage) -> np.ndarray:
-    """Descriptors (K, V, D) of K blobs. Raises ValueError if they do not have this size, or a value is not finite."""
-    records = np.frombuffer(b"".join(blobs), storage.record(size[1])).reshape(len(blobs), size[0])
-    return storage.decoded(records, size[1])
+def _records(blobs: Sequence[bytes], size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Records (K, V) of K blobs, see ``Storage.record``. Raises ValueError if they do not have this size."""
+    return np.frombuffer(b"".join(blobs), storage.record(size[1])).reshape(len(blobs), size[0])
 
 
 def descriptors(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage) -> np.ndarray:
     """Descriptors (K, V, D) of the places with ids (K,). Raises ValueError if one is missing or damaged."""
+    return storage.decoded(records(connection, ids, size, storage), size[1])
+
+
+def records(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, int], storage: Storage) -> np.ndarray:
+    """Records (K, V) of the places with ids (K,), as stored. Raises ValueError if one is missing or damaged."""
     distinct, rows = np.unique(ids, return_inverse=True)
     query = "SELECT descriptor FROM json_each(?) JOIN places ON places.id = value ORDER BY value"
     blobs = [blob for (blob,) in connection.execute(query, (str(distinct.tolist()),))]
     if len(blobs) != len(distinct):
         raise ValueError(f"{len(distinct) - len(blobs)} places are no longer in it")
-    found = _decoded(blobs, size, storage)
+    found = _records(blobs, size, storage)
+    storage.check(found)
     return found if len(found) == len(ids) and np.all(ids[1:] > ids[:-1]) else found[rows]
 
 

@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
-DESCRIPTOR_TYPES = ("float32", "float16", "int8", "int4", "bit")
-_BITS = {"int4": 4, "bit": 1}  # of a number's code, several of which are in a byte
-_STEP = {"int4": 0.335, "bit": 1.0}  # between values, in standard deviations: best for a normal law (Max, 1960)
+DESCRIPTOR_TYPES = ("float32", "float16", "int8", "int4", "int2", "bit")
+BITS = {"int4": 4, "int2": 2, "bit": 1}  # of a number's code, several of which are in a byte
+# Between values, in standard deviations: best for a normal law (Max, 1960).
+STEPS = {"int4": 0.335, "int2": 0.996, "bit": 1.0}
 _LARGEST = 6e4  # absolute value in a descriptor; float16 can hold it
 
 
 def _values(bits: int) -> np.ndarray:
-    """Values (256, 8 / bits) float32 of the codes in each byte: -0.5 and 0.5, or up to 7.5 in steps of 1."""
+    """Values (256, 8 / bits) float32 of the codes in each byte: -0.5 and 0.5, or up to 1.5 or 7.5 in steps of 1."""
     places = np.arange(8 - bits, -1, -bits)  # the first number is in the highest bits
     codes = np.arange(256)[:, None] >> places & (2**bits - 1)
     return (codes - (2**bits - 1) / 2).astype(np.float32)
 
 
-_VALUES = {name: _values(bits) for name, bits in _BITS.items()}
+_VALUES = {name: _values(bits) for name, bits in BITS.items()}
+
+
+@cache
+def _rotation(dimension: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signs (D,) and cosine transforms (A, A) and (B, B) float32, A * B = D: together they are one rotation."""
+    rows = next(size for size in range(int(dimension**0.5), 0, -1) if dimension % size == 0)
+    signs = np.random.RandomState(0).randint(0, 2, dimension) * 2 - 1  # its numbers are the same in all versions
+    return signs.astype(np.float32), _cosines(rows), _cosines(dimension // rows)
+
+
+def _cosines(size: int) -> np.ndarray:
+    """The orthonormal discrete cosine transform (size, size) float32."""
+    frequency, place = np.arange(size)[:, None], np.arange(size) + 0.5
+    matrix = np.cos(np.pi / size * frequency * place) * np.sqrt(np.where(frequency, 2, 1) / size)
+    return matrix.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Storage:
     """The default is map format 1, which every version reads; the others are format 2.
 
-    descriptors: one of DESCRIPTOR_TYPES. thumbnails: whether a place keeps a readable picture of its image. Raises
-    ValueError for other values.
+    descriptors: one of DESCRIPTOR_TYPES. thumbnails: whether a place keeps a readable picture of its image. rotated:
+    whether codes of 4 bits and less are of the descriptor's numbers after a fixed rotation, as they are but for the
+    first version's maps. Raises ValueError for other values.
     """
 
     descriptors: str = "float32"
     thumbnails: bool = True
+    rotated: bool = True
 
     def __post_init__(self) -> None:
-        if self.descriptors not in DESCRIPTOR_TYPES or not isinstance(self.thumbnails, bool):
+        flags = self.thumbnails, self.rotated
+        if self.descriptors not in DESCRIPTOR_TYPES or not all(isinstance(flag, bool) for flag in flags):
             raise ValueError(
                 f"a map cannot be stored with descriptors of {self.descriptors!r}: choose {', '.join(DESCRIPTOR_TYPES)}"
             )
@@ -47,8 +68,8 @@ class Storage:
 
     def record(self, dimension: int) -> np.dtype[np.void]:
         """One stored descriptor of D numbers, little-endian: the numbers, or a scale and a code for each number."""
-        if self.descriptors in _BITS:
-            return np.dtype([("scale", "<f4"), ("code", "u1", (-(-dimension * _BITS[self.descriptors] // 8),))])
+        if self.descriptors in BITS:
+            return np.dtype([("scale", "<f4"), ("code", "u1", (-(-dimension * BITS[self.descriptors] // 8),))])
         if self.descriptors == "int8":
             return np.dtype([("scale", "<f4"), ("code", "i1", (dimension,))])
         return np.dtype([("code", "<" + self.dtype.str[1:], (dimension,))])
@@ -56,8 +77,10 @@ class Storage:
     def encoded(self, descriptors: np.ndarray) -> np.ndarray:
         """Records (...) of unit descriptors (..., D).
 
-        The scale of int4 and bit is such that the descriptor's product with what is decoded is 1. The product of any
-        other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024).
+        The scale of int4, int2 and bit is such that the descriptor's product with what is decoded is 1. The product of
+        any other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024). These
+        codes suit numbers of a normal law. A rotation gives any descriptor such numbers: without it, those of a
+        vocabulary that was learnt from few images lose up to ten times as much.
         """
         records = np.empty(descriptors.shape[:-1], self.record(descriptors.shape[-1]))
         if descriptors.dtype == self.dtype == records["code"].dtype:  # stored as they are
@@ -67,9 +90,13 @@ class Storage:
         if self.descriptors == "int8":
             records["scale"] = np.maximum(np.abs(values).max(-1), np.float32(1e-12)) / 127
             values = np.round(values / records["scale"][..., None])
-        elif self.descriptors in _BITS:
-            squared, half = (values**2).sum(-1), 2 ** (_BITS[self.descriptors] - 1)
-            step = _STEP[self.descriptors] * np.sqrt(squared / values.shape[-1])
+        elif self.descriptors in BITS:
+            if self.rotated:
+                signs, left, right = _rotation(values.shape[-1])
+                blocks = (values * signs).reshape(*values.shape[:-1], len(left), len(right))
+                values = (left @ blocks @ right.T).reshape(values.shape)
+            squared, half = (values**2).sum(-1), 2 ** (BITS[self.descriptors] - 1)
+            step = STEPS[self.descriptors] * np.sqrt(squared / values.shape[-1])
             codes = np.clip(np.floor(values / np.maximum(step, np.float32(1e-12))[..., None]), -half, half - 1)
             products = ((codes + 0.5) * values).sum(-1)
             records["scale"] = squared / np.maximum(products, np.float32(1e-12))
@@ -79,37 +106,57 @@ class Storage:
 
     def _packed(self, codes: np.ndarray) -> np.ndarray:
         """Codes (..., D) in as few bytes as they take, the first one in the highest bits; missing ones are 0."""
-        bits = _BITS[self.descriptors]
+        bits = BITS[self.descriptors]
         each = np.unpackbits(codes[..., None], axis=-1)[..., 8 - bits :]
         return np.packbits(each.reshape(*codes.shape[:-1], -1), axis=-1)
 
+    def check(self, records: np.ndarray) -> None:
+        """Raises ValueError if a value of records is not finite or too large."""
+        values = np.abs(records["scale" if "scale" in (records.dtype.names or ()) else "code"])
+        if not np.all(values < values.dtype.type(_LARGEST)):
+            raise ValueError("a descriptor is not finite, or too large")
+
     def decoded(self, records: np.ndarray, dimension: int) -> np.ndarray:
         """Descriptors (..., D) of records (...). Raises ValueError if a value is not finite or too large."""
+        self.check(records)
         code = records["code"]
-        largest = np.abs(records["scale"] if "scale" in (records.dtype.names or ()) else code)
-        if not np.all(largest < largest.dtype.type(_LARGEST)):
-            raise ValueError("a descriptor is not finite, or too large")
-        if largest.shape == code.shape:  # plain numbers
+        if "scale" not in (records.dtype.names or ()):  # plain numbers
             return np.asarray(code.astype(self.dtype, copy=False))
-        if self.descriptors in _BITS:
+        if self.descriptors in BITS:
             table = _VALUES[self.descriptors]
             values = np.take(table, code, axis=0).reshape(*code.shape[:-1], code.shape[-1] * table.shape[1])
             values = values[..., :dimension]
         else:
             values = code.astype(np.float32)
         values *= records["scale"][..., None]
+        if self.descriptors in BITS and self.rotated:
+            signs, left, right = _rotation(dimension)
+            blocks = values.reshape(*values.shape[:-1], len(left), len(right))
+            values = (left.T @ blocks @ right).reshape(values.shape) * signs
         return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data. ``rotated`` is left out if it says nothing, as the first version does not know it."""
+        data = asdict(self)
+        if self.descriptors not in BITS:
+            del data["rotated"]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Storage:
+        """Read the output of ``to_dict``. Raises ValueError or TypeError for other data."""
+        return cls(**{"rotated": data.get("descriptors") not in BITS, **data})
 
     def to_meta(self) -> dict[str, str]:
         """Entries of the map's meta table, ``format_version`` among them."""
         if self == Storage():
             return {"format_version": "1"}
-        return {"format_version": "2", "storage": json.dumps(asdict(self))}
+        return {"format_version": "2", "storage": json.dumps(self.to_dict())}
 
     @classmethod
     def from_meta(cls, meta: dict[str, str]) -> Storage:
         """From the meta table. Raises ValueError, TypeError or KeyError for other data."""
-        return cls() if meta["format_version"] == "1" else cls(**json.loads(meta["storage"]))
+        return cls() if meta["format_version"] == "1" else cls.from_dict(json.loads(meta["storage"]))
 
 
-HALF = Storage("float16")  # of maps that are built: the same answers, in half the space
+BUILT = Storage("int8")  # of maps that are built: the same answers, in a quarter of the space

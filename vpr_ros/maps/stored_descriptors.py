@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
 
-_QUANTISED = 1.1  # squared length from which on a descriptor is decoded from signs; others have length 1
+from vpr_ros.maps.storage import BITS, STEPS
+
+# Product of the lengths of two descriptors, from which on both are decoded from codes of this type. Of others it is 1.
+_LENGTHS = {"int4": 1.005, "int2": 1.07, "bit": 1.33}
+
+
+@cache
+def _cosine_law(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines (K,) of two descriptors from 0 to 1, and those of what is decoded from their codes, in the mean.
+
+    By the theorem of Price (1958) the mean product of two codes grows with the correlation as the density of the normal
+    law, summed over all pairs of the codes' thresholds. For signs this is the arcsine law.
+    """
+    angles = np.linspace(0, np.pi / 2, 2000)[:-1]
+    thresholds = STEPS[kind] * (np.arange(1, 2 ** BITS[kind]) - 2 ** (BITS[kind] - 1))
+    one, other = thresholds[:, None, None], thresholds[:, None]
+    exponents = (one**2 + other**2 - 2 * one * other * np.sin(angles)) / (2 * np.cos(angles) ** 2)
+    grown = np.cumsum(np.exp(-exponents).sum(axis=(0, 1)))
+    return np.sin(angles), (grown - grown[0]) / (grown[-1] - grown[0])
 
 
 class StoredDescriptors:
@@ -43,12 +62,17 @@ def at_rows(descriptors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def paired_cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Cosines (N,) float32 of pairs of stored descriptors (N, D) and (N, D).
 
-    Two descriptors of signs that agree in the share 1 - a / pi have the angle a between them (Goemans and Williamson,
-    1995).
+    Codes of like descriptors have like errors, by which those of few bits would seem more alike than they are.
     """
     one, other = one.astype(np.float32), other.astype(np.float32)
     cosines = np.einsum("nd,nd->n", one, other)
-    lengths = np.einsum("nd,nd->n", one, one) * np.einsum("nd,nd->n", other, other)
-    signs = lengths > _QUANTISED**2
-    cosines[signs] = np.sin(np.pi / 2 * np.clip(cosines[signs] / np.sqrt(lengths[signs]), -1, 1))
+    lengths = np.sqrt(np.einsum("nd,nd->n", one, one) * np.einsum("nd,nd->n", other, other))
+    of_type = np.searchsorted(list(_LENGTHS.values()), lengths)
+    for number, kind in enumerate(_LENGTHS, 1):
+        rows = np.flatnonzero(of_type == number)
+        if not len(rows):
+            continue
+        exact, decoded = _cosine_law(kind)
+        found = cosines[rows] / lengths[rows]
+        cosines[rows] = np.sign(found) * np.interp(np.abs(found), decoded, exact)
     return np.asarray(cosines, np.float32)

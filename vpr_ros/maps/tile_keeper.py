@@ -59,7 +59,8 @@ class TileKeeper:
         self._wait = wait
         self._ready: dict[int, Path] = {}
         self._is_ready = np.zeros(len(manifest.tiles), dtype=bool)
-        self._loaded: dict[int, np.ndarray] = {}  # replaced whole: the reader takes no lock
+        self._record = storage.record(size[1])
+        self._loaded: dict[int, np.ndarray] = {}  # records of tiles; replaced whole: the reader takes no lock
         self._open: OrderedDict[int, sqlite3.Connection] = OrderedDict()
         self._failed: dict[int, tuple[float, str]] = {}  # when and why a tile could not be had
         self._left_out = 0
@@ -139,8 +140,8 @@ class TileKeeper:
         return rows[here]
 
     def descriptors(self, rows: np.ndarray) -> np.ndarray:
-        """Descriptors (K, V, D), as stored, of places at rows (K,). Raises MapError if a tile is not ready."""
-        found = np.empty((len(rows), *self.size), self.storage.dtype)
+        """Descriptors (K, V, D) of places at rows (K,). Raises MapError if a tile is not ready."""
+        found = np.empty((len(rows), self.size[0]), self._record)
         loaded, tiles = self._loaded, self._tile_of[rows]
         for number in np.unique(tiles).tolist():
             at = np.flatnonzero(tiles == number)
@@ -149,7 +150,7 @@ class TileKeeper:
                 found[at] = block[np.searchsorted(self._rows_of[number], rows[at])]
             else:
                 found[at] = self._from_file(number, self._ids[rows[at]])
-        return found
+        return self.storage.decoded(found, self.size[1])
 
     def connection(self, row: int) -> sqlite3.Connection:
         """The file of the tile that a place at a row is in. Raises MapError if it is not ready."""
@@ -201,10 +202,10 @@ class TileKeeper:
         try:
             with closing(map_file.connect(self._ready[number])) as connection:
                 ids = self._ids[self._rows_of[number]]
-                block = np.empty((len(ids), *self.size), self.storage.dtype)
+                block = np.empty((len(ids), self.size[0]), self._record)
                 for start in range(0, len(ids), _PIECE):
                     part = slice(start, start + _PIECE)
-                    block[part] = map_file.descriptors(connection, ids[part], self.size, self.storage)
+                    block[part] = map_file.records(connection, ids[part], self.size, self.storage)
         except (MapError, sqlite3.Error, ValueError, TypeError) as error:
             self._fail(number, self._damaged(number, error))
             return
@@ -263,7 +264,7 @@ class TileKeeper:
 
     def _from_file(self, number: int, ids: np.ndarray) -> np.ndarray:
         try:
-            return map_file.descriptors(self._connection(number), ids, self.size, self.storage)
+            return map_file.records(self._connection(number), ids, self.size, self.storage)
         except (sqlite3.Error, ValueError, TypeError) as error:
             self._fail(number, self._damaged(number, error))
             raise MapError(self._damaged(number, error)) from error

@@ -20,6 +20,7 @@ from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.index import AUTO
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.storage import BUILT
 from vpr_ros.maps.tiled_map import TiledMap, open_map
 from vpr_ros.maps.tiles import MANIFEST, write_tiles
 
@@ -106,6 +107,17 @@ def test_a_border_costs_no_belief(town: Path, world: Any) -> None:
             last = now
             settled(tiles)
     assert crossed > 4
+
+
+def test_a_loaded_tile_takes_as_much_memory_as_its_descriptors_in_the_file(town: Path, world: Any) -> None:
+    """Nine tiles of a town are 200 000 places: as float32 they would take four times as much as the int8 they are."""
+    with TiledMap.open_tiles(town / "tiles") as tiles:
+        see(localizer_on(settled(tiles)), world, 1000.0, 0)
+        held = settled(tiles).keeper._loaded
+        assert held and tiles.storage == BUILT
+        for number, block in held.items():
+            with PlaceMap.open(town / "tiles" / tiles.manifest.tiles[number].file) as tile:
+                assert block.nbytes == tile.bytes_by_kind()["descriptors"]
 
 
 def test_a_kidnapped_robot_is_found_in_another_tile(town: Path, world: Any) -> None:

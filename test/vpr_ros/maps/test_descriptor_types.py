@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vpr_ros.maps.centring import centred, similarities
 from vpr_ros.maps.editor import merge_maps, store_otherwise
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.storage import DESCRIPTOR_TYPES, Storage
+from vpr_ros.maps.stored_descriptors import paired_cosines
 
 DIMENSION = 500  # not a whole number of bytes of signs
 ERRORS = {
@@ -21,9 +23,10 @@ ERRORS = {
     "float16": 1e-4,
     "int8": 1e-3,
     "int4": 0.12 * DIMENSION**-0.5,
+    "int2": 0.37 * DIMENSION**-0.5,
     "bit": 0.75 * DIMENSION**-0.5,
 }  # standard deviations
-BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "bit": 67}
+BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "int2": 129, "bit": 67}
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -43,6 +46,28 @@ def test_similarities_survive(kind: str) -> None:
     assert errors.std() < 1.1 * ERRORS[kind] and abs(errors.mean()) < 0.1 * ERRORS[kind] + 1e-7
     own = np.einsum("nvd,nvd->nv", decoded.astype(np.float32), original)
     assert np.allclose(own, 1, atol=2e-3)  # of a place with its own image
+
+
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_descriptors_with_a_few_large_numbers_survive(kind: str) -> None:
+    """A vocabulary that was learnt from few images makes them. Codes cut large numbers off, unless they are rotated."""
+    storage, original, queries = Storage(kind), unit(300, 8) ** 5, unit(40, 9)[:, 0]
+    original /= np.linalg.norm(original, axis=2, keepdims=True)
+    decoded = storage.decoded(storage.encoded(original), DIMENSION).astype(np.float32)
+    assert (decoded @ queries.T - original @ queries.T).std() < 1.1 * ERRORS[kind]
+
+
+@pytest.mark.parametrize("kind", ["int4", "bit"])
+def test_codes_of_the_first_version_are_read(tmp_path: Path, kind: str) -> None:
+    """Its maps say nothing of a rotation, and have none."""
+    path = made(tmp_path / "m.vprmap", Storage(kind, rotated=False))
+    with sqlite3.connect(path) as connection:
+        was = json.dumps({"descriptors": kind, "thumbnails": True})
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'storage'", (was,))
+    with PlaceMap.open(path) as place_map:
+        products = np.einsum("nvd,nvd->nv", place_map.places.descriptors, unit(60, 5))
+    assert np.allclose(products, 1, atol=2e-3)
+    assert "rotated" not in Storage("int8").to_meta()["storage"]  # which that version still reads
 
 
 @pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
@@ -67,6 +92,18 @@ def test_centring_is_right_for_what_is_decoded(kind: str) -> None:
     assert np.allclose(np.linalg.norm(centred(original, mean), axis=2), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+def test_cosines_of_stored_pairs_are_those_of_the_originals(kind: str) -> None:
+    """Without odometry, distance comes from how alike a map's places are, and codes of like images have like errors."""
+    storage, one, other = Storage(kind), unit(300, 6)[:, 0], unit(300, 7)[:, 0]
+    for share in (0.0, 0.3, 1.0, 3.0):
+        mixed = one + share * other
+        mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+        pair = (storage.decoded(storage.encoded(part), DIMENSION) for part in (one, mixed))
+        found, expected = paired_cosines(*pair), np.einsum("nd,nd->n", one, mixed)
+        assert found.max() < 1.005 and abs((found - expected).mean()) < 0.01, share
+
+
 def made(path: Path, storage: Storage | None = None) -> Path:
     model = MapModel("toy", "f" * 64, DIMENSION, Preprocessing(32, 32), views=3)
     with PlaceMap.create(path, model, "town", storage=storage) as place_map, place_map.together():
@@ -75,7 +112,7 @@ def made(path: Path, storage: Storage | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["int8", "int4", "bit"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "int2", "bit"])
 def test_a_map_is_built_upgraded_and_merged(tmp_path: Path, kind: str) -> None:
     """Built with a type or converted to it, a map holds the same; merging keeps the first map's type."""
     built, plain = made(tmp_path / "built.vprmap", Storage(kind)), made(tmp_path / "plain.vprmap")

@@ -27,7 +27,7 @@ from vpr_ros.maps.stored_descriptors import StoredDescriptors
 COUNT, VIEWS, DIMENSION = 1500, 3, 64
 
 
-@pytest.fixture(params=["float16", "bit"])
+@pytest.fixture(params=["int8", "bit"])
 def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A drive along a street, whose neighbours look alike."""
     random = np.random.default_rng(0)
