@@ -76,6 +76,8 @@ class LakeConstants:
     """Attempts to write while others write too,"""
     wait_s: float = 0.2
     """with a random wait of up to this time, longer each time, between them."""
+    same_pose: float = 1e-6
+    """Largest difference of two entries (metres, or of a rotation) of one pose that was stored and read again."""
 
 
 RAY = RayConstants()

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from vpr_ros.base.errors import MapError, brief
+from vpr_ros.fleet.constants import LAKE
 from vpr_ros.fleet.lake import Box, Head, Lake, Release, new_map
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.constants import TILES
@@ -30,7 +31,6 @@ from vpr_ros.maps.tiles import MAKING, Progress, Tile, TileManifest, cells_of, c
 logger = logging.getLogger(__name__)
 
 Cell = tuple[int, int]  # see tiles.Tile
-_SAME = 1e-6  # metres and quaternions: poses that differ less are the same one, stored and read again
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ class _Known:
         """The tiles that have exactly the places that are wanted in their cell. cells: of each place."""
         rows = {key: row for row, key in enumerate(_keys(self.places))}
         at = np.array([rows.get(key, -1) for key in _keys(wanted)])
-        same = (at >= 0) & (np.abs(self.places.T_map_camera[at] - wanted.T_map_camera) < _SAME).all(axis=(1, 2))
+        moved = np.abs(self.places.T_map_camera[at] - wanted.T_map_camera).max(axis=(1, 2))
+        same = (at >= 0) & (moved < LAKE.same_pose)
         alike, all_ = Counter(cell for cell, one in zip(cells, same, strict=True) if one), Counter(cells)
         return [
             tile for tile in self.tiles if alike[tile.cell] == all_[tile.cell] == tile.places and self._is_intact(tile)
