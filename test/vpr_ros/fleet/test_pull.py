@@ -26,7 +26,7 @@ from vpr_ros.fleet.pull import Pulled, pull_tiles
 from vpr_ros.fleet.release import first_release
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import MapModel, PlaceMap
-from vpr_ros.maps.storage import HALF
+from vpr_ros.maps.storage import BUILT
 from vpr_ros.maps.tiled_map import TiledMap
 from vpr_ros.maps.tiles import MANIFEST, sha256_of
 
@@ -50,7 +50,7 @@ def write(tmp_path: Path, world: Any) -> Callable[..., Path]:
 
     def made(name: str, along: np.ndarray, seed: int = 0, model: MapModel = MODEL) -> Path:
         path = tmp_path / f"{name}.vprmap"
-        place_map = PlaceMap.create(path, model, WORLD, ORIGIN, Calibration(floor=0.03), storage=HALF)
+        place_map = PlaceMap.create(path, model, WORLD, ORIGIN, Calibration(floor=0.03), storage=BUILT)
         with place_map, place_map.together():
             for a in along:
                 descriptor = world.descriptor(float(a), 0.3, seed + int(a))
