@@ -100,7 +100,7 @@ class News:
         self._known = 0
 
     def keyframe(self, passed: Passed) -> Keyframe | None:
-        """The keyframe to send; None if there is none."""
+        """The keyframe to send; None if the image cannot be read, or the map shows the same already."""
         frame = passed.frame
         described = describe(
             [prepare(frame, frame.read, self._preprocessing, self._views, keep_image=False)], self._batches, self._views

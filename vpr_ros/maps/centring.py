@@ -47,7 +47,7 @@ def similarities(descriptors: np.ndarray, mean: np.ndarray | None, query: np.nda
 def _lengths(products: np.ndarray, subtracted: np.ndarray) -> np.ndarray:
     """Lengths (...) of unit descriptors less a vector (D,), by their products (...) with it."""
     squared = 1 - 2 * products + subtracted @ subtracted
-    return np.asarray(np.sqrt(np.maximum(squared, 1e-6)), np.float32)  # never near 0: share < 1
+    return np.asarray(np.sqrt(np.maximum(squared, 1e-6)), np.float32)  # near 0 only if a session shows nothing else
 
 
 class SessionMean:
