@@ -29,8 +29,9 @@ class FilterConstants:
     """Places compared with an image because of the images before it."""
     leave: float = 0.02
     """Probability of leaving the map while the robot moves by the spacing of its places,"""
-    enter: float = 0.05
-    """and of entering it. Chosen on the demo's town, the corridor and Gardens Point."""
+    enter: float = 0.005
+    """and of entering it. Streets that were not mapped look like mapped ones for an image or two: with ten times this,
+    such images bring the robot back onto the map. See "Streets that are not on the map" in ``docs/results.md``."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
     move_spacings: float = 0.5
@@ -51,6 +52,10 @@ class FilterConstants:
     """Probability that the robot was carried, or an image lied, for a whole change of view without motion."""
     seen_spacings: float = 1.5
     """Distance up to which a place shows what a camera of a rig sees, in multiples of the map's spacing."""
+    located_belief: float = 0.5
+    """Least belief around a place, within this many spacings,"""
+    located_spacings: float = 3.0
+    """for the distance from it to be compared with what the views say."""
     silent_ns: int = 1_000_000_000
     """Nanoseconds of silence after which another camera of a rig measures the motion without odometry,"""
     clearer: float = 1.0
@@ -93,6 +98,12 @@ class ViewChangeConstants:
     """Places passed, after which a speed that is set is compared with the change of the view,"""
     speed_factor: float = 3.0
     """and the factor between them from which on the user is warned."""
+    scale_places: float = 5.0
+    """Places passed, after which the distance between places is compared with that of the views,"""
+    scale_share: float = 0.3
+    """the share by which their ratio then enters the running mean,"""
+    largest_scale: float = 2.0
+    """and the largest ratio, or smallest inverse, that is believed."""
     least_kept: float = 0.02
     """Smallest share that a distance is taken from: less is another view, however far away."""
     most_kept: float = 0.98

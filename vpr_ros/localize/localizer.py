@@ -49,12 +49,11 @@ class Eye:
     session_mean: SessionMean
     view_change: ViewChange
 
-    def another(self) -> Eye:
-        """For another camera, without this one's images."""
-        other = Eye(copy(self.session_mean), copy(self.view_change))
-        other.session_mean.reset()
-        other.view_change.reset()
-        return other
+    @classmethod
+    def of(cls, places: Places, mean: np.ndarray | None) -> Eye:
+        """For a camera without images. mean: see ``map_mean``."""
+        session_mean = SessionMean(mean)
+        return cls(session_mean, ViewChange(places, session_mean))
 
 
 class Localizer:
@@ -88,11 +87,11 @@ class Localizer:
         self.places = places
         self.describer = describer
         self.rerankers = tuple(rerankers)
-        mean = map_mean(places, self.config.search.mean_centring)
+        self._map_mean = mean = map_mean(places, self.config.search.mean_centring)
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
         self.observation = ObservationModel(places, self.calibration, mean)
         self.rig = Rig(places)
-        self.eyes = [Eye(SessionMean(mean), ViewChange(places))]
+        self.eyes = [Eye.of(places, mean)]
         self.prior = PriorModel(self.rig)
         self.filter = BayesFilter(places, self.config.filter, self.calibration, self.rig)
         self.metric = metric
@@ -280,7 +279,7 @@ class Localizer:
         """Number and state of a camera, which joins the others if it is new."""
         number = self.rig.number(name, T_base_camera)
         if number == len(self.eyes):
-            self.eyes.append(self.eyes[0].another())
+            self.eyes.append(Eye.of(self.places, self._map_mean))
             self.filter.add_camera()
         return number, self.eyes[number]
 

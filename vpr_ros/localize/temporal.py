@@ -16,7 +16,7 @@ from vpr_ros.localize.constants import FILTER, VIEW_CHANGE
 from vpr_ros.localize.look import Look, Motion
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.view_change import ANOTHER_VIEW, Change, SpeedCheck
+from vpr_ros.localize.view_change import ANOTHER_VIEW, Change, SeenScale, SpeedCheck
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import largest
@@ -80,6 +80,7 @@ class BayesFilter:
         self._measuring = 0  # the camera that measures motion without odometry
         self._clarity: dict[int, float] = {}  # how well each camera's images were recognised lately
         self._speed_check = SpeedCheck(self._config.speed, self._places.spacing)
+        self._scale = SeenScale(self._places.spacing)
         self._seen_m = 0.0  # distance from its last counted image to its last image
 
     def add_camera(self) -> None:
@@ -146,11 +147,23 @@ class BayesFilter:
             if (evidence := look.evidence) is not None:
                 belief = belief.weighed(evidence)
         T_odom_first = None if self._last is None else self._last[1]
+        if T_odom_first is None and self._scale.is_due:
+            self._scale.at(self._located(belief.places))
         if T_odom_first is not None and len(belief.places.rows):
             best = int(np.argmax(belief.places.values))
             if belief.places.values[best] > 0.5:
                 self._left = _Left(self._rig.poses(belief.places.rows[best : best + 1])[0] @ self._T_pending, 0.0)
         return belief
+
+    def _located(self, belief: SparseValues) -> np.ndarray | None:
+        """(2,) metres in the map, where most of the belief is; None if it is in no one place."""
+        if not len(belief.rows):
+            return None
+        positions = self._rig.positions(belief.rows)[:, :2]
+        away = np.linalg.norm(positions - positions[np.argmax(belief.values)], axis=1)
+        weights = belief.values * (away <= FILTER.located_spacings * self._places.spacing)
+        total = weights.sum()
+        return None if total < FILTER.located_belief else np.asarray(weights @ positions / total)
 
     def start_at(self, log_ratios: SparseValues) -> None:
         """Forget all images and begin with a prior's evidence."""
@@ -199,7 +212,8 @@ class BayesFilter:
             self._speed_check.add(seconds, step_m)
             return speed * seconds
         since_s = (stamp_ns - self._stamps_ns.get(camera, stamp_ns)) * 1e-9
-        return min(step_m, FILTER.fastest * since_s)
+        self._scale.moved(min(step_m, FILTER.fastest * since_s))
+        return min(self._scale.factor * step_m, FILTER.fastest * since_s)
 
     def _predict(self, motion: Motion, change: Change, camera: int) -> None:
         """Let some belief leave and enter the map; move the rest once the motion is large enough."""
@@ -263,7 +277,8 @@ class BayesFilter:
         """Move belief from each cell to those around its predicted pose; if there are none, it leaves the map."""
         moved = largest(self._belief.values, FILTER.individual, above=FILTER.smallest_belief)
         sources, of_sources = self._belief.rows[moved], self._belief.values[moved]
-        T_predicted = self._rig.poses(sources) @ self._T_pending
+        T_sources = self._rig.poses(sources)
+        T_predicted = T_sources @ self._T_pending
         row, cell, distance, turn = self._rig.near(T_predicted)
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
@@ -275,25 +290,39 @@ class BayesFilter:
             weight *= self._ahead(T_predicted, row, cell)
             weight[turned > FILTER.whole_turn] *= FILTER.turned
         total = np.bincount(row, weight, minlength=len(sources))
-        # Belief further than the spacing and sigma_heading from every place leaves the map, the more the further.
-        offset = np.maximum(beyond - self._places.spacing, 0.0) / (sigma + 0.5 * self._places.spacing)
-        rotation = np.maximum(turn / FILTER.sigma_heading - 1.0, 0.0)
-        uncovered = np.full(len(sources), np.inf)
-        np.minimum.at(uncovered, row, offset**2 + rotation**2)
-        kept = np.exp(-0.5 * uncovered)
+        kept = self._kept(T_sources, T_predicted)
         carried = of_sources * kept
         self._off_map += float(np.sum(of_sources - carried))
         left = self._belief.replaced(moved, 0.0)
         share = weight * (carried / np.maximum(total, 1e-12))[row]
         self._belief = left.added(cell, share).reduced(above=FILTER.ignored_belief)
 
+    def _driven(self, T_predicted: np.ndarray, metres: float) -> np.ndarray:
+        """Positions (M, 3) of M robots (M, 4, 4) that drive on without odometry."""
+        return np.asarray(T_predicted[:, :3, 3] + metres * (T_predicted[:, :3, :3] @ self._rig.forward))
+
     def _ahead(self, T_predicted: np.ndarray, row: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Factor (P,) for pairs of predicted pose and cell without odometry: robots drive forward."""
         distance = self._reach_pending / FILTER.longest
-        expected = T_predicted[:, :3, 3] + distance * (T_predicted[:, :3, :3] @ self._rig.forward)
+        expected = self._driven(T_predicted, distance)
         away = np.linalg.norm(self._rig.positions(cell)[:, :2] - expected[row, :2], axis=1)
         spread = FILTER.ahead_spread * distance + FILTER.ahead_spacings * self._places.spacing
         return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
+
+    def _kept(self, T_sources: np.ndarray, T_predicted: np.ndarray) -> np.ndarray:
+        """Share (M,) of the belief in M cells that is still on the map: how well places cover where the robot is now.
+
+        It is relative to how well they covered where it was. At the end of a map all places lie behind. Without
+        odometry the robot is a place further at most: beyond, the road may bend.
+        """
+        T_now = T_predicted.copy()
+        T_now[:, :3, 3] = self._driven(T_predicted, min(self._reach_pending / FILTER.longest, self._places.spacing))
+        count = len(T_sources)
+        row, _, distance, turn = self._rig.near(np.concatenate([T_sources, T_now]))
+        turn = np.maximum(np.abs(turn) - np.where(row < count, 0.0, self._turn_pending), 0.0)
+        weight = np.exp(-0.5 * (distance / self._places.spacing) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
+        covered = np.bincount(row, weight, minlength=2 * count)
+        return np.asarray(np.minimum(covered[count:] / covered[:count], 1.0))
 
     def _end(self, look: Look, change: Change | None = None) -> None:
         """End a camera's view: what the next one does not repeat of its evidence stays in the belief."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from vpr_ros.localize.constants import VIEW_CHANGE
 from vpr_ros.localize.sparse import SparseValues
+from vpr_ros.maps.centring import SessionMean
 from vpr_ros.maps.places import Places
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,42 @@ class SpeedCheck:
         self._set = self._seen = self._seconds = 0.0
 
 
+class SeenScale:
+    """Learns how far a camera really moves for a change of its view: light and lens are not those of the map.
+
+    It compares the distances that the views say with those between the places that are recognised. ``factor`` corrects
+    the former.
+    """
+
+    def __init__(self, spacing: float) -> None:
+        """spacing: of the map's places, metres."""
+        self._enough = VIEW_CHANGE.scale_places * spacing
+        self._seen_m = self._log = 0.0
+        self._last: np.ndarray | None = None
+
+    @property
+    def factor(self) -> float:
+        """Metres that the camera moves for a metre by its views."""
+        return float(np.exp(self._log))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether ``at`` wants to know where the camera is."""
+        return self._last is None or self._seen_m >= self._enough
+
+    def moved(self, seen_m: float) -> None:
+        """Metres that the camera has moved by its views, before the correction."""
+        self._seen_m += seen_m
+
+    def at(self, position: np.ndarray | None) -> None:
+        """Where the camera is, (2,) metres in the map; None while it is not recognised."""
+        if position is not None and self._last is not None:
+            ratio = float(np.linalg.norm(position - self._last)) / self._seen_m
+            if 1 / VIEW_CHANGE.largest_scale < ratio < VIEW_CHANGE.largest_scale:  # else it turned, or was elsewhere
+                self._log += VIEW_CHANGE.scale_share * (np.log(ratio) - self._log)
+        self._last, self._seen_m = position, 0.0
+
+
 ANOTHER_VIEW = Change(kept=0, distance=float("inf"), repeated=0)
 SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 
@@ -74,7 +111,9 @@ SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, session_mean: SessionMean | None = None) -> None:
+        """session_mean: of the camera's images. What another light adds to all of them is no view that they share."""
+        self._session_mean = session_mean or SessionMean(None)
         self._elsewhere = min(places.elsewhere_cosine, VIEW_CHANGE.largest_elsewhere)
         self._spacing = places.spacing
         self._roughness = self._roughness_of(places)
@@ -93,7 +132,8 @@ class ViewChange:
         if self._last is None:
             self._last = descriptor
             return ANOTHER_VIEW
-        kept = float(self._kept(np.asarray(self._last @ descriptor)))
+        last, seen = self._session_mean.unshifted(np.stack([self._last, descriptor]))
+        kept = float(self._kept(np.asarray(last @ seen)))
         of_spacing = self._typical
         if belief is not None:
             changes = self._changes[belief.rows % len(self._changes)]

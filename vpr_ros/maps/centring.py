@@ -75,6 +75,13 @@ class SessionMean:
             return None
         return self._map_mean + np.float32(CENTRING.shift_share / CENTRING.share) * (self._mean - self._map_mean)
 
+    def unshifted(self, descriptors: np.ndarray) -> np.ndarray:
+        """Unit descriptors (..., D) of the session, less what its mean differs by from the map's, at unit length."""
+        if self._mean is None or self._map_mean is None:
+            return descriptors
+        rest = descriptors - (self._mean - self._map_mean)
+        return np.asarray(rest / np.linalg.norm(rest, axis=-1, keepdims=True), np.float32)
+
     def centred(self, descriptor: np.ndarray) -> np.ndarray:
         """Update the mean with an image's unit descriptor (D,) and return the descriptor centred on it."""
         if self._mean is not None and (self._last is None or self._last @ descriptor <= 1 - CENTRING.novelty):

@@ -17,8 +17,9 @@ from vpr_ros.inference.describer import Description
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
 from vpr_ros.localize.localizer import NO_CONTENT, Localizer
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.view_change import ViewChange
+from vpr_ros.localize.view_change import SeenScale, ViewChange
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.centring import SessionMean, map_mean
 from vpr_ros.maps.places import Places
 
 SECOND = 10**9
@@ -204,6 +205,46 @@ def test_the_maps_scale_is_its_own(toy_world: Any) -> None:
     change.to(places.descriptors[10, 0])
     assert change.to(places.descriptors[10, 0]).same_view
     assert change.to(places.descriptors[11, 0]).distance == pytest.approx(5.0, rel=0.5)
+
+
+def test_another_light_is_no_view(toy_world: Any) -> None:
+    """At night all images have something in common. It must not make neighbours look as if the robot stood."""
+    places = toy_world.places()
+    night = 1.5 * toy_world.noise_image(7)
+
+    def driven(descriptors: list[np.ndarray], shift: np.ndarray) -> float:
+        session_mean = SessionMean(map_mean(places))
+        change, total = ViewChange(places, session_mean), 0.0
+        for number, descriptor in enumerate(descriptors):
+            shifted = (descriptor + shift) / np.linalg.norm(descriptor + shift)
+            step = change.to(shifted.astype(np.float32)).distance
+            session_mean.centred(shifted.astype(np.float32))
+            total += step if number > 30 else 0.0
+        return total
+
+    views = [toy_world.descriptor(a) for a in np.arange(0.0, 400.0, 4.0)]
+    assert driven(views, night) == pytest.approx(driven(views, 0 * night), rel=0.4)  # a third of that if it counted
+
+
+@pytest.mark.parametrize("true_factor", [0.6, 1.0, 1.8])
+def test_how_far_a_change_of_view_is_is_learnt(true_factor: float) -> None:
+    """Another lens or light changes views faster or slower than the map's; places that are passed tell by how much."""
+    scale = SeenScale(5.0)
+    for k in range(200):
+        if scale.is_due:
+            scale.at(np.array([k * 2.5 * true_factor, 0.0]))
+        scale.moved(2.5)
+    assert scale.factor == pytest.approx(true_factor, rel=0.05)
+
+
+def test_a_jump_teaches_no_scale() -> None:
+    """The robot was found elsewhere, was lost in between, or turned on the spot."""
+    scale = SeenScale(5.0)
+    jumps: list[float | None] = [0.0, 25.0, 900.0, None, 300.0, 300.0, 300.5, None]
+    for position in jumps:
+        scale.at(None if position is None else np.array([position, 0.0]))
+        scale.moved(25.0)
+    assert scale.factor == pytest.approx(1.0)
 
 
 def test_the_scale_differs_along_the_map(toy_world: Any) -> None:

@@ -14,6 +14,7 @@ from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
+from vpr_ros.localize.view_change import Change
 from vpr_ros.maps.calibration import Calibration
 
 SECOND = 1_000_000_000
@@ -104,6 +105,52 @@ def test_leaving_the_map_is_said(localizer, toy_world):
     assert np.mean([a.best is None for a in lost[40:]]) > 0.95
     back = drive(localizer, toy_world, 200, 60, noise=0.5, first_stamp=40 * SECOND)
     assert right(toy_world, back, 200)[30:].mean() > 0.95
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+@pytest.mark.parametrize("step_m", [1.0, 2.5, 5.0])
+def test_beyond_the_end_of_the_map_nothing_holds_the_belief(toy_world, odometry, step_m):
+    """In small steps too: each ends nearest to the last place, and must not begin there again."""
+    places = toy_world.places().subset(np.arange(40))  # half of the circle
+    bayes = BayesFilter(places, FilterConfig(), Calibration())
+    at_the_end = SparseValues.with_rows(np.array([39]), np.array([30.0]), -30.0, len(places))
+    bayes.start_at(at_the_end)
+    change = Change(kept=np.exp(-step_m / 8.0), distance=step_m, repeated=np.exp(-step_m / 8.0))
+    for k in range(round(30.0 / step_m)):
+        bayes.predict(k * SECOND, toy_world.pose(195.0 + k * step_m) if odometry else None, change)
+        belief = bayes.weigh(None)
+        assert k > 0 or belief.off_map < 0.01
+    assert belief.off_map > 0.9
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_on_the_map_nothing_is_lost_by_driving(toy_world, odometry):
+    """Without evidence the belief stays on a road that goes on, in a bend too, but for the rate of leaving."""
+    places = toy_world.places()
+    bayes = BayesFilter(places, FilterConfig(), Calibration())
+    bayes.start_at(SparseValues.with_rows(np.array([0]), np.array([30.0]), -30.0, len(places)))
+    for k in range(12):
+        bayes.predict(k * SECOND, toy_world.pose(k * 5.0) if odometry else None, Change(0.5, 5.0, 0.5))
+        belief = bayes.weigh(None)
+    assert belief.off_map < 1 - 0.97**12
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_one_image_that_looks_like_the_map_is_no_return(toy_world, odometry):
+    """Off the map a street looks like a mapped one now and then, each time like another; it is not one."""
+    calibration = Calibration(z_weight=0.5, similarity_weight=30.0, threshold=8.0, temperature=1.0)
+    localizer = Localizer(toy_world.places(), None, None, calibration)
+    answers = []
+    for k in range(100):
+        image = toy_world.noise_image(k)
+        if k % 5 == 4:
+            image = 0.4 * toy_world.descriptor(37.0 * k) + image
+        pose = toy_world.pose(100.0)
+        pose[0, 3] += 1000.0 + 3.0 * k
+        image = (image / np.linalg.norm(image)).astype(np.float32)
+        answers.append(localizer.recognise(k * SECOND, image, pose if odometry else None))
+    assert max(answer.matches[0].similarity for answer in answers[4::5]) > 0.3
+    assert np.mean([answer.best is None for answer in answers[10:]]) > 0.95
 
 
 def test_clock_going_back_forgets(localizer, toy_world):
