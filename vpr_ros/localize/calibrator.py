@@ -127,12 +127,17 @@ def _candidates(
     evidence = _evidence(places, drives, config)
     if not any(image.elsewhere.any() for image in evidence):
         return [default]
+    shifted = [_shifted(default, shift) for shift in CALIBRATION_GRID.shifts]
     observed = _fit_observation(evidence, default)
-    independences = sorted(
-        {default.independence, *CALIBRATION_GRID.independences},
-        key=lambda value: abs(np.log(value / default.independence)),
-    )
-    return [default, *(dataclasses.replace(observed, independence=value) for value in independences)]
+    return [default, *shifted, *(_shifted(observed, -shift) for shift in CALIBRATION_GRID.observed_shifts)]
+
+
+def _shifted(calibration: Calibration, shift: float) -> Calibration:
+    """With another threshold, in log-likelihood ratios: what one image asks for is too much of a drive."""
+    if calibration.similarity_weight:
+        return dataclasses.replace(calibration, threshold=max(calibration.threshold + shift, 0.0))
+    score = calibration.off_map_score + shift / max(calibration.slope, 1e-6)
+    return dataclasses.replace(calibration, off_map_score=max(score, 0.0))
 
 
 def _tried(

@@ -42,7 +42,7 @@ class FilterConfig:
         0.0, "probability of leaving the map, per metre travelled; 0: 0.02 per place passed", "1/m", low=0.0, high=0.5
     )
     off_map_exit: float = option(
-        0.0, "probability of returning to the map, per metre; 0: 0.005 per place passed", "1/m", low=0.0, high=0.5
+        0.0, "probability of returning to the map, per metre; 0: 0.01 per place passed", "1/m", low=0.0, high=0.5
     )
 
 

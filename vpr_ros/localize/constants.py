@@ -27,10 +27,12 @@ class FilterConstants:
     """Places of less belief share a value, on a map of many."""
     most_compared: int = 200
     """Places compared with an image because of the images before it."""
+    start: float = 0.1
+    """Probability of being on the map before the first image: what one view shows often resembles a mapped one."""
     leave: float = 0.02
     """Probability of leaving the map while the robot moves by the spacing of its places,"""
-    enter: float = 0.005
-    """and of entering it. Streets that were not mapped look like mapped ones for an image or two: with ten times this,
+    enter: float = 0.01
+    """and of entering it. Streets that were not mapped look like mapped ones for an image or two: with five times this,
     such images bring the robot back onto the map. See "Streets that are not on the map" in ``docs/results.md``."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
@@ -259,8 +261,10 @@ class CalibrationGrid:
     """``Calibration.similarity_weight``."""
     thresholds: np.ndarray = field(default_factory=lambda: np.linspace(2.0, 25.0, 93))
     """``Calibration.threshold``."""
-    independences: tuple[float, ...] = (0.19, 0.38, 0.75, 1.5, 3.0)
-    """``Calibration.independence``."""
+    shifts: tuple[float, ...] = (0.5, -0.5, 1.0, -1.0, 1.5, 2.0, 3.0)
+    """Changes of the default's threshold, in the order of trial;"""
+    observed_shifts: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
+    """what is taken off the threshold that fits single images best."""
     temperatures: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
     """``Calibration.temperature``."""
     floors: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)

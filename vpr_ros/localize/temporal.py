@@ -63,13 +63,17 @@ class BayesFilter:
         self._config = config
         self._calibration = calibration
         self._reach = places.neighbours.radius
-        self._prior = 0.5 * places.variety  # of being on the map
+        self._prior = FILTER.start * places.variety  # of being on the map
         self.reset()
 
     def reset(self) -> None:
-        """Start again: on the map and off it are equally probable (off it more, for a map of few places)."""
-        self._belief = SparseValues.constant(self._prior / self._rig.cells, self._rig.cells)
-        self._off_map = 1.0 - self._prior
+        """Start again: the robot is more likely off the map than on it, the more so with a map of few places."""
+        self._begin(self._prior)
+
+    def _begin(self, on_map: float) -> None:
+        """on_map: the probability of being there."""
+        self._belief = SparseValues.constant(on_map / self._rig.cells, self._rig.cells)
+        self._off_map = 1.0 - on_map
         self._last: tuple[int, np.ndarray | None] | None = None
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
@@ -166,8 +170,9 @@ class BayesFilter:
         return None if total < FILTER.located_belief else np.asarray(weights @ positions / total)
 
     def start_at(self, log_ratios: SparseValues) -> None:
-        """Forget all images and begin with a prior's evidence."""
+        """Forget all images and begin with a prior's evidence, on the map as likely as off it."""
         self.reset()
+        self._begin(0.5 * self._places.variety)
         self._weigh(log_ratios)
 
     def _motion(
@@ -319,8 +324,9 @@ class BayesFilter:
         T_now[:, :3, 3] = self._driven(T_predicted, min(self._reach_pending / FILTER.longest, self._places.spacing))
         count = len(T_sources)
         row, _, distance, turn = self._rig.near(np.concatenate([T_sources, T_now]))
-        turn = np.maximum(np.abs(turn) - np.where(row < count, 0.0, self._turn_pending), 0.0)
-        weight = np.exp(-0.5 * (distance / self._places.spacing) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
+        turn = np.abs(turn) - np.where(row < count, 0.0, self._turn_pending)
+        turn = np.maximum(turn / FILTER.sigma_heading - 1.0, 0.0)
+        weight = np.exp(-0.5 * (distance / self._places.spacing) ** 2 - 0.5 * turn**2)
         covered = np.bincount(row, weight, minlength=2 * count)
         return np.asarray(np.minimum(covered[count:] / covered[:count], 1.0))
 

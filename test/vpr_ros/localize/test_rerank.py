@@ -12,6 +12,7 @@ from vpr_ros.base.errors import MapError
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.thumbnails import ThumbnailReranker
+from vpr_ros.maps.calibration import Calibration
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 EAST, WEST = 0.0, np.pi
@@ -31,8 +32,9 @@ class Backwards:
 def test_similarities_stay_and_places_move(toy_world: Any) -> None:
     """Calibration and filter judge similarities: the place now first must have the best that the search found."""
     single = LocalizerConfig(filter=FilterConfig(enabled=False))
-    plain = Localizer(toy_world.places(), None, single)
-    turned = Localizer(toy_world.places(), None, single, rerankers=[Backwards()])
+    easily = Calibration(off_map_score=1.0)  # convinced
+    plain = Localizer(toy_world.places(), None, single, easily)
+    turned = Localizer(toy_world.places(), None, single, easily, rerankers=[Backwards()])
     before = plain.recognise(0, toy_world.descriptor(100.0)).matches
     after = turned.recognise(0, toy_world.descriptor(100.0), image_rgb=IMAGE)
     assert [match.place_id for match in after.matches] == [match.place_id for match in before][::-1]
