@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
+NODES = test/vpr_ros/ros test/vpr_ros/demo
 
 .PHONY: help demo slam test test-oldest test-fleet lint docs bags clean
 
@@ -24,8 +25,10 @@ slam: $(VENV)/.test
 	@$(BIN)/vpr demo slam
 
 test: $(VENV)/.test
-	@echo "== running the tests"
-	@$(BIN)/python -m pytest
+	@echo "== running the tests; those of nodes, which wait for processes most of the time, beside the others"
+	@$(BIN)/python -m pytest $(NODES) >$(VENV)/nodes.log 2>&1 & nodes=$$!; status=0; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(NODES)) || status=$$?; \
+	wait $$nodes || status=$$?; cat $(VENV)/nodes.log; exit $$status
 
 test-oldest:
 	@$(PYTHON) tools/test_oldest.py $(VENV)-oldest $(if $(filter file,$(origin PYTHON)),,$(PYTHON))

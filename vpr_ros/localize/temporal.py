@@ -63,6 +63,7 @@ class BayesFilter:
         self._config = config
         self._calibration = calibration
         self._reach = places.neighbours.radius
+        self._coverage = np.zeros(0, np.float32)
         self._prior = FILTER.start * places.variety  # of being on the map
         self.reset()
 
@@ -282,8 +283,7 @@ class BayesFilter:
         """Move belief from each cell to those around its predicted pose; if there are none, it leaves the map."""
         moved = largest(self._belief.values, FILTER.individual, above=FILTER.smallest_belief)
         sources, of_sources = self._belief.rows[moved], self._belief.values[moved]
-        T_sources = self._rig.poses(sources)
-        T_predicted = T_sources @ self._T_pending
+        T_predicted = self._rig.poses(sources) @ self._T_pending
         row, cell, distance, turn = self._rig.near(T_predicted)
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
         sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
@@ -295,7 +295,7 @@ class BayesFilter:
             weight *= self._ahead(T_predicted, row, cell)
             weight[turned > FILTER.whole_turn] *= FILTER.turned
         total = np.bincount(row, weight, minlength=len(sources))
-        kept = self._kept(T_sources, T_predicted)
+        kept = self._kept(sources, T_predicted, (row, distance, turn))
         carried = of_sources * kept
         self._off_map += float(np.sum(of_sources - carried))
         left = self._belief.replaced(moved, 0.0)
@@ -314,21 +314,38 @@ class BayesFilter:
         spread = FILTER.ahead_spread * distance + FILTER.ahead_spacings * self._places.spacing
         return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
 
-    def _kept(self, T_sources: np.ndarray, T_predicted: np.ndarray) -> np.ndarray:
+    def _kept(
+        self, sources: np.ndarray, T_predicted: np.ndarray, near: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> np.ndarray:
         """Share (M,) of the belief in M cells that is still on the map: how well places cover where the robot is now.
 
         It is relative to how well they covered where it was. At the end of a map all places lie behind. Without
-        odometry the robot is a place further at most: beyond, the road may bend.
+        odometry the robot is a place further at most: beyond, the road may bend. near: rows of T_predicted (M, 4, 4),
+        distances and turns of the cells around.
         """
-        T_now = T_predicted.copy()
-        T_now[:, :3, 3] = self._driven(T_predicted, min(self._reach_pending / FILTER.longest, self._places.spacing))
-        count = len(T_sources)
-        row, _, distance, turn = self._rig.near(np.concatenate([T_sources, T_now]))
-        turn = np.abs(turn) - np.where(row < count, 0.0, self._turn_pending)
-        turn = np.maximum(turn / FILTER.sigma_heading - 1.0, 0.0)
+        if self._reach_pending > 0:
+            T_predicted = T_predicted.copy()
+            metres = min(self._reach_pending / FILTER.longest, self._places.spacing)
+            T_predicted[:, :3, 3] = self._driven(T_predicted, metres)
+            row, _, distance, turn = self._rig.near(T_predicted)
+            near = row, distance, np.maximum(np.abs(turn) - self._turn_pending, 0.0)
+        return np.asarray(np.minimum(self._covered(len(sources), *near) / self._coverage_of(sources), 1.0))
+
+    def _covered(self, count: int, row: np.ndarray, distance: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """How well places cover poses (count,): row, distance and turn (P,) of all pairs of a pose and a cell near."""
+        turn = np.maximum(np.abs(turn) / FILTER.sigma_heading - 1.0, 0.0)
         weight = np.exp(-0.5 * (distance / self._places.spacing) ** 2 - 0.5 * turn**2)
-        covered = np.bincount(row, weight, minlength=2 * count)
-        return np.asarray(np.minimum(covered[count:] / covered[:count], 1.0))
+        return np.bincount(row, weight, minlength=count)
+
+    def _coverage_of(self, cells: np.ndarray) -> np.ndarray:
+        """How well places cover the poses of cells (M,). It is kept: belief stays in a few of them for a while."""
+        if len(self._coverage) != self._rig.cells:
+            self._coverage = np.zeros(self._rig.cells, np.float32)
+        unknown = cells[self._coverage[cells] == 0]
+        if len(unknown):
+            row, _, distance, turn = self._rig.near(self._rig.poses(unknown))
+            self._coverage[unknown] = self._covered(len(unknown), row, distance, turn)
+        return self._coverage[cells]
 
     def _end(self, look: Look, change: Change | None = None) -> None:
         """End a camera's view: what the next one does not repeat of its evidence stays in the belief."""

@@ -49,15 +49,16 @@ def test_what_the_map_knows_stays_at_home_but_for_anchors(localizer, tmp_path, p
     """The same street in the same light: one keyframe in ten goes, to check the poses by."""
     tally = Tally()
     count = collect(localizer, painted_drive(name="again", length=LENGTH, start=1.0), tmp_path / "outbox", tally)
-    assert tally.count(KNOWN) + count == 30 and count == 30 / OUTBOX.anchor_every
+    assert tally.count(KNOWN) + tally.count(UNSURE) + count == 30 and tally.count(UNSURE) <= 2  # the first images
+    assert count == 30 / OUTBOX.anchor_every
 
 
 def test_another_look_of_a_street_is_sent_once_the_robot_is_sure(localizer, tmp_path, painted_drive):
-    """With poses, views and pictures as the map has them; an unsure start is not guessed at."""
+    """With poses, views and pictures as the map has them; the unsure start before is not guessed at."""
     tally = Tally()
     drive = painted_drive(name="fog", length=LENGTH, start=1.0, noise=40.0)
     count = collect(localizer, drive, tmp_path / "outbox", tally)
-    assert count >= 10 and tally.count(UNSURE) >= OUTBOX.least_pass
+    assert count >= 10 and tally.count(UNSURE) >= 3
     truth = {frame.stamp_ns: frame.T_map_camera for frame in drive}
     with only(tmp_path / "outbox") as sent:
         assert sent.model == localizer.place_map.model and sent.drive_names() == ["fog"]
@@ -85,8 +86,9 @@ def test_without_poses_the_localisers_are_sent(localizer, tmp_path, painted_driv
 
 
 def test_a_robot_that_is_lost_sends_nothing(localizer, tmp_path, painted_drive):
+    """Walls that the map does not have."""
     tally = Tally()
-    drive = painted_drive(name="elsewhere", length=LENGTH, noise=120.0)
+    drive = painted_drive(name="elsewhere", length=LENGTH, start=5000.0)
     assert collect(localizer, drive, tmp_path / "outbox", tally) == 0
     assert tally.count(UNSURE) == 30 and not list((tmp_path / "outbox").glob("*"))
     with pytest.raises(DriveError, match="lies in world 'mars'"):
