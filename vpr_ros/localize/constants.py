@@ -33,7 +33,7 @@ class FilterConstants:
     """Probability of leaving the map while the robot moves by the spacing of its places,"""
     enter: float = 0.01
     """and of entering it. Streets that were not mapped look like mapped ones for an image or two: with five times this,
-    such images bring the robot back onto the map. See "Streets that are not on the map" in ``docs/results.md``."""
+    such images bring the robot back onto the map. See "The filter on real recordings" in ``docs/results.md``."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere."""
     move_spacings: float = 0.5
