@@ -11,6 +11,7 @@ import time
 from array import array
 
 import rclpy
+from rclpy.duration import Duration
 from sensor_msgs.msg import Image
 
 from vpr_ros import open_drive
@@ -34,6 +35,7 @@ def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
         message.header.stamp, message.header.frame_id = node.get_clock().now().to_msg(), "camera"
         publisher.publish(message)
         time.sleep(1 / float(rate_hz))
+    publisher.wait_for_all_acked(Duration(seconds=5))  # the last images are still on their way
     rclpy.shutdown()
 
 

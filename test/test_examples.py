@@ -153,10 +153,10 @@ def test_a_drive_is_played_as_live_images(ros: Any, bags: tuple[str, str], tmp_p
     heard: list[Any] = []
     listener = ros.node.Node("listener")
     listener.create_subscription(Image, "/played", heard.append, 100)
-    command = [sys.executable, str(EXAMPLES / "play_drive.py"), bags[0], "50", "/played"]
+    command = [sys.executable, str(EXAMPLES / "play_drive.py"), bags[0], "20", "/played"]
     domain = {"ROS_DOMAIN_ID": str(ros.utilities.get_default_context().get_domain_id())}
     player = subprocess.Popen(command, cwd=tmp_path, env=processes.environment() | domain)
-    spin_until(ros, [listener], lambda: player.poll() is not None, timeout_s=30.0)
+    spin_until(ros, [listener], lambda: player.poll() is not None and len(heard) >= 24, timeout_s=30.0)
     assert player.returncode == 0 and len(heard) == 24
     stamps = [(message.header.stamp.sec, message.header.stamp.nanosec) for message in heard]
     assert stamps == sorted(stamps) and len(heard[0].data) == 3 * heard[0].width * heard[0].height
