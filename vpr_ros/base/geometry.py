@@ -6,6 +6,7 @@ Rx(roll).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,8 +120,9 @@ def difference(T: np.ndarray, T_from: np.ndarray) -> np.ndarray:
 
 
 def angle_of(R: np.ndarray) -> float:
-    """Rotation angle of (3, 3), radians in [0, pi]."""
-    return float(np.linalg.norm(vector_from_rotation(R)))
+    """Rotation angle of (3, 3), radians in [0, pi]; exact for small ones and near pi."""
+    (a, b, c), (d, e, f), (g, h, i) = R.tolist()
+    return math.atan2(math.hypot(h - f, c - g, d - b), a + e + i - 1.0)
 
 
 def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> np.ndarray:

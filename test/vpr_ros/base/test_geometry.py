@@ -58,3 +58,10 @@ def test_a_quaternion_that_is_none_is_refused():
     for quat in ([0, 0, 0, 0], [np.nan, 0, 0, 1]):
         with pytest.raises(ValueError, match="quaternion"):
             geometry.matrix_from_quat_xyzw(np.array(quat))
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 1.0, np.pi - 1e-9, np.pi])
+def test_the_angle_of_a_rotation_is_exact(angle):
+    """Also where arccos of the trace is not: a robot that stands turns by nothing, and one may turn round."""
+    R = geometry.rotation_from_vector(angle * np.array([2.0, -1.0, 2.0]) / 3)
+    assert geometry.angle_of(R) == pytest.approx(angle, abs=1e-15 + 1e-12 * angle)
