@@ -129,7 +129,7 @@ def _candidates(
         return [default]
     shifted = [_shifted(default, shift) for shift in CALIBRATION_GRID.shifts]
     observed = _fit_observation(evidence, default)
-    return [default, *shifted, *(_shifted(observed, -shift) for shift in CALIBRATION_GRID.observed_shifts)]
+    return [default, *shifted, *(_shifted(observed, shift) for shift in CALIBRATION_GRID.observed_shifts)]
 
 
 def _shifted(calibration: Calibration, shift: float) -> Calibration:

@@ -263,8 +263,8 @@ class CalibrationGrid:
     """``Calibration.threshold``."""
     shifts: tuple[float, ...] = (0.5, -0.5, 1.0, -1.0, 1.5, 2.0, 3.0)
     """Changes of the default's threshold, in the order of trial;"""
-    observed_shifts: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
-    """what is taken off the threshold that fits single images best."""
+    observed_shifts: tuple[float, ...] = (0.0, -1.0, -2.0, -3.0)
+    """and of the threshold that fits single images best."""
     temperatures: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)
     """``Calibration.temperature``."""
     floors: tuple[float, ...] = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)

@@ -49,11 +49,12 @@ class Eye:
     session_mean: SessionMean
     view_change: ViewChange
 
-    @classmethod
-    def of(cls, places: Places, mean: np.ndarray | None) -> Eye:
-        """For a camera without images. mean: see ``map_mean``."""
-        session_mean = SessionMean(mean)
-        return cls(session_mean, ViewChange(places, session_mean))
+    def another(self) -> Eye:
+        """For another camera, without this one's images."""
+        other = Eye(copy(self.session_mean), copy(self.view_change))
+        other.session_mean.reset()
+        other.view_change.reset()
+        return other
 
 
 class Localizer:
@@ -87,11 +88,11 @@ class Localizer:
         self.places = places
         self.describer = describer
         self.rerankers = tuple(rerankers)
-        self._map_mean = mean = map_mean(places, self.config.search.mean_centring)
+        mean = map_mean(places, self.config.search.mean_centring)
         self.index = index or Index.build(centred(places.descriptors, mean), self.config.search.index)
         self.observation = ObservationModel(places, self.calibration, mean)
         self.rig = Rig(places)
-        self.eyes = [Eye.of(places, mean)]
+        self.eyes = [Eye(SessionMean(mean), ViewChange(places))]
         self.prior = PriorModel(self.rig)
         self.filter = BayesFilter(places, self.config.filter, self.calibration, self.rig)
         self.metric = metric
@@ -230,7 +231,7 @@ class Localizer:
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns, number):
             self.reset()
         prior = self._started_at(priors, number)
-        change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief)
+        change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
         descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
         T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
         self.filter.predict(stamp_ns, T_odom_first, change, number)
@@ -279,7 +280,7 @@ class Localizer:
         """Number and state of a camera, which joins the others if it is new."""
         number = self.rig.number(name, T_base_camera)
         if number == len(self.eyes):
-            self.eyes.append(Eye.of(self.places, self._map_mean))
+            self.eyes.append(self.eyes[0].another())
             self.filter.add_camera()
         return number, self.eyes[number]
 

@@ -172,7 +172,6 @@ class BayesFilter:
 
     def start_at(self, log_ratios: SparseValues) -> None:
         """Forget all images and begin with a prior's evidence, on the map as likely as off it."""
-        self.reset()
         self._begin(0.5 * self._places.variety)
         self._weigh(log_ratios)
 

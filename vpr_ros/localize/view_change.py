@@ -111,9 +111,7 @@ SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 class ViewChange:
     """Compares each image with the last one that showed another view. Keeps that one's descriptor."""
 
-    def __init__(self, places: Places, session_mean: SessionMean | None = None) -> None:
-        """session_mean: of the camera's images. What another light adds to all of them is no view that they share."""
-        self._session_mean = session_mean or SessionMean(None)
+    def __init__(self, places: Places) -> None:
         self._elsewhere = min(places.elsewhere_cosine, VIEW_CHANGE.largest_elsewhere)
         self._spacing = places.spacing
         self._roughness = self._roughness_of(places)
@@ -124,15 +122,20 @@ class ViewChange:
         """The next image is the first one."""
         self._last = None
 
-    def to(self, descriptor: np.ndarray, belief: SparseValues | None = None) -> Change:
+    def to(
+        self, descriptor: np.ndarray, belief: SparseValues | None = None, session_mean: SessionMean | None = None
+    ) -> Change:
         """The change to an image with this descriptor (D,), not centred.
 
-        belief: that the camera is at each of N places, or in each cell of a ``Rig``.
+        belief: that the camera is at each of N places, or in each cell of a ``Rig``. session_mean: of the camera's
+        images. What another light adds to all of them is no view that they share.
         """
         if self._last is None:
             self._last = descriptor
             return ANOTHER_VIEW
-        last, seen = self._session_mean.unshifted(np.stack([self._last, descriptor]))
+        last, seen = self._last, descriptor
+        if session_mean is not None:
+            last, seen = session_mean.unshifted(np.stack([last, seen]))
         kept = float(self._kept(np.asarray(last @ seen)))
         of_spacing = self._typical
         if belief is not None:
