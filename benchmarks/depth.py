@@ -27,6 +27,7 @@ from vpr_lab.simulation.conditions import PRESETS, Condition
 from vpr_lab.simulation.drives import Motion, SimulatedDrive
 from vpr_lab.simulation.renderer import Renderer
 from vpr_lab.simulation.town import Town
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.geometry import inverse, matrix_from_quat_xyzw, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.cli.common import progress_bar
@@ -73,7 +74,9 @@ class DgpDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         for number, (K, image, cloud) in enumerate(self._samples):
             read = partial(read_image, self._scene / image["filename"])
-            yield DriveFrame(number, read, _pose(image), None, partial(self._depth, K, image, cloud))
+            depth = partial(self._depth, K, image, cloud)
+            lens = Intrinsics(image["width"], image["height"], K)
+            yield DriveFrame(number, read, _pose(image), read_depth=depth, intrinsics=lens)
 
     def _depth(self, K: np.ndarray, image: dict[str, Any], cloud: dict[str, Any]) -> np.ndarray:
         with np.load(self._scene / cloud["filename"]) as stored:

@@ -69,7 +69,7 @@ def opened(path: Path, numbered: bool) -> Drive:
 def reference(path: Path, describer: Describer, views_each: int, numbered: bool, every_m: float = 0.0) -> Places:
     """A map of a drive. A model with vocabularies learns one from it, and keeps it for the queries."""
     if (learning := with_vocabulary(describer)) is not None:
-        own = learn_vocabulary([opened(path, numbered)], describer, every_m, 0.0)
+        own = learn_vocabulary([opened(path, numbered)], describer, every_m, 0.0, turned=True)
         learning.vocabulary = own or learning.own_vocabulary
     return places_of(*described(path, describer, views_each, numbered, every_m))
 
@@ -96,9 +96,11 @@ def places_of(drive: DescribedDrive, descriptors: np.ndarray) -> Places:
     return Places(ids, names, drive.stamps_ns, drive.T_map_camera, descriptors)
 
 
-def stored(places: Places, kind: str) -> Places:
+def stored(places: Places, kind: str, describer: Describer) -> Places:
     """The places as a map with this type of descriptors gives them back."""
-    storage, dimension = Storage(kind), places.descriptors.shape[-1]
+    dimension = places.descriptors.shape[-1]
+    learning = with_vocabulary(describer)
+    storage = Storage(kind).with_vocabulary(None if learning is None else learning.vocabulary)
     return replace(places, descriptors=storage.decoded(storage.encoded(places.descriptors), dimension))
 
 
@@ -162,12 +164,14 @@ def least_noise(descriptors: np.ndarray, bits: float) -> float:
     return float(np.sqrt(share / (1 - share) / descriptors.shape[-1]))
 
 
-def noises(places: Places, queries: list[DescribedDrive], tolerance: Tolerance) -> dict[str, list[float]]:
+def noises(
+    places: Places, queries: list[DescribedDrive], tolerance: Tolerance, describer: Describer
+) -> dict[str, list[float]]:
     """Noise, expected recall@1 and its standard deviation of each type, and of ideal codes."""
     images, right, mean = single_images(places, queries, tolerance)
     exact = centred(places.descriptors, mean) @ images.T
     found = {
-        kind: float(np.std(centred(stored(places, kind).descriptors, mean) @ images.T - exact))
+        kind: float(np.std(centred(stored(places, kind, describer).descriptors, mean) @ images.T - exact))
         for kind in DESCRIPTOR_TYPES
     }
     for bits in IDEAL_BITS:
@@ -200,7 +204,7 @@ def main() -> int:
         sets[name] = places, [tested], Tolerance(frames, frames, frames)
     found = {
         kind: {
-            name: figures(stored(places, kind), queries, describer, tolerance)
+            name: figures(stored(places, kind, describer), queries, describer, tolerance)
             for name, (places, queries, tolerance) in sets.items()
         }
         for kind in DESCRIPTOR_TYPES
@@ -209,7 +213,7 @@ def main() -> int:
     for kind, of_sets in found.items():
         table.add_row(kind, *(", ".join(f"{value:.3f}" for value in values.values()) for values in of_sets.values()))
     Console(width=160).print(table)
-    noise = {name: noises(*of_set) for name, of_set in sets.items()}
+    noise = {name: noises(*of_set, describer) for name, of_set in sets.items()}
     table = Table("noise, then recall@1 if it is drawn anew", *sets)
     for kind in noise["town"]:
         cells = (noise[name][kind] for name in sets)

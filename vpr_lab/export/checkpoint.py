@@ -87,7 +87,7 @@ def _own_vocabulary(network: PlaceNetwork) -> Vocabulary | None:
     """The network's own vocabulary. It then has what the file holds: numbers of float16."""
     if not isinstance(network, MapDeMixVPR):
         return None
-    own = Vocabulary(**{name: tensor.numpy() for name, tensor in network.vocabulary.items()})
+    own = Vocabulary(network.words.numpy(), network.mean.numpy(), network.projection.numpy())
     for name, array in own.inputs.items():
         getattr(network, name).copy_(torch.from_numpy(array))
     return own

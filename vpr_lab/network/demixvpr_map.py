@@ -9,6 +9,7 @@ only adds to the features (``mix_change``, ``word_change``), starting from nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from vpr_lab.network.systems import WithDepth
 
 _SHARPNESS = 20.0  # of the assignment to words: exp(-sharpness * squared distance)
 _CELL = 4  # pixels of the depth map at each position of the features
-_DEPTH_WEIGHT = 0.3  # of the depth's features beside the image's of unit length
+_DEPTH_WEIGHT = 0.15  # of the depth's features beside the image's of unit length
 
 
 class MapDeMixVPR(WithDepth):
@@ -81,11 +82,12 @@ class MapDeMixVPR(WithDepth):
 
     def raw(self, words: Tensor, features: Tensor, log_depth: Tensor) -> Tensor:
         """Words, features, log depth -> (B, 2, R): averages over regions, residuals to words, of unit length each."""
-        joined = self._join(standardise_channels(features), standardise_channels(log_depth))
+        weights = self.backbone.layout_weights
+        joined = self._join(standardise_channels(features), standardise_channels(log_depth), weights)
         averages = (self.regions @ (joined + self.mix_change(joined))).transpose(1, 2)
         tokens = self.tokens(features, log_depth)
-        weights = torch.softmax(_SHARPNESS * (2 * tokens @ words.T - words.square().sum(1)), dim=2).transpose(1, 2)
-        residuals = unit(weights @ tokens - weights.sum(2, keepdim=True) * words, dim=2)
+        shares = torch.softmax(_SHARPNESS * (2 * tokens @ words.T - words.square().sum(1)), dim=2).transpose(1, 2)
+        residuals = unit(shares @ tokens - shares.sum(2, keepdim=True) * words, dim=2)
         size = int(self.mean.shape[1])
         return unit(torch.stack((averages.reshape(-1, size), residuals.reshape(-1, size)), dim=1), dim=2)
 
@@ -95,10 +97,15 @@ class MapDeMixVPR(WithDepth):
         parts = unit(centred.transpose(0, 1) @ projection, dim=2)
         return parts.permute(1, 2, 0).reshape(-1, self.dimension) * 0.5**0.5
 
-    def _join(self, features: Tensor, log_depth: Tensor) -> Tensor:
-        """(B, C, h, w) and log depth (B, 1, 4 h, 4 w) -> (B, h * w, C + geometry); each stage has unit length."""
+    def _join(self, features: Tensor, log_depth: Tensor, weights: Sequence[float] = ()) -> Tensor:
+        """(B, C, h, w) and log depth (B, 1, 4 h, 4 w) -> (B, h * w, C + geometry).
+
+        Each stage has unit length, times its weight.
+        """
         ends = np.cumsum(self.backbone.place_parts or self.backbone.channels[3:]).tolist()
         stages = [unit(features[:, start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        if weights:
+            stages = [weight * stage for weight, stage in zip(weights, stages, strict=True)]
         if self.geometry:
             rows, columns = size_of(features)
             log_depth = resized_to(log_depth.float(), _CELL * rows, _CELL * columns)
@@ -127,7 +134,7 @@ class MapDeMixVPR(WithDepth):
     def initialise_head(self, *observed: Tensor) -> None:
         """The model's own words and means, of some images. Its projection stays random, which favours no world."""
         self.token_mean.zero_()
-        self.token_mean.copy_(unit(self._join(*observed), dim=2).mean((0, 1)))
+        self.token_mean.copy_(unit(self._join(observed[0], observed[1]), dim=2).mean((0, 1)))
         self.refresh(*observed)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,7 +43,9 @@ class Manifest:
     vocabulary: str = ""
     """Fingerprint of ``<name>_vocabulary.npz`` beside it, for a model whose maps have a vocabulary of their own."""
     focal_px: float = 0.0
-    """Horizontal focal length of the camera for which depth is in metres, pixels of the network's input; 0: any."""
+    """Focal length of the camera for which depth is in metres, pixels of the network's input; 0: any.
+
+    Of images that are squeezed to it, the geometric mean of both focal lengths."""
 
     @property
     def missing(self) -> str:
@@ -61,7 +64,8 @@ class Manifest:
         """
         if intrinsics is None or not self.focal_px:
             return depth
-        focal_px = float(intrinsics.K[0, 0]) * self.preprocessing.width / intrinsics.width
+        wanted = intrinsics.resized(self.preprocessing.width, self.preprocessing.height)
+        focal_px = math.sqrt(float(wanted.K[0, 0] * wanted.K[1, 1]))
         return np.asarray(depth * np.float32(focal_px / self.focal_px))
 
     @classmethod

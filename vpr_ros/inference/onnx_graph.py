@@ -17,6 +17,7 @@ BATCH = "batch"
 _SHORTEST = 1e-12  # a descriptor's length before it is made 1
 _PREFIX = "network/"
 _ERRORS = 3  # of ONNX Runtime's log
+_LARGE = 4096  # numbers in a weight, from which on it is stored in half the space if that changes nothing
 
 
 @dataclass(frozen=True)
@@ -212,4 +213,27 @@ def write_folded(model: Any, path: Path, metadata: dict[str, str]) -> None:
     del model.opset_import[:]
     model.opset_import.extend(domains)
     onnx.helper.set_model_props(model, metadata)
+    _halve_weights(model)
     onnx.save(model, str(path))
+
+
+def _halve_weights(model: Any) -> None:
+    """Store large weights that are numbers of float16 anyway as such; nodes that cast them back give the same.
+
+    Published weights of transformers often are. Whatever runs the model computes the casts once.
+    """
+    onnx = import_onnx()
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _LARGE:
+            continue
+        weights = onnx.numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halves = weights.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), weights):
+            name = f"{tensor.name}_half"
+            casts.append(onnx.helper.make_node("Cast", [name], [tensor.name], to=onnx.TensorProto.FLOAT))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(halves, name))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

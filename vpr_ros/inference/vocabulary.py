@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
@@ -21,30 +21,35 @@ from typing import Protocol, cast
 import numpy as np
 
 from vpr_ros.base.errors import ModelError
-from vpr_ros.base.image import preprocess
+from vpr_ros.base.image import Preprocessing, preprocess, views
 from vpr_ros.inference.describer import Describer, Manifest
 
 LEAST_IMAGES = 16  # to learn from; with fewer the model's own vocabulary is as good
 MOST_IMAGES = 512  # about as many directions as a descriptor has; fewer lose what the others show
+SIGN_GROUP = 4  # one of so many numbers, the first and most important ones, are turned for their signs apart
+_ARRAYS, _TURNED = ("words", "mean", "projection"), "turned"
 LEARNT_FROM = ("tokens", "raw")  # outputs of the graph that only learning needs
 _PRIOR_IMAGES = 8  # what the model's own mean counts beside the map's images
 _LARGEST = 1 << 26  # numbers in a stored vocabulary
 _ROUNDS = 20  # of k-means
 _REST = 8  # at least this part of the directions is for what no image of the map shows
 _WORD_IMAGES = 100
+_STAY = 0.01  # of a rotation's weight beside what images show
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Float32 arrays of float16 values, by the names of the graph's inputs.
 
-    words: (K, C). mean: (2, R), of the raw vectors. projection: (2, R, D / 2), orthogonal columns, the most important
-    first.
+    words: (K, C). mean: (2, R), of the raw vectors. projection: (2, R, D / 2), the most important columns first.
+    turned: whether the first quarter of the columns is turned among itself, and so is the rest, so that descriptors
+    lose little as signs (``turning``).
     """
 
     words: np.ndarray
     mean: np.ndarray
     projection: np.ndarray
+    turned: bool = False
 
     def __post_init__(self) -> None:
         for name, array in self.inputs.items():
@@ -53,7 +58,7 @@ class Vocabulary:
     @property
     def inputs(self) -> dict[str, np.ndarray]:
         """The graph's inputs beside the image."""
-        return {own.name: getattr(self, own.name) for own in fields(self)}
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -66,19 +71,22 @@ class Vocabulary:
     def to_bytes(self) -> bytes:
         """As float16, for ``from_bytes``."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{name: array.astype("<f2") for name, array in self.inputs.items()})  # type: ignore[arg-type]
+        arrays = {name: array.astype("<f2") for name, array in self.inputs.items()}
+        if self.turned:
+            arrays[_TURNED] = np.ones(1, "<f2")
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Vocabulary:
         """Raises ValueError for anything else than a vocabulary; data is untrusted."""
-        names = [own.name for own in fields(cls)]
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > len(data):
                     raise ValueError("it is compressed")
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in names}
+                arrays = {name: stored[name] for name in _ARRAYS}
+                turned = _TURNED in stored.files
         except (zipfile.BadZipFile, KeyError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"it is not a vocabulary ({error})") from error
         shapes = [array.shape for array in arrays.values()]
@@ -87,7 +95,7 @@ class Vocabulary:
             raise ValueError(f"its arrays have the shapes {shapes}")
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError("it has values that are not finite")
-        return cls(**arrays)
+        return cls(**arrays, turned=turned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +136,11 @@ def learn_from(describer: Describer, images_rgb: Sequence[np.ndarray]) -> Vocabu
     return learn(learning, [preprocess(one, describer.manifest.preprocessing) for one in chosen])
 
 
-def learn(describer: VocabularyDescriber, images: Sequence[np.ndarray]) -> Vocabulary:
+def learn(describer: VocabularyDescriber, images: Sequence[np.ndarray], turned: bool = False) -> Vocabulary:
     """A vocabulary of a map's images; it is also the describer's when this returns.
 
-    images: preprocessed, (height, width, 3) uint8. Needs LEAST_IMAGES, else this is the model's own.
+    images: preprocessed, (height, width, 3) uint8. Needs LEAST_IMAGES, else this is the model's own. turned: for a map
+    that stores signs; this takes three times as long, since the views to both sides are looked at, too.
     """
     own = describer.own_vocabulary
     describer.vocabulary = own
@@ -143,9 +152,50 @@ def learn(describer: VocabularyDescriber, images: Sequence[np.ndarray]) -> Vocab
     describer.vocabulary = Vocabulary(words, own.mean, own.projection)
     raw = np.concatenate([describer.parts(image[None]).raw for image in images])
     mean = (raw.sum(0) + _PRIOR_IMAGES * own.mean) / (len(images) + _PRIOR_IMAGES)
-    projection = [_principal(raw[:, part] - mean[part], own.projection[part]) for part in range(len(mean))]
-    describer.vocabulary = Vocabulary(words, mean, np.stack(projection))
+    projection = np.stack([_principal(raw[:, part] - mean[part], own.projection[part]) for part in range(len(mean))])
+    if turned:
+        raw = np.concatenate((raw, *(describer.parts(view[None]).raw for view in _side_views(images))))
+        numbers = _unit(_unit(raw - mean).swapaxes(0, 1) @ projection)
+        projection = projection @ np.stack([turning(part) for part in numbers])
+    describer.vocabulary = Vocabulary(words, mean, projection, turned)
     return describer.vocabulary
+
+
+def _side_views(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The views to both sides that a map keeps, too."""
+    size = Preprocessing(*images[0].shape[:2])
+    return (preprocess(view, size) for image in images for view in views(image, 3)[1:])
+
+
+def turning(numbers: np.ndarray) -> np.ndarray:
+    """The rotation (H, H) of numbers (N, H) that brings all nearest to their signs times one scale.
+
+    Iterative quantisation (Gong and Lazebnik, CVPR 2011). The first numbers, one of SIGN_GROUP, stay together and so do
+    the rest, so that the first serve alone. A map of a few hundred places loses little as signs then, and a large one
+    what it loses by a random rotation.
+    """
+    first, rotation = numbers.shape[1] // SIGN_GROUP, np.zeros((numbers.shape[1],) * 2)
+    for group in (slice(first), slice(first, None)):
+        rotation[group, group] = _turning(numbers[:, group].astype(np.float64))
+    return rotation.astype(np.float32)
+
+
+def _turning(numbers: np.ndarray) -> np.ndarray:
+    """All of them in one group. A share of the rotation before keeps what no number shows as it was."""
+    size = numbers.shape[1]
+    numbers = numbers / max(float(np.linalg.norm(numbers)), 1e-9)
+    rotation: np.ndarray = np.linalg.qr(np.random.RandomState(0).normal(size=(size, size)))[0]
+    for _ in range(_ROUNDS):
+        towards = numbers.T @ np.sign(numbers @ rotation)
+        towards += _STAY * max(float(np.linalg.norm(towards)), 1e-9) / size**0.5 * rotation
+        values, vectors = np.linalg.eigh(towards.T @ towards)  # the nearest rotation, by the polar decomposition
+        rotation = towards @ (vectors / np.sqrt(np.maximum(values, 1e-18))) @ vectors.T
+    return rotation
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(..., D) at unit length."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
 def _k_means(tokens: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -165,7 +215,7 @@ def _principal(centred: np.ndarray, own: np.ndarray) -> np.ndarray:
     What no image of the map shows would be lost, and two images that share it would look alike. Its share in random
     directions, scaled to their number, keeps the angles between such images (Johnson and Lindenstrauss).
     """
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    unit = _unit(centred)
     size = own.shape[1]
     values, vectors = np.linalg.eigh((unit @ unit.T).astype(np.float64))
     kept = np.argsort(values)[::-1][: min(size - max(1, size // _REST), len(unit) - 1)]

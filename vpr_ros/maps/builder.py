@@ -127,7 +127,7 @@ def empty_map(
                 f"model {describer.manifest.name} learns a vocabulary from all drives, which the parts of a map must "
                 f"share: give --vocabulary and the map of part 1/{shard.count}, which has it before its first place"
             )
-    own = vocabulary or learn_vocabulary(drives, describer, every_m, every_s)
+    own = vocabulary or learn_vocabulary(drives, describer, every_m, every_s, storage.descriptors == "bit")
     return _create(Path(path), drives[0], describer, views_each, own, storage)
 
 
@@ -151,7 +151,8 @@ def _begun(
         same_words = vocabulary is None or vocabulary.fingerprint == (
             place_map.model.vocabulary or describer.manifest.vocabulary
         )
-        if not same_words or (place_map.model.views, place_map.storage) != (views_each, storage):
+        wanted = views_each, storage.with_vocabulary(place_map.vocabulary)
+        if not same_words or (place_map.model.views, place_map.storage) != wanted:
             raise MapError(
                 f"{path} was begun with other --views, --vocabulary, --descriptors or --no-thumbnails: give the same, "
                 "or choose another name"
@@ -185,16 +186,19 @@ def vocabulary_of(path: Path, describer: Describer) -> Vocabulary:
 
 
 def learn_vocabulary(
-    drives: Sequence[Drive], describer: Describer, every_m: float, every_s: float
+    drives: Sequence[Drive], describer: Describer, every_m: float, every_s: float, turned: bool = False
 ) -> Vocabulary | None:
-    """A vocabulary of images spread over the drives, the model's own for few; None if the model has none."""
+    """A vocabulary of images spread over the drives, the model's own for few; None if the model has none.
+
+    turned: for a map that stores signs.
+    """
     learning = with_vocabulary(describer)
     if learning is None:
         return None
     each, wanted = -(-MOST_IMAGES // len(drives)), describer.manifest.preprocessing
     images = [image for drive in drives for image in _spread_images(drive, every_m, every_s, each, wanted)]
     logger.info("learning the map's vocabulary from %d images", len(images))
-    return learn(learning, images)
+    return learn(learning, images, turned)
 
 
 def _spread_images(

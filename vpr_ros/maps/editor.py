@@ -134,6 +134,7 @@ def store_otherwise(path: Path, storage: Storage, output: Path | None = None) ->
     with PlaceMap.open(path) as source:
         source.check_intact()
         was, size = source.storage, (source.model.views, source.model.dimension)
+        storage = storage.with_vocabulary(source.vocabulary)
     if storage.thumbnails and not was.thumbnails:
         storage = replace(storage, thumbnails=False)
     with rewritten(path, output) as part:

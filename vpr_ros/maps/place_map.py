@@ -151,7 +151,7 @@ class PlaceMap:
         """
         model = replace(model, vocabulary=vocabulary.fingerprint if vocabulary else "")
         meta = {
-            **(storage or Storage()).to_meta(),
+            **(storage or Storage()).with_vocabulary(vocabulary).to_meta(),
             "model": json.dumps(model.to_dict()),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),

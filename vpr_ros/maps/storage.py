@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from vpr_ros.inference.vocabulary import SIGN_GROUP, Vocabulary
 
 DESCRIPTOR_TYPES = ("float32", "float16", "int8", "int4", "int2", "bit")
 BITS = {"int4": 4, "int2": 2, "bit": 1}  # of a number's code, several of which are in a byte
@@ -47,15 +49,17 @@ class Storage:
 
     descriptors: one of DESCRIPTOR_TYPES. thumbnails: whether a place keeps a readable picture of its image. rotated:
     whether codes of 4 bits and less are of the descriptor's numbers after a fixed rotation, as they are but for the
-    first version's maps. Raises ValueError for other values.
+    first version's maps. turned: whether signs are of the numbers as they are, the first quarter with a scale of its
+    own, since the map's vocabulary is turned for that (``Vocabulary.turned``). Raises ValueError for other values.
     """
 
     descriptors: str = "float32"
     thumbnails: bool = True
     rotated: bool = True
+    turned: bool = False
 
     def __post_init__(self) -> None:
-        flags = self.thumbnails, self.rotated
+        flags = self.thumbnails, self.rotated, self.turned
         if self.descriptors not in DESCRIPTOR_TYPES or not all(isinstance(flag, bool) for flag in flags):
             raise ValueError(
                 f"a map cannot be stored with descriptors of {self.descriptors!r}: choose {', '.join(DESCRIPTOR_TYPES)}"
@@ -66,10 +70,16 @@ class Storage:
         """Of decoded descriptors in memory."""
         return np.dtype("float16" if self.descriptors == "float16" else "float32")
 
+    def with_vocabulary(self, vocabulary: Vocabulary | None) -> Storage:
+        """The same for a map with this vocabulary of its own, or with none."""
+        turned = vocabulary is not None and vocabulary.turned and self.descriptors == "bit"
+        return replace(self, turned=turned, rotated=not turned and (self.rotated or self.turned))
+
     def record(self, dimension: int) -> np.dtype[np.void]:
         """One stored descriptor of D numbers, little-endian: the numbers, or a scale and a code for each number."""
         if self.descriptors in BITS:
-            return np.dtype([("scale", "<f4"), ("code", "u1", (-(-dimension * BITS[self.descriptors] // 8),))])
+            scale = ("scale", "<f4", (2,)) if self.turned else ("scale", "<f4")
+            return np.dtype([scale, ("code", "u1", (-(-dimension * BITS[self.descriptors] // 8),))])
         if self.descriptors == "int8":
             return np.dtype([("scale", "<f4"), ("code", "i1", (dimension,))])
         return np.dtype([("code", "<" + self.dtype.str[1:], (dimension,))])
@@ -80,7 +90,8 @@ class Storage:
         The scale of int4, int2 and bit is such that the descriptor's product with what is decoded is 1. The product of
         any other descriptor with it is then that with the original in the mean (Gao and Long, RaBitQ, 2024). These
         codes suit numbers of a normal law. A rotation gives any descriptor such numbers: without it, those of a
-        vocabulary that was learnt from few images lose up to ten times as much.
+        vocabulary that was learnt from few images lose up to ten times as much. One that is turned for signs loses
+        least as it is.
         """
         records = np.empty(descriptors.shape[:-1], self.record(descriptors.shape[-1]))
         if descriptors.dtype == self.dtype == records["code"].dtype:  # stored as they are
@@ -98,11 +109,21 @@ class Storage:
             squared, half = (values**2).sum(-1), 2 ** (BITS[self.descriptors] - 1)
             step = STEPS[self.descriptors] * np.sqrt(squared / values.shape[-1])
             codes = np.clip(np.floor(values / np.maximum(step, np.float32(1e-12))[..., None]), -half, half - 1)
-            products = ((codes + 0.5) * values).sum(-1)
+            products = (codes + 0.5) * values
+            if self.turned:
+                squared, products = (self._groups(numbers) for numbers in (values**2, products))
+            else:
+                products = products.sum(-1)
             records["scale"] = squared / np.maximum(products, np.float32(1e-12))
             values = self._packed((codes + half).astype(np.uint8))
         records["code"] = values
         return records
+
+    @staticmethod
+    def _groups(numbers: np.ndarray) -> np.ndarray:
+        """Sums (..., 2) of the first quarter of numbers (..., D), and of the rest."""
+        first = numbers.shape[-1] // SIGN_GROUP
+        return np.stack((numbers[..., :first].sum(-1), numbers[..., first:].sum(-1)), axis=-1)
 
     def _packed(self, codes: np.ndarray) -> np.ndarray:
         """Codes (..., D) in as few bytes as they take, the first one in the highest bits; missing ones are 0."""
@@ -128,7 +149,12 @@ class Storage:
             values = values[..., :dimension]
         else:
             values = code.astype(np.float32)
-        values *= records["scale"][..., None]
+        if self.turned:
+            first = dimension // SIGN_GROUP
+            values[..., :first] *= records["scale"][..., :1]
+            values[..., first:] *= records["scale"][..., 1:]
+        else:
+            values *= records["scale"][..., None]
         if self.descriptors in BITS and self.rotated:
             signs, left, right = _rotation(dimension)
             blocks = values.reshape(*values.shape[:-1], len(left), len(right))
@@ -136,10 +162,12 @@ class Storage:
         return values
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data. ``rotated`` is left out if it says nothing, as the first version does not know it."""
+        """Plain data. What says nothing is left out, as earlier versions do not know it."""
         data = asdict(self)
         if self.descriptors not in BITS:
             del data["rotated"]
+        if not self.turned:
+            del data["turned"]
         return data
 
     @classmethod

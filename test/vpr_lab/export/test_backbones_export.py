@@ -33,7 +33,7 @@ def pictures() -> np.ndarray:
     return random.integers(0, 256, (8, SIDE // 8, SIDE // 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
 
 
-@pytest.fixture(scope="module", params=["efficientnet_lite0", "dinov2_vits14"])
+@pytest.fixture(scope="module", params=["efficientnet_lite0", "dinov2_vits14", "dinov2_lite0"])
 def checkpoint(request: pytest.FixtureRequest, pictures: np.ndarray) -> Checkpoint:
     """A network whose batch norm has seen images and whose head started from them."""
     torch.manual_seed(0)

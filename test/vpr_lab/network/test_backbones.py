@@ -18,6 +18,7 @@ from vpr_ros.base.errors import ModelError  # noqa: E402
 
 PLACE = {  # (C, h, w) of the last map at 224 x 224 and at 96 x 128, or 98 x 126 (see SIDES_OF_14)
     "alexnet": ((256, 13, 13), (256, 5, 7)),
+    "dinov2_lite0": ((576, 14, 14), (576, 6, 8)),
     "dinov2_vits14": ((384, 16, 16), (384, 7, 9)),
     "dinov2_vits14_10": ((384, 16, 16), (384, 7, 9)),
     "efficientnet_lite0": ((192, 14, 14), (192, 6, 8)),
@@ -31,6 +32,7 @@ PLACE = {  # (C, h, w) of the last map at 224 x 224 and at 96 x 128, or 98 x 126
 }
 PARAMETERS = {  # torchvision's own counts and timm's, without what comes after
     "alexnet": 2_469_696,
+    "dinov2_lite0": 700_768 + 14_954_496,
     "dinov2_vits14": 14_954_496,
     "dinov2_vits14_10": 18_504_960,
     "efficientnet_lite0": 700_768,

@@ -79,6 +79,35 @@ def weights(request: pytest.FixtureRequest, name: str, tmp_path_factory: pytest.
     return path
 
 
+def test_joined_encoders_give_what_each_gives_alone() -> None:
+    """DINOv2 beside EfficientNet: each must see the image normalised and sized as its own weights expect."""
+    weights = needs.starting_weights("dinov2_vits14_blocks0-9.npz").parent
+    both, lite, dinov2 = (
+        build_backbone(name, weights / file).eval()
+        for name, file in (
+            ("dinov2_lite0", ""),
+            ("efficientnet_lite0", "efficientnet_lite0_imagenet.npz"),
+            ("dinov2_vits14", "dinov2_vits14_blocks0-9.npz"),
+        )
+    )
+    images = torch.randint(0, 256, (2, 96, 128, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        found, levels = both(images), lite(images)
+        small = torch.nn.functional.interpolate(dinov2.normalised(images), (84, 112), mode="bilinear")
+        tokens = dinov2.encode(small).place
+    assert torch.allclose(found.stride4, levels.stride4, atol=1e-4)
+    assert torch.allclose(found.place[:, :192], levels.place, atol=1e-4)
+    assert torch.allclose(found.place[:, 192:], tokens, atol=1e-3)
+
+
+def test_a_folder_without_both_files_is_one_sentence(tmp_path) -> None:
+    """Two encoders need two files: a user who gives one must read which folder to give."""
+    (tmp_path / "efficientnet_lite0.npz").write_bytes(b"")
+    with pytest.raises(ModelError) as caught:
+        build_backbone("dinov2_lite0", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_features_are_those_of_plain_numpy(name: str, weights: Path) -> None:
     """One wrong padding, epsilon or activation still gives features, only worse ones: every stage is compared."""
     network = build_backbone(name, weights).eval()

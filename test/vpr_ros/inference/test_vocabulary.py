@@ -13,11 +13,13 @@ from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.describer import Description, Manifest
 from vpr_ros.inference.vocabulary import (
     LEAST_IMAGES,
+    SIGN_GROUP,
     Parts,
     Vocabulary,
     fitting_inputs,
     learn,
     own_vocabulary,
+    turning,
     vocabulary_path,
 )
 
@@ -86,6 +88,34 @@ def test_what_is_learnt_fits_the_images() -> None:
         assert np.square(kept).sum() > np.square(before).sum()
         variances = np.square(kept).mean(0)
         assert variances[0] == max(variances)  # the first numbers serve alone
+
+
+def test_turning_brings_numbers_near_their_signs() -> None:
+    """A map of a few hundred places loses little as signs; the first numbers are turned among themselves."""
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(100, 64)) * np.linspace(2, 0.1, 64)
+    rotation = turning(numbers)
+    assert np.allclose(rotation.T @ rotation, np.eye(64), atol=1e-4)
+    first = 64 // SIGN_GROUP
+    assert not rotation[:first, first:].any() and not rotation[first:, :first].any()
+
+    def kept(found: np.ndarray) -> float:  # cosine of numbers and their signs, groups apart
+        groups = np.abs(found[:, :first]), np.abs(found[:, first:])
+        return float(np.mean([g.sum(1).mean() / np.linalg.norm(g, axis=1).mean() / g.shape[1] ** 0.5 for g in groups]))
+
+    assert kept(numbers @ rotation) > kept(numbers) + 0.05
+
+
+def test_a_turned_vocabulary_gives_the_same_similarities() -> None:
+    """Only what signs keep changes. Storage must not forget that it is turned, or signs would be read wrongly."""
+    toy = Toy()
+    plain, turned = learn(toy, images(40)), learn(toy, images(40), turned=True)
+    assert turned.turned and Vocabulary.from_bytes(turned.to_bytes()).turned
+    assert not plain.turned and not Vocabulary.from_bytes(plain.to_bytes()).turned
+    raw = np.concatenate([toy.parts(image[None]).raw for image in images(40)])[:, 0] - plain.mean[0]
+    one, other = (raw @ own.projection[0] for own in (plain, turned))
+    assert np.allclose(one @ one.T, other @ other.T, atol=2e-2 * np.abs(one @ one.T).max())
+    assert np.allclose(np.abs(one[:, :1]), np.abs(other[:, :1]), atol=2e-2)  # a group of one number
 
 
 def test_what_no_image_of_the_map_shows_still_counts() -> None:

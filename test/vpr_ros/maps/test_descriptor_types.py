@@ -11,6 +11,7 @@ import pytest
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.inference.vocabulary import Vocabulary
 from vpr_ros.maps.centring import centred, similarities
 from vpr_ros.maps.editor import merge_maps, store_otherwise
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -25,8 +26,16 @@ ERRORS = {
     "int4": 0.12 * DIMENSION**-0.5,
     "int2": 0.37 * DIMENSION**-0.5,
     "bit": 0.75 * DIMENSION**-0.5,
+    "turned": 0.75 * DIMENSION**-0.5,
 }  # standard deviations
-BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "int2": 129, "bit": 67}
+BYTES = {"float32": 2000, "float16": 1000, "int8": 504, "int4": 254, "int2": 129, "bit": 67, "turned": 71}
+
+
+KINDS = [*DESCRIPTOR_TYPES, "turned"]  # the last one: signs of a map with a vocabulary
+
+
+def stored_as(kind: str) -> Storage:
+    return Storage("bit", rotated=False, turned=True) if kind == "turned" else Storage(kind)
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
@@ -35,10 +44,10 @@ def unit(rows: int, seed: int) -> np.ndarray:
     return (numbers / np.linalg.norm(numbers, axis=2, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_similarities_survive(kind: str) -> None:
     """Each type has the similarities of float32 with an error of its own, and without a bias that would move scores."""
-    storage, original, queries = Storage(kind), unit(300, 0), unit(40, 1)[:, 0]
+    storage, original, queries = stored_as(kind), unit(300, 0), unit(40, 1)[:, 0]
     stored = storage.encoded(original)
     assert stored.dtype.itemsize == BYTES[kind]
     decoded = storage.decoded(np.frombuffer(stored.tobytes(), stored.dtype).reshape(300, 3), DIMENSION)
@@ -70,19 +79,19 @@ def test_codes_of_the_first_version_are_read(tmp_path: Path, kind: str) -> None:
     assert "rotated" not in Storage("int8").to_meta()["storage"]  # which that version still reads
 
 
-@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_storing_again_loses_nothing_more(kind: str) -> None:
     """A merged or copied map decodes and encodes: the tenth copy is as good as the first."""
-    storage = Storage(kind)
+    storage = stored_as(kind)
     once = storage.decoded(storage.encoded(unit(50, 2)), DIMENSION)
     again = storage.decoded(storage.encoded(once), DIMENSION)
     assert np.allclose(once.astype(np.float32), again.astype(np.float32), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_centring_is_right_for_what_is_decoded(kind: str) -> None:
     """Signs are longer than what they stand for: scaled to length 1, all similarities of a map would shrink."""
-    storage, original, query = Storage(kind), unit(300, 3), unit(1, 4)[0, 0]
+    storage, original, query = stored_as(kind), unit(300, 3), unit(1, 4)[0, 0]
     mean = original.mean((0, 1))
     decoded = storage.decoded(storage.encoded(original), DIMENSION)
     found = similarities(decoded, mean, query)
@@ -92,10 +101,10 @@ def test_centring_is_right_for_what_is_decoded(kind: str) -> None:
     assert np.allclose(np.linalg.norm(centred(original, mean), axis=2), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", DESCRIPTOR_TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_cosines_of_stored_pairs_are_those_of_the_originals(kind: str) -> None:
     """Without odometry, distance comes from how alike a map's places are, and codes of like images have like errors."""
-    storage, one, other = Storage(kind), unit(300, 6)[:, 0], unit(300, 7)[:, 0]
+    storage, one, other = stored_as(kind), unit(300, 6)[:, 0], unit(300, 7)[:, 0]
     for share in (0.0, 0.3, 1.0, 3.0):
         mixed = one + share * other
         mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
@@ -122,6 +131,17 @@ def test_a_map_is_built_upgraded_and_merged(tmp_path: Path, kind: str) -> None:
         assert np.allclose(own.descriptors(7), own.places.descriptors[6])
     with merge_maps(tmp_path / "both.vprmap", [built, plain]) as both:
         assert both.storage == Storage(kind) and len(both) == 60
+
+
+def test_only_signs_of_a_map_with_a_turned_vocabulary_are_turned() -> None:
+    """Converting such a map to another type and back must give what building it gives."""
+    own, other = (Vocabulary(np.eye(3), np.zeros((2, 3)), np.stack([np.eye(3)] * 2), is_it) for is_it in (True, False))
+    turned = Storage("bit").with_vocabulary(own)
+    assert turned.turned and not turned.rotated and Storage.from_meta(turned.to_meta()) == turned
+    assert turned.with_vocabulary(other) == turned.with_vocabulary(None) == Storage("bit")
+    assert Storage("int8").with_vocabulary(own) == Storage("int8")
+    assert Storage("bit", rotated=False).with_vocabulary(None).rotated is False  # the first version's
+    assert "turned" not in Storage("bit").to_meta()["storage"]
 
 
 @pytest.mark.parametrize("damage", ["00", "0000c07f" + "00" * 197, "ffff7f7f" + "00" * 197])

@@ -13,6 +13,7 @@ import torch
 from vpr_lab.network.backbones.alexnet import AlexNet
 from vpr_lab.network.backbones.base import Backbone, Pyramid
 from vpr_lab.network.backbones.dinov2 import DinoV2Small, DinoV2SmallTen
+from vpr_lab.network.backbones.dinov2_lite import DinoV2Lite
 from vpr_lab.network.backbones.efficientnet import EfficientNetV2S
 from vpr_lab.network.backbones.efficientnet_lite import EfficientNetLite0, EfficientNetLite2
 from vpr_lab.network.backbones.mobilenet import MobileNetV1
@@ -26,6 +27,7 @@ __all__ = [
     "VGG16",
     "AlexNet",
     "Backbone",
+    "DinoV2Lite",
     "DinoV2Small",
     "DinoV2SmallTen",
     "EfficientNetLite0",
@@ -44,6 +46,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "alexnet": AlexNet,
     "dinov2_vits14": DinoV2Small,
     "dinov2_vits14_10": DinoV2SmallTen,
+    "dinov2_lite0": DinoV2Lite,
     "efficientnet_lite0": EfficientNetLite0,
     "efficientnet_lite2": EfficientNetLite2,
     "efficientnet_v2_s": EfficientNetV2S,

@@ -45,12 +45,14 @@ class Backbone(nn.Module):
     """What every encoder offers.
 
     channels: of its pyramid's levels. place_parts: channels of the layers that ``place`` joins, empty for one layer.
+    layout_weights: of these layers where it counts where things are; empty: all count the same.
     preprocessing: mean and std its weights expect. torchvision: the model there
     whose state dict ``load_weights`` reads, and left_out: what its keys that are of no use here begin with.
     """
 
     channels: tuple[int, int, int, int]
     place_parts: tuple[int, ...] = ()
+    layout_weights: tuple[float, ...] = ()
     preprocessing: Preprocessing = IMAGENET
     torchvision: str = ""
     left_out: tuple[str, ...] = ("classifier.",)
