@@ -27,7 +27,7 @@ from vpr_lab.network.systems import WithDepth
 
 _SHARPNESS = 20.0  # of the assignment to words: exp(-sharpness * squared distance)
 _CELL = 4  # pixels of the depth map at each position of the features
-_DEPTH_WEIGHT = 0.15  # of the depth's features beside the image's of unit length
+_DEPTH_WEIGHT = 0.3  # of the depth's features beside the image's of unit length
 
 
 class MapDeMixVPR(WithDepth):

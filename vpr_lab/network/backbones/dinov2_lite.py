@@ -56,12 +56,6 @@ class DinoV2Lite(Backbone):
         return Pyramid(stride4, stride8, stride16, torch.cat((place, self.dinov2.stages(small)[-1]), dim=1))
 
     def load_weights(self, path: Path) -> None:
-        """Read both encoders' files from one folder: names begin with ``efficientnet`` and ``dinov2``."""
-        for encoder, beginning in ((self.lite, "efficientnet"), (self.dinov2, "dinov2")):
-            found = sorted(path.glob(f"{beginning}*lite0*.*" if encoder is self.lite else f"{beginning}*.*"))
-            if not found:
-                raise ModelError(
-                    f"{path} holds no weights whose name begins with {beginning}: give a folder with those of "
-                    "efficientnet_lite0 and dinov2_vits14"
-                )
-            encoder.load_weights(found[0])
+        """Read both encoders' files from one folder, by the beginning of their names."""
+        for encoder, name in ((self.lite, "efficientnet_lite0"), (self.dinov2, "dinov2_vits14")):
+            encoder.load_weights(next(iter(sorted(path.glob(f"{name}*"))), path / f"{name}.pth"))
