@@ -34,6 +34,7 @@ _LARGEST = 1 << 26  # numbers in a stored vocabulary
 _ROUNDS = 20  # of k-means
 _REST = 8  # at least this part of the directions is for what no image of the map shows
 _WORD_IMAGES = 100
+_UNSEEN = 0.5  # of what no image of the map shows; see _principal
 _STAY = 0.01  # of a rotation's weight beside what images show
 
 
@@ -213,7 +214,8 @@ def _principal(centred: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(N, R) residuals -> (R, H): principal components, then directions of the model's own for all that they leave out.
 
     What no image of the map shows would be lost, and two images that share it would look alike. Its share in random
-    directions, scaled to their number, keeps the angles between such images (Johnson and Lindenstrauss).
+    directions, scaled to their number, keeps the angles between such images (Johnson and Lindenstrauss). It counts half:
+    the map's places have none of it, so another season or light of a place, which does, would be called off the map.
     """
     unit = _unit(centred)
     size = own.shape[1]
@@ -225,7 +227,7 @@ def _principal(centred: np.ndarray, own: np.ndarray) -> np.ndarray:
     basis, _ = np.linalg.qr(np.concatenate((components, rest), axis=1)[:, :size])
     signs = np.sign(np.sum(basis[:, : len(kept)] * components, axis=0))
     basis[:, : len(kept)] *= np.where(signs == 0, 1, signs)
-    basis[:, len(kept) :] *= np.sqrt((len(basis) - len(kept)) / (size - len(kept)))
+    basis[:, len(kept) :] *= np.sqrt(_UNSEEN * (len(basis) - len(kept)) / (size - len(kept)))
     return basis.astype(np.float32)
 
 
