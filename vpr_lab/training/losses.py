@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpr_lab.network.depth import FAR_M, VIEWS, log_depth_from_metres
+from vpr_lab.network.depth import FAR_M, NEAR_M, VIEWS, log_depth_from_metres
 from vpr_ros.base.errors import ConfigError
 
 
@@ -77,7 +78,8 @@ class PlaceLoss(nn.Module):
         return self.loss(descriptors, labels, self.miner(descriptors, labels) if self.miner else None)
 
 
-DEPTH_LOSSES = ("log", "inverse", "metres")  # views of depth (network.depth.VIEWS) that L1 may be taken of
+# Views of depth (network.depth.VIEWS) that L1 may be taken of; and, where depth is too large, of its relative error.
+DEPTH_LOSSES = ("log", "inverse", "metres", "relative")
 
 
 def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log", sky: bool = True) -> Tensor:
@@ -85,15 +87,22 @@ def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log", sky: bool = Tr
 
     log_depth: (B, 1, h, w) in 0..1; depth_m: (B, H, W) metres, 0 unknown, infinite for the sky, of which pixels are
     picked if the sizes differ. of: what the difference is taken of. Piasco et al. take metres / 100; the logarithm
-    makes an error of a tenth cost the same near and far, the inverse makes only what is near count. sky: what is
+    makes an error of a tenth cost the same near and far, the inverse makes only what is near count. "relative" is the
+    logarithm, but what is twice as far as it should be costs more than what is half as far, as in abs-rel: a wall taken
+    for the sky costs most. sky: what is
     further than FAR_M counts as FAR_M away; the paper leaves it out. A decoder that never learns the sky draws no
     skyline, and skylines identify places.
     """
     if depth_m.shape[1:] != log_depth.shape[2:]:
         depth_m = F.interpolate(depth_m[:, None], log_depth.shape[2:], mode="nearest-exact").squeeze(1)
     known = (depth_m > 0) & (depth_m <= (torch.inf if sky else FAR_M))
-    found, true = (VIEWS[of](depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
-    return ((found - true).abs().squeeze(1) * known).sum() / known.sum().clamp(min=1)
+    view = VIEWS["log" if of == "relative" else of]
+    found, true = (view(depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
+    errors = (found - true).abs()
+    if of == "relative":
+        decades = math.log(FAR_M / NEAR_M)
+        errors = torch.where(found > true, torch.expm1(decades * errors) / decades, errors)
+    return (errors.squeeze(1) * known).sum() / known.sum().clamp(min=1)
 
 
 def relational_loss(descriptors: Tensor, teacher: Tensor, drives: Tensor) -> Tensor:

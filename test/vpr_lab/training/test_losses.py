@@ -105,6 +105,12 @@ def test_losses_know_unknown_depth_and_teacher() -> None:
     assert depth_l1(hallucinated, below_the_sky) == pytest.approx((0.1 + 0.25) / 2, abs=1e-5)
     assert depth_l1(hallucinated, below_the_sky, sky=False) == pytest.approx(0.25, abs=1e-5)
     assert depth_l1(hallucinated, depth, of="metres") == pytest.approx(0.2162, abs=1e-3)
+    # The relative error of what is too large, in units of the logarithm; what is too small costs the same as in it.
+    large = (10 ** (2 * 0.4) - 1) / np.log(100)
+    assert depth_l1(torch.tensor([[[[0.9, 0.5]]]]), torch.tensor([[[10.0, 10.0]]]), of="relative") == pytest.approx(
+        large / 2, abs=1e-3
+    )
+    assert depth_l1(torch.tensor([[[[0.4]]]]), torch.tensor([[[10.0]]]), of="relative") == pytest.approx(0.1, abs=1e-5)
     assert depth_l1(hallucinated, depth, of="inverse") == pytest.approx(0.1 - 1 / 31.623, abs=1e-4)
     teacher = torch.nn.functional.normalize(torch.randn(8, 32), dim=1)
     assert relational_loss(teacher, teacher, torch.zeros(8)) == pytest.approx(0.0, abs=1e-5)
