@@ -214,8 +214,8 @@ def _principal(centred: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(N, R) residuals -> (R, H): principal components, then directions of the model's own for all that they leave out.
 
     What no image of the map shows would be lost, and two images that share it would look alike. Its share in random
-    directions, scaled to their number, keeps the angles between such images (Johnson and Lindenstrauss). It counts half:
-    the map's places have none of it, so another season or light of a place, which does, would be called off the map.
+    directions, scaled to their number, keeps the angles between such images (Johnson and Lindenstrauss). It counts half
+    since the map's places have none of it: another season of a place, which has some, would be called off the map.
     """
     unit = _unit(centred)
     size = own.shape[1]
