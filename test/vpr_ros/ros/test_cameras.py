@@ -178,7 +178,7 @@ def bag(tmp_path: Path, street: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("pace", [0.0, 40.0])
+@pytest.mark.parametrize("pace", [0.0, 8.0])  # at a pace, a busy machine leaves out images that it has no time for
 def test_replay_uses_all_cameras_and_judges_one(street: Any, bag: Path, pace: float) -> None:
     """The front camera alone is off the map; with the rear one its images have poses, and only they are judged."""
 
