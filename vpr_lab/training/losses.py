@@ -100,8 +100,8 @@ def depth_l1(log_depth: Tensor, depth_m: Tensor, of: str = "log", sky: bool = Tr
     found, true = (view(depth) for depth in (log_depth.float(), log_depth_from_metres(depth_m)[:, None]))
     errors = (found - true).abs()
     if of == "relative":
-        decades = math.log(FAR_M / NEAR_M)
-        errors = torch.where(found > true, torch.expm1(decades * errors) / decades, errors)
+        span = math.log(FAR_M / NEAR_M)
+        errors = torch.where(found > true, torch.expm1(span * errors) / span, errors)
     return (errors.squeeze(1) * known).sum() / known.sum().clamp(min=1)
 
 

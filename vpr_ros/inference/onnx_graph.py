@@ -232,7 +232,7 @@ def _halve_weights(model: Any) -> None:
             halves = weights.astype(np.float16)
         if np.array_equal(halves.astype(np.float32), weights):
             name = f"{tensor.name}_half"
-            casts.append(onnx.helper.make_node("Cast", [name], [tensor.name], to=onnx.TensorProto.FLOAT))
+            casts.append(make_node("Cast", [name], tensor.name, to=onnx.TensorProto.FLOAT))
             tensor.CopyFrom(onnx.numpy_helper.from_array(halves, name))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

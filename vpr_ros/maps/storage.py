@@ -60,6 +60,8 @@ class Storage:
 
     def __post_init__(self) -> None:
         flags = self.thumbnails, self.rotated, self.turned
+        if self.turned and (self.descriptors != "bit" or self.rotated):
+            raise ValueError("only signs can be turned, and then they are not rotated")
         if self.descriptors not in DESCRIPTOR_TYPES or not all(isinstance(flag, bool) for flag in flags):
             raise ValueError(
                 f"a map cannot be stored with descriptors of {self.descriptors!r}: choose {', '.join(DESCRIPTOR_TYPES)}"

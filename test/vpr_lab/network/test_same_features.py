@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from math import erf
 from pathlib import Path
 
@@ -102,8 +103,8 @@ def test_joined_encoders_give_what_each_gives_alone() -> None:
 
 def test_a_folder_without_both_files_is_one_sentence(tmp_path) -> None:
     """Two encoders need two files: a user who gives one must read which folder to give."""
-    (tmp_path / "efficientnet_lite0.npz").write_bytes(b"")
-    with pytest.raises(ModelError) as caught:
+    shutil.copy(needs.starting_weights("efficientnet_lite0_imagenet.npz"), tmp_path)
+    with pytest.raises(ModelError, match=r"no starting weights at .*dinov2_vits14\.pth: ") as caught:
         build_backbone("dinov2_lite0", tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MissingDependencyError, ModelError
+from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.inference.models import DEFAULT_MODEL, find_model
 from vpr_ros.inference.open import open_describer
@@ -95,6 +97,14 @@ def test_corrupt_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 @needs_shipped
+def test_metres_are_of_the_lens_in_the_squeezed_image() -> None:
+    """A wide image is squeezed along one axis: both focal lengths count, not the horizontal one alone."""
+    manifest = Manifest("toy", "f", 8, True, Preprocessing(100, 100), focal_px=50.0)
+    wide = Intrinsics.pinhole(400, 100, 100.0)  # 25 and 100 pixels in the network's input
+    assert manifest.metres(np.ones((2, 2)), wide) == pytest.approx(np.ones((2, 2)))
+    assert manifest.metres(np.ones((2, 2)), Intrinsics.pinhole(100, 100, 100.0)) == pytest.approx(np.full((2, 2), 2.0))
+
+
 def test_same_image_same_descriptor_in_any_batch() -> None:
     """Maps are built in batches, the robot describes one image at a time: both must give the same numbers."""
     describer = open_describer(SHIPPED, "onnx", 1)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from vpr_ros.base.errors import ModelError  # noqa: E402
 from vpr_ros.inference.describer import Manifest  # noqa: E402
 from vpr_ros.inference.importing import Imported, Wanted, import_model, open_onnx  # noqa: E402
+from vpr_ros.inference.onnx_graph import write_folded  # noqa: E402
 from vpr_ros.inference.open import open_describer  # noqa: E402
 
 SIDE, GRID = 32, 4
@@ -284,3 +285,28 @@ def test_without_onnx_the_remedy_is_said(folder: Path, tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependencyError, match=r"this needs onnx.*pip install"):
         bring(path, folder)
+
+
+def test_only_weights_that_float16_holds_are_stored_in_half(tmp_path: Path) -> None:
+    """A file half as large must give the same to the bit; a weight that float16 would round stays as it is."""
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    random = np.random.default_rng(0)
+    exact, rounded = random.normal(size=(2, 64, 64)).astype(np.float32)
+    exact = exact.astype(np.float16).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "exact"], ["h"]), helper.make_node("MatMul", ["h", "rounded"], ["y"])],
+        "two products",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+        [numpy_helper.from_array(exact, "exact"), numpy_helper.from_array(rounded, "rounded")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write_folded(model, tmp_path / "m.onnx", {})
+    types = sorted(tensor.data_type for tensor in onnx.load(str(tmp_path / "m.onnx")).graph.initializer)
+    assert types == sorted((TensorProto.FLOAT16, TensorProto.FLOAT))
+    x = random.normal(size=(1, 64)).astype(np.float32)
+    before, after = (
+        ort.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for source in (model.SerializeToString(), str(tmp_path / "m.onnx"))
+    )
+    assert np.array_equal(before, after)

@@ -142,6 +142,9 @@ def test_only_signs_of_a_map_with_a_turned_vocabulary_are_turned() -> None:
     assert Storage("int8").with_vocabulary(own) == Storage("int8")
     assert Storage("bit", rotated=False).with_vocabulary(None).rotated is False  # the first version's
     assert "turned" not in Storage("bit").to_meta()["storage"]
+    for damaged in ({"descriptors": "int8", "turned": True}, {"descriptors": "bit", "rotated": True, "turned": True}):
+        with pytest.raises(ValueError, match="only signs can be turned"):  # a map file is untrusted
+            Storage.from_dict(damaged)
 
 
 @pytest.mark.parametrize("damage", ["00", "0000c07f" + "00" * 197, "ffff7f7f" + "00" * 197])
