@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Is the answer right for every robot? The demo's town at any speed and spacing, with odometry and without.
 
-    python benchmarks/any_robot.py [--spacings 0.5 2 5 10] [--speeds 0.2 1 5 12 20 35] [--cache FOLDER] [--json FILE]
+    python benchmarks/any_robot.py [--spacings 0.5 2 5 10] [--speeds 0.2 1 5 12 20 35] [--model NAME] [--cache FOLDER]
+        [--json FILE]
 
 The town of `make demo` is rendered with an image every half metre. The map is of the overcast drive, calibrated with
-the demo's changeable one; queries are sun and night, with a detour off the map. A cell is one map, one query drive,
-with odometry or without, and one of these robots:
+the demo's changeable one; a model with vocabularies learns one of the overcast drive, with an image every 5 m. Queries
+are sun and night, with a detour off the map. A cell is one map, one query drive, with odometry or without, and one of
+these robots:
 
 - Driving at a speed. The camera takes 4 images a second, but none before the robot has moved by a metre.
 - Standing (0 m/s): it starts every 40 m along the drive and sees one view for 3 s; its answer is the last one. Then the
@@ -49,10 +51,12 @@ from vpr_ros.evaluation.metrics import reliability, share
 from vpr_ros.evaluation.record import Run, answer_from_estimate
 from vpr_ros.evaluation.summary import assess
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.builder import learn_vocabulary
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
@@ -104,10 +108,11 @@ class Network:
 
     def descriptors(self, name: str, images_rgb: Iterable[np.ndarray], total: int, count: int = 1) -> np.ndarray:
         """(F, count, D), count views of each of total images."""
-        path = self._cache / f"{name}.npy" if self._cache else None
+        manifest = self.describer.manifest
+        path = self._cache / f"{manifest.name}-{manifest.fingerprint[:8]}-{name}.npy" if self._cache else None
         if path is not None and path.is_file():
             return np.asarray(np.load(path))
-        size = self.describer.manifest.preprocessing
+        size = manifest.preprocessing
         found = [
             self.describer.describe(np.stack([preprocess(view, size) for view in views(image, count)])).descriptors
             for image in track(images_rgb, f"describing {name}", total)
@@ -145,6 +150,7 @@ def drives(network: Network) -> tuple[SimulatedDrive, list[Described]]:
         return SimulatedDrive(town, condition, route, name=name, seed=seed, motion=motion, renderer=renderer)
 
     reference = drive("overcast", ("overcast", 1), "reference", 1)
+    learn_vocabulary([reference], network.describer, every_m=5.0, every_s=0.0)
     queries = []
     for name, (preset, seed) in QUERIES.items():
         query = drive(name, preset, "detour", seed)
@@ -371,13 +377,15 @@ def main() -> int:
     )
     parser.add_argument("--speeds", type=float, nargs="*", default=[0.2, 1, 5, 12, 20, 35], help="m/s")
     parser.add_argument("--bags", type=Path, default=Path("demo/bags"), help="folder of the demo's drives")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--cache", type=Path, help="folder for descriptors")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the network; 0: all cores")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    describer = open_describer(threads=given.threads)
+    describer = open_describer(given.model, threads=given.threads)
     network = Network(describer, given.cache)
-    held_out, (reference, queries) = of_bag(given.bags / "changeable", network), drives(network)
+    reference, queries = drives(network)  # learns the vocabulary
+    held_out = of_bag(given.bags / "changeable", network)
     default = Calibration.of_model(describer.manifest.calibration)
     rows: list[dict[str, Any]] = []
     for spacing in given.spacings:

@@ -34,6 +34,7 @@ from rich.progress import track
 from vpr_ros.base import geometry
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.open import open_drive
+from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.place_map import PlaceMap
@@ -229,6 +230,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="images a second")
     parser.add_argument("--bags", type=Path, default=Path("demo/bags"), help="folder of the demo's drives")
     parser.add_argument("--map", type=Path, help="map of the overcast drive; default: a temporary one")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     import rclpy
@@ -239,7 +241,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         path = given.map or Path(temporary) / "town.vprmap"
         if not path.exists():
-            build_map(path, [open_drive(given.bags / "overcast")], open_describer(threads=1), SPACING_M).close()
+            describer = open_describer(given.model, threads=1)
+            build_map(path, [open_drive(given.bags / "overcast")], describer, SPACING_M).close()
         with PlaceMap.open(path) as place_map:
             positions = place_map.places.positions[:, :2].copy()
         rclpy.init()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What does a position from another source give? The demo's town, with priors of several errors, right and wrong.
 
-    python benchmarks/prior.py [--bags demo/bags] [--seeds 5] [--json FILE]
+    python benchmarks/prior.py [--bags demo/bags] [--seeds 5] [--model NAME] [--json FILE]
 
 The map is of the overcast drive; queries are sun, snow and night. Each image gets a prior whose error is drawn from a
 normal law of the standard deviation that it states. "wrong": 500 m off in one direction, stated as 10 m. Frames on the
@@ -25,8 +25,10 @@ from vpr_ros.base.records import Prior
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.record import Run, answer_from_estimate
 from vpr_ros.evaluation.summary import Summary, assess
+from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.localizer import Localizer
+from vpr_ros.maps.builder import learn_vocabulary
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
@@ -59,9 +61,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bags", type=Path, default=Path("demo/bags"))
     parser.add_argument("--seeds", type=int, default=5, help="drives with other errors of the priors")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    describer = open_describer()
+    describer = open_describer(given.model)
+    learn_vocabulary([open_drive(given.bags / "overcast")], describer, every_m=5.0, every_s=0.0)
     reference, *queries = (
         described(name, open_drive(given.bags / name), 1 if name in QUERIES else 3, None, describer)
         for name in ("overcast", *QUERIES)
