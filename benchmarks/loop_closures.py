@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recall, false positives and pose errors of loop closures in towns that were not trained on.
 
-    python benchmarks/loop_closures.py [--seeds 9101 9102] [--identical 9201] [--json FILE]
+    python benchmarks/loop_closures.py [--seeds 9101 9102] [--identical 9201] [--model NAME] [--json FILE]
 
 Each town has a drive of three laps that share streets: overcast, sun and night. Each drive closes loops on its own
 past; sun and night also on the overcast session's map. A town of --identical has streets of identical houses. Images
@@ -29,6 +29,7 @@ from vpr_lab.simulation.renderer import Renderer
 from vpr_lab.simulation.town import Town
 from vpr_ros.base import geometry
 from vpr_ros.base.records import LoopClosure
+from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.loops.loop_closer import LoopCloser
 
@@ -45,10 +46,12 @@ class Session:
     timings_ms: list[dict[str, float]] = field(default_factory=list)
 
 
-def drive_session(drive: SimulatedDrive, path: Path, earlier: list[Path], config: LoopCloserConfig) -> Session:
+def drive_session(
+    drive: SimulatedDrive, path: Path, earlier: list[Path], config: LoopCloserConfig, model: str
+) -> Session:
     """Run a drive through a loop closer with maps on disk."""
     session = Session()
-    closer = LoopCloser.open(path, earlier, config=config)
+    closer = LoopCloser.open(path, earlier, model, config=config)
     for frame in track(drive, f"{drive.world}: {drive.name}"):
         observation = closer.observe(frame.load())
         if observation.keyframe_id is not None:
@@ -112,7 +115,7 @@ def judged(query: Session, places: Session, recent_m: float) -> dict[str, float]
     return {name: round(float(value), 3) for name, value in figures.items()}
 
 
-def town_figures(town: Town, folder: Path, config: LoopCloserConfig) -> dict[str, dict[str, float]]:
+def town_figures(town: Town, folder: Path, config: LoopCloserConfig, model: str) -> dict[str, dict[str, float]]:
     """Figures of all sessions of one town."""
     renderer = Renderer(town)
     figures: dict[str, dict[str, float]] = {}
@@ -121,13 +124,13 @@ def town_figures(town: Town, folder: Path, config: LoopCloserConfig) -> dict[str
         motion = Motion(every_m=2.0, start_m=0.7 * number)
         preset = Condition.preset(name, 80 + number)
         drive = SimulatedDrive(town, preset, "loops", name=name, seed=80 + number, motion=motion, renderer=renderer)
-        own = drive_session(drive, folder / f"{name}.vprmap", [], config)
+        own = drive_session(drive, folder / f"{name}.vprmap", [], config, model)
         figures[f"{name} on its own past"] = judged(own, own, config.recent_distance)
         if overcast is None:
             overcast = own
             continue
         earlier, path = folder / "overcast.vprmap", folder / f"{name}_on_overcast.vprmap"
-        later = drive_session(drive, path, [earlier], replace(config, own_past=False))
+        later = drive_session(drive, path, [earlier], replace(config, own_past=False), model)
         figures[f"{name} on overcast"] = judged(later, overcast, config.recent_distance)
     renderer.close()
     return figures
@@ -138,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=[9101, 9102], help="towns")
     parser.add_argument("--identical", type=int, nargs="*", default=[9201], help="towns of identical streets")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or path")
     parser.add_argument("--features", default=LoopCloserConfig().features, help="xfeat, sift or orb")
     parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
@@ -146,10 +150,12 @@ def main() -> None:
     for seed, identical in [(s, False) for s in arguments.seeds] + [(s, True) for s in arguments.identical]:
         town = Town(seed, identical)
         with tempfile.TemporaryDirectory() as folder:
-            figures[town.world] = town_figures(town, Path(folder), config)
+            figures[town.world] = town_figures(town, Path(folder), config, arguments.model)
         print(json.dumps({town.world: figures[town.world]}, indent=2), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"features": arguments.features, **figures}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"model": arguments.model, "features": arguments.features, **figures}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

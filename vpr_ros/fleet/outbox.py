@@ -110,9 +110,14 @@ class GrowingOutbox:
         """Of all files in the outbox."""
         return sum(_size(path) for path in self._outbox.iterdir())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a keyframe would be stored."""
+        return self.size_bytes < self._most_bytes
+
     def add(self, keyframe: Keyframe, drive: str) -> bool:
         """Store a keyframe of a drive; False if the outbox has no room. Raises MapError if it cannot be written."""
-        if self.size_bytes >= self._most_bytes:
+        if not self.has_room:
             return False
         if self._map is None:
             _finish(self._outbox)  # what could not be finished before

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiled import settled
 
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import MapError, ModelError
 from vpr_ros.base.records import Estimate
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.fleet.outbox import GrowingOutbox, collect
@@ -168,15 +168,48 @@ def test_an_image_never_waits_for_the_outbox(
 
 
 def test_a_full_outbox_drops_and_says_so(localizer: Localizer, outbox_in: Any, fog: Any, tmp_path: Path) -> None:
-    """A robot that is never emptied must not fill its disk; what it stored first stays."""
+    """A robot that is never emptied must not fill its disk; what it stored first stays.
+
+    The operator sees it in the node's status, and sees when it is over, without a keyframe that proves it.
+    """
     (tmp_path / "older.vprmap").write_bytes(b"x" * 900_000)
     outbox = outbox_in(tmp_path, most_mb=1.0)
+    assert outbox.problem == ""
     drive_past(localizer, outbox, fog)
+    outbox._worker.stop(finish=True)
+    assert "outbox.most_mb 1" in outbox.problem and "vpr fleet push" in outbox.problem
+    outbox._rest()
+    assert "vpr fleet push" in outbox.problem
+    (tmp_path / "older.vprmap").unlink()
+    outbox._rest()
+    assert outbox.problem == ""
+    (tmp_path / "older.vprmap").write_bytes(b"x" * 900_000)
     outbox.close()
     values = outbox.values()
     assert int(values["outbox: keyframes stored"]) > 0 and int(values["outbox: dropped (full)"]) > 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1.1e6
     assert any("vpr fleet push" in line for line in outbox.log.lines)
+
+
+class Broken:
+    """A describer whose network fails."""
+
+    def __init__(self, describer: Describer) -> None:
+        self.manifest, self.batch_sizes = describer.manifest, (1,)
+
+    def describe(self, images: np.ndarray) -> Any:
+        raise ModelError("the network is gone")
+
+
+def test_keyframes_that_cannot_be_stored_are_a_problem_of_the_node(
+    localizer: Localizer, describer: Describer, outbox_in: Any, fog: Any, tmp_path: Path
+) -> None:
+    """A full disk or a failing network: the log scrolls away, so the status says it, too."""
+    outbox = outbox_in(tmp_path, Broken(describer))
+    drive_past(localizer, outbox, fog)
+    outbox._worker.stop(finish=True)
+    assert outbox.problem == "a keyframe is not stored: the network is gone"
+    assert int(outbox.values()["outbox: dropped (error)"]) > 0
 
 
 def test_a_bag_that_starts_again_is_another_drive(

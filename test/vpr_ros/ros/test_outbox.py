@@ -16,7 +16,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.maps.place_map import PlaceMap
 
-ERROR = 2
+WARN, ERROR = 1, 2
 
 
 def in_fog(street: Any, place: int, seed: int) -> np.ndarray:
@@ -82,6 +82,19 @@ def test_an_outbox_that_cannot_be_filled_is_named(street: Any, robot: Any, start
     (tmp_path / "file").write_text("no folder")
     start_node(**{"map": street.map, "outbox.path": tmp_path / "file" / "outbox"})
     robot.wait_for_diagnosis("give another folder", ERROR)
+
+
+def test_a_full_outbox_is_a_warning_until_it_has_room(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:
+    """A fleet that learns nothing from a robot: the operator sees it in the status, and sees when it is over."""
+    outbox = tmp_path / "outbox"
+    outbox.mkdir()
+    (outbox / "older.vprmap").write_bytes(b"x" * 1_100_000)
+    given = {"map": street.map, "base_frame": "''", "outbox.path": outbox, "outbox.most_mb": 1.0}
+    start_node(**given, image_timeout=60.0)
+    drive(street, robot, range(2, 5))
+    robot.wait_for_diagnosis("vpr fleet push", WARN)
+    (outbox / "older.vprmap").unlink()  # pushed
+    robot.wait_for_diagnosis("camera at")
 
 
 def test_another_map_gets_keyframes_of_its_own(street: Any, robot: Any, start_node: Any, tmp_path: Path) -> None:

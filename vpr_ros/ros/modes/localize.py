@@ -101,7 +101,9 @@ class LocalizeMode:
     @property
     def problem(self) -> str:
         """See LiveMode."""
-        return self._content.lasting or self._measuring.lasting or self.localizer.place_map.problem
+        outbox = self._outbox
+        of_poses = self._content.lasting or self._measuring.lasting or self.localizer.place_map.problem
+        return of_poses or ("" if outbox is None else outbox.problem)
 
     @property
     def map_frame(self) -> str:

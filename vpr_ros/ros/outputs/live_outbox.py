@@ -36,7 +36,12 @@ class LiveOutbox:
 
         most_mb: of the folder. Raises MapError; see ``GrowingOutbox``.
         """
-        self._folder, self._most_mb, self._places, self._log = folder, most_mb, places, log
+        self._places, self._log = places, log
+        self._no_room = (
+            f"the outbox {folder} has no room for more (outbox.most_mb {most_mb:g}): send it with vpr fleet push; "
+            "keyframes are dropped until then"
+        )
+        self._problem = ""
         self._outbox = GrowingOutbox(folder, place_map, 1e6 * most_mb)
         self._seen, self._described = Tally(), Tally()  # of the two threads
         self._news = News(describer, place_map.model.views, self._described, "")
@@ -72,6 +77,11 @@ class LiveOutbox:
             self._timer_waits = True
             self._worker.offer(partial(self._rest), _TIMER)
 
+    @property
+    def problem(self) -> str:
+        """Why keyframes are not stored at present, one sentence; empty if they are."""
+        return self._problem
+
     def values(self) -> dict[str, str]:
         """Names and values for diagnostics."""
         counts = {
@@ -92,6 +102,8 @@ class LiveOutbox:
     def _rest(self) -> None:
         self._timer_waits = False
         self._outbox.on_timer()
+        if self._problem == self._no_room and self._outbox.has_room:
+            self._problem = ""
 
     def _store(self, passed: Passed, drive: str) -> None:
         keyframe = self._news.keyframe(passed)
@@ -99,14 +111,13 @@ class LiveOutbox:
             return
         if self._outbox.add(keyframe, drive):
             self._added += 1
+            self._problem = ""
             return
         self._full += 1
-        self._log.warning(
-            f"the outbox {self._folder} has no room for more (outbox.most_mb {self._most_mb:g}): send it with "
-            "vpr fleet push; keyframes are dropped until then",
-            throttle_duration_sec=600.0,
-        )
+        self._problem = self._no_room
+        self._log.warning(self._no_room, throttle_duration_sec=600.0)
 
     def _report(self, error: Exception) -> None:
         self._failed += 1
-        self._log.error(f"a keyframe is not stored: {error}", throttle_duration_sec=30.0)
+        self._problem = f"a keyframe is not stored: {error}"
+        self._log.error(self._problem, throttle_duration_sec=30.0)
