@@ -53,10 +53,10 @@ def cpu_seconds(code: str) -> float:
 
 
 def test_importing_the_localizer_is_quick() -> None:
-    """Under 0.3 s beyond numpy, and neither ROS nor a network runtime: a script must not wait for them."""
+    """Under 2.5 times what numpy takes beyond it, and no ROS or network runtime: a script must not wait for them."""
     code = (
         "import sys; from vpr_ros import Localizer;"
         "heavy = {'cv2', 'onnxruntime', 'rclpy', 'torch', 'matplotlib', 'rosbags'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    assert cpu_seconds(code) - cpu_seconds("import numpy") < 0.3
+    assert cpu_seconds(code) < 3.5 * cpu_seconds("import numpy")
