@@ -20,6 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from vpr_ros.base.errors import VprError
+from vpr_ros.demo.pace import Pace
 from vpr_ros.drives.bag import read_messages
 
 IMAGE_TOPIC, ODOM_TOPIC = "/camera/image_raw/compressed", "/odom"
@@ -100,16 +101,15 @@ class Player:
         """Reset the node's temporal filter."""
         self._relocalize.call(Trigger.Request())
 
-    def play(self, bag: Path, rate_hz: float, on_image: Callable[[int], None]) -> None:
-        """Publish a bag's messages in order, with rate_hz images per second.
+    def play(self, bag: Path, pace: Pace, on_image: Callable[[int], None]) -> None:
+        """Publish a bag's messages in order. Stamps are those of the bag, so speeds are as recorded.
 
-        on_image: called with the number of images published. Stamps are those of the bag, so speeds are as recorded.
+        pace: when each image is due. on_image: called with the number of images published.
         """
-        due, images = 0.0, 0
+        images = 0
         for message in read_messages(bag, list(self._publishers)):
             if message.topic == IMAGE_TOPIC:
-                time.sleep(max(0.0, due - time.monotonic()))
-                due = time.monotonic() + 1 / rate_hz  # a delay is not caught up later
+                pace.wait()
                 images += 1
                 on_image(images)
             self._publishers[message.topic].publish(message.data)

@@ -15,6 +15,7 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError, VprError
 from vpr_ros.base.image import thumbnail
+from vpr_ros.demo.pace import AnswersSoFar, Pace
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
@@ -61,7 +62,8 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     map_file.remove(map_path)
     with _make_map(map_path, bags, describer, say, bar) as place_map:
         say(
-            f"starting the node ({describer.backend}), replaying {', '.join(CONDITIONS)} at {RATE_HZ:g} images a second"
+            f"starting the node ({describer.backend}), replaying {', '.join(CONDITIONS)} at up to {RATE_HZ:g} images "
+            "a second"
         )
         assessments, galleries = [], {}
         parameters = {
@@ -122,7 +124,7 @@ def _replay(
 
     with bar(f"replaying {drive.name}") as progress:
         player.forget()
-        player.play(bag, RATE_HZ, lambda count: progress(count, len(drive)))
+        player.play(bag, Pace(RATE_HZ, AnswersSoFar(answers)), lambda count: progress(count, len(drive)))
         lines = wait_for_answers(answers, len(drive))
     if not lines:
         raise VprError(

@@ -19,6 +19,7 @@ from vpr_ros.base.errors import VprError
 from vpr_ros.base.messages import camera_info_topic, matrix_from_pose, stamp_ns
 from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.demo.live import IMAGE_TOPIC, ODOM_TOPIC, Player, running_node
+from vpr_ros.demo.pace import Pace
 from vpr_ros.demo.slam_session import RecordedClosure
 
 _TYPES = {IMAGE_TOPIC: CompressedImage, camera_info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
@@ -111,6 +112,6 @@ def drive_session(
         player = Listener(node, log)
         stack.enter_context(player)
         player.wait_until_ready()
-        player.play(bag, rate_hz, on_image)
+        player.play(bag, Pace(rate_hz), on_image)
         path = player.wait_until_quiet()
         return list(player.closures), path

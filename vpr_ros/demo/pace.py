@@ -1,0 +1,56 @@
+"""When the images of a bag are played: as fast as wanted, and no faster than the node answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_LOST_S, _PATIENCE_S = 5.0, 30.0  # wait for an answer until it counts as lost, and for all that are lost
+_LOOK_S = 0.005  # between two looks at the answers
+
+
+class Pace:
+    """When the next image is played: at a rate at most, and once the node has answered all images before but one.
+
+    The node drops images that it has no time for. On a slow computer the demo takes longer instead.
+    """
+
+    def __init__(self, rate_hz: float, answered: Callable[[], int] | None = None) -> None:
+        """answered: the number of images that the node has answered; None: it is not waited for."""
+        self._step_s, self._answered = 1 / rate_hz, answered
+        self._due_s = 0.0
+        self._played = self._lost = 0
+        self._patience_s = _PATIENCE_S
+
+    def wait(self) -> None:
+        """Call before each image."""
+        time.sleep(max(0.0, self._due_s - time.monotonic()))
+        if self._answered is not None:
+            self._wait_for(self._answered)
+        self._played += 1
+        self._due_s = time.monotonic() + self._step_s  # a delay is not caught up later
+
+    def _wait_for(self, answered: Callable[[], int]) -> None:
+        start_s, longest_s = time.monotonic(), min(_LOST_S, self._patience_s)
+        while (missing := self._played - self._lost - answered()) > 1:
+            if time.monotonic() - start_s >= longest_s:
+                self._patience_s -= longest_s
+                self._lost += missing - 1
+                return
+            time.sleep(_LOOK_S)
+
+
+class AnswersSoFar:
+    """Callable: the number of whole lines in an answers file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read, self._lines = path, 0, 0
+
+    def __call__(self) -> int:
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            self._read, self._lines = self._read + len(new), self._lines + new.count(b"\n")
+        return self._lines
