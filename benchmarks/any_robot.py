@@ -150,7 +150,6 @@ def drives(network: Network) -> tuple[SimulatedDrive, list[Described]]:
         return SimulatedDrive(town, condition, route, name=name, seed=seed, motion=motion, renderer=renderer)
 
     reference = drive("overcast", ("overcast", 1), "reference", 1)
-    learn_vocabulary([reference], network.describer, every_m=5.0, every_s=0.0)
     queries = []
     for name, (preset, seed) in QUERIES.items():
         query = drive(name, preset, "detour", seed)
@@ -383,9 +382,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     describer = open_describer(given.model, threads=given.threads)
+    learn_vocabulary([open_drive(given.bags / "overcast")], describer, every_m=5.0, every_s=0.0)
     network = Network(describer, given.cache)
-    reference, queries = drives(network)  # learns the vocabulary
-    held_out = of_bag(given.bags / "changeable", network)
+    held_out, (reference, queries) = of_bag(given.bags / "changeable", network), drives(network)
     default = Calibration.of_model(describer.manifest.calibration)
     rows: list[dict[str, Any]] = []
     for spacing in given.spacings:

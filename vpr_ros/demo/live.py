@@ -26,7 +26,6 @@ from vpr_ros.drives.bag import read_messages
 IMAGE_TOPIC, ODOM_TOPIC = "/camera/image_raw/compressed", "/odom"
 _TYPES = {IMAGE_TOPIC: CompressedImage, ODOM_TOPIC: Odometry}
 _START_S = 60.0  # maximum wait until the node subscribes to images
-_QUIET_S = 2.0  # time without an answer after which no more are expected
 
 
 @contextmanager
@@ -115,16 +114,3 @@ class Player:
             self._publishers[message.topic].publish(message.data)
         if self._process.poll() is not None:
             raise VprError(f"the node stopped during {bag.name}; the end of its log:\n{self.log()}")
-
-
-def wait_for_answers(answers: Path, images: int) -> list[str]:
-    """The lines of an answers file, once all images are answered or no answer has come for a while."""
-    seen, since = -1, time.monotonic()
-    while True:
-        text = answers.read_text() if answers.exists() else ""
-        lines = text[: text.rfind("\n") + 1].splitlines()  # without an incomplete last line
-        if len(lines) >= images or time.monotonic() - since > _QUIET_S:
-            return lines
-        if len(lines) != seen:
-            seen, since = len(lines), time.monotonic()
-        time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""When the images of a bag are played: as fast as wanted, and no faster than the node answers."""
+"""When the images of a bag are played: as fast as wanted, and no faster than the node answers; and its answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _LOST_S, _PATIENCE_S = 5.0, 30.0  # wait for an answer until it counts as lost, and for all that are lost
-_LOOK_S = 0.005  # between two looks at the answers
+_LOOK_S = 0.005  # between two looks at the answers while images are played
+_QUIET_S = 2.0  # time without an answer after which no more are expected
 
 
 class Pace:
@@ -42,15 +43,27 @@ class Pace:
 
 
 class AnswersSoFar:
-    """Callable: the number of whole lines in an answers file that grows."""
+    """The whole lines of an answers file that grows. ``lines`` are those that were there at the last look."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read, self._lines = path, 0, 0
+        self.lines: list[str] = []
+        self._path, self._read = path, 0
 
-    def __call__(self) -> int:
+    def count(self) -> int:
+        """Look at the file; the number of whole lines."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 new = file.read()
-            self._read, self._lines = self._read + len(new), self._lines + new.count(b"\n")
-        return self._lines
+            whole = new[: new.rfind(b"\n") + 1]  # the node is writing the last line
+            self._read += len(whole)
+            self.lines += whole.decode().splitlines()
+        return len(self.lines)
+
+    def wait_for(self, images: int) -> None:
+        """Wait until so many images are answered, or no answer has come for a while."""
+        seen, since_s = -1, time.monotonic()
+        while (count := self.count()) < images and time.monotonic() - since_s <= _QUIET_S:
+            if count != seen:
+                seen, since_s = count, time.monotonic()
+            time.sleep(0.1)

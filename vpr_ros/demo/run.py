@@ -120,17 +120,16 @@ def _replay(
     player: Player, drive: Drive, bag: Path, answers: Path, place_map: PlaceMap, bar: ProgressBar
 ) -> tuple[Run, Gallery]:
     """Replay one query drive to the node, and join the answers with the true poses by stamp."""
-    from vpr_ros.demo.live import wait_for_answers
-
+    answered = AnswersSoFar(answers)
     with bar(f"replaying {drive.name}") as progress:
         player.forget()
-        player.play(bag, Pace(RATE_HZ, AnswersSoFar(answers)), lambda count: progress(count, len(drive)))
-        lines = wait_for_answers(answers, len(drive))
-    if not lines:
+        player.play(bag, Pace(RATE_HZ, answered.count), lambda count: progress(count, len(drive)))
+        answered.wait_for(len(drive))
+    if not answered.lines:
         raise VprError(
             f"the node answered none of {len(drive)} images of {drive.name}; the end of its log:\n{player.log()}"
         )
-    by_stamp = {answer.stamp_ns: answer for answer in map(answer_from_json, lines)}
+    by_stamp = {answer.stamp_ns: answer for answer in map(answer_from_json, answered.lines)}
     gallery = Gallery()
     joined: list[Answer] = []
     for number, frame in enumerate(MovedDrive(drive, place_map.map_pose)):

@@ -53,8 +53,9 @@ def test_whole_answers_are_counted(tmp_path: Path) -> None:
     """The node is writing the file: half a line is no answer yet."""
     path = tmp_path / "answers.jsonl"
     answers = AnswersSoFar(path)
-    assert answers() == 0
+    assert answers.count() == 0
     for text, count in (("{}\n{", 1), ("}\n", 2), ("{}\n{}\n", 4), ("", 4)):
         with path.open("a") as file:
             file.write(text)
-        assert answers() == count
+        assert answers.count() == count
+    assert answers.lines == ["{}"] * 4
