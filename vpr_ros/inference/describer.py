@@ -53,8 +53,8 @@ class Manifest:
         if self.depth:
             return ""
         return (
-            f"{self.name} estimates no depth, so a map of it holds no local features, poses are not measured, and loop "
-            "closures stay unverified (published with loops.unverified:=true)"
+            f"{self.name} estimates no depth: none is published, and poses and loop closures are measured only where "
+            "neighbouring places show the same points"
         )
 
     def metres(self, depth: np.ndarray, intrinsics: Intrinsics | None) -> np.ndarray:

@@ -169,11 +169,6 @@ class Localizer:
         """Why no pose is measured although ``metric.enabled`` is set, one sentence; else empty."""
         if not self.config.metric.enabled or self.metric is not None or self._place_map is None:
             return ""
-        if not self.describer.manifest.depth:
-            return (
-                f"model {self.describer.manifest.name} estimates no depth, so poses are not measured: set "
-                "metric.enabled:=false, or choose another model"
-            )
         return (
             f"{self._place_map.path} has no local features, so poses are not measured: build it again with "
             "--local-features xfeat, or set metric.enabled:=false"

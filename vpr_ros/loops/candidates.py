@@ -32,9 +32,9 @@ class Candidate:
     position: np.ndarray
     expected: bool = False
 
-    def is_at(self, other: Candidate) -> bool:
+    def is_at(self, other: Candidate, within_m: float = CANDIDATES.same_place_m) -> bool:
         """Whether both are known to be one place. If nothing relates them, they count as two."""
-        near = bool(np.linalg.norm(self.position - other.position) < CANDIDATES.same_place_m)
+        near = bool(np.linalg.norm(self.position - other.position) < within_m)
         return near and self.anchor == other.anchor
 
 
@@ -146,7 +146,7 @@ class LoopSearch:
             return None
         confirmed: list[tuple[Candidate, Verification]] = []
         for candidate in candidates:
-            there = self.store.features(candidate.row)
+            there = self.store.measured(candidate.row)
             if there is None or there.kind != features.kind:
                 continue
             least = self._config.inliers
@@ -164,8 +164,10 @@ class LoopSearch:
         if not confirmed:
             return None
         best, verification = confirmed[0]
+        here = self._moved(best, verification)
         for rival, other in confirmed[1:]:
-            if not rival.is_at(best) and other.inliers > CANDIDATES.rival_share * verification.inliers:
+            strong = other.inliers > CANDIDATES.rival_share * verification.inliers
+            if strong and not (rival.is_at(best) or self._moved(rival, other).is_at(here, CANDIDATES.same_camera_m)):
                 return None
         return confirmed[0] if best.expected or self._is_unique(best, T_odom_camera, driven_m) else None
 
@@ -175,14 +177,20 @@ class LoopSearch:
         The candidate's own image is compared: it was taken in the same light as the rest of its map, so it tells
         similar streets apart even if the current image, of another season, does not.
         """
-        own = self.store.features(candidate.row)
+        own = self.store.measured(candidate.row)
         assert own is not None
         others = self.candidates(self.store.descriptor(candidate.row), T_odom_camera, driven_m)
         for other in others:
-            there = None if other.is_at(candidate) else self.store.features(other.row)
-            if there is not None and verify(there, own, CANDIDATES.twin_inliers * self._config.inliers) is not None:
+            there = None if other.is_at(candidate) else self.store.measured(other.row)
+            found = None if there is None else verify(there, own, CANDIDATES.twin_inliers * self._config.inliers)
+            if found is not None and not self._moved(other, found).is_at(candidate, CANDIDATES.same_camera_m):
                 return False
         return True
+
+    def _moved(self, candidate: Candidate, verification: Verification) -> Candidate:
+        """The candidate at the position from which it says the camera looks: down one street, several say the same."""
+        R_map_place = self.store.place(candidate.row).T_map_camera[:3, :3]
+        return replace(candidate, position=candidate.position + R_map_place @ verification.T_place_query[:3, 3])
 
 
 def closure_of(

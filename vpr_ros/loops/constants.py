@@ -20,6 +20,9 @@ class CandidateLimits:
     """Keyframes fetched from the index; most are neighbours of each other. By hand."""
     same_place_m: float = 10.0
     """Metres. Keyframes closer than this to each other are one place. By hand."""
+    same_camera_m: float = 3.0
+    """Metres. Places further apart than ``same_place_m`` show one scene, and are no twins, if the positions of the
+    camera that they measure are closer than this. By hand."""
     rival_share: float = 0.4
     """A second place with more than this fraction of the best one's inliers makes both doubtful: no closure. Chosen on
     9101 and 9102."""
@@ -69,6 +72,25 @@ class ClosureProbability:
     """Inliers at which a verified closure would have probability 0.5. By hand."""
 
 
+@dataclass(frozen=True)
+class BaselineLimits:
+    """Keyframes beside a keyframe, which measure the depths of its features (``keyframe_store``). All by hand."""
+
+    reach: int = 2
+    """Keyframes before and after it."""
+    shortest_m: float = 0.05
+    """Metres between the cameras, at least."""
+    longest_m: float = 20.0
+    """Metres between the cameras, at most."""
+    turn: float = np.radians(45.0)
+    """Radians between the cameras, at most."""
+    turn_sigma: float = np.radians(0.1)
+    """Radians, standard deviation of the rotation between them, as odometry has it."""
+    cached: int = 256
+    """Keyframes whose features are kept in memory, 0.07 MB each, and once more with their depths measured."""
+
+
 CANDIDATES = CandidateLimits()
+BASELINES = BaselineLimits()
 AGREEMENT = AgreementLimits()
 PROBABILITY = ClosureProbability()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
 from vpr_ros.inference.vocabulary import Vocabulary
 from vpr_ros.loops.anchors import Anchors
+from vpr_ros.loops.constants import BASELINES
 from vpr_ros.loops.writing import Writing, two_writers
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import Index
@@ -20,6 +23,7 @@ from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import Sample, standard_scores
 from vpr_ros.matching.local_features import LocalFeatures
+from vpr_ros.matching.triangulation import triangulated
 
 _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), ("T_map_camera", np.float64, (4, 4))])
 
@@ -55,6 +59,8 @@ class KeyframeStore:
         self._anchors = Anchors()
         self._sample = Sample(place_map.model.dimension)
         self._writing = writing
+        self._features = lru_cache(BASELINES.cached)(self.features)
+        self._measured = lru_cache(BASELINES.cached)(self._measure)
 
     @classmethod
     def open(cls, path: Path, factory: str = "Flat") -> KeyframeStore:
@@ -255,6 +261,28 @@ class KeyframeStore:
         data = self.place_map.features(self._rows["id"][: self._count][row])
         return None if data is None else LocalFeatures.from_bytes(data)
 
+    def measured(self, row: int) -> LocalFeatures | None:
+        """Local features of the place at a row, with depths that the keyframes beside it measure; None if it has none.
+
+        Poses of neighbouring keyframes of one drive differ by what was driven between them, which odometry knows well
+        even where it has drifted. The last features stay in memory.
+        """
+        beside = (row - step for reach in range(1, BASELINES.reach + 1) for step in (reach, -reach))
+        drives, T = self._rows["drive"][: self._count], self._rows["T_map_camera"]
+        kept = [other for other in beside if 0 <= other < self._count and drives[other] == drives[row]]
+        return self._measured(row, tuple(other for other in kept if _is_baseline(T[row], T[other])))
+
+    def _measure(self, row: int, others: tuple[int, ...]) -> LocalFeatures | None:
+        """Features of a row, with depths measured from other rows."""
+        features, T = self._features(row), self._rows["T_map_camera"]
+        if features is None:
+            return None
+        beside = [(self._features(other), geometry.inverse(T[row]) @ T[other]) for other in others]
+        seen = [
+            (there, T_row_other) for there, T_row_other in beside if there is not None and there.kind == features.kind
+        ]
+        return triangulated(features, seen, BASELINES.turn_sigma)
+
     def _append(self, places: Places) -> None:
         """Keep the ids, drives, stamps and poses of more places in memory."""
         end = self._count + len(places)
@@ -289,3 +317,10 @@ class KeyframeStore:
         """Add the descriptors of more places to the index."""
         self._index.add(places.descriptors)
         self._sample.take(places.descriptors[:, 0])
+
+
+def _is_baseline(T_map_camera: np.ndarray, T_map_other: np.ndarray) -> bool:
+    """Whether two camera poses (4, 4) see the same points from positions that differ."""
+    T = geometry.inverse(T_map_camera) @ T_map_other
+    moved = float(np.linalg.norm(T[:3, 3]))
+    return BASELINES.shortest_m < moved < BASELINES.longest_m and geometry.angle_of(T[:3, :3]) < BASELINES.turn

@@ -108,8 +108,8 @@ class LoopCloser:
                 opened[-1].place_map.prepare(describer)
             manifest = describer.manifest
             map_model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing)
-            calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else None
             vocabulary = opened[0].place_map.vocabulary if opened else None
+            calibration = Calibration.of_model(manifest.calibration, bool(manifest.vocabulary) and vocabulary is None)
             opened.append(KeyframeStore.grow(session, map_model, config.index, calibration, vocabulary))
             opened[-1].place_map.prepare(describer)
             return cls(opened[-1], describer, config, opened[:-1], threads)
@@ -117,16 +117,6 @@ class LoopCloser:
             for store in opened:
                 store.close()
             raise
-
-    @property
-    def unverifiable(self) -> str:
-        """Why no loop is closed, whatever the camera sees, one sentence; else empty."""
-        if self.describer.manifest.depth or self.config.unverified:
-            return ""
-        return (
-            f"model {self.describer.manifest.name} estimates no depth, so no loops are closed: set "
-            "loops.unverified:=true for candidates without a pose, or choose another model"
-        )
 
     def begin(self) -> None:
         """Begin another drive, because odometry starts or restarts: its poses have another origin."""
@@ -166,13 +156,14 @@ class LoopCloser:
         clock.lap("features")
         jpeg = thumbnail(frame.image_rgb)
         row = self.session.add(self.drive, frame.stamp_ns, T_odom_camera, descriptor, features, jpeg)
+        seen = None if features is None else self.session.measured(row)
         self._keyframe = frame.stamp_ns, T_odom_camera
         self._own.stored(self._driven_m)
         self._admit(row, frame.stamp_ns)
         clock.lap("store")
         keyframe_id = self.session.place(row).id
         try:
-            closures = self._look_back(frame.stamp_ns, keyframe_id, descriptor, T_odom_camera, features, clock)
+            closures = self._look_back(frame.stamp_ns, keyframe_id, descriptor, T_odom_camera, seen, clock)
         except MapError as error:  # the keyframe is stored, whatever fails on an earlier map
             logger.error("keyframe %d was not searched for loop closures: %s", keyframe_id, error)
             closures = []

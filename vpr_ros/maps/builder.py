@@ -82,7 +82,7 @@ def build_map(
     the map gets; all of the drives are given, so that the parts fit each other. resume: whether a map that exists is
     continued. Raises MapError if the file exists, or was begun otherwise; DriveError if a drive has no pose or lies in
     another world; ConfigError if a later shard has no vocabulary and the model wants one. With an extractor, also
-    DriveError if a drive has no camera intrinsics, and ModelError if the model estimates no depth.
+    DriveError if a drive has no camera intrinsics.
     """
     drives = list(drives)
     if resume and path.exists():
@@ -119,7 +119,7 @@ def empty_map(
         raise DriveError("no drive given: name at least one to build a map from")
     _check_one_world(drives)
     if extractor is not None:
-        check_camera(drives, describer)
+        check_camera(drives)
     if shard is not None:
         shard.of(drives)
         if shard.number > 1 and vocabulary is None and with_vocabulary(describer) is not None:
@@ -237,9 +237,9 @@ def _create(
         raise without_poses(drive, stamps, NEEDED)
     manifest = describer.manifest
     model = MapModel(manifest.name, manifest.fingerprint, manifest.dimension, manifest.preprocessing, views_each)
-    calibration = Calibration.of_model(manifest.calibration)
     if vocabulary is not None and vocabulary.fingerprint == manifest.vocabulary:
         vocabulary = None  # every copy of the model has it
+    calibration = Calibration.of_model(manifest.calibration, bool(manifest.vocabulary) and vocabulary is None)
     origin = origin_near(first[:3, 3])
     return PlaceMap.create(path, model, drive.world, origin, calibration, vocabulary=vocabulary, storage=storage)
 
@@ -264,7 +264,7 @@ def add_drive(
     place_map.check_world(drive.name, drive.world)
     place_map.check_intact()
     if extractor is not None:
-        check_camera([drive], describer)
+        check_camera([drive])
         check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
     name = name_in_map(place_map, drive, describer)
     passage = Passage(drive, place_map.stamps_of(name), on_progress)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.maps.constants import LEGACY
+from vpr_ros.maps.constants import LEGACY, UNLEARNT
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,16 @@ class Calibration:
         return (1 - self.floor) * powered / powered.sum()
 
     @classmethod
-    def of_model(cls, data: dict[str, Any]) -> Calibration:
-        """The default of a model. data: ``Manifest.calibration``, empty for a model without one."""
-        return cls.from_dict(data) if data else cls()
+    def of_model(cls, data: dict[str, Any], unlearnt: bool = False) -> Calibration:
+        """The default of a model. data: ``Manifest.calibration``, empty for a model without one.
+
+        unlearnt: whether the map has the model's own vocabulary although maps learn theirs, because it began with few
+        images: then all images are more alike.
+        """
+        calibration = cls.from_dict(data) if data else cls()
+        if not unlearnt:
+            return calibration
+        return replace(calibration, threshold=calibration.threshold + UNLEARNT * calibration.similarity_weight)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:

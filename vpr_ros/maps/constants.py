@@ -201,6 +201,10 @@ class LegacyConstants:
 ATTENTION = AttentionConstants()
 CENTRING = CentringConstants()
 INDEX = IndexConstants()
+UNLEARNT = 0.12
+"""What a similarity must be larger by in a map of few images, which has the model's own vocabulary: in it images of
+different places are more alike. Of maps of 1 to 15 places of the demo's town: with less, streets elsewhere pass for
+them; with more, places are not recognised in the sun."""
 SCORES = ScoreConstants()
 NEIGHBOURS = NeighbourConstants()
 LEVELS = LevelConstants()

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError, MapError, ModelError
+from vpr_ros.base.errors import DriveError, MapError
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive
-from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.matching.local_features import FEATURE_COUNT, Extractor
@@ -27,16 +26,11 @@ def choose_extractor(name: str, place_map: PlaceMap | None = None, threads: int 
     return None if name == "none" else open_extractor(name, FEATURE_COUNT, threads)
 
 
-def check_camera(drives: Iterable[Drive], describer: Describer) -> None:
+def check_camera(drives: Iterable[Drive]) -> None:
     """Check, before any work, that drives can give local features.
 
-    Raises DriveError if a drive has no camera intrinsics, ModelError if the model estimates no depth.
+    Raises DriveError if a drive has no camera intrinsics.
     """
-    if not describer.manifest.depth:
-        raise ModelError(
-            f"model {describer.manifest.name} estimates no depth, which local features need: choose one that does, or "
-            "give --local-features none"
-        )
     for drive in drives:
         if any(frame.intrinsics is None for frame in islice(drive, 1)):
             raise _unknown_camera(drive.name)

@@ -41,6 +41,11 @@ class LocalFeatures:
     def __len__(self) -> int:
         return len(self.rays)
 
+    @property
+    def sigmas(self) -> np.ndarray:
+        """``depth_sigmas``, infinite for all if none was measured."""
+        return np.full(len(self), np.inf) if self.depth_sigmas is None else self.depth_sigmas
+
     def to_bytes(self) -> bytes:
         """The features as stored in a map; depths become float16."""
         numbers = self.descriptors.dtype.str.encode()

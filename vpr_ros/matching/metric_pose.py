@@ -75,8 +75,7 @@ def _correspondences(
         directions.append(np.column_stack([features.rays[rows_place], np.ones(len(rows))]) @ T[:3, :3].T)
         origins.append(np.tile(T[:3, 3], (len(rows), 1)))
         depths.append(features.depths[rows_place])
-        unknown = np.full(len(rows), np.inf)
-        sigmas.append(unknown if features.depth_sigmas is None else features.depth_sigmas[rows_place])
+        sigmas.append(features.sigmas[rows_place])
     all_rows = np.concatenate(rows_of)
     seen = Correspondences(
         directions=np.concatenate(directions),
@@ -85,6 +84,7 @@ def _correspondences(
         sigmas_place=np.concatenate(sigmas),
         rays_query=query.rays[all_rows],
         depths_query=query.depths[all_rows],
+        sigmas_query=query.sigmas[all_rows],
         pixel=max(query.pixel, *(features.pixel for features, _ in places)),
     )
     return all_rows, seen

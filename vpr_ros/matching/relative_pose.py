@@ -1,11 +1,12 @@
-"""The relative pose of two views, in metres, from corresponding rays and hallucinated depths.
+"""The relative pose of two views, in metres, from corresponding rays and depths.
 
-Two views give the direction of the translation, but not its length. Hallucinated depths give the length. Each depth is
-inexact, and all share an error of scale and one of contrast: an unsure network draws near and far together, in both
-images alike. One least squares problem holds rays and depths of both views. The inverse of its normal equations gives
-the covariance (Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast is not
-estimated, since points drawn to one depth fit any rays. Its effect on the pose is added to the covariance instead (a
-consider parameter: Schmidt 1966).
+Two views give the direction of the translation, but not its length. Depths give the length: measured ones
+(``triangulation``), and hallucinated ones for the rest. Each hallucinated depth is inexact, and all share an error of
+scale and one of contrast: an unsure network draws near and far together, in both images alike. One least squares
+problem holds rays and depths of both views. The inverse of its normal equations gives the covariance (Triggs et al.,
+Bundle Adjustment: A Modern Synthesis, 2000, with depths as priors). The contrast is not estimated, since points drawn
+to one depth fit any rays. Its effect on the pose is added to the covariance instead (a consider parameter: Schmidt
+1966).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Correspondences:
 
     Of several places, the first is the reference. origins: (N, 3) positions of the places' cameras in its optical
     frame, metres. directions: (N, 3) rays from there, along its axes: a point is at origin + depth * direction.
-    depths_place, depths_query: (N,) metres, 0 if unknown. sigmas_place: (N,) standard deviations of log depths_place
-    that were measured (``triangulation``), infinite for hallucinated ones. rays_query: (N, 2). pixel: of the query, in
-    units of rays.
+    depths_place, depths_query: (N,) metres, 0 if unknown. sigmas_place, sigmas_query: (N,) standard deviations of log
+    depths that were measured (``triangulation``), infinite for hallucinated ones. rays_query: (N, 2). pixel: of the
+    query, in units of rays.
     """
 
     directions: np.ndarray
@@ -40,6 +41,7 @@ class Correspondences:
     sigmas_place: np.ndarray
     rays_query: np.ndarray
     depths_query: np.ndarray
+    sigmas_query: np.ndarray
     pixel: float
 
 
@@ -58,24 +60,14 @@ class RelativePose:
     errors_px: np.ndarray
 
 
-def relative_pose(
-    rays_place: np.ndarray,
-    rays_query: np.ndarray,
-    depths_place: np.ndarray,
-    depths_query: np.ndarray,
-    pixel: float,
-    starts: list[Start],
-) -> RelativePose | None:
-    """Fit pose and depths to N correspondences, some of them wrong.
+def relative_pose(seen: Correspondences, starts: list[Start]) -> RelativePose | None:
+    """Fit pose and depths to correspondences with one place, some of them wrong.
 
-    rays_*: (N, 2). depths_*: (N,) metres, hallucinated, 0 if unknown. pixel: of the query, in units of rays. starts:
-    initial motions; the solution with the lowest cost is returned. None if there are too few depths or no solution.
+    starts: initial motions; the solution with the lowest cost is returned. None if there are too few depths or no
+    solution.
     """
-    if np.count_nonzero(depths_place) < TWO_VIEW.pnp_points:
+    if np.count_nonzero(seen.depths_place) < TWO_VIEW.pnp_points:
         return None
-    directions = np.column_stack([rays_place, np.ones(len(rays_place))]).astype(float)
-    origins, sigmas = np.zeros_like(directions), np.full(len(directions), np.inf)
-    seen = Correspondences(directions, origins, depths_place, sigmas, rays_query, depths_query, pixel)
     problem = _Problem(seen)
     begun = [problem.begin(R) for R in distinct_rotations(starts)]
     begun += [
@@ -145,9 +137,12 @@ class _Problem:
             for known, depths in zip(self.known, (depths_place, depths_query), strict=True)
         ]
         middle = np.median(self.guesses[0][self.known[0]])
-        measured = np.isfinite(seen.sigmas_place)
-        self.sigmas = np.where(measured, seen.sigmas_place, POSE_NOISE.log_depth)  # of the depths in the place
-        self.hallucinated = self.known[0] & ~measured, self.known[1]
+        measured = [np.isfinite(sigmas) for sigmas in (seen.sigmas_place, seen.sigmas_query)]
+        self.sigmas = [
+            np.where(known, sigmas, POSE_NOISE.log_depth)
+            for known, sigmas in zip(measured, (seen.sigmas_place, seen.sigmas_query), strict=True)
+        ]
+        self.hallucinated = [known & ~exact for known, exact in zip(self.known, measured, strict=True)]
         # Derivatives of the depths' residuals by log scale and contrast, (N, 2) each.
         self.by_common = [
             known[:, None] * np.column_stack([np.ones(len(guesses)), guesses - middle]) / -POSE_NOISE.log_depth
@@ -162,8 +157,12 @@ class _Problem:
         points = (self.origins + self.directions * np.exp(logs)[:, None] - t) @ R
         z = np.maximum(points[:, 2], 1e-2)
         image = (points[:, :2] / z[:, None] - self.rays) / (self.pixel * POSE_NOISE.feature_px)
-        place = np.where(self.known[0], (logs - self.guesses[0] - scale * self.hallucinated[0]) / self.sigmas, 0.0)
-        query = np.where(self.known[1], (np.log(z) - self.guesses[1] - scale) / POSE_NOISE.log_depth, 0.0)
+        place, query = (
+            np.where(known, (there - guesses - scale * hallucinated) / sigmas, 0.0)
+            for there, known, guesses, hallucinated, sigmas in zip(
+                (logs, np.log(z)), self.known, self.guesses, self.hallucinated, self.sigmas, strict=True
+            )
+        )
         total = _total(image, place, query)
         cost = float(np.sum(total / (1 + total / POSE_NOISE.outlier**2))) + (scale / POSE_NOISE.log_scale) ** 2
         if self.prior is not None:
@@ -247,7 +246,7 @@ class _Problem:
         by_point = np.zeros((3, count, 3))  # ray (2) and depth in the query, by the point in the query
         by_point[0, :, 0] = by_point[1, :, 1] = 1 / (z * self.pixel * POSE_NOISE.feature_px)
         by_point[:2, :, 2] = -state.points[:, :2].T / (z**2 * self.pixel * POSE_NOISE.feature_px)
-        by_point[2, :, 2] = self.known[1] / (z * POSE_NOISE.log_depth)
+        by_point[2, :, 2] = self.known[1] / (z * self.sigmas[1])
         by_point = by_point @ state.R.T  # and by the point in the place
         from_place = self.directions * np.exp(state.logs)[:, None]
         J_pose = np.zeros((4, count, 6 + common))  # rows: ray (2), depth in the query, depth in the place
@@ -256,7 +255,7 @@ class _Problem:
         J_pose[3, :, 6:], J_pose[2, :, 6:] = (by_common[:, :common] for by_common in self.by_common)
         J_depth = np.zeros((4, count))
         J_depth[:3] = np.sum(by_point * from_place, axis=2)
-        J_depth[3] = self.known[0] / self.sigmas
+        J_depth[3] = self.known[0] / self.sigmas[0]
         r = np.stack([*state.image.T, state.query, state.place])
         w = np.ones((4, count))
         w[2], w[3] = _weight(state.query), _weight(state.place)

@@ -16,15 +16,18 @@ from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.verify import match
 
 
-def triangulated(place: LocalFeatures, others: Sequence[tuple[LocalFeatures, np.ndarray]]) -> LocalFeatures:
+def triangulated(
+    place: LocalFeatures, others: Sequence[tuple[LocalFeatures, np.ndarray]], turn_sigma: float = 0.0
+) -> LocalFeatures:
     """The features of a place with measured depths, and their ``depth_sigmas``, where other places see them as well.
 
-    others: features of places around it, and T_place_other (4, 4) of each. A point is measured if it lies on the
-    epipolar line and its depth is certain enough; all others keep their hallucinated depth.
+    others: features of places around it, and T_place_other (4, 4) of each. turn_sigma: radians, standard deviation of
+    the rotation in these. A point is measured if it lies on the epipolar line and its depth is certain enough; all
+    others keep their hallucinated depth.
     """
     total, weights = np.zeros(len(place)), np.zeros(len(place))
     for other, T_place_other in others:
-        rows, logs, information = _measured(place, other, T_place_other)
+        rows, logs, information = _measured(place, other, T_place_other, turn_sigma)
         total[rows] += information * logs
         weights[rows] += information
     sigmas = 1 / np.sqrt(np.maximum(weights, 1e-12)) + TRIANGULATION.least_sigma
@@ -34,7 +37,7 @@ def triangulated(place: LocalFeatures, others: Sequence[tuple[LocalFeatures, np.
 
 
 def _measured(
-    place: LocalFeatures, other: LocalFeatures, T_place_other: np.ndarray
+    place: LocalFeatures, other: LocalFeatures, T_place_other: np.ndarray, turn_sigma: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (M,) of features of the place, their log depths and the information (inverse variance) of these."""
     rows, rows_other = match(place, other)
@@ -51,5 +54,5 @@ def _measured(
     kept = (depths > 0) & (points[:, 2] > 0) & (errors < TWO_VIEW.epipolar_px * pixel)
     rows, depths, turned, points, z = rows[kept], depths[kept], turned[kept], points[kept], z[kept]
     by_log = depths[:, None] * (turned[:, :2] * z[:, None] - points[:, :2] * turned[:, 2:]) / z[:, None] ** 2
-    variance = 2 * (pixel * POSE_NOISE.feature_px) ** 2  # a feature is inexact in both images
+    variance = 2 * (pixel * POSE_NOISE.feature_px) ** 2 + turn_sigma**2  # a feature is inexact in both images
     return rows, np.log(depths), np.sum(by_log**2, axis=1) / variance

@@ -8,7 +8,7 @@ import numpy as np
 
 from vpr_ros.matching.constants import VERIFICATION
 from vpr_ros.matching.local_features import LocalFeatures
-from vpr_ros.matching.relative_pose import relative_pose
+from vpr_ros.matching.relative_pose import Correspondences, relative_pose
 from vpr_ros.matching.two_view import starts
 
 
@@ -79,14 +79,22 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     rows_place, rows_query = match(place, query)
     if len(rows_place) < least:
         return None
-    pixel = max(place.pixel, query.pixel)
-    rays = place.rays[rows_place], query.rays[rows_query]
-    depths = place.depths[rows_place], query.depths[rows_query]
-    begin = starts(*rays, depths[0], pixel, least)
-    pose = relative_pose(*rays, *depths, pixel, begin) if begin else None
+    rays_place, rays_query, depths = place.rays[rows_place], query.rays[rows_query], place.depths[rows_place]
+    seen = Correspondences(
+        directions=np.column_stack([rays_place, np.ones(len(rays_place))]),
+        origins=np.zeros((len(rays_place), 3)),
+        depths_place=depths,
+        sigmas_place=place.sigmas[rows_place],
+        rays_query=rays_query,
+        depths_query=query.depths[rows_query],
+        sigmas_query=query.sigmas[rows_query],
+        pixel=max(place.pixel, query.pixel),
+    )
+    begin = starts(rays_place, rays_query, depths, seen.pixel, least)
+    pose = relative_pose(seen, begin) if begin else None
     if pose is None:
         return None
-    ratio = np.where(depths[0] > 0, pose.depths / np.maximum(depths[0], 1e-6), 1.0)
+    ratio = np.where(depths > 0, pose.depths / np.maximum(depths, 1e-6), 1.0)
     if np.linalg.eigvalsh(pose.covariance[:3, :3])[-1] > VERIFICATION.largest_sigma_m**2:
         return None
     agree = (
@@ -99,7 +107,7 @@ def verify(place: LocalFeatures, query: LocalFeatures, least: int = 12) -> Verif
     error = float(np.sqrt(np.mean(pose.errors_px[agree] ** 2)))
     return Verification(
         T_place_query=pose.T_place_query,
-        covariance=pose.covariance,
+        covariance=pose.covariance / agree.mean(),  # where many disagree, some of those that agree are wrong as well
         rows_place=rows_place[agree],
         rows_query=rows_query[agree],
         matches=len(rows_place),

@@ -54,11 +54,13 @@ def test_a_night_session_closes_loops_on_a_day_session(tmp_path, mapped):
         closures += observation.closures
     closer.close()
     assert len({closure.stamp_ns for closure in closures}) == len(closures) > 0.4 * len(truth)
+    errors = []
     for closure in closures:
         assert closure.verified and closure.match_map == "overcast.vprmap" and closure.match_drive == "overcast-1"
         T_true = geometry.inverse(places[closure.match_stamp_ns]) @ truth[closure.stamp_ns]
-        assert np.linalg.norm(closure.T_match_query[:3, 3] - T_true[:3, 3]) < 3.0
+        errors.append(np.linalg.norm(closure.T_match_query[:3, 3] - T_true[:3, 3]))
         assert np.linalg.eigvalsh(closure.covariance)[0] > 0 and closure.inliers >= 8
+    assert max(errors) < 3.0 and np.median(errors) < 0.3
 
 
 def test_without_intrinsics_nothing_is_measured(tmp_path, mapped, overcast):
@@ -72,26 +74,31 @@ def test_without_intrinsics_nothing_is_measured(tmp_path, mapped, overcast):
     assert all(0 <= closure.probability <= 1 for closure in closures)
 
 
-def test_a_model_without_depth_says_what_it_cannot(tmp_path, overcast):
-    """Two views have no scale without depth: no loop is verified, which is said; candidates come where asked for."""
+def test_a_model_without_depth_closes_loops(tmp_path, overcast):
+    """Two views have no scale. Odometry between neighbouring keyframes gives it, so any network will do."""
     pytest.importorskip("onnx", reason="onnx is not installed")
     from vpr_ros.inference.importing import Wanted, import_model, open_onnx
-    from vpr_ros.inference.models import DEFAULT_MODEL, find_model
+    from vpr_ros.inference.models import find_model
 
-    shipped = find_model(DEFAULT_MODEL)
+    shipped = find_model("demixvpr_mobilenet")
     flat = import_model(
         lambda _: open_onnx(shipped), tmp_path, "flat", "Apache-2.0", wanted=Wanted(descriptor="descriptor")
     )
     assert not flat.manifest.depth and flat.manifest.training["imported"]["input"] == "nhwc_uint8"
-    model = str(flat.path)
-    with LoopCloser.open(tmp_path / "first.vprmap", model=model, threads=1) as closer:
-        for frame, _ in overcast[:12]:
-            assert not closer.observe(frame).closures
-        assert closer.unverifiable.startswith("model flat estimates no depth, so no loops are closed: set")
-    earlier, config = [tmp_path / "first.vprmap"], LoopCloserConfig(unverified=True)
-    with LoopCloser.open(tmp_path / "second.vprmap", earlier, model, config=config, threads=1) as closer:
-        closures = [closure for frame, _ in overcast[:12] for closure in closer.observe(frame).closures]
-        assert closures and not any(closure.verified for closure in closures) and not closer.unverifiable
+    model, first, truth = str(flat.path), tmp_path / "first.vprmap", {}
+    with LoopCloser.open(first, model=model, threads=1) as closer:
+        for frame, T_map_camera in overcast:
+            if closer.observe(frame).keyframe_id is not None:
+                truth[frame.stamp_ns] = T_map_camera
+    night = drive_frames("loops_night")
+    with LoopCloser.open(tmp_path / "second.vprmap", [first], model, threads=1) as closer:
+        closures = [closure for frame, _ in night for closure in closer.observe(frame).closures]
+    T_night = {frame.stamp_ns: T for frame, T in night}
+    errors = [
+        np.linalg.norm((geometry.inverse(truth[c.match_stamp_ns]) @ T_night[c.stamp_ns] - c.T_match_query)[:3, 3])
+        for c in closures
+    ]
+    assert len(errors) > 0.4 * len(night) and np.median(errors) < 0.3 and max(errors) < 3.0
 
 
 def test_the_recent_past_is_no_loop(tmp_path, overcast):

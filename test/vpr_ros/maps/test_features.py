@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.errors import ConfigError, DriveError, MapError, ModelError
+from vpr_ros.base.errors import ConfigError, DriveError, MapError
 from vpr_ros.base.records import Frame
 from vpr_ros.drives.open import open_drive
 from vpr_ros.inference.open import open_describer
@@ -55,7 +55,7 @@ def features(place_map: PlaceMap) -> dict[int, LocalFeatures]:
 def test_a_place_keeps_what_mapping_mode_would_keep(tmp_path, street, describer, calibrated_drive):
     """The same features at the same rays, with the depth of the whole image and not of one of its sides."""
     offline = features(street)
-    closer = LoopCloser.open(tmp_path / "session.vprmap", backend="onnx")
+    closer = LoopCloser.open(tmp_path / "session.vprmap", model=describer.manifest.name, backend="onnx")
     closer.extractor = choose_extractor("orb")
     for frame in calibrated_drive(length=50.0):
         closer.observe(Frame(frame.stamp_ns, frame.read(), frame.T_map_camera, CAMERA))
@@ -116,14 +116,19 @@ def test_a_camera_that_is_lost_on_the_way_is_told_of(tmp_path, describer, calibr
         build_map(tmp_path / "x.vprmap", [Forgetful()], describer, extractor=choose_extractor("orb"))
 
 
-def test_a_model_without_depth_makes_none(tmp_path, describer, calibrated_drive):
-    """Without depth nothing has a length: such features would never be verified."""
+def test_a_model_without_depth_has_features_too(tmp_path, describer, calibrated_drive):
+    """Their depths are unknown in the file. Neighbouring places measure them when they are needed."""
 
     class Flat:
-        manifest = dataclasses.replace(describer.manifest, depth=False)
+        manifest, batch_sizes = dataclasses.replace(describer.manifest, depth=False), (1,)
 
-    with pytest.raises(ModelError, match="estimates no depth"):
-        build_map(tmp_path / "x.vprmap", [calibrated_drive()], Flat(), extractor=choose_extractor("orb"))
+        def describe(self, images):
+            return dataclasses.replace(describer.describe(images), depth=None)
+
+    path = tmp_path / "x.vprmap"
+    with build_map(path, [calibrated_drive()], Flat(), extractor=choose_extractor("orb")) as place_map:
+        features = LocalFeatures.from_bytes(place_map.features(place_map.places.ids[0]))
+    assert len(features) and not features.depths.any()
 
 
 def test_a_map_goes_on_with_its_own_kind(tmp_path, street, describer, calibrated_drive):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
-from vpr_ros.matching.relative_pose import relative_pose
+from vpr_ros.matching.relative_pose import Correspondences, relative_pose
 from vpr_ros.matching.two_view import starts
 
 PIXEL = 1 / 250
@@ -38,7 +38,10 @@ def some_motion(rng):
 
 def solved(rays_place, rays_query, depths_place, depths_query):
     begin = starts(rays_place, rays_query, depths_place, PIXEL)
-    return relative_pose(rays_place, rays_query, depths_place, depths_query, PIXEL, begin)
+    directions, unknown = np.column_stack([rays_place, np.ones(len(rays_place))]), np.full(len(rays_place), np.inf)
+    at = np.zeros_like(directions)
+    seen = Correspondences(directions, at, depths_place, unknown, rays_query, depths_query, unknown, PIXEL)
+    return relative_pose(seen, begin)
 
 
 def errors(found, T_place_query):

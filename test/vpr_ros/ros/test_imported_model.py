@@ -91,7 +91,8 @@ def test_from_a_file_to_the_robot(tmp_path: Path, painted_drive: Any, robot: Any
     else:
         raise AssertionError("the node did not recognise a place")
     robot.wait(
-        lambda: "colours estimates no depth, so poses are not measured" in robot.diagnosis()[1], "what is missing"
+        lambda: "town.vprmap has no local features, so poses are not measured" in robot.diagnosis()[1],
+        "what is missing",
     )
 
     pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx (pip install tensorrt-rtx-cu13)")

@@ -100,7 +100,7 @@ class MapMode:
         """Add the image to the map if it is a keyframe, look for loop closures, and publish them."""
         height, width = sample.image_rgb.shape[:2]
         intrinsics = self._calibration.of_image(width, height)
-        self._calibrating.report(self.closer.unverifiable or self._calibration.problem)
+        self._calibrating.report(self._calibration.problem)
         with self._using:
             if sample.odometry_start != self._odometry_start:
                 self._begin(sample.odometry_start)
