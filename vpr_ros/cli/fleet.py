@@ -31,6 +31,7 @@ from vpr_ros.cli.maps import (
     VocabularyOf,
     finish,
 )
+from vpr_ros.inference.models import DEFAULT_MODEL
 
 app = typer.Typer(no_args_is_help=True, help="Build maps on many machines, and keep those of a fleet.")
 
@@ -59,7 +60,7 @@ def build(
     device: Annotated[
         Device, typer.Option(help="Where networks run; auto takes GPUs if the cluster has some.", show_default="auto")
     ] = Device.auto,
-    model: Model = "demixvpr_mobilenet",
+    model: Model = DEFAULT_MODEL,
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
@@ -149,7 +150,6 @@ def release(
     from vpr_ros.inference.open import open_describer
     from vpr_ros.localize.calibrator import fit
     from vpr_ros.localize.held_out import describe_drive
-    from vpr_ros.maps.calibration import Calibration
 
     opened_lake = Lake(lake)
     if first is not None or roll_back_to:
@@ -169,7 +169,7 @@ def release(
             for drive in opened:
                 with progress_bar(f"describing {drive.name}") as progress:
                     described.append(describe_drive(drive, empty, describer, progress, tally))
-    default = Calibration.of_model(describer.manifest.calibration)
+            default = empty.default_calibration(describer.manifest)
     result = next_release(
         opened_lake, described, lambda places: fit(places, describer, described, default=default).calibration
     )

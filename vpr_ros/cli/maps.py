@@ -22,6 +22,7 @@ from vpr_ros.cli.common import (
     progress_bar,
     reported_tally,
 )
+from vpr_ros.inference.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minim
 def build(
     drives: Drives,
     output: Annotated[Path, typer.Option("--output", "-o", help="Map file to write, such as town.vprmap.")],
-    model: Model = "demixvpr_mobilenet",
+    model: Model = DEFAULT_MODEL,
     backend: Backend = "auto",
     every: Every = 5.0,
     every_seconds: EverySeconds = 0.0,
@@ -259,7 +260,6 @@ def calibrate(
     """Fit the probabilities to drives that are not in the map, and store them in it."""
     from vpr_ros.localize.calibrator import fit
     from vpr_ros.localize.held_out import describe_drive
-    from vpr_ros.maps.calibration import Calibration
     from vpr_ros.maps.place_map import PlaceMap
 
     chosen = localizer_config(config, set_)
@@ -277,7 +277,7 @@ def calibrate(
                     "calibrate with a drive that is not in the map",
                     err=True,
                 )
-        default = Calibration.of_model(describer.manifest.calibration)
+        default = target.default_calibration(describer.manifest)
         fitted = fit(target.places, describer, described, chosen, default)
         target.set_calibration(fitted.calibration)
     for name, value in fitted.calibration.to_dict().items():

@@ -24,6 +24,7 @@ from vpr_ros.evaluation.run_report import QUERY_PX, Gallery, write_run_report
 from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.summary import Assessment, assess
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import describe_drive
@@ -35,7 +36,6 @@ from vpr_ros.maps.place_map import PlaceMap
 if TYPE_CHECKING:
     from vpr_ros.demo.live import Player
 
-MODEL = "demixvpr_mobilenet"
 REFERENCE, HELD_OUT, CONDITIONS = "overcast", "changeable", ("sun", "snow", "night")
 RATE_HZ = 8.0
 
@@ -57,7 +57,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
 
     isolate_ros()
     folder.mkdir(parents=True, exist_ok=True)
-    describer = open_describer(MODEL)
+    describer = open_describer(DEFAULT_MODEL)
     map_path = folder / "town.vprmap"
     map_file.remove(map_path)
     with _make_map(map_path, bags, describer, say, bar) as place_map:

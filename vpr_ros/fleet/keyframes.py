@@ -97,7 +97,7 @@ class News:
         """views_each: of the map. tally: counts KNOWN and UNREADABLE. name: of the drive, their example."""
         self._preprocessing, self._views = describer.manifest.preprocessing, views_each
         self._batches, self._tally, self._name = Batches(describer), tally, name
-        self._known = 0
+        self._known, self._known_from = 0, lowered(OUTBOX.known, bool(describer.manifest.vocabulary))
 
     def keyframe(self, passed: Passed) -> Keyframe | None:
         """The keyframe to send; None if the image cannot be read, or the map shows the same already."""
@@ -110,7 +110,7 @@ class News:
         if not described.ready:
             return None
         (item,), (descriptors,) = described.ready, described.descriptors
-        if _similar(passed.near, descriptors[0]):
+        if _similar(passed.near, descriptors[0], self._known_from):
             self._known += 1
             if self._known % OUTBOX.anchor_every != 1:
                 self._tally.add(KNOWN, self._name)
@@ -118,9 +118,17 @@ class News:
         return Keyframe(frame.stamp_ns, passed.T_map_camera, descriptors, item.jpeg)
 
 
-def looks_known(places: Places, T_map_camera: np.ndarray, descriptor: np.ndarray, reach_m: float) -> bool:
-    """Whether a place near a pose, of about its heading, looks like an image: its descriptor (D,), the pose (4, 4)."""
-    return _similar(nearby(places, T_map_camera, reach_m), descriptor)
+def lowered(cosine: float, vocabulary: bool) -> float:
+    """A cosine of ``constants`` for a model whose maps have vocabularies, or none."""
+    return cosine - OUTBOX.vocabulary * vocabulary
+
+
+def looks_known(places: Places, T_map_camera: np.ndarray, descriptor: np.ndarray, reach_m: float, known: float) -> bool:
+    """Whether a place near a pose, of about its heading, looks like an image: its descriptor (D,), the pose (4, 4).
+
+    known: cosine from which on it does.
+    """
+    return _similar(nearby(places, T_map_camera, reach_m), descriptor, known)
 
 
 def nearby(places: Places, T_map_camera: np.ndarray, reach_m: float) -> np.ndarray:
@@ -131,8 +139,8 @@ def nearby(places: Places, T_map_camera: np.ndarray, reach_m: float) -> np.ndarr
     return np.asarray(places.descriptors[rows])
 
 
-def _similar(descriptors: np.ndarray, descriptor: np.ndarray) -> bool:
-    return bool(len(descriptors)) and float((descriptors @ descriptor).max()) >= OUTBOX.known
+def _similar(descriptors: np.ndarray, descriptor: np.ndarray, known: float) -> bool:
+    return bool(len(descriptors)) and float((descriptors @ descriptor).max()) >= known
 
 
 def in_memory(stamp_ns: int, image_rgb: np.ndarray) -> DriveFrame:

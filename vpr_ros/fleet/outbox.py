@@ -168,13 +168,12 @@ def send(lake: Lake, outbox: Path, robot: str) -> int:
 
 
 def _empty_like(place_map: PlaceMap) -> dict[str, Any]:
-    """Arguments of ``PlaceMap.create`` for a map of keyframes that can join this one."""
+    """Arguments of ``PlaceMap.create`` for a map of keyframes that can join this one. Its vocabulary stays at home."""
     return {
         "model": place_map.model,
         "world": place_map.world,
         "origin": place_map.origin,
         "calibration": place_map.calibration,
-        "vocabulary": place_map.vocabulary,
         "storage": place_map.storage,
     }
 

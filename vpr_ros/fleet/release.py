@@ -16,7 +16,7 @@ import numpy as np
 from vpr_ros.base.errors import MapError
 from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.fleet.constants import OUTBOX, RELEASE
-from vpr_ros.fleet.keyframes import looks_known
+from vpr_ros.fleet.keyframes import looks_known, lowered
 from vpr_ros.fleet.lake import Head, Lake, Release, Rows, rows_of
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.maps.calibration import Calibration
@@ -71,17 +71,18 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
     pending = [batch for batch in lake.batches() if batch not in set(last.batches)]
     if not pending:
         raise MapError(f"nothing was pushed to {lake.uri} since release {last.number}")
+    seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
     new: list[Rows] = []
     set_aside: list[tuple[str, str]] = []
     for batch in pending:
         head, rows = lake.batch(batch)
-        moved = _aligned(old.places, rows) if head == last.head else "it is of another model or another world"
+        moved = _aligned(old.places, rows, seen) if head == last.head else "it is of another model or another world"
         if isinstance(moved, str):
             set_aside.append((batch, moved))
         else:
             new.append(moved)
-    added = _thinned(old.places, new)
+    added = _thinned(old.places, new, known)
     candidate = joined([old, *([added] if added is not None else [])])
     before, after = (recall(rows.places, held_out) for rows in (old, candidate))
     if after < before - RELEASE.worse:
@@ -141,11 +142,12 @@ def joined(rows: Sequence[Rows]) -> Rows:
     )
 
 
-def _aligned(places: Places, rows: Rows) -> Rows | str:
+def _aligned(places: Places, rows: Rows, seen_from: float) -> Rows | str:
     """Keyframes moved so that they agree with the map; a sentence if they cannot.
 
     What looks like a place of the map, wherever it is, must be near it: then their poses are of the map's frame. The
-    median of what they are off is subtracted, such as the error of one day's satellites.
+    median of what they are off is subtracted, such as the error of one day's satellites. seen_from: least cosine of
+    what looks alike.
     """
     positions = rows.places.positions
     if not np.isfinite(positions).all() or not any(
@@ -156,7 +158,7 @@ def _aligned(places: Places, rows: Rows) -> Rows | str:
         [(places.descriptors @ one[0].astype(np.float32)).max(axis=1) for one in rows.places.descriptors]
     )
     best = similar.argmax(axis=1)
-    seen = similar.max(axis=1) >= RELEASE.seen
+    seen = similar.max(axis=1) >= seen_from
     if seen.sum() < RELEASE.least_seen:
         return f"{seen.sum()} of its keyframes look like a place of the map, too few to check its poses"
     off = places.positions[best[seen]] - positions[seen]
@@ -168,15 +170,18 @@ def _aligned(places: Places, rows: Rows) -> Rows | str:
     return Rows(replace(rows.places, T_map_camera=moved), rows.thumbnails, rows.features)
 
 
-def _thinned(places: Places, batches: Sequence[Rows]) -> Rows | None:
-    """The keyframes that show what neither the map nor an earlier one does; None if there are none."""
+def _thinned(places: Places, batches: Sequence[Rows], known: float) -> Rows | None:
+    """The keyframes that show what neither the map nor an earlier one does; None if there are none.
+
+    known: see ``looks_known``.
+    """
     kept: list[Rows] = []
     for rows in batches:
         news = []
         for k in range(len(rows)):
             T, descriptor = rows.places.T_map_camera[k], rows.places.descriptors[k, 0].astype(np.float32)
             others = [places, *(some.places for some in kept)]
-            if not any(looks_known(one, T, descriptor, RELEASE.same_m) for one in others):
+            if not any(looks_known(one, T, descriptor, RELEASE.same_m, known) for one in others):
                 news.append(k)
         if news:
             kept.append(rows.subset(np.array(news)))

@@ -17,7 +17,7 @@ from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.image import VIEWS, Preprocessing
 from vpr_ros.base.times import Span
 from vpr_ros.base.world import canonical_world, utm_of, world_advice
-from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer
+from vpr_ros.inference.describer import LARGEST_DIMENSION, Describer, Manifest
 from vpr_ros.inference.vocabulary import Vocabulary, with_vocabulary
 from vpr_ros.maps import map_file, whereabouts
 from vpr_ros.maps.calibration import Calibration
@@ -146,12 +146,17 @@ class PlaceMap:
     ) -> PlaceMap:
         """A new, empty map. Raises MapError if the file exists or cannot be written.
 
-        is_odometry: whether the poses will be raw odometry; the world is then ``session_world``. vocabulary: its own.
-        storage: what is kept of each place.
+        is_odometry: whether the poses will be raw odometry; the world is then ``session_world``. vocabulary: its own,
+        which is stored; None if it has none, or for keyframes on their way to a map that has the model's, which is not
+        sent with them. storage: what is kept of each place.
         """
-        model = replace(model, vocabulary=vocabulary.fingerprint if vocabulary else "")
+        storage = storage or Storage()
+        if vocabulary is not None:
+            model = replace(model, vocabulary=vocabulary.fingerprint)
+        if vocabulary is not None or not model.vocabulary:
+            storage = storage.with_vocabulary(vocabulary)
         meta = {
-            **(storage or Storage()).with_vocabulary(vocabulary).to_meta(),
+            **storage.to_meta(),
             "model": json.dumps(model.to_dict()),
             "world": world,
             "origin": json.dumps([0.0, 0.0, 0.0] if origin is None else [float(value) for value in origin]),
@@ -265,6 +270,10 @@ class PlaceMap:
         self.check_model(describer.manifest.name, describer.manifest.fingerprint)
         if (learning := with_vocabulary(describer)) is not None:
             learning.vocabulary = self.vocabulary or learning.own_vocabulary
+
+    def default_calibration(self, manifest: Manifest) -> Calibration:
+        """That of the map's model, whose manifest it is, for this map's vocabulary."""
+        return Calibration.of_model(manifest.calibration, bool(manifest.vocabulary) and not self.model.vocabulary)
 
     @property
     def vocabulary(self) -> Vocabulary | None:

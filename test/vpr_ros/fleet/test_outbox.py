@@ -19,7 +19,9 @@ from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.tally import Tally
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.fleet.keyframes import KNOWN, UNSURE, Keyframe
+from vpr_ros.fleet.lake import Head
 from vpr_ros.fleet.outbox import GrowingOutbox, collect
+from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
@@ -51,6 +53,19 @@ def test_what_the_map_knows_stays_at_home_but_for_anchors(localizer, tmp_path, p
     count = collect(localizer, painted_drive(name="again", length=LENGTH, start=1.0), tmp_path / "outbox", tally)
     assert tally.count(KNOWN) + tally.count(UNSURE) + count == 30 and tally.count(UNSURE) <= 2  # the first images
     assert count == 30 / OUTBOX.anchor_every
+
+
+def test_the_vocabulary_stays_at_home(tmp_path, painted_drive):
+    """The lake has it, by its fingerprint: 7 MB with every few keyframes would be most of what a robot sends."""
+    path = tmp_path / "own.vprmap"
+    with build_map(path, [painted_drive(length=LENGTH)], open_describer("demixvpr_lite0", "onnx", 1)) as made:
+        head = Head.of(made)
+    with Localizer.open(path, backend="onnx", threads=1) as opened:
+        drive = painted_drive(name="again", length=LENGTH, start=1.0)
+        assert collect(opened, drive, tmp_path / "outbox")
+    with only(tmp_path / "outbox") as sent:
+        assert head.model["vocabulary"] and Head.of(sent) == head
+        assert sent.path.stat().st_size < 1e6 < path.stat().st_size
 
 
 def test_another_look_of_a_street_is_sent_once_the_robot_is_sure(localizer, tmp_path, painted_drive):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,17 +15,23 @@ import pytest
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.image import Preprocessing, has_content
-from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.base.records import DriveFrame, Estimate, Frame
+from vpr_ros.drives.bag import BagDrive
+from vpr_ros.drives.open import open_drive
+from vpr_ros.drives.options import DriveOptions
 from vpr_ros.inference.describer import Description
+from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
 from vpr_ros.localize.localizer import NO_CONTENT, Localizer
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.view_change import SeenScale, ViewChange
+from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, map_mean
 from vpr_ros.maps.places import Places
 
 SECOND = 10**9
+BAGS = Path(__file__).parents[3] / "demo" / "bags"
 SURE = Calibration(
     z_weight=0.5, similarity_weight=30.0, threshold=7.75, temperature=1.0, independence=1.5
 )  # as shipped
@@ -126,6 +135,31 @@ def test_a_speed_that_the_images_contradict_is_named(
         found.recognise(k * SECOND // 2, toy_world.descriptor(2.5 * k, 0.1, k))  # 5 m/s
     assert len(caplog.messages) == warned
     assert not warned or f"filter.speed is {speed:g} m/s, but the images change as at" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_model_with_a_vocabulary_knows_elsewhere_from_few_images(tmp_path: Path, count: int) -> None:
+    """A map of few images has the model's own vocabulary, in which all images are more alike: streets elsewhere must
+    not pass for its places, as half of them did.
+    """
+    describer, path = open_describer("demixvpr_lite0", "onnx", 1), tmp_path / "few.vprmap"
+
+    class Few(BagDrive):
+        def __iter__(self) -> Iterator[DriveFrame]:
+            return islice(super().__iter__(), 10, 10 + 8 * count, 8)
+
+    build_map(path, [Few(BAGS / "overcast", DriveOptions())], describer, 0.0).close()
+    here, elsewhere = [], []
+    with Localizer.open(path, backend="onnx", threads=1) as found:
+        places = found.places.positions
+        for number, frame in enumerate(open_drive(BAGS / "sun")):
+            position = found.place_map.map_pose(frame.T_map_camera)[:3, 3]
+            away = np.linalg.norm(places - position, axis=1).min()
+            if away < 3 or (away > 60 and number % 6 == 0):
+                found.reset()
+                poses = [found.localize(Frame(k * SECOND, frame.read())).best is not None for k in range(2)]
+                (here if away < 3 else elsewhere).append(poses[-1])
+    assert np.mean(here) >= 0.9 and np.mean(elsewhere) <= 0.02
 
 
 @pytest.mark.parametrize("count", [1, 2, 60])

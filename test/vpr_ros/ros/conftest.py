@@ -61,7 +61,7 @@ class Street:
 
         manifest = self.describer.manifest
         model = MapModel(manifest.name, fingerprint or manifest.fingerprint, manifest.dimension, manifest.preprocessing)
-        calibration = Calibration.from_dict(manifest.calibration) if manifest.calibration else Calibration()
+        calibration = Calibration.of_model(manifest.calibration, unlearnt=bool(manifest.vocabulary))
         with PlaceMap.create(path, model, world="street", calibration=calibration) as made:
             for place in range(first_place, first_place + places):
                 image = preprocess(self.draw(place), manifest.preprocessing)
