@@ -28,8 +28,8 @@ class OutboxConstants:
     """
 
     vocabulary: float = 0.1
-    """All cosines are lower by this with a model whose maps learn vocabularies: 0.40 to 0.47 with ``demixvpr_lite0``,
-    and -0.02 instead of 0.09 for places far apart."""
+    """All cosines are lower by this in a map that has learnt a vocabulary of its own: 0.40 to 0.47 with
+    ``demixvpr_lite0``, and -0.02 instead of 0.09 for places far apart."""
 
     sure: float = 0.9
     """Probability of a pose from which on the robot is sure of it,"""

@@ -19,7 +19,7 @@ from vpr_ros.drives.left_out import UNREADABLE
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
-from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.stages import describe, prepare
 
@@ -93,11 +93,11 @@ class Passes:
 class News:
     """Describes frames that passed, and leaves out those that the map knows, but for some anchors."""
 
-    def __init__(self, describer: Describer, views_each: int, tally: Tally, name: str) -> None:
-        """views_each: of the map. tally: counts KNOWN and UNREADABLE. name: of the drive, their example."""
-        self._preprocessing, self._views = describer.manifest.preprocessing, views_each
+    def __init__(self, describer: Describer, model: MapModel, tally: Tally, name: str) -> None:
+        """model: of the map. tally: counts KNOWN and UNREADABLE. name: of the drive, their example."""
+        self._preprocessing, self._views = describer.manifest.preprocessing, model.views
         self._batches, self._tally, self._name = Batches(describer), tally, name
-        self._known, self._known_from = 0, lowered(OUTBOX.known, bool(describer.manifest.vocabulary))
+        self._known, self._known_from = 0, lowered(OUTBOX.known, bool(model.vocabulary))
 
     def keyframe(self, passed: Passed) -> Keyframe | None:
         """The keyframe to send; None if the image cannot be read, or the map shows the same already."""
@@ -119,7 +119,7 @@ class News:
 
 
 def lowered(cosine: float, vocabulary: bool) -> float:
-    """A cosine of ``constants`` for a model whose maps have vocabularies, or none."""
+    """A cosine of ``constants`` for a map with a vocabulary of its own, or with none."""
     return cosine - OUTBOX.vocabulary * vocabulary
 
 

@@ -58,7 +58,7 @@ def collect(
             return len(there)
     counted, name = Tally(), f"drive {drive.name}"
     passes = Passes(localizer.places, counted, name)
-    news = News(localizer.describer, place_map.model.views, counted, name)
+    news = News(localizer.describer, place_map.model, counted, name)
     localizer.reset()
     with map_file.new_file(path) as part, PlaceMap.create(part, **_empty_like(place_map)) as made:
         for number, frame in enumerate(drive, 1):

@@ -44,7 +44,7 @@ class LiveOutbox:
         self._problem = ""
         self._outbox = GrowingOutbox(folder, place_map, 1e6 * most_mb)
         self._seen, self._described = Tally(), Tally()  # of the two threads
-        self._news = News(describer, place_map.model.views, self._described, "")
+        self._news = News(describer, place_map.model, self._described, "")
         self._passes: dict[str, Passes] = {}  # of each camera
         self._drive = new_name()
         self._added = self._full = self._failed = 0
