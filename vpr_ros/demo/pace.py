@@ -12,14 +12,17 @@ _QUIET_S = 2.0  # time without an answer after which no more are expected
 
 
 class Pace:
-    """When the next image is played: at a rate at most, and once the node has answered all images before but one.
+    """When the next image is played: at a rate at most, and once the node has answered all images before but some.
 
     The node drops images that it has no time for. On a slow computer the demo takes longer instead.
     """
 
-    def __init__(self, rate_hz: float, answered: Callable[[], int] | None = None) -> None:
-        """answered: the number of images that the node has answered; None: it is not waited for."""
-        self._step_s, self._answered = 1 / rate_hz, answered
+    def __init__(self, rate_hz: float, answered: Callable[[], int] | None = None, ahead: int = 1) -> None:
+        """answered: the number of images that the node has answered; None: it is not waited for.
+
+        ahead: images that may wait at the node beside the one that it works on.
+        """
+        self._step_s, self._answered, self._ahead = 1 / rate_hz, answered, ahead
         self._due_s = 0.0
         self._played = self._lost = 0
         self._patience_s = _PATIENCE_S
@@ -34,10 +37,10 @@ class Pace:
 
     def _wait_for(self, answered: Callable[[], int]) -> None:
         start_s, longest_s = time.monotonic(), min(_LOST_S, self._patience_s)
-        while (missing := self._played - self._lost - answered()) > 1:
+        while (missing := self._played - self._lost - answered()) > self._ahead:
             if time.monotonic() - start_s >= longest_s:
                 self._patience_s -= longest_s
-                self._lost += missing - 1
+                self._lost += missing - self._ahead
                 return
             time.sleep(_LOOK_S)
 

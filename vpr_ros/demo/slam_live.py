@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -25,20 +26,27 @@ from vpr_ros.demo.slam_session import RecordedClosure
 _TYPES = {IMAGE_TOPIC: CompressedImage, camera_info_topic(IMAGE_TOPIC): CameraInfo, ODOM_TOPIC: Odometry}
 _QUIET_S = 4.0  # time without a closure after which no more are expected
 _PATIENCE_S = 30.0  # maximum wait for the last path
+_AHEAD = 8  # images that may wait at the node: it keeps ten, and says once a second how many it has answered
+_DONE = ("images answered", "dropped (busy)", "dropped (bad image)")  # in its diagnostics
 
 
 class Listener(Player):
-    """A player that stores the closures and the newest path."""
+    """A player that stores the closures, the newest path, and how many images the node has answered.
+
+    done: images that the node has answered or dropped, as it said last. answered: without those that it dropped.
+    """
 
     def __init__(self, node: subprocess.Popen[bytes], log: Path) -> None:
         super().__init__(node, log, _TYPES, listeners=2)
         self.closures: list[RecordedClosure] = []
         self.path: Track | None = None
         self.paths = 0
+        self.done = self.answered = 0
         self.last_closure_s = time.monotonic()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node.create_subscription(LoopClosure, "localizer/loop_closures", self._take_closure, 100)
         self._node.create_subscription(PathMessage, "pose_graph/path", self._take_path, latched)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
 
     def _take_closure(self, message: LoopClosure) -> None:
         self.last_closure_s = time.monotonic()
@@ -66,6 +74,12 @@ class Listener(Player):
         self.path = Track.of(stamps, [matrix for matrix in T if matrix is not None], NO_GAP)
         self.paths += 1
 
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {item.key: item.value for item in status.values}
+            counts = [int(values.get(name, 0)) for name in _DONE]
+            self.answered, self.done = counts[0], sum(counts)
+
     def wait_until_quiet(self) -> Track:
         """The path, once no closure has come for a while and the pose graph has updated twice since."""
         deadline = time.monotonic() + _PATIENCE_S
@@ -86,8 +100,10 @@ def drive_session(
     camera_pose: list[float],
     rate_hz: float,
     on_image: Callable[[int], None],
-) -> tuple[list[RecordedClosure], Track]:
-    """Play a bag to the node in mode map and to the pose graph. Returns the verified closures and the path.
+) -> tuple[list[RecordedClosure], Track, int]:
+    """Play a bag to the node in mode map and to the pose graph, no faster than the node answers.
+
+    Returns the verified closures, the path, and the number of images that the node answered.
 
     earlier: (map, path as a TUM file) of earlier sessions; the pose graph uses the first. Logs are written next to the
     map.
@@ -112,6 +128,6 @@ def drive_session(
         player = Listener(node, log)
         stack.enter_context(player)
         player.wait_until_ready()
-        player.play(bag, Pace(rate_hz), on_image)
+        player.play(bag, Pace(rate_hz, lambda: player.done, _AHEAD), on_image)
         path = player.wait_until_quiet()
-        return list(player.closures), path
+        return list(player.closures), path, player.answered

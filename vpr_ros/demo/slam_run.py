@@ -47,9 +47,11 @@ def run_slam(
         say(f"starting the node in mode map and the pose graph, driving the loops: {name}")
         with bar(f"driving {name}") as progress:
             on_image = partial(_report_progress, progress, len(truth.stamps_ns))
-            closures, path = drive_session(bag, map_path, earlier, camera_pose, rate_hz, on_image)
+            closures, path, answered = drive_session(bag, map_path, earlier, camera_pose, rate_hz, on_image)
+        if answered < len(truth.stamps_ns):
+            say(f"the node had no time for {len(truth.stamps_ns) - answered} of {len(truth.stamps_ns)} images: {name}")
         write_tum(map_path.with_suffix(".tum"), zip(path.stamps_ns.tolist(), path.T, strict=True))
-        sessions.append(Session(name, bag, map_path, truth, odometry, path, tuple(closures)))
+        sessions.append(Session(name, bag, map_path, truth, odometry, path, tuple(closures), answered))
     say("drawing the report")
     truths = {session.map_path.name: session.truth for session in sessions}
     scores = [score_session(session, {**truths, "": session.truth}) for session in sessions]

@@ -36,7 +36,10 @@ class RecordedClosure:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A drive with its results. truth, odometry, optimised: tracks of T_..._base. map_path: map of its keyframes."""
+    """A drive with its results. truth, odometry, optimised: tracks of T_..._base. map_path: map of its keyframes.
+
+    answered: images that the node answered; the others it dropped.
+    """
 
     name: str
     bag: Path
@@ -45,6 +48,7 @@ class Session:
     odometry: Track
     optimised: Track
     closures: tuple[RecordedClosure, ...]
+    answered: int
 
 
 @dataclass(frozen=True, eq=False)

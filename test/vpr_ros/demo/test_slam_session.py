@@ -82,7 +82,7 @@ def test_closures_are_judged_by_pose_and_by_their_own_covariance(tmp_path: Path)
     one = closure(T, 15, 3, np.array([0.3, 0.4, 0, 0, 0, np.radians(2)]))
     false = closure(T, 16, 4, np.array([20.0, 0, 0, 0, 0, 0]))
     many = [closure(T, 17, 5, SPREAD * rng.standard_normal(6)) for _ in range(400)]
-    session = Session("toy", tmp_path, tmp_path / "toy.vprmap", track(T), track(T), track(T), (one, false, *many))
+    session = Session("toy", tmp_path, tmp_path / "toy.vprmap", track(T), track(T), track(T), (one, false, *many), 20)
     found = score_session(session, {"": track(T)})
     assert found.position_m[0] == pytest.approx(0.5) and found.rotation_deg[0] == pytest.approx(2.0)
     assert found.false == 1
@@ -121,10 +121,11 @@ def test_the_page_shows_tracks_and_what_closures_were_made_of(tmp_path: Path) ->
     np.testing.assert_allclose(truth.T, arc(6), atol=1e-9)
     drifted = dataclasses.replace(odometry, T=odometry.T * np.array([1, 1, 1, 1.2])[None, None, :])
     closures = tuple(closure(arc(6), 4, k, np.full(6, 0.01)) for k in range(3))
-    session = Session("toy", tmp_path / "textured", map_path, truth, drifted, truth, closures)
+    session = Session("toy", tmp_path / "textured", map_path, truth, drifted, truth, closures, 5)
     found = score_session(session, {"": truth})
     page = write_slam_report(tmp_path / "out", [session], [found], Plan([np.eye(2).repeat(2, 0)], ["#cccccc"]))
     (result,) = json.loads((tmp_path / "out/results.json").read_text())
+    assert (result["images"], result["answered"]) == (6, 5), "images that the node had no time for are told"
     assert result["closures"] == 3 and result["false"] == 0 and result["ratio"] < 0.01
     listed = json.loads((tmp_path / "out/toy_closures.json").read_text())
     assert len(listed) == 3 and listed[0]["inliers"] == 30
