@@ -85,7 +85,7 @@ def _read(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
     if variant:
         own = dict(variants[variant])
         other = own.pop("like", None)
-        if other in variants:
+        if other in variants and other != variant:  # its own name is another file's
             return merged(_inherited(_read(f"{path}:{other}", path.parent, (*above, key))), own)
         like, data = other or like, merged(_inherited(data), own)
     return data if like is None else merged(_inherited(_read(str(like), path.parent, (*above, key))), data)
