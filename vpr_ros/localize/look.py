@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.localize.constants import FILTER
+from vpr_ros.localize.constants import FILTER, VIEW_CHANGE
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.view_change import Change
 
@@ -28,18 +28,26 @@ class Look:
     """
 
     def __init__(self, independence: float, single_image: float) -> None:
-        """independence: see ``Calibration``. single_image: part of the evidence that a view's first image gives."""
+        """independence: see ``Calibration``. single_image: part of the evidence that a view's first image gives.
+
+        Images of views that were nearly the same count as images of this one in part: in the dark, noise is a change.
+        """
         self._independence = independence
         self._single = single_image
         self._mean: SparseValues | None = None
         self._count = 0
+        self._before = 0.0  # images of views that were nearly the same
         self._repeated = 0.0
         self._moved_m = self._turned = 0.0
 
     @property
     def evidence(self) -> SparseValues | None:
         """Evidence of the present view; None without an image of it."""
-        return None if self._mean is None else self._mean.scaled(1.0 - (1.0 - self._single) / self._count)
+        return self._of(self._count + self._before)
+
+    def _of(self, images: float) -> SparseValues | None:
+        """The evidence that so many images of the present view would give; None without one."""
+        return None if self._mean is None else self._mean.scaled(1.0 - (1.0 - self._single) / images)
 
     def add(self, log_ratios: SparseValues) -> None:
         """Add the evidence of an image to the present view."""
@@ -55,9 +63,10 @@ class Look:
 
         change: to the next view; None: it is not known yet, and taken to be as the last one.
         """
-        evidence = self.evidence
+        evidence = self._of(self._count)
         if change is not None:
             self._repeated = change.repeated**self._independence
+            self._before = change.repeated**VIEW_CHANGE.confirming * (self._before + self._count)
         self._mean, self._count = None, 0
         return None if evidence is None else evidence.scaled(1.0 - self._repeated)
 

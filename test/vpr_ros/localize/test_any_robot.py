@@ -23,8 +23,9 @@ from vpr_ros.inference.describer import Description
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
 from vpr_ros.localize.localizer import NO_CONTENT, Localizer
+from vpr_ros.localize.look import Look
 from vpr_ros.localize.sparse import SparseValues
-from vpr_ros.localize.view_change import SeenScale, ViewChange
+from vpr_ros.localize.view_change import Change, SeenScale, ViewChange
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, map_mean
@@ -69,6 +70,19 @@ def test_standing_still_makes_neither_surer_nor_deaf(toy_world: Any) -> None:
     assert abs(certainty(views[-1]) - certainty(views[3])) < 0.1
     moved = [found.recognise((40 + k) * SECOND, toy_world.descriptor(250.0, 0.1, k), pose) for k in range(6)]
     assert error(toy_world, moved[-1], 250.0) < 25
+
+
+@pytest.mark.parametrize(("repeated", "least", "most"), [(0.99, 0.9, 1.0), (0.97, 0.8, 0.95), (0.7, 0.5, 0.52)])
+def test_noise_keeps_no_view_from_being_confirmed(repeated: float, least: float, most: float) -> None:
+    """By night each image of one view passes for a new one, whose first image counts half: a robot that stood stayed
+    unknown, although each of its images alone was recognised. Steps of a drive stay first images of other views.
+    """
+    look, ratios = Look(0.3, 0.5), SparseValues(np.array([0]), np.array([1.0]), 0.0, 1)
+    for _ in range(20):
+        look.end(Change(kept=0.9, distance=0.5, repeated=repeated))
+        look.add(ratios)
+    evidence = look.evidence
+    assert evidence is not None and least <= evidence.values[0] <= most
 
 
 def test_turning_on_the_spot_counts_as_seeing_something_else(toy_world: Any) -> None:
