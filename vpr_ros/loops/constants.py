@@ -76,8 +76,13 @@ class ClosureProbability:
 class BaselineLimits:
     """Keyframes beside a keyframe, which measure the depths of its features (``keyframe_store``). All by hand."""
 
-    reach: int = 2
-    """Keyframes before and after it."""
+    share: float = 0.1
+    """Distance of the nearest one used, as a share of the median depth of its features: the further away things are,
+    the further the camera must move. The next one used is twice as far away, on either side."""
+    enough_m: float = 1.5
+    """Metres, largest such distance, and the one where depths are unknown: features match less well further away."""
+    reach: int = 40
+    """Keyframes before and after it that are looked through."""
     shortest_m: float = 0.05
     """Metres between the cameras, at least."""
     longest_m: float = 20.0

@@ -267,10 +267,33 @@ class KeyframeStore:
         Poses of neighbouring keyframes of one drive differ by what was driven between them, which odometry knows well
         even where it has drifted. The last features stay in memory.
         """
-        beside = (row - step for reach in range(1, BASELINES.reach + 1) for step in (reach, -reach))
-        drives, T = self._rows["drive"][: self._count], self._rows["T_map_camera"]
-        kept = [other for other in beside if 0 <= other < self._count and drives[other] == drives[row]]
-        return self._measured(row, tuple(other for other in kept if _is_baseline(T[row], T[other])))
+        features = self._features(row)
+        return None if features is None else self._measured(row, self._baselines(row, features))
+
+    def _baselines(self, row: int, features: LocalFeatures) -> tuple[int, ...]:
+        """Rows of the same drive, two on either side if there are so many, that measure the depths of features best.
+
+        A robot may store a keyframe every decimetre or every ten metres: they are chosen by distance.
+        """
+        known = features.depths[features.depths > 0]
+        wanted = (
+            min(BASELINES.share * float(np.median(known)), BASELINES.enough_m) if len(known) else BASELINES.enough_m
+        )
+        first, end = max(0, row - BASELINES.reach), min(self._count, row + BASELINES.reach + 1)
+        drives, T_row = self._rows["drive"][first:end], self._rows["T_map_camera"][row]
+        T = geometry.inverse(T_row) @ self._rows["T_map_camera"][first:end]
+        moved = np.linalg.norm(T[:, :3, 3], axis=1)
+        turned = np.array([geometry.angle_of(R) for R in T[:, :3, :3]])
+        usable = (drives == self._rows["drive"][row]) & (turned < BASELINES.turn)
+        usable &= (BASELINES.shortest_m < moved) & (moved < BASELINES.longest_m)
+        chosen: list[int] = []
+        for side in (range(row - 1, first - 1, -1), range(row + 1, end)):
+            rows = [other for other in side if usable[other - first]]
+            for least in (wanted, 2 * wanted):
+                left = [other for other in rows if other not in chosen]
+                far = [other for other in left if moved[other - first] >= least]
+                chosen += far[:1] or left[-1:]  # the furthest, where none is so far away
+        return tuple(chosen)
 
     def _measure(self, row: int, others: tuple[int, ...]) -> LocalFeatures | None:
         """Features of a row, with depths measured from other rows."""
@@ -317,10 +340,3 @@ class KeyframeStore:
         """Add the descriptors of more places to the index."""
         self._index.add(places.descriptors)
         self._sample.take(places.descriptors[:, 0])
-
-
-def _is_baseline(T_map_camera: np.ndarray, T_map_other: np.ndarray) -> bool:
-    """Whether two camera poses (4, 4) see the same points from positions that differ."""
-    T = geometry.inverse(T_map_camera) @ T_map_other
-    moved = float(np.linalg.norm(T[:3, 3]))
-    return BASELINES.shortest_m < moved < BASELINES.longest_m and geometry.angle_of(T[:3, :3]) < BASELINES.turn

@@ -81,6 +81,18 @@ def test_odometry_measures_what_the_network_guesses_wrong(store: KeyframeStore, 
     assert alone is not None and not np.isfinite(alone.sigmas).any(), "another drive has another origin"
 
 
+@pytest.mark.parametrize("apart", [0.1, 0.5, 2.0, 8.0])
+def test_depths_are_measured_however_densely_keyframes_lie(store: KeyframeStore, apart: float) -> None:
+    """An indoor robot stores one every decimetre. Its next keyframes are too near to tell depths, others are not."""
+    scene, count = Scene(0), max(5, round(4.0 / apart))
+    for row in range(count):
+        store.add("one", row, pose(apart * row), descriptor(row), scene.seen(apart * row, factor=2.5))
+    measured = store.measured(count // 2)
+    assert measured is not None
+    found = errors(measured, scene, apart * (count // 2))
+    assert len(found) > 200 and np.median(np.abs(found)) < 0.06
+
+
 def test_a_standing_robot_measures_nothing(store: KeyframeStore) -> None:
     """Keyframes by time alone have no baseline: depths stay as guessed, and nothing is divided by zero."""
     for row in range(3):
