@@ -186,12 +186,6 @@ class MetricConstants:
     """Places that an image is compared with, chosen from 1, 2 and 3 on 9301,"""
     tried: int = 10
     """among this many, as not all may have local features. By hand."""
-    baselines: int = 4
-    """Places around a place, at most, that measure the depths of its features. By hand."""
-    baseline_spacings: float = 3.0
-    """They lie within this multiple of the map's spacing. By hand."""
-    baseline_turn: float = 0.8
-    """Radians, largest difference of heading from them. By hand."""
     cached: int = 500
     """Places whose features are kept in memory, 0.07 MB each. By hand."""
     fading: float = 2.0

@@ -16,9 +16,10 @@ from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.constants import METRIC
 from vpr_ros.maps.features import choose_extractor
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.matching.constants import TRIANGULATION
 from vpr_ros.matching.local_features import Extractor, LocalFeatures
 from vpr_ros.matching.metric_pose import metric_pose
-from vpr_ros.matching.triangulation import triangulated
+from vpr_ros.matching.triangulation import baselines, triangulated
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,15 +129,12 @@ class MetricStage:
         """Local features of a place, with depths measured from the places around it."""
         features, T_map_place = self._features(row), self._places.T_map_camera[row]
         assert features is not None
-        reach = METRIC.baseline_spacings * self._places.spacing
-        around = self._places.readable(np.sort(self._places.neighbours.within(T_map_place[:2, 3], reach)))
-        distances = np.linalg.norm(self._places.positions[around] - T_map_place[:3, 3], axis=1)
-        turns = np.abs(geometry.wrap_angle(self._places.headings[around] - self._places.headings[row]))
-        usable = np.flatnonzero((distances < reach) & (distances > 0) & (turns < METRIC.baseline_turn))
-        T_place_map = geometry.inverse(T_map_place)
+        around = self._places.neighbours.within(T_map_place[:2, 3], TRIANGULATION.longest_m)
+        around = self._places.readable(np.sort(around))
+        T_place_others = geometry.inverse(T_map_place) @ self._places.T_map_camera[around]
         others: list[tuple[LocalFeatures, np.ndarray]] = []
-        for other in around[usable[np.argsort(distances[usable])]][: METRIC.baselines]:
-            there = self._features(int(other))
+        for chosen in baselines(features, T_place_others):
+            there = self._features(int(around[chosen]))
             if there is not None:
-                others.append((there, T_place_map @ self._places.T_map_camera[other]))
+                others.append((there, T_place_others[chosen]))
         return triangulated(features, others)

@@ -76,19 +76,8 @@ class ClosureProbability:
 class BaselineLimits:
     """Keyframes beside a keyframe, which measure the depths of its features (``keyframe_store``). All by hand."""
 
-    share: float = 0.1
-    """Distance of the nearest one used, as a share of the median depth of its features: the further away things are,
-    the further the camera must move. The next one used is twice as far away, on either side."""
-    enough_m: float = 1.5
-    """Metres, largest such distance, and the one where depths are unknown: features match less well further away."""
     reach: int = 40
     """Keyframes before and after it that are looked through."""
-    shortest_m: float = 0.05
-    """Metres between the cameras, at least."""
-    longest_m: float = 20.0
-    """Metres between the cameras, at most."""
-    turn: float = np.radians(45.0)
-    """Radians between the cameras, at most."""
     turn_sigma: float = np.radians(0.1)
     """Radians, standard deviation of the rotation between them, as odometry has it."""
     cached: int = 256

@@ -23,7 +23,7 @@ from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import Sample, standard_scores
 from vpr_ros.matching.local_features import LocalFeatures
-from vpr_ros.matching.triangulation import triangulated
+from vpr_ros.matching.triangulation import baselines, triangulated
 
 _ROW = np.dtype([("id", np.int64), ("drive", np.int32), ("stamp_ns", np.int64), ("T_map_camera", np.float64, (4, 4))])
 
@@ -268,32 +268,14 @@ class KeyframeStore:
         even where it has drifted. The last features stay in memory.
         """
         features = self._features(row)
-        return None if features is None else self._measured(row, self._baselines(row, features))
+        return None if features is None else self._measured(row, self._beside(row, features))
 
-    def _baselines(self, row: int, features: LocalFeatures) -> tuple[int, ...]:
-        """Rows of the same drive, two on either side if there are so many, that measure the depths of features best.
-
-        A robot may store a keyframe every decimetre or every ten metres: they are chosen by distance.
-        """
-        known = features.depths[features.depths > 0]
-        wanted = (
-            min(BASELINES.share * float(np.median(known)), BASELINES.enough_m) if len(known) else BASELINES.enough_m
-        )
+    def _beside(self, row: int, features: LocalFeatures) -> tuple[int, ...]:
+        """Rows of the same drive that measure the depths of a row's features best."""
         first, end = max(0, row - BASELINES.reach), min(self._count, row + BASELINES.reach + 1)
-        drives, T_row = self._rows["drive"][first:end], self._rows["T_map_camera"][row]
-        T = geometry.inverse(T_row) @ self._rows["T_map_camera"][first:end]
-        moved = np.linalg.norm(T[:, :3, 3], axis=1)
-        turned = np.array([geometry.angle_of(R) for R in T[:, :3, :3]])
-        usable = (drives == self._rows["drive"][row]) & (turned < BASELINES.turn)
-        usable &= (BASELINES.shortest_m < moved) & (moved < BASELINES.longest_m)
-        chosen: list[int] = []
-        for side in (range(row - 1, first - 1, -1), range(row + 1, end)):
-            rows = [other for other in side if usable[other - first]]
-            for least in (wanted, 2 * wanted):
-                left = [other for other in rows if other not in chosen]
-                far = [other for other in left if moved[other - first] >= least]
-                chosen += far[:1] or left[-1:]  # the furthest, where none is so far away
-        return tuple(chosen)
+        rows = first + np.flatnonzero(self._rows["drive"][first:end] == self._rows["drive"][row])
+        T = self._rows["T_map_camera"]
+        return tuple(int(rows[chosen]) for chosen in baselines(features, geometry.inverse(T[row]) @ T[rows]))
 
     def _measure(self, row: int, others: tuple[int, ...]) -> LocalFeatures | None:
         """Features of a row, with depths measured from other rows."""

@@ -90,6 +90,17 @@ class TriangulationLimits:
     """Added to the standard deviation of a log depth: the map's poses are inexact, too."""
     largest_sigma: float = 0.3
     """A depth less certain than this is not measured."""
+    share: float = 0.1
+    """Distance to the nearest place used, as a share of the median depth of the features: the further away things are,
+    the further the camera must move. The next one used is twice as far away."""
+    enough_m: float = 1.5
+    """Metres, largest such distance, and the one where depths are unknown: features match less well further away."""
+    shortest_m: float = 0.05
+    """Metres between the cameras, at least."""
+    longest_m: float = 30.0
+    """Metres between the cameras, at most."""
+    turn: float = 0.8
+    """Radians between the cameras, at most."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vpr_ros.base import geometry
 from vpr_ros.matching.constants import POSE_NOISE, TRIANGULATION, TWO_VIEW
 from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.verify import match
@@ -34,6 +35,29 @@ def triangulated(
     exact = sigmas < TRIANGULATION.largest_sigma
     depths = np.where(exact, np.exp(total / np.maximum(weights, 1e-12)), place.depths).astype(np.float32)
     return replace(place, depths=depths, depth_sigmas=np.where(exact, sigmas, np.inf))
+
+
+def baselines(place: LocalFeatures, T_place_others: np.ndarray) -> list[int]:
+    """Which of other places measure the depths of a place's features best: rows of their poses (M, 4, 4).
+
+    Two ahead and two behind, if there are so many. A map may have a place every decimetre or every ten metres: they are
+    chosen by distance.
+    """
+    known = place.depths[place.depths > 0]
+    wanted = min([TRIANGULATION.enough_m, *([TRIANGULATION.share * float(np.median(known))] if len(known) else [])])
+    moved = np.linalg.norm(T_place_others[:, :3, 3], axis=1)
+    turned = np.array([geometry.angle_of(R) for R in T_place_others[:, :3, :3]])
+    usable = (turned < TRIANGULATION.turn) & (TRIANGULATION.shortest_m < moved) & (moved < TRIANGULATION.longest_m)
+    ahead = T_place_others[:, 2, 3] > 0
+    chosen: list[int] = []
+    for side in (usable & ~ahead, usable & ahead):
+        left = [int(row) for row in np.argsort(moved, kind="stable") if side[row]]
+        for least in (wanted, 2 * wanted):
+            far = next((row for row in left if moved[row] >= least), None)
+            if far is not None or left:
+                chosen.append(left[-1] if far is None else far)  # the furthest, where none is so far away
+                left.remove(chosen[-1])
+    return chosen
 
 
 def _measured(
