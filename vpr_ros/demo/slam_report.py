@@ -20,14 +20,16 @@ from vpr_ros.evaluation.scenes import Plan
 
 def figures(sessions: Sequence[Session], scores: Sequence[SessionScores]) -> list[list[str]]:
     """A table, header first: one row a session."""
-    header = ["session", "images", "answered", "closures", "on earlier map", "false", "error m", "error deg", "NEES"]
+    header = ["session", "images", "closures", "on earlier map", "false", "error m", "error deg", "NEES"]
     header += ["ATE before m", "after m", "ratio"]
     rows = []
     for numbers in (_numbers(s, j) for s, j in zip(sessions, scores, strict=True)):
         shown = [
             f"{numbers[name]:.2f}" for name in ("position_m", "rotation_deg", "nees", "before_m", "after_m", "ratio")
         ]
-        counts = [str(numbers[name]) for name in ("images", "answered", "closures", "closures_earlier", "false")]
+        left_out = "" if numbers["answered"] == numbers["images"] else f"{numbers['answered']} of "
+        counts = [f"{left_out}{numbers['images']}"]
+        counts += [str(numbers[name]) for name in ("closures", "closures_earlier", "false")]
         rows.append([numbers["name"], *counts, *shown])
     return [header, *rows]
 
