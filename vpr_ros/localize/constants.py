@@ -40,6 +40,8 @@ class FilterConstants:
     """The belief moves after this distance, in multiples of the map's spacing."""
     fastest: float = 40.0
     """Metres per second, largest speed without odometry."""
+    lately: float = 0.2
+    """Share of an image's speed in the running mean, for images that show nothing."""
     longest: float = 2.0
     """Largest motion without odometry, in multiples of the estimated distance."""
     ahead_spread: float = 0.3

@@ -28,7 +28,7 @@ from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
-from vpr_ros.localize.view_change import SAME_VIEW, ViewChange
+from vpr_ros.localize.view_change import ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
@@ -226,7 +226,7 @@ class Localizer:
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns, number):
             self.reset()
         prior = self._started_at(priors, number)
-        change = SAME_VIEW if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
+        change = None if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
         descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
         T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
         self.filter.predict(stamp_ns, T_odom_first, change, number)
@@ -269,7 +269,8 @@ class Localizer:
             if likeliest(hypotheses, off_map) is not None:
                 hypotheses = self.metric.measured(hypotheses, image_rgb, depth, intrinsics, T_odom_camera)
             timings_ms[self.metric.name] = 1e3 * (perf_counter() - start)
-        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, change.kept)
+        kept = 1.0 if change is None else change.kept
+        return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, kept)
 
     def _camera(self, name: str, T_base_camera: np.ndarray | None) -> tuple[int, Eye]:
         """Number and state of a camera, which joins the others if it is new."""

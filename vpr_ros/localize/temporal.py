@@ -87,6 +87,7 @@ class BayesFilter:
         self._speed_check = SpeedCheck(self._config.speed, self._places.spacing)
         self._scale = SeenScale(self._places.spacing)
         self._seen_m = 0.0  # distance from its last counted image to its last image
+        self._speed = 0.0  # metres a second that its images said lately
 
     def add_camera(self) -> None:
         """A camera has joined the rig: its cells take their share of the probability of being on the map."""
@@ -116,14 +117,14 @@ class BayesFilter:
         return camera in self._stamps_ns and stamp_ns < self._stamps_ns[camera]
 
     def predict(
-        self, stamp_ns: int, T_odom_first: np.ndarray | None, change: Change = ANOTHER_VIEW, camera: int = 0
+        self, stamp_ns: int, T_odom_first: np.ndarray | None, change: Change | None = ANOTHER_VIEW, camera: int = 0
     ) -> None:
         """Move the belief to the time of a camera's image.
 
         stamp_ns: not ``is_past``. T_odom_first: (4, 4) of the rig's first camera, or None. change: of this camera's
-        view, from its last counted image.
+        view, from its last counted image; None: the image shows nothing, and the robot may have moved on.
         """
-        if not change.same_view:
+        if change is not None and not change.same_view:
             self._end(self._looks[camera], change)
         if self._last is not None:
             self._predict(self._motion(*self._last, stamp_ns, T_odom_first, change, camera), change, camera)
@@ -181,7 +182,7 @@ class BayesFilter:
         T_odom_last: np.ndarray | None,
         stamp_ns: int,
         T_odom_first: np.ndarray | None,
-        change: Change,
+        change: Change | None,
         camera: int = 0,
     ) -> Motion:
         """Without odometry the distance comes from the change of the view, or from ``filter.speed`` if that is set."""
@@ -196,13 +197,19 @@ class BayesFilter:
             return Motion(None, typical)
         return Motion(T, distance)
 
-    def _seen(self, seconds: float, stamp_ns: int, change: Change, camera: int) -> float:
+    def _seen(self, seconds: float, stamp_ns: int, change: Change | None, camera: int) -> float:
         """Metres since the last image without odometry.
 
         One camera measures them, since two would count them twice: the one that is recognised best, as the map's scale
-        holds for what the map shows.
+        holds for what the map shows. While it sees nothing, the robot goes on as before.
         """
         speed = self._config.speed
+        if change is None:
+            if camera == self._measuring and not speed:
+                metres = self._speed * seconds
+                self._seen_m += metres / self._scale.factor  # the next view has changed by that, too
+                return metres
+            return speed * seconds
         if camera != self._measuring:
             silent = stamp_ns - self._stamps_ns.get(self._measuring, stamp_ns) > FILTER.silent_ns
             clearer = self._clarity.get(camera, 0.0) - self._clarity.get(self._measuring, 0.0)
@@ -218,13 +225,18 @@ class BayesFilter:
             return speed * seconds
         since_s = (stamp_ns - self._stamps_ns.get(camera, stamp_ns)) * 1e-9
         self._scale.moved(min(step_m, FILTER.fastest * since_s))
-        return min(self._scale.factor * step_m, FILTER.fastest * since_s)
+        metres = min(self._scale.factor * step_m, FILTER.fastest * since_s)
+        if since_s > 0:
+            self._speed += FILTER.lately * (metres / since_s - self._speed)
+        return metres
 
-    def _predict(self, motion: Motion, change: Change, camera: int) -> None:
+    def _predict(self, motion: Motion, change: Change | None, camera: int) -> None:
         """Let some belief leave and enter the map; move the rest once the motion is large enough."""
         for look in self._looks:
             look.moved(motion)
-        unexplained_m, unexplained = self._looks[camera].unexplained(change)
+        unexplained_m = unexplained = 0.0
+        if change is not None:
+            unexplained_m, unexplained = self._looks[camera].unexplained(change)
         if camera != self._measuring:  # its views have no scale that the map knows
             unexplained_m = unexplained = 0.0
         distance = motion.distance + unexplained_m
@@ -237,15 +249,16 @@ class BayesFilter:
         self._off_map = (1 - back) * self._off_map + leave * on_map
         if motion.T is None:
             self._reach_pending += FILTER.longest * motion.distance
-            if not change.same_view and camera == self._measuring:
-                self._turn_pending = min(self._turn_pending + (1 - change.kept) * FILTER.unknown_turn, np.pi)
+            if (change is None or not change.same_view) and camera == self._measuring:
+                share = min(motion.distance / self._places.spacing, 1.0) if change is None else 1 - change.kept
+                self._turn_pending = min(self._turn_pending + share * FILTER.unknown_turn, np.pi)
         else:
             self._T_pending = self._T_pending @ motion.T
         turned = geometry.angle_of(self._T_pending[:3, :3])
         moved = np.linalg.norm(self._T_pending[:3, 3]) + self._reach_pending
         if moved >= FILTER.move_spacings * self._places.spacing or turned > FILTER.sigma_heading:
             for other, look in enumerate(self._looks):
-                if other != camera:
+                if other != camera or change is None:
                     self._end(look)
             self._move()
             self._T_pending, self._reach_pending, self._turn_pending = np.eye(4), 0.0, 0.0

@@ -105,7 +105,6 @@ class SeenScale:
 
 
 ANOTHER_VIEW = Change(kept=0, distance=float("inf"), repeated=0)
-SAME_VIEW = Change(kept=1, distance=0, repeated=1)
 
 
 class ViewChange:

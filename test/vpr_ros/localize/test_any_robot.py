@@ -85,6 +85,36 @@ def test_noise_keeps_no_view_from_being_confirmed(repeated: float, least: float,
     assert evidence is not None and least <= evidence.values[0] <= most
 
 
+@pytest.mark.parametrize("odometry", [True, False])
+def test_a_covered_camera_does_not_hold_the_robot_where_it_saw_last(toy_world: Any, odometry: bool) -> None:
+    """It drives on for 60 m. The last view was applied again with every black image: 98 % at the old place."""
+    found = localizer(toy_world)
+
+    def drive(along: float, problem: str = "") -> Estimate:
+        pose = toy_world.pose(along) if odometry else None
+        return found.recognise(int(along / 5.0 * SECOND), toy_world.descriptor(along, 0.1), pose, problem=problem)
+
+    seen = [drive(along) for along in np.arange(20.0, 70.0, 2.5)]
+    assert certainty(seen[-1]) > 0.9 and error(toy_world, seen[-1], 67.5) < 10
+    covered = [drive(along, NO_CONTENT) for along in np.arange(70.0, 130.0, 2.5)]
+    best = covered[-1].best
+    assert best is None or (error(toy_world, covered[-1], 127.5) < 20 and best.probability < certainty(seen[-1]) - 0.1)
+    again = [drive(along) for along in np.arange(130.0, 160.0, 2.5)]
+    assert error(toy_world, again[-1], 157.5) < 10 and certainty(again[-1]) > 0.9
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_a_blinking_camera_makes_neither_surer_nor_deaf(toy_world: Any, odometry: bool) -> None:
+    """Every other image of a standing robot is black: the view that comes back is no new one."""
+    found, pose = localizer(toy_world), toy_world.pose(100.0) if odometry else None
+    views = []
+    for k in range(40):
+        views.append(found.recognise(2 * k * SECOND, toy_world.descriptor(100.0, 0.1, 1), pose))
+        found.recognise((2 * k + 1) * SECOND, toy_world.descriptor(0.0), pose, problem=NO_CONTENT)
+    assert error(toy_world, views[-1], 100.0) < 25
+    assert abs(certainty(views[-1]) - certainty(views[3])) < 0.1
+
+
 def test_turning_on_the_spot_counts_as_seeing_something_else(toy_world: Any) -> None:
     """From a wall that no map has to a mapped view, without a metre of translation."""
     found = localizer(toy_world)
