@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -124,6 +125,22 @@ def _messages(
         yield connection.topic, log_ns, message
 
 
+def _counted_messages(
+    reader: AnyReader, topics: Sequence[str], path: Path, what: str, tally: Tally
+) -> Iterator[tuple[str, int, Any]]:
+    """``_messages``; those that the bag counts but does not give are counted at the end: readers skip damaged ones."""
+    missing: Counter[str] = Counter()
+    for connection in reader.connections:
+        if connection.topic in topics:
+            missing[connection.topic] += connection.msgcount
+    for item in _messages(reader, topics, path):
+        missing[item[0]] -= 1
+        yield item
+    for topic, count in missing.items():
+        if count > 0:
+            tally.add(f"{what} left out: the bag is damaged, repair it with {_repair(path)}", topic, count)
+
+
 def _custom_data(path: Path) -> dict[str, str]:
     """What write_bag noted in the bag's metadata.yaml; {} for bags of others."""
     metadata = (path if path.is_dir() else path.parent) / "metadata.yaml"
@@ -167,7 +184,8 @@ class BagDrive:
                 raise DriveError(f"the bag {path} is damaged: its index counts images but none can be read")
             camera_frame = options.camera_frame or first[2].header.frame_id
             self._poses = BagPoses(topics, camera_frame, options, path)
-            for topic, log_ns, message in _messages(reader, self._poses.topics, path):
+            lost = "message(s) of poses or transforms"
+            for topic, log_ns, message in _counted_messages(reader, self._poses.topics, path, lost, self._poses.tally):
                 self._poses.add(topic, log_ns, message)
             self.intrinsics = self._read_intrinsics(reader, topics)
         world = self._poses.close()
@@ -207,7 +225,7 @@ class BagDrive:
         tally, order = Tally(), ImageOrder()
         self._of_pass = tally
         with _opened(self.path) as reader:
-            for _, log_ns, message in _messages(reader, [self.image_topic], self.path):
+            for _, log_ns, message in _counted_messages(reader, [self.image_topic], self.path, "image(s)", tally):
                 with _of_ros(self.path):
                     placed = order.place(stamp_ns(message.header.stamp), log_ns)
                 _note(placed, log_ns, tally)

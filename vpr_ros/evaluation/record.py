@@ -61,7 +61,7 @@ class Answer:
     hypotheses: filtered over the frames so far, best first.
     timings_ms: of each step, by name.
     latency_ms: from image in to answer out, NaN if not measured.
-    answered: False if the frame was dropped or not readable; problem says why.
+    answered: False if the frame was dropped or not readable. problem: why, or why the image is no evidence.
     """
 
     stamp_ns: int
@@ -172,6 +172,7 @@ def answer_from_estimate(
         off_map_probability=estimate.off_map_probability,
         timings_ms=dict(estimate.timings_ms),
         latency_ms=latency_ms,
+        problem=estimate.problem,
     )
 
 

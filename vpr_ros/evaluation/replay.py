@@ -91,6 +91,8 @@ def left_out(run: Run, drive: Drive) -> Tally:
     for answer in run.answers:
         if not answer.answered:
             tally.add(UNREADABLE, answer.problem)
+        elif answer.problem:
+            tally.add("image(s) show nothing (black, white or covered) and are no evidence", f"drive {run.name}")
     stamps_ns = [answer.stamp_ns for answer in run.answers]
     missing = sum(answer.T_map_camera_true is None for answer in run.answers)
     count_without_pose(tally, drive, stamps_ns, missing, "image(s) answered but not judged: no true pose at their time")

@@ -71,14 +71,12 @@ def fit(
         for candidate in _candidates(places, drives, config, default)
     ]
     chosen = _chosen(trials)
-    softened = _fit_softening(chosen.outcomes)
-    fitted = dataclasses.replace(
-        chosen.calibration,
-        temperature=softened[0],
-        floor=softened[1],
-        source=", ".join(drive.name for drive in drives),
-    )
-    fitted = _fit_spread(fitted, chosen.outcomes)
+    fitted = dataclasses.replace(chosen.calibration, source=", ".join(drive.name for drive in drives))
+    if chosen.on_map < CALIBRATION_GRID.few_images:  # they may all be right by chance
+        fitted = dataclasses.replace(fitted, temperature=default.temperature, floor=default.floor)
+    else:
+        temperature, floor = _fit_softening(chosen.outcomes)
+        fitted = _fit_spread(dataclasses.replace(fitted, temperature=temperature, floor=floor), chosen.outcomes)
     return Fitted(fitted, _given(chosen), _notes(fitted, trials, chosen, radius))
 
 
@@ -199,9 +197,14 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
             f"model's default, which in turn loses {trials[0].wrong_on_map:.1%} of the images on the map"
         )
     if chosen.on_map < CALIBRATION_GRID.few_images:
-        notes.append(f"{chosen.on_map} images on the map are few: give a longer drive, or several")
+        notes.append(
+            f"{chosen.on_map} images on the map are few, so the model's certainty and covariance are kept: give a "
+            "longer drive, or several"
+        )
     grid = CALIBRATION_GRID
-    ranges = {"temperature": grid.temperatures, "floor": grid.floors}
+    ranges: dict[str, Sequence[float]] = {}
+    if chosen.on_map >= grid.few_images:
+        ranges |= {"temperature": grid.temperatures, "floor": grid.floors}
     if len(trials) > 1 and chosen is not trials[0]:
         ranges |= {"similarity_weight": grid.similarity_weights, "threshold": tuple(grid.thresholds)}
     for name, values in ranges.items():

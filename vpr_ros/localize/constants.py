@@ -274,7 +274,7 @@ class CalibrationGrid:
     images_alike: float = 5.0
     """Images in a row that err together: an error of a share counts them as one."""
     few_images: int = 50
-    """Images on the map, below which a calibration is said to rest on few."""
+    """Images on the map, below which a calibration keeps the default's certainty and covariance, and says so."""
     least_places: int = 10
     """A map with a hole must keep more places than this."""
     least_sigma: tuple[float, ...] = (0.5, 0.5, 0.2, 0.01, 0.01, 0.02)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError
-from vpr_ros.base.image import preprocess
+from vpr_ros.base.image import check_content, preprocess
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import count_problem, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.map_drives import same_image
 from vpr_ros.maps.place_map import PlaceMap
@@ -64,11 +64,11 @@ def describe_drive(
             missing += 1
         else:
             try:
-                image = preprocess(frame.read(), describer.manifest.preprocessing)
+                image = preprocess(check_content(frame.read()), describer.manifest.preprocessing)
                 descriptor = describer.describe(image[None]).descriptors[0]
                 rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
             except (ImageError, DriveError) as error:
-                counted.add(UNREADABLE, str(error))
+                count_problem(counted, error, drive.name)
         if on_progress:
             on_progress(count, len(drive))
     count_without_pose(counted, drive, stamps, missing)
@@ -78,6 +78,6 @@ def describe_drive(
     if missing == len(stamps):
         raise without_poses(drive, stamps, "so nothing can be calibrated with it: give true poses")
     if not rows:
-        raise DriveError(f"no image of drive {drive.name} can be read: {counted.example(UNREADABLE)}")
+        raise DriveError(f"no image of drive {drive.name} can be used: {'; '.join(counted.lines())}")
     stamps_ns, descriptors, T_map_camera, T_odom_camera = zip(*rows, strict=True)
     return DescribedDrive(drive.name, np.array(stamps_ns), np.stack(descriptors), np.stack(T_map_camera), T_odom_camera)

@@ -13,12 +13,12 @@ from functools import partial
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError, VprError
-from vpr_ros.base.image import Preprocessing, preprocess, thumbnail, views
+from vpr_ros.base.image import Preprocessing, check_content, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import EMPTY, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.maps.features import features_of
@@ -79,7 +79,7 @@ class Passage:
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.
 
-        Raises DriveError if no image has a pose, or none can be read; self.tally then counts UNREADABLE.
+        Raises DriveError if no image has a pose, or none can be read or shows anything; self.tally then counts why.
         """
         tally.update(tally_of(self._drive))
         tally.update(self.tally)
@@ -87,6 +87,8 @@ class Passage:
             raise without_poses(self._drive, self.stamps_ns, NEEDED)
         if not new and not self.there and self.tally.count(UNREADABLE):
             raise DriveError(f"no image of drive {self._drive.name} can be read: {self.tally.example(UNREADABLE)}")
+        if not new and not self.there and self.tally.count(EMPTY):
+            raise DriveError(f"all images of drive {self._drive.name} show nothing (black, white or covered)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Described:
     ready: list[Prepared]
     descriptors: list[np.ndarray]
     depths: list[np.ndarray | None]
-    problems: list[str]
+    problems: list[VprError]
 
 
 def reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
@@ -137,9 +139,9 @@ def prepare(
     views_each: int,
     keep_image: bool,
 ) -> Prepared | VprError:
-    """Read and resize an image; the error if it cannot be read. keep_image: for local features."""
+    """Read and resize an image; the error if it cannot be read or shows nothing. keep_image: for local features."""
     try:
-        image_rgb = read()
+        image_rgb = check_content(read())
     except (ImageError, DriveError) as error:
         return error
     inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, views_each)])
@@ -149,7 +151,7 @@ def prepare(
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:
     """Run a group through the network."""
     ready = [result for result in group if isinstance(result, Prepared)]
-    problems = [str(result) for result in group if isinstance(result, VprError)]
+    problems = [result for result in group if isinstance(result, VprError)]
     if not ready:
         return Described([], [], [], problems)
     description = batches.describe([view for item in ready for view in item.inputs])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -287,6 +289,43 @@ def test_bags_that_hold_nothing_are_refused(tmp_path: Path, toy_bag: Path, bag_b
     damaged.write_bytes(flipped)
     with pytest.raises(DriveError, match="damaged"):
         list(open_drive(damaged))
+
+
+def message_records(mcap: bytes) -> Iterator[tuple[int, int]]:
+    """(offset, channel) of every message record of an mcap file whose chunks are not compressed."""
+    spans = [(8, len(mcap) - 8)]
+    while spans:
+        at, end = spans.pop()
+        while at < end:
+            opcode, length = struct.unpack_from("<BQ", mcap, at)
+            if opcode == 0x06:  # a chunk: start, end, size, crc, compression, size, records
+                (name,) = struct.unpack_from("<I", mcap, at + 37)
+                spans.append((at + 9 + 32 + name + 8, at + 9 + length))
+            if opcode == 0x05:
+                yield at, struct.unpack_from("<H", mcap, at + 9)[0]
+            at += 9 + length
+
+
+def test_messages_that_a_damaged_bag_hides_are_counted(tmp_path: Path, toy_bag: Path) -> None:
+    """One bit of a record's kind is enough, and readers skip it: half of a drive went without a word."""
+    whole = (toy_bag / "toy.mcap").read_bytes()
+    by_channel: dict[int, list[int]] = {}
+    for at, channel in message_records(whole):
+        by_channel.setdefault(channel, []).append(at)
+    often = {channel: records for channel, records in by_channel.items() if len(records) == 8}
+    hidden, lines = bytearray(whole), []
+    for records in often.values():
+        hidden[records[5]] = 0x7F
+    path = tmp_path / "toy.mcap"
+    path.write_bytes(hidden)
+    drive = open_drive(path)
+    assert len(list(drive)) == 7
+    lines = drive.tally.lines()  # type: ignore[attr-defined]
+    assert any(
+        line.startswith("1 image(s) left out: the bag is damaged, repair it with `mcap recover") for line in lines
+    )
+    assert any(line.startswith("1 message(s) of poses or transforms left out: the bag is damaged") for line in lines)
+    assert not open_drive(toy_bag).tally.lines()  # type: ignore[attr-defined]
 
 
 def test_a_broken_image_names_topic_and_bag(tmp_path: Path, bag_by_hand) -> None:

@@ -71,6 +71,8 @@ def test_a_map_that_cannot_show_elsewhere_keeps_the_default(toy_world: Any) -> N
     assert (found.calibration.threshold, found.calibration.similarity_weight) == (7.75, 30.0)
     assert any("cannot show what elsewhere looks like" in note for note in found.notes)
     assert any("images on the map are few" in note for note in found.notes)
+    kept = {name: getattr(SHIPPED, name) for name in ("temperature", "floor", "sigma_forward", "sigma_yaw")}
+    assert kept == {name: getattr(found.calibration, name) for name in kept}, "20 right answers may be chance"
     localizer = Localizer(short, None, None, found.calibration)  # type: ignore[arg-type]
     assert all(localizer.recognise(k * SECOND, toy_world.noise_image(k)).best is None for k in range(20))
 
