@@ -1,5 +1,6 @@
 """Entry point of the `vpr` command. Nothing heavy is imported before a command runs."""
 
+import errno
 import sys
 from typing import NoReturn
 
@@ -77,7 +78,9 @@ def main() -> None:
     except VprError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        full = " while writing: make room, or give another folder" if error.errno == errno.ENOSPC else ""
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}{full}")
     except ImportError as error:
         missing = missing_dependency(error)
         if missing is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,17 +127,20 @@ def read_unchanged(path: Path) -> np.ndarray:
 class Table:
     """A CSV file with a header.
 
-    columns: name in lower case -> cells, as text.
+    columns: name in lower case -> cells, as text. repeated: names of several columns.
     """
 
     path: Path
     columns: dict[str, list[str]]
+    repeated: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
     def text(self, column: str, purpose: str) -> list[str]:
-        """A column's cells. Raises DriveError, with the purpose of the column, if it is missing."""
+        """A column's cells. Raises DriveError, with the purpose of the column, if there is none, or several."""
+        if column in self.repeated:
+            raise DriveError(f"{self.path} has several columns {column!r}: remove or rename all but one")
         if column not in self.columns:
             have = ", ".join(self.columns) or "none"
             raise DriveError(f"{self.path} has no column {column!r}, needed for {purpose}; its columns are {have}")
@@ -196,7 +200,8 @@ def read_table(path: Path) -> Table:
     for number, row in rows:
         if len(row) < len(header):
             raise DriveError(f"row {number} of {path} has {len(row)} cells, its header {len(header)}")
-    return Table(path, {name: [row[i] for _, row in rows] for i, name in enumerate(header)})
+    repeated = tuple(name for name, count in Counter(header).items() if count > 1)
+    return Table(path, {name: [row[i] for _, row in rows] for i, name in enumerate(header)}, repeated)
 
 
 def number(text: str) -> float:

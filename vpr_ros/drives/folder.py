@@ -25,6 +25,8 @@ _QUATERNION = ("qx", "qy", "qz", "qw")
 _POSES = ("x", "y", "z", "lat", "lon", "alt", *_QUATERNION, "yaw")
 _EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
 _EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, _QUATERNION, strict=True))
+_UP = 0.95  # cosine between a camera's axis and the vertical
+_LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
 def is_folder(path: Path) -> bool:
@@ -78,7 +80,8 @@ class FolderDrive:
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
         table = read_table(path)
         names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
-        table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()})
+        repeated = tuple(names.get(name, name) for name in table.repeated)
+        table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()}, repeated)
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
         poses, self.world = _poses(table, options, self.tally)
@@ -127,7 +130,8 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
                 )
         if kept != row:
             tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
-    return Table(table.path, {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()})
+    kept = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
+    return Table(table.path, kept, table.repeated)
 
 
 def _stamps(table: Table) -> list[int] | None:
@@ -151,12 +155,25 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
         poses = table.poses(positions, table.numbers(_QUATERNION, what))
         # With a mount the quaternions are the robot's, without one the camera's own.
         camera = np.eye(4) if options.mount is None else options.mount
-        return [None if T is None else T @ camera for T in poses], world
+        found = [None if T is None else T @ camera for T in poses]
+        up = [T[2, 2] > _UP for T in found if T is not None]
+        if up and np.mean(up) > 0.9:
+            tally.add(
+                "image(s) look straight up: if the quaternions are of the robot's body and not of the camera's optical "
+                "frame, give T_base_camera",
+                str(table.path),
+                int(np.sum(up)),
+            )
+        return found, world
     known = np.isfinite(positions).all(axis=1)
     yaw = np.full(len(table), np.nan)
     if "yaw" in table.columns:
         yaw = table.numbers(("yaw",), "poses")[:, 0]
         known &= np.isfinite(yaw)
+        if known.any() and (largest := np.abs(yaw[known]).max()) > _LARGEST_YAW:
+            raise DriveError(
+                f"{table.path} has values up to {largest:g} in column 'yaw', which is in radians: convert degrees"
+            )
     elif known.any():
         course = headings_from_track(positions[known])
         if course is None:

@@ -11,6 +11,7 @@ from vpr_ros.drives.drive import Drive, pose_span_of, tally_of
 
 UNREADABLE = "image(s) left out: they cannot be read"
 EMPTY = "image(s) left out: they show nothing (black, white or covered)"
+EMPTY_PLACES = "place(s) show nothing (black, white or covered): no image will be found there"
 NO_POSE = "image(s) left out: no pose at their time"
 
 

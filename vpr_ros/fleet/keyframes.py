@@ -15,7 +15,7 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
-from vpr_ros.drives.left_out import count_problem
+from vpr_ros.drives.left_out import EMPTY, count_problem
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
@@ -110,6 +110,9 @@ class News:
         if not described.ready:
             return None
         (item,), (descriptors,) = described.ready, described.descriptors
+        if item.empty:
+            self._tally.add(EMPTY, f"drive {self._name}")
+            return None
         if _similar(passed.near, descriptors[0], self._known_from):
             self._known += 1
             if self._known % OUTBOX.anchor_every != 1:

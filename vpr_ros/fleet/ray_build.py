@@ -19,7 +19,7 @@ from vpr_ros.base.errors import ConfigError, DriveError, MapError, VprError, bri
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.left_out import count_problem
+from vpr_ros.drives.left_out import EMPTY_PLACES, count_problem
 from vpr_ros.fleet.constants import RAY
 from vpr_ros.fleet.parts import End, Parts, Place
 from vpr_ros.inference.batches import Batches
@@ -273,6 +273,7 @@ class Decode:
                 if isinstance(found, VprError):
                     count_problem(passage.tally, found, drive.name)
                     continue
+                passage.tally.add(EMPTY_PLACES, f"drive {drive.name}", found.empty)
                 yield numbered(_portable(found))
                 number += 1
             passage.finish(number, tally)

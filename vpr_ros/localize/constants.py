@@ -112,8 +112,10 @@ class ViewChangeConstants:
     """Smallest share that a distance is taken from: less is another view, however far away."""
     most_kept: float = 0.98
     """Largest share of neighbouring places, so that a map of equal places has a scale."""
-    confirming: float = 10.0
-    """Power of what a view repeats of the last one, as which the last one's images count as images of this one."""
+    confirming: float = 12.0
+    """Power of the share that a view keeps of the last one, as which the last one's images count as images of this
+    one. With 6, steps of a metre confirm each other, and streets off the map pass for mapped ones; with 20, noise by
+    night keeps a robot that stands from being recognised."""
     single_image: float = 0.5
     """Part of a view's evidence that its first image gives; the rest comes with further images of it."""
 

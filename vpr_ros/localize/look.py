@@ -66,7 +66,7 @@ class Look:
         evidence = self._of(self._count)
         if change is not None:
             self._repeated = change.repeated**self._independence
-            self._before = change.repeated**VIEW_CHANGE.confirming * (self._before + self._count)
+            self._before = change.kept**VIEW_CHANGE.confirming * (self._before + self._count)
         self._mean, self._count = None, 0
         return None if evidence is None else evidence.scaled(1.0 - self._repeated)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import faiss
 import numpy as np
 
-from vpr_ros.base.errors import ConfigError, MapError
+from vpr_ros.base.errors import ConfigError, MapError, brief
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.centring import centred
 from vpr_ros.maps.constants import CENTRING, INDEX
@@ -157,8 +158,11 @@ class Index:
         return np.concatenate([np.zeros(0, np.float32), *steps])
 
     def save(self, path: Path) -> None:
-        """Write the bare index, for ``load``."""
-        faiss.write_index(self._index, str(path))
+        """Write the bare index, for ``load``. Raises OSError."""
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:  # FAISS has no other
+            raise OSError(errno.EIO, f"the index cannot be written ({brief(error)})", str(path)) from error
 
     @classmethod
     def load(cls, path: Path, size: tuple[int, int], count: int) -> Index:

@@ -13,12 +13,12 @@ from functools import partial
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError, VprError
-from vpr_ros.base.image import Preprocessing, check_content, preprocess, thumbnail, views
+from vpr_ros.base.image import Preprocessing, has_content, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample, tally_of
-from vpr_ros.drives.left_out import EMPTY, UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.maps.features import features_of
@@ -79,7 +79,7 @@ class Passage:
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.
 
-        Raises DriveError if no image has a pose, or none can be read or shows anything; self.tally then counts why.
+        Raises DriveError if no image has a pose, or none can be read; self.tally then counts UNREADABLE.
         """
         tally.update(tally_of(self._drive))
         tally.update(self.tally)
@@ -87,21 +87,20 @@ class Passage:
             raise without_poses(self._drive, self.stamps_ns, NEEDED)
         if not new and not self.there and self.tally.count(UNREADABLE):
             raise DriveError(f"no image of drive {self._drive.name} can be read: {self.tally.example(UNREADABLE)}")
-        if not new and not self.there and self.tally.count(EMPTY):
-            raise DriveError(f"all images of drive {self._drive.name} show nothing (black, white or covered)")
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A frame with the network's inputs, (V, height, width, 3) uint8, one per view, and its thumbnail.
 
-    image_rgb: the image itself, if local features are wanted.
+    image_rgb: the image itself, if local features are wanted. empty: whether it shows nothing, see ``has_content``.
     """
 
     frame: DriveFrame
     inputs: np.ndarray
     jpeg: bytes
     image_rgb: np.ndarray | None
+    empty: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +138,14 @@ def prepare(
     views_each: int,
     keep_image: bool,
 ) -> Prepared | VprError:
-    """Read and resize an image; the error if it cannot be read or shows nothing. keep_image: for local features."""
+    """Read and resize an image; the error if it cannot be read. keep_image: for local features."""
     try:
-        image_rgb = check_content(read())
+        image_rgb = read()
     except (ImageError, DriveError) as error:
         return error
     inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, views_each)])
-    return Prepared(frame, inputs, thumbnail(image_rgb), image_rgb if keep_image else None)
+    empty = not has_content(image_rgb)
+    return Prepared(frame, inputs, thumbnail(image_rgb), image_rgb if keep_image else None, empty)
 
 
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:

@@ -78,6 +78,16 @@ def test_quaternions_are_the_cameras_or_the_robots(tmp_path: Path) -> None:
     assert frame.T_map_camera[2, 3] == pytest.approx(4)
 
 
+def test_cameras_that_all_look_up_are_doubted(tmp_path: Path) -> None:
+    """Quaternions of the body, as other tools write them, taken for those of the optical frame."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text("file,x,y,z,qx,qy,qz,qw\na.png,1,2,3,0,0,0,1\nb.png,4,2,3,0,0,0,1\n")
+    (line,) = tally_of(open_drive(folder)).lines()
+    assert line.startswith("2 image(s) look straight up: if the quaternions are of the robot's body")
+    mounted = DriveOptions(T_base_camera=(0, 0, 1, -np.pi / 2, 0, -np.pi / 2))
+    assert not tally_of(open_drive(folder, mounted)).lines()
+
+
 def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
     """Driving north, so that the camera looks north."""
     folder = images(tmp_path / "d", [f"{i}.png" for i in range(4)])
@@ -211,6 +221,8 @@ def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
         ("file,stamp_ns,x,y,yaw\na.png,1700000000,0,0,0\nb.png,1700000001,9,0,0\n", "they look like seconds"),
         ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* is too large"),
         ("file,lat,lon\na.png,151.2,-33.9\nb.png,151.3,-33.9\n", "latitude and longitude may be swapped"),
+        ("file,x,y,yaw\na.png,0,0,90\nb.png,9,0,90\n", "values up to 90 in column 'yaw', which is in radians: convert"),
+        ("file,x,y,yaw,x\na.png,0,0,0,1\nb.png,9,0,0,1\n", "several columns 'x': remove or rename all but one"),
         ("file,lat,lon\na.png,0,0\nb.png,0,0\n", "no position is a valid fix; 2 position.*: 0, 0 is no fix"),
     ],
 )

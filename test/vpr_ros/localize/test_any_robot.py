@@ -72,14 +72,14 @@ def test_standing_still_makes_neither_surer_nor_deaf(toy_world: Any) -> None:
     assert error(toy_world, moved[-1], 250.0) < 25
 
 
-@pytest.mark.parametrize(("repeated", "least", "most"), [(0.99, 0.9, 1.0), (0.97, 0.8, 0.95), (0.7, 0.5, 0.52)])
-def test_noise_keeps_no_view_from_being_confirmed(repeated: float, least: float, most: float) -> None:
+@pytest.mark.parametrize(("kept", "least", "most"), [(0.99, 0.9, 1.0), (0.95, 0.75, 0.95), (0.7, 0.5, 0.52)])
+def test_noise_keeps_no_view_from_being_confirmed(kept: float, least: float, most: float) -> None:
     """By night each image of one view passes for a new one, whose first image counts half: a robot that stood stayed
     unknown, although each of its images alone was recognised. Steps of a drive stay first images of other views.
     """
     look, ratios = Look(0.3, 0.5), SparseValues(np.array([0]), np.array([1.0]), 0.0, 1)
     for _ in range(20):
-        look.end(Change(kept=0.9, distance=0.5, repeated=repeated))
+        look.end(Change(kept=kept, distance=0.5, repeated=0.9))
         look.add(ratios)
     evidence = look.evidence
     assert evidence is not None and least <= evidence.values[0] <= most
