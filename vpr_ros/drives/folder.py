@@ -130,8 +130,8 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
                 )
         if kept != row:
             tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
-    kept = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
-    return Table(table.path, kept, table.repeated)
+    firsts = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
+    return Table(table.path, firsts, table.repeated)
 
 
 def _stamps(table: Table) -> list[int] | None:
