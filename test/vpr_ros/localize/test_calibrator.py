@@ -86,7 +86,7 @@ def test_what_was_given_is_counted(toy_world: Any) -> None:
 
 def test_the_end_of_a_range_is_named(toy_world: Any) -> None:
     """A drive without an error, as one that equals the map and never leaves it, wants probabilities of one."""
-    drive = held_out(toy_world, along=np.arange(0.0, 40.0, 2.0), noise=0.0)
+    drive = held_out(toy_world, along=np.arange(0.0, 40.0, 0.5), noise=0.0)
     short = toy_world.places().subset(np.arange(8))
     notes = fit(short, None, [drive], default=SHIPPED).notes  # type: ignore[arg-type]
     assert any("the end of the range that is tried" in note for note in notes)
