@@ -33,10 +33,6 @@ class ImageError(VprError):
     """An image is empty, truncated or in an unknown encoding."""
 
 
-class EmptyImageError(ImageError):
-    """An image shows nothing: it is black, white, or the camera is covered."""
-
-
 class MapError(VprError):
     """A map is missing, corrupt, of another format or of another model."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.base.errors import EmptyImageError, ImageError
+from vpr_ros.base.errors import ImageError
 
 _LARGEST_SIDE = 8192  # of a network's input, pixels
 
@@ -91,10 +91,3 @@ def has_content(image_rgb: np.ndarray) -> bool:
 
     coarse = cv2.resize(image_rgb, (_COARSE_PX, _COARSE_PX), interpolation=cv2.INTER_AREA)
     return float(coarse.mean(axis=2).std()) >= _LEAST_CONTRAST
-
-
-def check_content(image_rgb: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3) as it is. Raises EmptyImageError if it shows nothing."""
-    if not has_content(image_rgb):
-        raise EmptyImageError("it shows nothing: black, white or covered")
-    return image_rgb

@@ -103,10 +103,8 @@ def drive_session(
 ) -> tuple[list[RecordedClosure], Track, int]:
     """Play a bag to the node in mode map and to the pose graph, no faster than the node answers.
 
-    Returns the verified closures, the path, and the number of images that the node answered.
-
     earlier: (map, path as a TUM file) of earlier sessions; the pose graph uses the first. Logs are written next to the
-    map.
+    map. Returns the verified closures, the path, and the number of images that the node answered.
     """
     maps = ", ".join(f'"{path.resolve()}"' for path, _ in earlier)
     parameters = {

@@ -138,7 +138,7 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
     def text(self, column: str, purpose: str) -> list[str]:
-        """A column's cells. Raises DriveError, with the purpose of the column, if there is none, or several."""
+        """A column's cells. Raises DriveError if the column is missing, with its purpose, or if two have its name."""
         if column in self.repeated:
             raise DriveError(f"{self.path} has several columns {column!r}: remove or rename all but one")
         if column not in self.columns:

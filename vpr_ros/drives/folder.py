@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +131,8 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
                 )
         if kept != row:
             tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
-    firsts = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
-    return Table(table.path, firsts, table.repeated)
+    columns_kept = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
+    return replace(table, columns=columns_kept)
 
 
 def _stamps(table: Table) -> list[int] | None:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vpr_ros.base.errors import DriveError, EmptyImageError
+from vpr_ros.base.errors import DriveError
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, clocks
 from vpr_ros.drives.drive import Drive, pose_span_of, tally_of
 
 UNREADABLE = "image(s) left out: they cannot be read"
 EMPTY = "image(s) left out: they show nothing (black, white or covered)"
+EMPTY_ANSWERED = "image(s) show nothing (black, white or covered) and are no evidence"
 EMPTY_PLACES = "place(s) show nothing (black, white or covered): no image will be found there"
 NO_POSE = "image(s) left out: no pose at their time"
-
-
-def count_problem(tally: Tally, problem: Exception, name: str) -> None:
-    """Count an image that is left out, by the reason. name: of its drive, the example of one that shows nothing."""
-    if isinstance(problem, EmptyImageError):
-        tally.add(EMPTY, f"drive {name}")
-    else:
-        tally.add(UNREADABLE, str(problem))
 
 
 def count_without_pose(tally: Tally, drive: Drive, stamps_ns: Sequence[int], count: int, kind: str = NO_POSE) -> None:

@@ -11,7 +11,7 @@ from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import EMPTY_ANSWERED, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def left_out(run: Run, drive: Drive) -> Tally:
         if not answer.answered:
             tally.add(UNREADABLE, answer.problem)
         elif answer.problem:
-            tally.add("image(s) show nothing (black, white or covered) and are no evidence", f"drive {run.name}")
+            tally.add(EMPTY_ANSWERED, f"drive {run.name}")
     stamps_ns = [answer.stamp_ns for answer in run.answers]
     missing = sum(answer.T_map_camera_true is None for answer in run.answers)
     count_without_pose(tally, drive, stamps_ns, missing, "image(s) answered but not judged: no true pose at their time")

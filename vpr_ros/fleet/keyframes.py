@@ -15,7 +15,7 @@ import numpy as np
 from vpr_ros.base import geometry
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
-from vpr_ros.drives.left_out import EMPTY, count_problem
+from vpr_ros.drives.left_out import EMPTY, UNREADABLE
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
@@ -94,7 +94,7 @@ class News:
     """Describes frames that passed, and leaves out those that the map knows, but for some anchors."""
 
     def __init__(self, describer: Describer, model: MapModel, tally: Tally, name: str) -> None:
-        """model: of the map. tally: counts KNOWN and images left out. name: of the drive, their example."""
+        """model: of the map. tally: counts KNOWN, EMPTY and UNREADABLE. name: of the drive, their example."""
         self._preprocessing, self._views = describer.manifest.preprocessing, model.views
         self._batches, self._tally, self._name = Batches(describer), tally, name
         self._known, self._known_from = 0, lowered(OUTBOX.known, bool(model.vocabulary))
@@ -106,7 +106,7 @@ class News:
             [prepare(frame, frame.read, self._preprocessing, self._views, keep_image=False)], self._batches, self._views
         )
         for problem in described.problems:
-            count_problem(self._tally, problem, self._name)
+            self._tally.add(UNREADABLE, problem)
         if not described.ready:
             return None
         (item,), (descriptors,) = described.ready, described.descriptors

@@ -19,7 +19,7 @@ from vpr_ros.base.errors import ConfigError, DriveError, MapError, VprError, bri
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.left_out import EMPTY_PLACES, count_problem
+from vpr_ros.drives.left_out import EMPTY_PLACES, UNREADABLE
 from vpr_ros.fleet.constants import RAY
 from vpr_ros.fleet.parts import End, Parts, Place
 from vpr_ros.inference.batches import Batches
@@ -271,7 +271,7 @@ class Decode:
             for frame in passage.frames(self.work.every_m, self.work.every_s):
                 found = prepare(frame, reader(frame), self.preprocessing, self.work.views_each, keep_image)
                 if isinstance(found, VprError):
-                    count_problem(passage.tally, found, drive.name)
+                    passage.tally.add(UNREADABLE, str(found))
                     continue
                 passage.tally.add(EMPTY_PLACES, f"drive {drive.name}", found.empty)
                 yield numbered(_portable(found))

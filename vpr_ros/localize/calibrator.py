@@ -72,7 +72,7 @@ def fit(
     ]
     chosen = _chosen(trials)
     fitted = dataclasses.replace(chosen.calibration, source=", ".join(drive.name for drive in drives))
-    if chosen.on_map < CALIBRATION_GRID.few_images:  # they may all be right by chance
+    if chosen.is_short:  # its answers may all be right by chance
         fitted = dataclasses.replace(fitted, temperature=default.temperature, floor=default.floor)
     else:
         temperature, floor = _fit_softening(chosen.outcomes)
@@ -107,6 +107,11 @@ class _Trial:
     def wrong(self) -> float:
         """Share of wrong answers; images on the map and off it weigh the same, whatever their numbers."""
         return float(np.nanmean([self.wrong_on_map, self.wrong_off_map]))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether too few images on the map were answered to fit certainty and covariance to them."""
+        return self.on_map < CALIBRATION_GRID.few_images
 
     @property
     def standard_error(self) -> float:
@@ -196,14 +201,14 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
             f"{chosen.wrong_off_map:.1%} of the images off the map get a pose, {trials[0].wrong_off_map:.1%} with the "
             f"model's default, which in turn loses {trials[0].wrong_on_map:.1%} of the images on the map"
         )
-    if chosen.on_map < CALIBRATION_GRID.few_images:
+    if chosen.is_short:
         notes.append(
             f"{chosen.on_map} images on the map are few, so the model's certainty and covariance are kept: give a "
             "longer drive, or several"
         )
     grid = CALIBRATION_GRID
     ranges: dict[str, Sequence[float]] = {}
-    if chosen.on_map >= grid.few_images:
+    if not chosen.is_short:
         ranges |= {"temperature": grid.temperatures, "floor": grid.floors}
     if len(trials) > 1 and chosen is not trials[0]:
         ranges |= {"similarity_weight": grid.similarity_weights, "threshold": tuple(grid.thresholds)}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, ImageError
-from vpr_ros.base.image import check_content, preprocess
+from vpr_ros.base.image import has_content, preprocess
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import count_problem, count_without_pose, without_poses
+from vpr_ros.drives.left_out import EMPTY, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.map_drives import same_image
 from vpr_ros.maps.place_map import PlaceMap
@@ -64,11 +64,16 @@ def describe_drive(
             missing += 1
         else:
             try:
-                image = preprocess(check_content(frame.read()), describer.manifest.preprocessing)
-                descriptor = describer.describe(image[None]).descriptors[0]
-                rows.append((frame.stamp_ns, descriptor, place_map.map_pose(frame.T_map_camera), frame.T_odom_camera))
+                image_rgb = frame.read()
+                if has_content(image_rgb):
+                    image = preprocess(image_rgb, describer.manifest.preprocessing)
+                    descriptor = describer.describe(image[None]).descriptors[0]
+                    T_true = place_map.map_pose(frame.T_map_camera)
+                    rows.append((frame.stamp_ns, descriptor, T_true, frame.T_odom_camera))
+                else:
+                    counted.add(EMPTY, f"drive {drive.name}")
             except (ImageError, DriveError) as error:
-                count_problem(counted, error, drive.name)
+                counted.add(UNREADABLE, str(error))
         if on_progress:
             on_progress(count, len(drive))
     count_without_pose(counted, drive, stamps, missing)

@@ -75,12 +75,12 @@ class Look:
         self._moved_m += motion.distance
         self._turned += 0.0 if motion.T is None else geometry.angle_of(motion.T[:3, :3])
 
-    def unexplained(self, change: Change) -> tuple[float, float]:
+    def unexplained(self, change: Change | None) -> tuple[float, float]:
         """What motion since the last new view does not explain of a change to an image, which begins the next view.
 
-        Metres, and a share, 0 to 1: the robot was carried, or an image lied.
+        Metres, and a share, 0 to 1: the robot was carried, or an image lied. Zero if the image shows nothing (None).
         """
-        if change.same_view:
+        if change is None or change.same_view:
             return 0.0, 0.0
         metres = min(change.distance, FILTER.unseen_m)
         explained = self._moved_m / FILTER.unseen_m + self._turned / FILTER.whole_turn

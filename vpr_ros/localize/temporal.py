@@ -234,9 +234,7 @@ class BayesFilter:
         """Let some belief leave and enter the map; move the rest once the motion is large enough."""
         for look in self._looks:
             look.moved(motion)
-        unexplained_m = unexplained = 0.0
-        if change is not None:
-            unexplained_m, unexplained = self._looks[camera].unexplained(change)
+        unexplained_m, unexplained = self._looks[camera].unexplained(change)
         if camera != self._measuring:  # its views have no scale that the map knows
             unexplained_m = unexplained = 0.0
         distance = motion.distance + unexplained_m

@@ -21,7 +21,7 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.world import canonical_world, world_advice
 from vpr_ros.drives.drive import Drive, sample
-from vpr_ros.drives.left_out import EMPTY_PLACES, count_problem, without_poses
+from vpr_ros.drives.left_out import EMPTY_PLACES, UNREADABLE, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn, with_vocabulary
@@ -308,7 +308,7 @@ def _describe_and_store(
     def finish(storing: Future[Described]) -> int:
         found = storing.result()
         for problem in found.problems:
-            count_problem(tally, problem, drive)
+            tally.add(UNREADABLE, problem)
         tally.add(EMPTY_PLACES, f"drive {drive}", sum(item.empty for item in found.ready))
         return len(found.ready)
 

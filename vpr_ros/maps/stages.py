@@ -113,7 +113,7 @@ class Described:
     ready: list[Prepared]
     descriptors: list[np.ndarray]
     depths: list[np.ndarray | None]
-    problems: list[VprError]
+    problems: list[str]
 
 
 def reader(frame: DriveFrame) -> Callable[[], np.ndarray]:
@@ -151,7 +151,7 @@ def prepare(
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:
     """Run a group through the network."""
     ready = [result for result in group if isinstance(result, Prepared)]
-    problems = [result for result in group if isinstance(result, VprError)]
+    problems = [str(result) for result in group if isinstance(result, VprError)]
     if not ready:
         return Described([], [], [], problems)
     description = batches.describe([view for item in ready for view in item.inputs])

@@ -44,7 +44,9 @@ def baselines(place: LocalFeatures, T_place_others: np.ndarray) -> list[int]:
     chosen by distance.
     """
     known = place.depths[place.depths > 0]
-    wanted = min([TRIANGULATION.enough_m, *([TRIANGULATION.share * float(np.median(known))] if len(known) else [])])
+    wanted = TRIANGULATION.enough_m
+    if len(known):
+        wanted = min(wanted, TRIANGULATION.share * float(np.median(known)))
     moved = np.linalg.norm(T_place_others[:, :3, 3], axis=1)
     turned = np.array([geometry.angle_of(R) for R in T_place_others[:, :3, :3]])
     usable = (turned < TRIANGULATION.turn) & (TRIANGULATION.shortest_m < moved) & (moved < TRIANGULATION.longest_m)
@@ -53,9 +55,8 @@ def baselines(place: LocalFeatures, T_place_others: np.ndarray) -> list[int]:
     for side in (usable & ~ahead, usable & ahead):
         left = [int(row) for row in np.argsort(moved, kind="stable") if side[row]]
         for least in (wanted, 2 * wanted):
-            far = next((row for row in left if moved[row] >= least), None)
-            if far is not None or left:
-                chosen.append(left[-1] if far is None else far)  # the furthest, where none is so far away
+            if left:  # the furthest, if none is so far away
+                chosen.append(next((row for row in left if moved[row] >= least), left[-1]))
                 left.remove(chosen[-1])
     return chosen
 
