@@ -35,6 +35,10 @@ def utm_of(world: str) -> tuple[int, bool] | None:
 def world_advice(world: str, wanted: str) -> str:
     """What to do with a drive whose world is not the wanted one."""
     wanted = canonical_world(wanted)
+    if wanted == FRAMES:
+        return "its places are frame numbers, so give --numbered"
+    if world == FRAMES:
+        return "leave out --numbered"
     if utm_of(world) and utm_of(wanted):
         return f"convert the coordinates to its zone with -d world='{wanted}'"
     if utm_of(wanted):

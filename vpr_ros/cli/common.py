@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.errors import ConfigError, VprError
 
 if TYPE_CHECKING:
     from vpr_ros.base.tally import Tally
@@ -93,7 +93,10 @@ def reported_tally() -> "Iterator[Tally]":
 def output_folder(path: Path) -> Iterator[None]:
     """Make a folder for a job's results before the work. If the job fails and leaves it empty, remove it."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise VprError(f"{path} cannot be a folder for the results: a file is in the way; choose another") from error
     try:
         yield
     except BaseException:

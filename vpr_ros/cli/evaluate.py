@@ -61,6 +61,7 @@ def evaluate(
 ) -> None:
     """Measure recall, calibration, off-map detection and latency of drives against a map."""
     from vpr_ros.base.config import save_yaml
+    from vpr_ros.base.world import FRAMES
     from vpr_ros.drives.views import SampledDrive
 
     opened = open_drives(drives, drive_option, numbered)
@@ -69,6 +70,8 @@ def evaluate(
     with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, chosen) as localizer:
         if seen := {drive.name for drive in opened} & set(localizer.calibration.source.split(", ")):
             typer.echo(f"note: the map was calibrated on {', '.join(sorted(seen))}: evaluate another drive", err=True)
+        if localizer.place_map.world == FRAMES and not numbered:
+            typer.echo("note: the places of this map are frame numbers: give --numbered to judge by them", err=True)
         _write(localizer, [(drive, None) for drive in sampled], output, _tolerance(tolerance, numbered), tally)
         save_yaml(chosen, output / "localizer.yaml")
 
@@ -141,7 +144,7 @@ def _write(
     from rich.console import Console
 
     from vpr_ros.evaluation.replay import left_out
-    from vpr_ros.evaluation.run_report import run_drive, write_run_report
+    from vpr_ros.evaluation.run_report import remove_runs, run_drive, write_run_report
     from vpr_ros.evaluation.summary import assess, summarise_all
     from vpr_ros.evaluation.table import tables
 
@@ -156,6 +159,8 @@ def _write(
         tally.update(left_out(run, drive))
     if localizer.place_map.problem:
         typer.echo(f"warning: {localizer.place_map.problem}", err=True)
+    if earlier := remove_runs(output):
+        typer.echo(f"note: {output} had results of {', '.join(earlier)}, which these replace", err=True)
     facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})
     report = write_run_report(output, assessments, galleries, localizer.place_map, facts=facts)
     summaries = [assessment.summary for assessment in assessments]

@@ -133,10 +133,11 @@ def health(
 def _answers(run: Path) -> list[Path]:
     """The files of recorded answers of a run. Raises DriveError if there are none."""
     from vpr_ros.base.errors import DriveError
+    from vpr_ros.evaluation.output import ANSWERS
 
-    found = sorted(run.glob("*.answers.jsonl")) if run.is_dir() else [run]
+    found = sorted(run.glob(f"*{ANSWERS}")) if run.is_dir() else [run]
     if not found:
-        raise DriveError(f"{run} has no recorded answers (*.answers.jsonl): give the folder of vpr evaluate or replay")
+        raise DriveError(f"{run} has no recorded answers (*{ANSWERS}): give the folder of vpr evaluate or replay")
     return found
 
 

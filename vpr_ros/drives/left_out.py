@@ -13,6 +13,7 @@ UNREADABLE = "image(s) left out: they cannot be read"
 EMPTY = "image(s) left out: they show nothing (black, white or covered)"
 EMPTY_ANSWERED = "image(s) show nothing (black, white or covered) and are no evidence"
 EMPTY_PLACES = "place(s) show nothing (black, white or covered): no image will be found there"
+ONE_PLACE = "image(s) left out: all poses of the drive lie closer together than places do"
 NO_POSE = "image(s) left out: no pose at their time"
 
 

@@ -16,6 +16,9 @@ from vpr_ros.base.geometry import heading, quat_xyzw_from_matrix
 from vpr_ros.evaluation.record import Answer, Run
 from vpr_ros.evaluation.summary import Assessment, Summary
 
+ANSWERS, FRAME_TABLE, TRAJECTORIES = ".answers.jsonl", ".csv", ("_true.tum", "_estimated.tum")
+"""What the names of a run's files end with, after its slug."""
+
 
 def results(summaries: Sequence[Summary], everything: Summary) -> dict[str, Any]:
     """The content of results.json: figures by condition, then of all frames; null for a figure over no frames."""
@@ -117,7 +120,7 @@ def _cell(value: float | np.bool_) -> float | int | str:
 def write_trajectories(folder: Path, run: Run) -> tuple[Path, Path]:
     """Write ``<slug>_true.tum`` and ``<slug>_estimated.tum`` for evo; the second only has frames with a pose."""
     folder.mkdir(parents=True, exist_ok=True)
-    true, estimated = folder / f"{run.slug}_true.tum", folder / f"{run.slug}_estimated.tum"
+    true, estimated = (folder / f"{run.slug}{end}" for end in TRAJECTORIES)
     answered = [answer for answer in run.answers if answer.answered]
     write_tum(true, ((a.stamp_ns, a.T_map_camera_true) for a in run.answers))
     write_tum(estimated, ((a.stamp_ns, a.best.T_map_camera if a.best else None) for a in answered))

@@ -33,10 +33,13 @@ def write_report(
 ) -> Path:
     """Write ``path`` (HTML, self-contained) and pictures for slides as PNG into ``<stem>_pictures`` next to it.
 
+    Pictures of an earlier report there are removed.
     images: by the runs' names. plan: what to draw under the tracks. facts: how the report was made (model, map,
     machine), by name. progress: called with (runs drawn, runs in all).
     """
     folder = path.parent / f"{path.stem}_pictures"
+    for earlier in folder.glob("*.png"):
+        earlier.unlink()
     images, plan = images or {}, plan or Plan()
     for done, run in enumerate(runs, start=1):
         draw_pictures(run, images.get(run.run.name, Images()), plan, folder)

@@ -13,7 +13,7 @@ from vpr_ros.base.image import thumbnail
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.views import MovedDrive
-from vpr_ros.evaluation.output import write_csv, write_results, write_trajectories
+from vpr_ros.evaluation.output import ANSWERS, FRAME_TABLE, TRAJECTORIES, write_csv, write_results, write_trajectories
 from vpr_ros.evaluation.record import Answer, Run, Tolerance
 from vpr_ros.evaluation.replay import Replayed, collect, replay
 from vpr_ros.evaluation.report import write_report
@@ -83,13 +83,24 @@ def write_run_report(
     assessments = _with_own_files(assessments)
     write_results(folder / "results.json", [a.summary for a in assessments], summarise_all(assessments))
     for assessment in assessments:
-        write_csv(folder / f"{assessment.run.slug}.csv", assessment)
-        assessment.run.save(folder / f"{assessment.run.slug}.answers.jsonl")
+        write_csv(folder / f"{assessment.run.slug}{FRAME_TABLE}", assessment)
+        assessment.run.save(folder / f"{assessment.run.slug}{ANSWERS}")
         write_trajectories(folder, assessment.run)
     images = {name: gallery.images(place_map) for name, gallery in galleries.items()}
     shown = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
     shown |= {"calibrated on": place_map.calibration.source, **(facts or {})}
     return write_report(folder / "report.html", assessments, images, plan, title, shown)
+
+
+def remove_runs(folder: Path) -> list[str]:
+    """Remove what ``write_run_report`` wrote of each run into a folder; return the runs' names in files."""
+    names = []
+    for answers in sorted(folder.glob(f"*{ANSWERS}")):
+        name = answers.name.removesuffix(ANSWERS)
+        for path in (answers, *(folder / f"{name}{end}" for end in (FRAME_TABLE, *TRAJECTORIES))):
+            path.unlink(missing_ok=True)
+        names.append(name)
+    return names
 
 
 def _with_own_files(assessments: Sequence[Assessment]) -> list[Assessment]:

@@ -18,7 +18,7 @@ from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample, tally_of
-from vpr_ros.drives.left_out import UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.maps.features import features_of
@@ -87,6 +87,8 @@ class Passage:
             raise without_poses(self._drive, self.stamps_ns, NEEDED)
         if not new and not self.there and self.tally.count(UNREADABLE):
             raise DriveError(f"no image of drive {self._drive.name} can be read: {self.tally.example(UNREADABLE)}")
+        if new + self.there == 1:
+            tally.add(ONE_PLACE, f"drive {self._drive.name}", self.posed - 1)
 
 
 @dataclass(frozen=True, eq=False)

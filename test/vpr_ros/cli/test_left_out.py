@@ -87,3 +87,53 @@ def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, ca
     assert vpr(monkeypatch, "map", "build", "..", "-o", "m.vprmap") == 0
     assert vpr(monkeypatch, "map", "add", "m.vprmap", "..") == 0
     assert "half: 0 new places, 3 already in the map" in capsys.readouterr().out
+
+
+def test_a_second_evaluation_replaces_the_first(drives, tmp_path, monkeypatch, capsys):
+    """The report was the new one, and the answers of the first stayed beside it: `vpr map health` counted both."""
+    path, out = tmp_path / "m.vprmap", tmp_path / "out"
+    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
+    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out) == 0
+    first = {file.name for file in out.rglob("half*")}
+    assert {"half.csv", "half.answers.jsonl", "half_true.tum", "half_map.png"} <= first
+    capsys.readouterr()
+    (out / "notes.csv").write_text("mine")
+    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out, "-d", "name=later") == 0
+    assert f"{out} had results of half, which these replace" in capsys.readouterr().err
+    assert (
+        not list(out.rglob("half*")) and {file.name.replace("later", "half") for file in out.rglob("later*")} == first
+    )
+    assert (out / "notes.csv").is_file()  # whatever else lies there stays
+
+
+def test_results_need_a_folder(drives, tmp_path, monkeypatch, capsys):
+    """ "File exists" said neither what was wrong nor what to do."""
+    path, file = tmp_path / "m.vprmap", tmp_path / "results"
+    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
+    file.write_text("mine")
+    for output in (file, file / "run"):
+        assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", output) == 1
+        assert f"{output} cannot be a folder for the results: a file is in the way" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+def test_numbered_maps_and_other_drives_say_what_to_give(drives, tmp_path, monkeypatch, capsys):
+    """Without --numbered a drive with poses was told to say that these are frame numbers, one without got no hint."""
+    path, out, posed = tmp_path / "m.vprmap", tmp_path / "out", tmp_path / "posed.vprmap"
+    (drives["half"] / "poses.csv").unlink()
+    assert vpr(monkeypatch, "map", "build", drives["half"], "--numbered", "--every", "1", "-o", path) == 0
+    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out) == 0
+    assert "the places of this map are frame numbers: give --numbered" in capsys.readouterr().err
+    assert vpr(monkeypatch, "map", "add", path, drives["far"]) == 1
+    assert "its places are frame numbers, so give --numbered" in capsys.readouterr().err
+    assert vpr(monkeypatch, "map", "build", drives["far"], "-o", posed) == 0
+    assert vpr(monkeypatch, "map", "add", posed, drives["half"], "--numbered") == 1
+    assert "leave out --numbered" in capsys.readouterr().err
+
+
+def test_a_drive_that_stands_is_one_place_and_says_so(drives, tmp_path, monkeypatch, capsys):
+    """Six images of one position, or poses in kilometres, became a map of one place without a word."""
+    rows = [f"{1_700_000_037 + i},0,{0.001 * i},0" for i in range(6)]
+    (drives["late"] / "poses.csv").write_text("\n".join(["stamp,x,y,yaw", *rows]) + "\n")
+    assert vpr(monkeypatch, "map", "build", drives["late"], "-o", tmp_path / "m.vprmap") == 0
+    assert "all poses of the drive lie closer together than places do" in capsys.readouterr().err

@@ -25,7 +25,10 @@ class SaveMapService:
     """
 
     def __init__(self, node: LifecycleNode, save: Callable[[Path], None], session: Path, folder: Path) -> None:
-        """save: writes a copy, from any thread. session: path of the map; a copy's name adds the time of the call."""
+        """save: writes a copy, from any thread. session: path of the map; a copy's name adds the time of the call.
+
+        folder: of the copies.
+        """
         self._node = node
         self._save = save
         self._session = session
@@ -52,7 +55,7 @@ class SaveMapService:
             response.message = "another copy is in progress: call again when it is complete"
             return response
         time_text = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
-        path = self._folder / f"{self._session.stem}-{time_text}{self._session.suffix}"
+        path = self._folder.absolute() / f"{self._session.stem}-{time_text}{self._session.suffix}"
         self._answered.clear()
         try:
             self._copying = BackgroundTask(self._node, lambda: self._save(path), "save_map")
