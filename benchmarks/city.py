@@ -58,7 +58,6 @@ COMPONENTS = 320  # principal components of the town's descriptors
 DRAWN = 16 * STREET  # places drawn at a time
 LAST_TOLD = [0.0]  # seconds, of the system's clock
 TIMING = [False]  # whether a search is being timed
-EVERY = 4  # query is searched exactly as well
 NEAR_M = 200.0
 RIGHT_M = 25.0
 LIMITS = {
@@ -116,20 +115,20 @@ def measured(count: int, descriptors: str, views_each: int, drives: Path, folder
     described = describe(drives, folder / "described.npz")
     described["overcast"] = described["overcast"][:, :views_each]
     town, city = folder / "town.vprmap", folder / f"city-{count}-{descriptors}-{views_each}.vprmap"
-    queries = np.concatenate([centred(described[name], described[name].mean(0)) for name in QUERIES])[::EVERY]
+    queries = np.concatenate([centred(described[name], described[name].mean(0)) for name in QUERIES])
     exact = write_maps(town, city, count, descriptors, described, queries)
     with PlaceMap.open(city) as place_map:
         info, start, wall = place_map.bytes_by_kind(), time.process_time(), time.perf_counter()
         mean = map_mean(place_map.places)
         Index.of_map(place_map, "auto", mean, told)
         built, built_wall = time.process_time() - start, time.perf_counter() - wall
-    right = near_town(described)[::EVERY]
+    right = near_town(described)
     on_map = right.any(axis=1)
     exact_recall = float(np.mean([is_right(right, row, exact[row]) for row in np.flatnonzero(on_map)]))
     alone, whole = run_node(town, folder), run_node(city, folder)
     precise = town.with_name("town-float32.vprmap")
     one_bit = run_node(precise, folder)
-    found = np.array(whole["found"])[::EVERY]
+    found = np.array(whole["found"])
     recall = float(np.mean([is_right(right, row, found[row]) for row in np.flatnonzero(on_map)]))
     return {
         "places": count,

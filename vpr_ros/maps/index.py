@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 AUTO, FLAT = "auto", "Flat"
 _METRIC = faiss.METRIC_INNER_PRODUCT
 _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
-_LEAST_CELLS, _CELLS_SHARE = 8, 6  # cells of an IVF index that are searched: so many, or one in so many
+_LEAST_CELLS, _CELLS_SHARE = 8, 10  # cells of an IVF index that are searched: so many, or one in so many
 _QUERY_BITS = 4  # for each number of a query, in an index of one bit a number: as good as 8, and faster
 _BLOCK = 4096  # descriptors in a block of a growing index
 
@@ -220,7 +220,7 @@ class Index:
         wanted = min(count, len(self)) * self._views
         similarities, rows = (found[0] for found in self._index.search(descriptor[None], wanted))
         found = (rows >= 0) & (rows < len(self) * self._views)  # approximate indexes pad with -1, at the end
-        similarities = np.nan_to_num(similarities[found], nan=-1.0).clip(-_MOST, _MOST)
+        similarities = np.fmin(np.fmax(similarities[found], -_MOST), _MOST)  # fmax: NaN is the least
         places = rows[found] // self._views
         first = np.sort(np.unique(places, return_index=True)[1])[:count]
         return similarities[first], places[first]

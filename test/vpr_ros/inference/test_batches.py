@@ -31,10 +31,10 @@ def test_every_size_gives_the_same_answer_and_the_fastest_stays() -> None:
     for depth in (True, False):
         slow = Slow(depth)
         batches = Batches(slow)  # type: ignore[arg-type]
-        for _ in range(8):
+        for _ in range(9):
             description = batches.describe(images)
             assert description.descriptors[:, 0].tolist() == list(range(11))
             assert (description.depth is None) is not depth
             assert description.depth is None or description.depth[:, 0, 0].tolist() == list(range(11))
-        assert set(slow.taken[1:]) == {1, 4, 8, 3}
+        assert [slow.taken.count(size) for size in (1, 8)] == [16, 2]  # tried on so many images, and never again
         assert slow.taken[-6:] == [4, 4, 3, 4, 4, 3]
