@@ -35,27 +35,29 @@ def information(covariance: np.ndarray) -> np.ndarray:
 
 
 def rotated(covariance: np.ndarray, R_target_source: np.ndarray) -> np.ndarray:
-    """The same covariance about the axes of another frame."""
-    rotation = np.kron(np.eye(2), R_target_source)
-    return _symmetric(rotation @ covariance @ rotation.T)
+    """The same covariance about the axes of another frame, or of several: (..., 3, 3) -> (..., 6, 6)."""
+    rotation = np.zeros((*R_target_source.shape[:-2], 6, 6))
+    rotation[..., :3, :3] = rotation[..., 3:, 3:] = R_target_source
+    return _symmetric(rotation @ covariance @ np.swapaxes(rotation, -1, -2))
 
 
 def chained(
     T_outer: np.ndarray, T: np.ndarray, covariance: np.ndarray, T_inner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(T_outer @ T @ T_inner, its covariance about the outer frame's axes). Only T is uncertain.
+    """(T_outer @ T @ T_inner, its covariance about the outer frame's axes). Only T is uncertain."""
+    T_inner_end, about_T = moved(T, covariance, T_inner)
+    return T_outer @ T_inner_end, rotated(about_T, T_outer[:3, :3])
+
+
+def moved(T: np.ndarray, covariance: np.ndarray, T_inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T @ T_inner, its covariance about the same axes), for example a camera's pose converted to the base's.
 
     Through the lever arm T_inner, the rotational uncertainty of T adds to the uncertainty of the position.
     """
     x, y, z = T[:3, :3] @ T_inner[:3, 3]
     jacobian = np.eye(6)
-    jacobian[:3, 3:] = -np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return T_outer @ T @ T_inner, rotated(jacobian @ covariance @ jacobian.T, T_outer[:3, :3])
-
-
-def moved(T: np.ndarray, covariance: np.ndarray, T_inner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T @ T_inner, its covariance about the same axes), for example a camera's pose converted to the base's."""
-    return chained(np.eye(4), T, covariance, T_inner)
+    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
+    return T @ T_inner, _symmetric(jacobian @ covariance @ jacobian.T)
 
 
 def about_end(T: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -73,4 +75,4 @@ def _rebuilt(axes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:
     """The symmetric part, exact to the last bit."""
-    return 0.5 * (matrix + matrix.T)
+    return 0.5 * (matrix + np.swapaxes(matrix, -1, -2))

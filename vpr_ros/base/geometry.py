@@ -88,8 +88,8 @@ def quat_xyzw_from_matrix(R: np.ndarray) -> np.ndarray:
         [xz + zx, yz + zy, squares[2], yx - xy],
         [zy - yz, xz - zx, yx - xy, squares[3]],
     ]
-    rows = np.stack([np.stack(row, axis=-1) for row in outer], axis=-2)
-    largest = np.argmax(np.stack(squares, axis=-1), axis=-1)
+    rows = np.moveaxis(np.array(outer), (0, 1), (-2, -1))
+    largest = np.argmax(np.array(squares), axis=0)
     quat = np.take_along_axis(rows, largest[..., None, None], axis=-2)[..., 0, :]
     quat /= np.linalg.norm(quat, axis=-1, keepdims=True)
     return np.where(quat[..., 3:] >= 0, quat, -quat)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.base.covariance import rotated
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.records import Estimate, Hypothesis
 from vpr_ros.inference.describer import Describer
@@ -361,8 +362,7 @@ def _fit_spread(calibration: Calibration, found: list[_Outcome]) -> Calibration:
         R_body_map = geometry.R_BODY_OPTICAL @ best.T_map_camera[:3, :3].T
         moved = R_body_map @ (T_map_camera[:3, 3] - best.T_map_camera[:3, 3])
         turned = R_body_map @ geometry.vector_from_rotation(T_map_camera[:3, :3] @ best.T_map_camera[:3, :3].T)
-        both = np.kron(np.eye(2), R_body_map)
-        of_places = np.diag(both @ best.covariance @ both.T) - np.diag(own)
+        of_places = np.diag(rotated(best.covariance, R_body_map)) - np.diag(own)
         excess.append(np.concatenate([moved, turned]) ** 2 - of_places)
     if not excess:
         return calibration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.base.covariance import rotated
 from vpr_ros.base.records import Hypothesis, OnDemand
 from vpr_ros.localize.constants import CLUSTERS
 from vpr_ros.localize.rig import Rig
@@ -22,10 +23,7 @@ def hypothesis_radius(radius: float, places: Places) -> float:
 
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
     """Covariance (..., 6, 6) of right hypotheses at poses (..., 4, 4), about the map's axes, metres and radians."""
-    R_map_body = T_map_camera[..., :3, :3] @ geometry.R_BODY_OPTICAL.T
-    both = np.zeros((*R_map_body.shape[:-2], 6, 6))
-    both[..., :3, :3] = both[..., 3:, 3:] = R_map_body
-    return both @ calibration.covariance_body() @ np.swapaxes(both, -1, -2)
+    return rotated(calibration.covariance_body(), T_map_camera[..., :3, :3] @ geometry.R_BODY_OPTICAL.T)
 
 
 def cluster(

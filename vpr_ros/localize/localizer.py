@@ -192,7 +192,7 @@ class Localizer:
             depth=depth,
             timings_ms=timings_ms,
             image_rgb=frame.image_rgb,
-            problem="" if has_content(frame.image_rgb) else NO_CONTENT,
+            problem="" if has_content(image) else NO_CONTENT,
             priors=frame.priors,
             intrinsics=frame.intrinsics,
             camera=frame.camera,
@@ -235,7 +235,7 @@ class Localizer:
         near = self.places.readable(np.unique(near[near >= 0]))
         sure = prior is not None or self.filter.belief.at(likely).sum() >= NEAR.belief
         similarities, rows, found = self._found(descriptor, near if sure else near[:0])
-        near = np.setdiff1d(near, rows)
+        near = np.setdiff1d(near, rows, assume_unique=True)
         of_near = self.observation.similarities(descriptor, near)
         timings_ms = {**(timings_ms or {}), "search": 1e3 * (perf_counter() - start)}
         if self.rerankers and image_rgb is not None and len(rows):

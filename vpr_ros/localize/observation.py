@@ -9,7 +9,7 @@ from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.maps import centring
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
-from vpr_ros.maps.scores import standard_scores
+from vpr_ros.maps.scores import median_and_spread, standard_scores
 
 
 class ObservationModel:
@@ -44,10 +44,10 @@ class ObservationModel:
         """
         if not len(rows):  # an approximate index may find nothing: no evidence
             return SparseValues(rows, similarities, 0.0, self._count)
-        background = self._background @ descriptor
-        scores = self._places.variety * standard_scores(similarities, background)
+        median, spread = median_and_spread(self._background @ descriptor)
+        scores = self._places.variety * (similarities - median) / spread
         found = self._calibration.log_ratio(scores, similarities)
-        elsewhere = float(self._calibration.log_ratio(0.0, float(np.median(background))))
+        elsewhere = float(self._calibration.log_ratio(0.0, median))
         ratios = SparseValues.with_rows(rows, found, min(float(found.min()), elsewhere), self._count)
         return ratios.map(
             lambda ratio: np.logaddexp(np.log1p(-OBSERVATION.outlier) + ratio, np.log(OBSERVATION.outlier))

@@ -40,7 +40,8 @@ def similarities(descriptors: np.ndarray, mean: np.ndarray | None, query: np.nda
     if mean is None:
         return np.asarray(descriptors @ query, np.float32)
     subtracted = np.float32(CENTRING.share) * mean
-    products = descriptors @ np.stack([query, subtracted], axis=1)
+    products = descriptors.reshape(-1, len(query)) @ np.stack([query, subtracted], axis=1)  # one matrix is faster
+    products = products.reshape(*descriptors.shape[:-1], 2)
     return np.asarray((products[..., 0] - subtracted @ query) / _lengths(products[..., 1], subtracted), np.float32)
 
 

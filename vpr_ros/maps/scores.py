@@ -13,11 +13,20 @@ from vpr_ros.maps.constants import SCORES
 def standard_scores(similarities: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Scores (K,) of similarities (K,), relative to an image's similarities (M,) to the whole map or a sample of it.
 
-    Zero is the median. One is the spread below it: right places, which lie above, do not widen it.
+    Zero is the median, one is the spread below it; see ``median_and_spread``.
+    """
+    median, spread = median_and_spread(background)
+    return (similarities - median) / spread
+
+
+def median_and_spread(background: np.ndarray) -> tuple[float, float]:
+    """Median of an image's similarities (M,) to the map, and how far a low one is from it.
+
+    Right places, which lie above, do not widen that.
     """
     ranks = [int(SCORES.low_share * (len(background) - 1)), int(0.5 * (len(background) - 1))]
-    low, median = np.partition(background, ranks)[ranks]
-    return (similarities - median) / max(median - low, SCORES.smallest_spread)
+    low, median = np.partition(background, ranks)[ranks].tolist()
+    return median, max(median - low, SCORES.smallest_spread)
 
 
 def largest(values: np.ndarray, count: int, above: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -29,35 +30,36 @@ class Worker(Generic[T]):
         self._on_error = on_error
         self._queue_size = queue_size
         self._waiting: deque[tuple[str, T]] = deque()
-        self._stopping = False
-        self._changed = threading.Condition()
+        self._using = threading.Lock()
+        self._turns: SimpleQueue[None] = SimpleQueue()  # one for each waiting item, and one to stop; wakes the thread
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def offer(self, item: T, source: str = "") -> None:
         """Queue an item; returns at once."""
-        with self._changed:
+        with self._using:
             of_source = [number for number, (name, _) in enumerate(self._waiting) if name == source]
-            if len(of_source) == self._queue_size:
+            is_full = len(of_source) == self._queue_size
+            if is_full:  # the new one takes its turn
                 del self._waiting[of_source[0]]
                 self.dropped += 1
             self._waiting.append((source, item))
-            self._changed.notify()
+        if not is_full:
+            self._turns.put(None)
 
     def stop(self, finish: bool = False) -> None:
         """End the thread after the current item. finish: process the waiting items too; else drop them."""
-        with self._changed:
-            self._stopping = True
-            if not finish:
+        if not finish:
+            with self._using:
                 self._waiting.clear()
-            self._changed.notify()
+        self._turns.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
+            self._turns.get()
+            with self._using:
                 if not self._waiting:
                     return
                 _, item = self._waiting.popleft()
