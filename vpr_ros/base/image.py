@@ -13,6 +13,7 @@ _LARGEST_SIDE = 8192  # of a network's input, pixels
 
 _COARSE_PX = 16  # of the image whose contrast is measured
 _LEAST_CONTRAST = 2.0  # grey levels, standard deviation
+NOTHING = "the image shows nothing (black, white or covered)"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
 
 
 def has_content(image_rgb: np.ndarray) -> bool:
-    """Whether an image (H, W, 3) shows anything: black, white and covered ones have next to no contrast."""
+    """Whether an image (H, W, 3) shows anything: black, white and covered ones have next to no contrast.
+
+    That of the network's input will do, which is much faster than a large image.
+    """
     import cv2
 
     coarse = cv2.resize(image_rgb, (_COARSE_PX, _COARSE_PX), interpolation=cv2.INTER_AREA)

@@ -220,7 +220,7 @@ class Observation:
 
     stamp_ns: int
     keyframe_id: int | None
-    """In the session's map; None if the image did not become a keyframe (too near the last)."""
+    """In the session's map; None if the image did not become a keyframe (too near the last, or it shows nothing)."""
     closures: Sequence[LoopClosure] = ()
     """Found now. One that began a few keyframes ago has that keyframe's stamp."""
     depth: np.ndarray | None = None
@@ -229,3 +229,5 @@ class Observation:
     """Wall milliseconds of each step, by name."""
     descriptor: np.ndarray | None = None
     """Of a keyframe: (D,) or (V, D) float32, as stored in the map."""
+    problem: str = ""
+    """Why the image did not become a keyframe although the robot has moved far enough, one sentence, or empty."""

@@ -64,9 +64,8 @@ def describe_drive(
             missing += 1
         else:
             try:
-                image_rgb = frame.read()
-                if has_content(image_rgb):
-                    image = preprocess(image_rgb, describer.manifest.preprocessing)
+                image = preprocess(frame.read(), describer.manifest.preprocessing)
+                if has_content(image):
                     descriptor = describer.describe(image[None]).descriptors[0]
                     T_true = place_map.map_pose(frame.T_map_camera)
                     rows.append((frame.stamp_ns, descriptor, T_true, frame.T_odom_camera))

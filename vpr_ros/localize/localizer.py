@@ -13,7 +13,7 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import MapError
-from vpr_ros.base.image import has_content, preprocess
+from vpr_ros.base.image import NOTHING, has_content, preprocess
 from vpr_ros.base.records import Estimate, Frame, Hypothesis, Prior, likeliest
 from vpr_ros.base.registry import load, parse
 from vpr_ros.inference.describer import Describer
@@ -39,7 +39,7 @@ from vpr_ros.maps.tiled_map import index_of, open_map
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
 
-NO_CONTENT = "the image shows nothing (black, white or covered), so it is no evidence: check the camera"
+NO_CONTENT = f"{NOTHING}, so it is no evidence: check the camera"
 
 
 @dataclass(frozen=True, eq=False)

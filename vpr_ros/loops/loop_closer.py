@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import MapError
-from vpr_ros.base.image import preprocess, thumbnail
+from vpr_ros.base.image import NOTHING, has_content, preprocess, thumbnail
 from vpr_ros.base.records import Frame, LoopClosure, Observation
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import DEFAULT_MODEL
@@ -30,6 +30,7 @@ from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.matching.local_features import LocalFeatures
 
 logger = logging.getLogger(__name__)
+NO_KEYFRAME = f"{NOTHING}, so it is no keyframe: check the camera"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +133,9 @@ class LoopCloser:
     def observe(self, frame: Frame) -> Observation:
         """Process one image of the drive, with its odometry.
 
-        It becomes a keyframe, on disk when this returns, if the robot has moved far enough. Raises ImageError if the
-        image is not an (H, W, 3) uint8 RGB array, MapError if the session cannot be written, ValueError for a frame
-        without odometry.
+        It becomes a keyframe, on disk when this returns, if the robot has moved far enough and the image shows
+        something. Raises ImageError if the image is not an (H, W, 3) uint8 RGB array, MapError if the session cannot be
+        written, ValueError for a frame without odometry.
         """
         if frame.T_odom_camera is None:
             raise ValueError("this frame has no odometry, which a growing map needs")
@@ -146,6 +147,8 @@ class LoopCloser:
             return Observation(frame.stamp_ns, None)
         clock = _Clock()
         image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
+        if not has_content(image):
+            return Observation(frame.stamp_ns, None, problem=NO_KEYFRAME)
         clock.lap("preprocess")
         description = self.describer.describe(image[None])
         depth = None

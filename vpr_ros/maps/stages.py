@@ -146,8 +146,9 @@ def prepare(
     except (ImageError, DriveError) as error:
         return error
     inputs = np.stack([preprocess(view, preprocessing) for view in views(image_rgb, views_each)])
-    empty = not has_content(image_rgb)
-    return Prepared(frame, inputs, thumbnail(image_rgb), image_rgb if keep_image else None, empty)
+    return Prepared(
+        frame, inputs, thumbnail(image_rgb), image_rgb if keep_image else None, empty=not has_content(inputs[0])
+    )
 
 
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:

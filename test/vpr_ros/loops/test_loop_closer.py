@@ -74,6 +74,20 @@ def test_without_intrinsics_nothing_is_measured(tmp_path, mapped, overcast):
     assert all(0 <= closure.probability <= 1 for closure in closures)
 
 
+def test_covered_images_are_no_keyframes(tmp_path, overcast):
+    """Each of them resembles every other one, wherever it was taken: each was a candidate for a loop, and a place."""
+    config = LoopCloserConfig(unverified=True, recent_distance=0.0, recent_time=0.0)
+    with LoopCloser.open(tmp_path / "covered.vprmap", config=config, threads=1) as closer:
+        for number, (frame, _) in enumerate(overcast[:20]):
+            black = dataclasses.replace(frame, image_rgb=np.zeros_like(frame.image_rgb))
+            observation = closer.observe(black if 5 <= number < 15 else frame)
+            if 5 <= number < 15:
+                assert observation.keyframe_id is None and not observation.closures
+                assert "the image shows nothing" in observation.problem
+        assert closer.observe(overcast[20][0]).keyframe_id is not None  # it maps on
+        assert len(closer.session) == 11
+
+
 def test_a_model_without_depth_closes_loops(tmp_path, overcast):
     """Two views have no scale. Odometry between neighbouring keyframes gives it, so any network will do."""
     pytest.importorskip("onnx", reason="onnx is not installed")

@@ -61,13 +61,22 @@ class Stretch:
         K = self.K if calibrated else np.zeros((3, 3))
         return CameraInfo(width=320, height=240, distortion_model="plumb_bob", d=[0.0] * 5, k=K.reshape(-1))
 
-    def send(self, robot: Any, number: int, stamp_s: float, moved: float = 0.0, calibrated: bool = True) -> None:
+    def send(
+        self,
+        robot: Any,
+        number: int,
+        stamp_s: float,
+        moved: float = 0.0,
+        calibrated: bool = True,
+        covered: bool = False,
+    ) -> None:
         """One image as a camera and wheels send it; moved: metres that odometry's origin lies elsewhere."""
         robot.publish("/camera_info", self.camera_info(calibrated))
         T = geometry.transform(np.eye(3), np.array([moved, 0.0, 0.0])) @ self.T_odom_base[number]
         robot.publish("/odom", robot.odometry_at(T, stamp_s))
         robot.spin(0.02)  # odometry comes before its image, as on most robots
-        robot.publish("/image", robot.image(self.images[number], stamp_s))
+        image_rgb = np.zeros_like(self.images[number]) if covered else self.images[number]
+        robot.publish("/image", robot.image(image_rgb, stamp_s))
 
     def drive(self, robot: Any, numbers: Any, start_s: float, **how: Any) -> None:
         """Images one after the other, each awaited: a keyframe's depth is published when it has been stored."""
@@ -203,7 +212,9 @@ def check_closure(closure: Any, stretch: Stretch, now_start_s: float, earlier_st
 def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     stretch: Stretch, robot: Any, start_mapping: Any
 ) -> None:
-    """No odometry, no calibration, odometry that restarts, a clock that jumps: none may spoil a map in silence."""
+    """No odometry, no calibration, odometry that restarts, a clock that jumps, a hand on the camera: none may spoil a
+    map in silence.
+    """
     node = start_mapping()
     for number in range(60):  # until the node has found the camera and looked at three images
         robot.publish("/image", robot.image(stretch.images[0], stamp_s=0.1 * number))
@@ -225,6 +236,12 @@ def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     stretch.drive(robot, range(6, 8), 5.0, moved=-100.0)
     robot.wait(lambda: robot.diagnosis()[2].get("drive") == "day-3", "a new drive after the clock's jump")
     robot.wait(lambda: robot.diagnosis()[2].get("keyframes") == "8", "all eight keyframes")
+
+    for again in range(12):  # a hand on the camera while the robot drives on
+        stretch.send(robot, 8, 30.0 + 0.3 * again, moved=-100.0, covered=True)
+        robot.spin(0.25)
+    robot.wait_for_diagnosis("the image shows nothing (black, white or covered), so it is no keyframe", WARN)
+    assert robot.diagnosis()[2]["keyframes"] == "8"
     assert node.stop() == 0
     assert "Traceback" not in node.log
 

@@ -52,6 +52,7 @@ class MapMode:
         self._odometry_start: int | None = None
         self._last_words = _BETWEEN
         self._storing = Condition(node.get_logger(), "keyframes are stored again")
+        self._content = Condition(node.get_logger(), "images have content again")
         self._calibrating = Condition(node.get_logger(), "the camera is calibrated now")
         self._calibration = calibration
         self._outputs = KeyframeOutputs(node)
@@ -94,7 +95,7 @@ class MapMode:
     @property
     def problem(self) -> str:
         """See LiveMode. A map that cannot be written is more urgent than a missing calibration."""
-        return self._storing.lasting or self._calibrating.lasting
+        return self._storing.lasting or self._content.lasting or self._calibrating.lasting
 
     def answer(self, sample: ImageSample) -> Reply:
         """Add the image to the map if it is a keyframe, look for loop closures, and publish them."""
@@ -109,8 +110,12 @@ class MapMode:
             except MapError as error:
                 self._storing.report(str(error))
                 return Reply(f"not stored: {error}", time.monotonic_ns())
+        if observation.problem:
+            self._content.report(observation.problem)
+            return Reply(observation.problem, time.monotonic_ns())
         if observation.keyframe_id is None:
             return Reply(self._last_words, time.monotonic_ns())
+        self._content.report("")
         self._storing.report("")
         self._publish(observation, sample)
         self._last_words = in_words(observation)
