@@ -32,9 +32,9 @@ class Batches:
             batch = images[done : done + size]
             start = perf_counter()
             parts.append(self._describer.describe(np.stack(batch)))
-            if len(batch) == size:
+            if len(batch) == min(size, len(images)):  # no rest of a larger number
                 self._left[size] -= 1
-                self._seconds[size] = min(self._seconds[size], (perf_counter() - start) / size)
+                self._seconds[size] = min(self._seconds[size], (perf_counter() - start) / len(batch))
             done += len(batch)
         depths = [part.depth for part in parts if part.depth is not None]
         return Description(

@@ -38,3 +38,14 @@ def test_every_size_gives_the_same_answer_and_the_fastest_stays() -> None:
             assert description.depth is None or description.depth[:, 0, 0].tolist() == list(range(11))
         assert [slow.taken.count(size) for size in (1, 8)] == [16, 2]  # tried on so many images, and never again
         assert slow.taken[-6:] == [4, 4, 3, 4, 4, 3]
+
+
+def test_few_images_at_a_time_end_trying_too() -> None:
+    """A robot describes three views of a keyframe at a time: a size that three never fill was tried for ever."""
+    slow = Slow(False)
+    slow.batch_sizes = (1, 3, 8)  # type: ignore[assignment]
+    batches = Batches(slow)  # type: ignore[arg-type]
+    for _ in range(16):
+        batches.describe([np.zeros((2, 2, 3), np.uint8)] * 3)
+    assert slow.taken.count(1) == 16 and slow.taken[-6:] == [3] * 6
+    assert all(left <= 0 for left in batches._left.values())
