@@ -20,8 +20,11 @@ ANSWERS, FRAME_TABLE, TRAJECTORIES = ".answers.jsonl", ".csv", ("_true.tum", "_e
 """What the names of a run's files end with, after its slug."""
 
 
-def results(summaries: Sequence[Summary], everything: Summary) -> dict[str, Any]:
-    """The content of results.json: figures by condition, then of all frames; null for a figure over no frames."""
+def results(summaries: Sequence[Summary], everything: Summary, warning: str = "") -> dict[str, Any]:
+    """The content of results.json: figures by condition, then of all frames; null for a figure over no frames.
+
+    warning: why the figures may be wrong, one sentence; empty if nothing is known against them.
+    """
     return _without_nan(
         {
             "conditions": {summary.condition: _condition(summary) for summary in summaries},
@@ -32,6 +35,7 @@ def results(summaries: Sequence[Summary], everything: Summary) -> dict[str, Any]
             "search_ms": everything.search_ms,
             "frames": everything.frames,
             "dropped": everything.dropped,
+            "warning": warning,
         }
     )
 
@@ -47,10 +51,12 @@ def _condition(summary: Summary) -> dict[str, Any]:
     return out | rest | {"tolerance": str(summary.tolerance)}
 
 
-def write_results(path: Path, summaries: Sequence[Summary], everything: Summary) -> None:
-    """Write results.json."""
+def write_results(path: Path, summaries: Sequence[Summary], everything: Summary, warning: str = "") -> None:
+    """Write results.json. warning: see ``results``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results(summaries, everything), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(results(summaries, everything, warning), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def write_csv(path: Path, assessment: Assessment) -> None:

@@ -81,7 +81,8 @@ def write_run_report(
     """Write results.json, the report, and each run's CSV, TUM trajectories and answers; return the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     assessments = _with_own_files(assessments)
-    write_results(folder / "results.json", [a.summary for a in assessments], summarise_all(assessments))
+    summaries, warning = [assessment.summary for assessment in assessments], place_map.problem
+    write_results(folder / "results.json", summaries, summarise_all(assessments), warning)
     for assessment in assessments:
         write_csv(folder / f"{assessment.run.slug}{FRAME_TABLE}", assessment)
         assessment.run.save(folder / f"{assessment.run.slug}{ANSWERS}")
@@ -89,6 +90,7 @@ def write_run_report(
     images = {name: gallery.images(place_map) for name, gallery in galleries.items()}
     shown = {"map": f"{place_map.path.name}, {len(place_map)} places", "model": place_map.model.name}
     shown |= {"calibrated on": place_map.calibration.source, **(facts or {})}
+    shown |= {"warning": warning} if warning else {}
     return write_report(folder / "report.html", assessments, images, plan, title, shown)
 
 

@@ -26,6 +26,7 @@ from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.places import Places, spread
 from vpr_ros.maps.storage import Storage
 from vpr_ros.maps.stored_descriptors import StoredDescriptors
+from vpr_ros.maps.writing import two_writers
 
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # Raised when a file holds other data than this version writes.
@@ -412,7 +413,7 @@ class PlaceMap:
         if not np.all(np.isfinite(T_world_camera)):
             raise MapError(f"a new pose for {self.path} is not finite")
         if map_file.is_grown(self._connection):
-            raise MapError(f"another process adds to {self.path}: stop it first, or write a new map")
+            raise two_writers(self.path)
         with self.together():
             of_origin = json.dumps([float(value) for value in origin])
             map_file.set_meta(self._connection, world=world, odometry_world="", origin=of_origin)
@@ -499,6 +500,11 @@ class PlaceMap:
     @property
     def problem(self) -> str:
         """One sentence if part of the map is not here, or it is an old one; else empty."""
+        return ""
+
+    @property
+    def gap(self) -> str:
+        """One sentence if places are not here of where the robot may be; else empty."""
         return ""
 
     @property

@@ -107,19 +107,29 @@ class HttpTiles:
         self._checked: set[str] = set()
 
     def manifest(self, fresh: bool = False) -> TileManifest:
-        """See TileFiles. If the server is down, the release that was used last is used again."""
+        """See TileFiles. If no other release can be had whole, the one that was used last is used again."""
+        try:
+            data, found = self._newest()
+            if fresh:
+                return found
+            for file in (found.whole, found.index):  # without them it cannot be used, and the last one can
+                self.get(file)
+        except MapError as error:
+            if fresh or not self._manifest_path.is_file():
+                raise
+            logger.warning("%s; the tiles that are here are used", error)
+            return TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
+        self._keep(data, found)
+        return found
+
+    def _newest(self) -> tuple[bytes, TileManifest]:
+        """The manifest that the server has. Raises MapError."""
         try:
             with self._request(MANIFEST) as answer:
                 data = answer.read(LARGEST_MANIFEST + 1)
         except _TRANSFER as error:
-            if fresh or not self._manifest_path.is_file():
-                raise self._down(MANIFEST, error) from error
-            logger.warning("%s; the tiles that are here are used", self._down(MANIFEST, error))
-            return TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
-        found = TileManifest.from_bytes(data, self.name)
-        if not fresh:
-            self._keep(data, found)
-        return found
+            raise self._down(MANIFEST, error) from error
+        return data, TileManifest.from_bytes(data, self.name)
 
     def is_here(self, file: TileFile) -> bool:
         """See TileFiles."""

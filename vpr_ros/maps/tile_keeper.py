@@ -102,8 +102,14 @@ class TileKeeper:
     @property
     def problem(self) -> str:
         """One sentence if a wanted tile cannot be had, or there is a newer release; else empty."""
-        sentences = (self._failed.get(number, (0.0, ""))[1] for number in self._wanted)
-        return next(filter(None, sentences), self._release_problem)
+        return self.gap or self._release_problem
+
+    @property
+    def gap(self) -> str:
+        """One sentence if a wanted tile cannot be had; else empty."""
+        failed = [self._failed[number][1] for number in self._wanted if number in self._failed]
+        more = f"; {len(failed) - 1} more of the tiles around are not here" if len(failed) > 1 else ""
+        return f"{failed[0]}{more}" if failed else ""
 
     def attend(self, positions: np.ndarray, weights: np.ndarray) -> None:
         """Have the tiles around positions (K, 2) loaded, those with most of the weights (K,) first.

@@ -171,6 +171,11 @@ class TiledMap(PlaceMap):
         return self.keeper.problem
 
     @property
+    def gap(self) -> str:
+        """See PlaceMap."""
+        return self.keeper.gap
+
+    @property
     def tiling(self) -> dict[str, str]:
         """See PlaceMap."""
         manifest = self._manifest

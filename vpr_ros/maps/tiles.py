@@ -149,7 +149,8 @@ class TileManifest:
             return cls(**{**found, "whole": whole, "index": index, "tiles": tiles})
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise MapError(
-                f"the {MANIFEST} at {where} cannot be read ({brief(error)}): make the tiles again with `vpr map tile`"
+                f"the {MANIFEST} at {where} cannot be read ({brief(error)}): is this the place of the tiles? "
+                "If so, make them again with `vpr map tile`"
             ) from error
 
 

@@ -28,7 +28,17 @@ def test_results_have_the_published_keys_and_strict_json(
     write_results(tmp_path / "results.json", [run.summary for run in runs], summarise_all(runs))
     text = (tmp_path / "results.json").read_text()
     data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    top = ["conditions", "off_map_detected", "ece", "latency_ms", "network_ms", "search_ms", "frames", "dropped"]
+    top = [
+        "conditions",
+        "off_map_detected",
+        "ece",
+        "latency_ms",
+        "network_ms",
+        "search_ms",
+        "frames",
+        "dropped",
+        "warning",
+    ]
     assert list(data) == top
     assert list(data["latency_ms"]) == ["p50", "p95", "p99"]
     expected = {f"recall@{n}{kind}" for n in (1, 5, 10) for kind in ("", "_filtered")}

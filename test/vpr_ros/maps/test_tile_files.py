@@ -48,7 +48,7 @@ def test_what_was_fetched_is_not_fetched_again(town: Path, cache: Path) -> None:
             tiles = HttpTiles(address)
             manifest = tiles.manifest()
             for file in manifest.files:
-                assert tiles.is_here(file) is (round_ > 0)
+                assert tiles.is_here(file) is (round_ > 0 or file in (manifest.whole, manifest.index))
                 assert tiles.get(file).read_bytes() == (town / "tiles" / file.file).read_bytes()
         asked = [path for path, _ in server.asked]
         assert sorted(asked) == sorted(["/manifest.json"] * 2 + [f"/{file.file}" for file in manifest.files])
@@ -76,12 +76,12 @@ def test_a_transfer_goes_on_where_it_broke(town: Path, cache: Path, understands_
             HttpTiles(address).get(file)
     with pytest.raises(MapError, match="cannot be had"):  # it is down
         HttpTiles(address).get(file)
-    (part,) = (cache / "files").iterdir()
+    (part,) = (cache / "files").glob("*.part")
     assert part.name == f"{file.sha256}.part" and 0 < (half := part.stat().st_size) < file.bytes
     with served(town / "tiles", port, understands_range=understands_range) as (_, server):
         path = HttpTiles(address).get(file)
         assert server.asked == [(f"/{file.file}", f"bytes={half}-")]
-    assert sha256_of(path) == file.sha256 and [path] == list((cache / "files").iterdir())
+    assert sha256_of(path) == file.sha256 and not list((cache / "files").glob("*.part"))
 
 
 def test_a_line_that_breaks_all_the_time(town: Path, cache: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_server_that_is_down(town: Path, cache: Path, caplog: pytest.LogCaptur
         tiles = HttpTiles(address)
         assert tiles.manifest() == manifest
     assert "the tiles that are here are used" in caplog.text and "cannot be had" in caplog.text
-    assert tiles.get(manifest.whole).is_file()
+    assert tiles.get(manifest.whole).is_file() and tiles.get(manifest.index).is_file()
     with pytest.raises(MapError, match="is the server up"):
-        tiles.get(manifest.index)
+        tiles.get(manifest.tiles[0])
     with pytest.raises(MapError, match="is the server up"):
         tiles.manifest(fresh=True)
     with pytest.raises(MapError, match="is the server up"):
@@ -198,16 +198,40 @@ def test_addresses_that_lead_nowhere(cache: Path, address: str) -> None:
 def test_a_page_of_a_web_server_is_no_manifest(tmp_path: Path, cache: Path) -> None:
     """Captive portals answer everything with a page."""
     (tmp_path / MANIFEST).write_text("<html>please log in</html>")
-    with served(tmp_path) as (address, _), pytest.raises(MapError, match="cannot be read"):
+    with served(tmp_path) as (address, _), pytest.raises(MapError, match="is this the place of the tiles"):
         HttpTiles(address).manifest()
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("broken", ["portal", "half a release"])
+def test_the_last_release_stays_until_another_is_here(
+    town: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    """A link that died after the new manifest, or a page in its place, left a robot with all tiles without a map."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    shutil.copy(town / "town.vprmap", tmp_path)
+    with served(folder) as (address, _):
+        first = HttpTiles(address).manifest()
+        if broken == "portal":
+            (folder / MANIFEST).write_text("<html>please log in</html>")
+        else:
+            with PlaceMap.open(tmp_path / "town.vprmap", writable=True) as place_map:
+                place_map.add("tuesday", 1, place_map.places.T_map_camera[0], place_map.descriptors(1))
+                (folder / write_tiles(place_map, folder, CELL_M).index.file).unlink()
+        with caplog.at_level(logging.WARNING):
+            assert HttpTiles(address).manifest() == first
+        assert "the tiles that are here are used" in caplog.text
+    tiles = HttpTiles(address)  # the server is down now
+    assert tiles.manifest() == first and tiles.get(first.whole).is_file() and tiles.get(first.index).is_file()
+
+
 def test_a_manifest_without_end(town: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spaces for ever after a good manifest: no more is read than a city of tiles needs."""
-    (tmp_path / MANIFEST).write_bytes((town / "tiles" / MANIFEST).read_bytes() + b" " * 200_000 + b"!")
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    with (folder / MANIFEST).open("ab") as file:
+        file.write(b" " * 200_000 + b"!")
     monkeypatch.setattr(tile_files, "LARGEST_MANIFEST", 100_000)
-    with served(tmp_path) as (address, _):
+    with served(folder) as (address, _):
         assert HttpTiles(address).manifest() == FolderTiles(town / "tiles").manifest()
 
 

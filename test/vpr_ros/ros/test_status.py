@@ -46,6 +46,16 @@ def test_a_sure_pose_that_cannot_be_used_is_unknown(problem: str, obstacle: str)
     assert tracker.at(1.0).reason == (problem or obstacle)
 
 
+def test_off_the_map_is_not_said_while_a_part_of_it_is_missing() -> None:
+    """A robot inside a tile that is damaged was called off the map at 97 %."""
+    tracker, gap = StatusTracker(timeout_s=5.0), "tile 3 is damaged"
+    tracker.answered(estimate(0.1, off_map=0.97), 1.0, gap=gap)
+    assert (tracker.at(1.0).state, tracker.at(1.0).reason) == (State.UNKNOWN, gap)
+    for probability, state in ((0.5, State.UNSURE), (0.95, State.LOCALIZED)):
+        tracker.answered(estimate(probability), 1.0, gap=gap)
+        assert tracker.at(1.0).state == state and gap in tracker.at(1.0).reason
+
+
 def test_silence_and_pauses_are_unknown() -> None:
     """The last pose of a camera that died is not where the robot is; nor is the one from before a pause."""
     tracker = StatusTracker(timeout_s=5.0)

@@ -54,7 +54,7 @@ class StatusOutput:
         if answer.T_camera_base is None:
             obstacle = "the camera's pose on the robot is not known, so no pose is published"
         with self._lock:
-            self._tracker.answered(answer.estimate, time.monotonic(), obstacle)
+            self._tracker.answered(answer.estimate, time.monotonic(), obstacle, answer.gap)
             self._header, self._arrived_ns = answer.map_header, answer.arrived_ns
         self._update()
 

@@ -102,8 +102,9 @@ class LocalizeMode:
     def problem(self) -> str:
         """See LiveMode."""
         outbox = self._outbox
-        of_poses = self._content.lasting or self._measuring.lasting or self.localizer.place_map.problem
-        return of_poses or ("" if outbox is None else outbox.problem)
+        of_outbox = "" if outbox is None else outbox.problem
+        all_of_them = (self._content.lasting, self.localizer.place_map.problem, self._measuring.lasting, of_outbox)
+        return "; ".join(filter(None, all_of_them))
 
     @property
     def map_frame(self) -> str:
@@ -198,6 +199,7 @@ class LocalizeMode:
             T_odom_base=sample.T_odom_base,
             odom_frame=sample.odom_frame,
             spacing=0.0 if best is not None and best.measured else self.localizer.places.spacing,
+            gap=self.localizer.place_map.gap,
         )
 
     def _close_adapters(self) -> None:

@@ -23,6 +23,7 @@ class Answer:
     T_camera_base: (4, 4), or None if the camera's mounting is unknown. Then no pose of the base may be published.
     T_odom_base: (4, 4) in odom_frame at the image's stamp, or None.
     spacing: metres between neighbouring places of the map; 0 for a measured pose, which is more exact than they are.
+    gap: one sentence if places are not here of where the robot may be; else empty.
     """
 
     arrived_ns: int
@@ -33,6 +34,7 @@ class Answer:
     T_odom_base: np.ndarray | None = None
     odom_frame: str = ""
     spacing: float = 0.0
+    gap: str = ""
 
 
 class Adapter(Protocol):

@@ -40,9 +40,12 @@ class StatusTracker:
         self._timeout_s = timeout_s
         self._last: tuple[float, Status] | None = None
 
-    def answered(self, estimate: Estimate, now_s: float, obstacle: str = "") -> None:
-        """Take an answer. obstacle: why its pose cannot be used, however probable it is; empty if it can."""
-        self._last = now_s, _status(estimate, obstacle)
+    def answered(self, estimate: Estimate, now_s: float, obstacle: str = "", gap: str = "") -> None:
+        """Take an answer.
+
+        obstacle: why its pose cannot be used, however probable it is; empty if it can. gap: see ``PlaceMap.gap``.
+        """
+        self._last = now_s, _status(estimate, obstacle, gap)
 
     def forget(self) -> None:
         """The latest answer counts no more: another map, or another clock."""
@@ -65,13 +68,15 @@ def _unknown(reason: str) -> Status:
     return Status(State.UNKNOWN, 0.0, reason)
 
 
-def _status(estimate: Estimate, obstacle: str) -> Status:
+def _status(estimate: Estimate, obstacle: str, gap: str) -> Status:
     best, off_map = estimate.best, estimate.off_map_probability
     if why := estimate.problem or obstacle:
         return _unknown(why)
+    if best is None and gap:  # it may be in what is missing
+        return _unknown(gap)
     if best is None:
         return Status(State.OFF_MAP, off_map, f"the robot is not on this map ({off_map:.0%})")
-    words = f"the best pose has a probability of {best.probability:.0%}"
+    words, missing = f"the best pose has a probability of {best.probability:.0%}", f"; {gap}" if gap else ""
     if best.probability < SURE:
-        return Status(State.UNSURE, best.probability, f"{words}, less than {SURE:.0%}")
-    return Status(State.LOCALIZED, best.probability, words)
+        return Status(State.UNSURE, best.probability, f"{words}, less than {SURE:.0%}{missing}")
+    return Status(State.LOCALIZED, best.probability, f"{words}{missing}")
