@@ -31,6 +31,11 @@ def transform_from_xyzrpy(values: Sequence[float]) -> np.ndarray:
     return transform(matrix_from_rpy(*values[3:]), np.asarray(values[:3]))
 
 
+def beyond_a_turn(angles: Sequence[float]) -> float:
+    """The first of some angles, radians, that is more than a whole turn, as one in degrees often is; else 0."""
+    return next((angle for angle in angles if abs(angle) > 2 * np.pi + 1e-3), 0.0)
+
+
 def inverse(T: np.ndarray) -> np.ndarray:
     """Inverse of rigid motions, (..., 4, 4)."""
     R_transposed = np.swapaxes(T[..., :3, :3], -1, -2)

@@ -101,12 +101,14 @@ def replay(
 ) -> None:
     """Run a bag through the node's own pipeline, without ROS: decoding, transforms, odometry, late images, drops."""
     from vpr_ros.base.config import merged, nested, save_yaml
-    from vpr_ros.base.errors import DriveError
+    from vpr_ros.base.errors import ConfigError, DriveError
     from vpr_ros.drives.bag import BagDrive
     from vpr_ros.ros.params import node_params, read_params_file
     from vpr_ros.ros.replay import BagReplay
 
     given = merged(read_params_file(params_file) if params_file else {}, nested(pairs(set_)))
+    if given.get("mode", "localize") != "localize":
+        raise ConfigError("vpr replay localises: leave mode out, or play the bag into a node in mode map")
     given = {**given, "mode": "localize", "map": place_map, "model": model, "backend": backend}
     topics = [f"{key}_topic={given[key]}" for key in ("image", "odom") if given.get(key)]
     (drive,) = open_drives([bag], [*topics, *drive_option])

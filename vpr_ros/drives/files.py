@@ -184,7 +184,7 @@ def read_table(path: Path) -> Table:
     """Read a CSV file with a header, which may begin with # (EuRoC). Empty rows and comments are skipped.
 
     A comment is any other line that begins with #, unless with the name of a file in the table's folder, such as
-    #001.jpg. Raises DriveError if the file cannot be read or a row has too few cells.
+    #001.jpg. Raises DriveError if the file cannot be read, or a row has too few or too many cells.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -200,6 +200,11 @@ def read_table(path: Path) -> Table:
     for number, row in rows:
         if len(row) < len(header):
             raise DriveError(f"row {number} of {path} has {len(row)} cells, its header {len(header)}")
+        if any(row[len(header) :]):
+            raise DriveError(
+                f"row {number} of {path} has {len(row)} cells, its header {len(header)}: write decimals with a point, "
+                "and text that holds a comma in quotes"
+            )
     repeated = tuple(name for name, count in Counter(header).items() if count > 1)
     return Table(path, {name: [row[i] for _, row in rows] for i, name in enumerate(header)}, repeated)
 

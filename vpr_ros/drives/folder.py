@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +28,16 @@ _POSES = ("x", "y", "z", "lat", "lon", "alt", *_QUATERNION, "yaw")
 _EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
 _EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, _QUATERNION, strict=True))
 _UP = 0.95  # cosine between a camera's axis and the vertical
+_OTHER_TABLES = (".txt", ".tum", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
+_NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position", re.IGNORECASE)
 _LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
 def is_folder(path: Path) -> bool:
     """Whether a path is a CSV file, or a folder that holds images or a CSV file."""
     if path.is_file():
-        return path.suffix == ".csv"
-    return bool(list_images(path)) or any(path.glob("*.csv"))
+        return _is_table(path)
+    return bool(list_images(path)) or any(map(_is_table, path.iterdir()))
 
 
 class FolderDrive:
@@ -72,6 +75,7 @@ class FolderDrive:
             self._images = list_images(folder)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
+            self.tally.add_files("file(s) left out: poses are read from a .csv file", _other_tables(folder))
         else:
             self._read_table(table_path, folder, options)
         if not self._images:
@@ -92,6 +96,8 @@ class FolderDrive:
         self.pose_span = None if track is None or not len(track.stamps_ns) else track.span
         if by_file:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
+            repeated_times = 0 if stamps is None else len(stamps) - len(set(stamps))
+            self.tally.add("image(s) have the time of another one: times may be rounded", path.name, repeated_times)
             named = {os.path.realpath(image) for image in self._images}
             others = [image for image in list_images(folder) if os.path.realpath(image) not in named]
             self.tally.add_files("image(s) left out: no row names them", others)
@@ -106,9 +112,19 @@ class FolderDrive:
             yield file_frame(stamp, path, T)
 
 
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _other_tables(folder: Path) -> list[Path]:
+    """Files in a folder whose names say that they have poses, in other formats."""
+    texts = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_TABLES]
+    return [path for path in texts if path.suffix.lower() == ".tum" or _NAMED_POSES.search(path.stem)]
+
+
 def _table_in(folder: Path) -> Path | None:
     """The CSV file of poses in a folder, or None."""
-    tables = sorted(folder.glob("*.csv"))
+    tables = sorted(filter(_is_table, folder.iterdir()))
     if folder / "poses.csv" in tables:
         return folder / "poses.csv"
     if len(tables) > 1:

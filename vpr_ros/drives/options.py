@@ -8,7 +8,7 @@ import numpy as np
 
 from vpr_ros.base.config import option
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import transform_from_xyzrpy
+from vpr_ros.base.geometry import beyond_a_turn, transform_from_xyzrpy
 from vpr_ros.base.world import canonical_world
 
 POSE_SOURCES = ("auto", "rtk", "ins", "vo")
@@ -74,6 +74,8 @@ class DriveOptions:
             len(self.T_base_camera) == 6 and np.all(np.isfinite(self.T_base_camera))
         ):
             raise DriveError("T_base_camera needs six finite numbers: x y z in metres and roll pitch yaw in radians")
+        if self.T_base_camera is not None and (angle := beyond_a_turn(self.T_base_camera[3:])):
+            raise DriveError(f"T_base_camera has an angle of {angle:g}, and its angles are in radians: convert degrees")
         if not self.max_pose_gap_s > 0 or not self.frame_rate_hz > 0:
             raise DriveError("max_pose_gap_s and frame_rate_hz must be above zero")
 

@@ -200,6 +200,8 @@ def _check_name(name: str, folder: Path) -> Path:
             taken = find_model(name)
         except ModelError:
             return path
+        if not taken.with_suffix(".json").exists():  # the file that is imported, in this folder
+            return path
     raise ModelError(f"the name '{name}' is taken by {taken}: give another one with --name")
 
 

@@ -15,13 +15,13 @@ from vpr_ros.base.errors import MapError
 from vpr_ros.inference.vocabulary import Vocabulary
 from vpr_ros.loops.anchors import Anchors
 from vpr_ros.loops.constants import BASELINES
-from vpr_ros.loops.writing import Writing, two_writers
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import Index
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap, session_world
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.scores import Sample, standard_scores
+from vpr_ros.maps.writing import Writing, two_writers
 from vpr_ros.matching.local_features import LocalFeatures
 from vpr_ros.matching.triangulation import baselines, triangulated
 
@@ -175,8 +175,10 @@ class KeyframeStore:
         """Store one place and return its row. It is on disk, whole, when this returns.
 
         T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. Raises
-        MapError as ``PlaceMap.add``, and if another process adds to this map as well.
+        MapError as ``PlaceMap.add``, and if another process adds to this map as well or has removed it.
         """
+        if not self.place_map.path.exists():
+            raise MapError(f"{self.place_map.path} was deleted or moved while it grows: start the session again")
         data = None if features is None else features.to_bytes()
         with self.place_map.together():
             place_id = self.place_map.add(drive, stamp_ns, T_map_camera, descriptor, thumbnail, data)

@@ -46,6 +46,7 @@ from vpr_ros.maps.stages import (
     store,
 )
 from vpr_ros.maps.storage import BUILT, Storage
+from vpr_ros.maps.writing import Writing
 from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def build_map(
     DriveError if a drive has no camera intrinsics.
     """
     drives = list(drives)
-    if resume and path.exists():
+    was_there = resume and path.exists()
+    if was_there:
         place_map = _begun(path, describer, views_each, vocabulary, storage)
     else:
         place_map = empty_map(
@@ -95,7 +97,7 @@ def build_map(
         for drive in shard.of(drives) if shard else drives:
             add_drive(place_map, drive, describer, every_m, every_s, on_progress, tally, extractor)
     except BaseException as error:
-        _give_up(place_map, error)
+        _give_up(place_map, error, was_there)
         raise
     return place_map
 
@@ -163,11 +165,11 @@ def _begun(
     return place_map
 
 
-def _give_up(place_map: PlaceMap, error: BaseException) -> None:
-    """Close an unfinished map, and delete it if it has no places."""
+def _give_up(place_map: PlaceMap, error: BaseException, was_there: bool) -> None:
+    """Close an unfinished map, and delete it if it has no places and was not there before."""
     count = len(place_map)
     place_map.close()
-    if not count:
+    if not count and not was_there:
         map_file.remove(place_map.path)
     elif isinstance(error, VprError):
         raise type(error)(
@@ -258,7 +260,8 @@ def add_drive(
 
     tally: counts frames that are left out. extractor: of local features of the new places, or None. Raises MapError if
     the map was described by another model, is damaged or has local features of another kind; DriveError if the drive
-    lies in another world, or no image has a pose or can be read. See also ``check_camera``.
+    lies in another world, or no image has a pose or can be read. See also ``check_camera``. MapError, too, if another
+    process adds to the map.
     """
     place_map.prepare(describer)
     place_map.check_world(drive.name, drive.world)
@@ -267,8 +270,10 @@ def add_drive(
         check_camera([drive])
         check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
     name = name_in_map(place_map, drive, describer)
-    passage = Passage(drive, place_map.stamps_of(name), on_progress)
-    new = _describe_and_store(passage.frames(every_m, every_s), place_map, name, describer, passage.tally, extractor)
+    with Writing(place_map.path):
+        passage = Passage(drive, place_map.stamps_of(name), on_progress)
+        frames = passage.frames(every_m, every_s)
+        new = _describe_and_store(frames, place_map, name, describer, passage.tally, extractor)
     passage.finish(new, Tally() if tally is None else tally)
     return Added(name, new, passage.there)
 

@@ -17,6 +17,7 @@ from vpr_ros.base.errors import MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.storage import Storage
+from vpr_ros.maps.writing import Writing, two_writers
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
         there, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # such as a name that is too long
         raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+    if str(path).startswith(("http:/", "https:/")) or (path / "manifest.json").is_file():
+        raise MapError(f"{path} is a map in tiles, which can only be read here: name the .vprmap file it was cut from")
     if is_folder:
         raise MapError(f"{path} is a folder: name a .vprmap file")
     if not there:
@@ -229,14 +232,15 @@ def is_grown(connection: sqlite3.Connection) -> bool:
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """A block in which no other process writes to a map. Raises MapError if one adds to it."""
-    connection = connect(path, writable=True)
-    try:
-        if is_grown(connection):
-            raise MapError(f"another process adds to {path}: stop it first, or write a new map")
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-    finally:
-        connection.close()
+    with Writing(path):
+        connection = connect(path, writable=True)
+        try:
+            if is_grown(connection):
+                raise two_writers(path)
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+        finally:
+            connection.close()
 
 
 def end_growing(connection: sqlite3.Connection) -> None:

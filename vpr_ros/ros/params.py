@@ -253,9 +253,19 @@ def fitting(name: str, value: Any) -> Any:
         check_names(value)
     if name == "intrinsics" and value is not None:
         pinhole(value)
+    if name == "camera_pose" and value is not None:
+        _check_angles(value)
     if name == "image" and not value:
         raise ConfigError(f"{WHERE}: image is empty; set image:=TOPIC of the camera's images")
     return value
+
+
+def _check_angles(pose: Pose6) -> None:
+    """Raises ConfigError if the angles of a mounting are none in radians."""
+    if angle := geometry.beyond_a_turn(pose[3:]):
+        raise ConfigError(
+            f"{WHERE}: camera_pose has an angle of {angle:g}, and its angles are in radians: convert degrees"
+        )
 
 
 def pinhole(values: Pinhole, width: int = 1, height: int = 1) -> Intrinsics:
@@ -290,6 +300,8 @@ def _check(params: NodeParams) -> None:
         raise ConfigError(f"{WHERE}: outbox.path needs mode:=localize, but mode is map; change one")
     if params.publish_tf and not params.odom:
         raise ConfigError(f"{WHERE}: publish_tf broadcasts map -> odom and needs odometry; set odom:=TOPIC")
+    if params.camera_pose is not None:
+        _check_angles(params.camera_pose)
     _check_watchdog(params)
     _check_cameras(params)
     if params.mode == "map" and not params.session:

@@ -91,3 +91,10 @@ def test_a_nodes_parameter_file_configures_an_evaluation(tmp_path: Path) -> None
     path.write_text("/**:\n  ros__parameters:\n    basse_frame: x\n")
     with pytest.raises(ConfigError, match="did you mean 'base_frame'"):
         localizer_config(path, [])
+
+
+def test_replay_is_no_mode_of_mapping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A parameter file of a mapping node was replayed as a localising one, with figures as if it had been asked for."""
+    bag = Path(__file__).parents[3] / "demo" / "bags" / "sun"
+    assert vpr(monkeypatch, "replay", "town.vprmap", bag, "-s", "mode=map") == 1
+    assert "vpr replay localises: leave mode out" in capsys.readouterr().err

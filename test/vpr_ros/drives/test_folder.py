@@ -139,11 +139,35 @@ def test_what_is_no_drive(tmp_path: Path) -> None:
         DriveOptions(pose_source="gps")
     with pytest.raises(DriveError, match="six finite numbers"):
         DriveOptions(T_base_camera=(0, 0, 0))  # type: ignore[arg-type]
+    with pytest.raises(DriveError, match="an angle of -90, and its angles are in radians: convert degrees"):
+        DriveOptions(T_base_camera=(0, 0, 0, -90, 0, -90))
     folder = images(tmp_path / "d", ["a.jpg"])
     whole = (folder / "a.jpg").read_bytes()
     (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageError, match=r"a\.jpg: the JPEG is truncated"):
         next(iter(open_drive(folder))).read()
+
+
+@pytest.mark.parametrize("row", ["a.jpg,1,25,2,50,0,10", "a.jpg,1,2,0,5"], ids=["decimal commas", "one cell more"])
+def test_rows_with_too_many_cells_are_refused(tmp_path: Path, row: str) -> None:
+    """1,25 is one and a quarter where commas are decimal points: x was 1 and y was 25, without a word."""
+    folder = images(tmp_path / "d", ["a.jpg"])
+    (folder / "poses.csv").write_text(f"file,x,y,yaw\n{row}\n")
+    with pytest.raises(DriveError, match="write decimals with a point"):
+        open_drive(folder)
+    (folder / "poses.csv").write_text("file,x,y,yaw\na.jpg,1,2,0,,\n")  # a spreadsheet's empty columns
+    assert len(open_drive(folder)) == 1
+
+
+def test_rounded_times_and_tables_of_other_formats_are_named(tmp_path: Path) -> None:
+    """A spreadsheet makes one time of all nanoseconds; poses.txt was left out without a word."""
+    folder = images(tmp_path / "d", ["a.jpg", "b.jpg", "c.jpg"])
+    rows = [f"{name}.jpg,{x},0,0,1.70009E+18" for x, name in enumerate("abc")]
+    (folder / "poses.CSV").write_text("\n".join(["file,x,y,yaw,stamp_ns", *rows]) + "\n")
+    assert "2 image(s) have the time of another one: times may be rounded" in open_drive(folder).tally.lines()[0]
+    (folder / "poses.CSV").rename(folder / "poses.txt")
+    (folder / "readme.txt").write_text("my drive")
+    assert open_drive(folder).tally.lines() == ["1 file(s) left out: poses are read from a .csv file (poses.txt)"]
 
 
 def test_names_with_utm_positions(tmp_path: Path) -> None:

@@ -230,6 +230,13 @@ def test_names_and_licences(folder: Path, tmp_path: Path, name: str, licence: st
     assert [file.name for file in folder.iterdir()] == ["taken.json"]
 
 
+def test_the_file_that_is_imported_takes_no_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder of net.onnx, a model called net was refused: the name was taken, by the very file."""
+    path = network(tmp_path / "net.onnx", FIXED)
+    monkeypatch.chdir(tmp_path)
+    assert import_model(lambda _: open_onnx(path), folder, "net", "MIT").path == folder / "net.onnx"
+
+
 @pytest.mark.parametrize("content", [b"", b"not a network", b"<html>404</html>"])
 def test_files_that_are_no_networks(folder: Path, tmp_path: Path, content: bytes) -> None:
     """A page that says 404 is what a download often leaves."""

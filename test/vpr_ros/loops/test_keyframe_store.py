@@ -345,3 +345,13 @@ def test_one_process_adds_to_a_session(tmp_path):
         KeyframeStore.grow(path, MODEL)
     KeyframeStore.grow(path, MODEL).close()
     assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_session_whose_file_is_gone_says_so(tmp_path):
+    """SQLite writes on into a file that was deleted: ninety keyframes were lost, and the node said nothing."""
+    path = tmp_path / "one.vprmap"
+    with KeyframeStore.grow(path, MODEL) as store:
+        store.add("drive", 1, np.eye(4), descriptor_of(0))
+        path.unlink()
+        with pytest.raises(MapError, match="was deleted or moved while it grows"):
+            store.add("drive", 2, np.eye(4), descriptor_of(1))

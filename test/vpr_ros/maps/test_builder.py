@@ -19,8 +19,10 @@ from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.builder import add_drive, build_map
+from vpr_ros.maps.editor import store_otherwise
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.storage import Storage
 
 
 @pytest.fixture
@@ -45,6 +47,42 @@ def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painte
     assert add_drive(street, painted_drive(length=150.0), describer).new == 6
     assert add_drive(street, painted_drive(name="again", start=2.0), describer).new == 24
     assert map_info(street)["drives"] == {"again": 24, "painted": 30}
+
+
+def test_nobody_else_writes_while_a_map_is_built(tmp_path, describer, painted_drive):
+    """Upgrading a map that was being built replaced its file, and the build died; two builds spoilt each other's."""
+    path, other = tmp_path / "town.vprmap", painted_drive(name="other", length=20.0)
+    refused = 0
+
+    class Meddled:
+        """A drive during which others try to write to the map."""
+
+        name, world = "painted", "local"
+
+        def __init__(self) -> None:
+            self._drive = painted_drive(length=60.0)
+            self.world = self._drive.world
+
+        def __len__(self) -> int:
+            return len(self._drive)
+
+        def __iter__(self):
+            nonlocal refused
+            for number, frame in enumerate(self._drive):
+                if number == 3:
+                    for meddle in (
+                        lambda: store_otherwise(path, Storage("float16")),
+                        lambda: build_map(path, [other], describer, resume=True),
+                    ):
+                        with pytest.raises(MapError, match="another process adds to"):
+                            meddle()
+                        refused += 1
+                yield frame
+
+    with build_map(path, [Meddled()], describer) as made:
+        assert refused == 2 and len(made) == 12 and made.drive_names() == ["painted"]
+    store_otherwise(path, Storage("float16")).close()
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_sampling_by_distance(tmp_path, describer, painted_drive):

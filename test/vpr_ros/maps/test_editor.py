@@ -210,7 +210,7 @@ def test_a_forgotten_mounting_is_noticed(session):
 def test_a_session_that_is_driving_is_left_alone(session, toy_world):
     """Its next keyframes would be in odometry's frame, among places in the map's."""
     with KeyframeStore.grow(session, MODEL) as store:
-        with pytest.raises(MapError, match="stop it first"):
+        with pytest.raises(MapError, match="another process adds to"):
             set_poses(session, trajectory(), MOUNT)
         store.add("session-1", 100 * SECOND, base(3) @ MOUNT, toy_world.descriptor(3))
     assert set_poses(session, trajectory(0.0, 110.0), MOUNT) == (31, 0)

@@ -124,6 +124,8 @@ def test_what_cannot_be_used_is_said() -> None:
     said: list[str] = found._log.said  # type: ignore[attr-defined]
     assert "needs a map in UTM coordinates, and this one is in world 'local'" in said[0]
     assert "in frame 'odom', not in the map's frame 'map'" in said[1] and "finite pose" in said[2]
+    found.store_fix(fix(48.0, 2.0))
+    assert len(said) == 3  # each reason once in a while
 
 
 def test_mode_map_takes_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ _SPEED_M_S = 10.0  # how fast a prior becomes less exact with its age
 _UNKNOWN_POSE_M, _UNKNOWN_FIX_M = 1.0, 15.0  # standard deviation of a message that states none
 _LEAST_FIX_M = 2.0  # the antenna is not the camera
 _UNKNOWN_YAW = np.radians(15.0)
+_SAY_AGAIN_S = 30.0  # why a prior is not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class PriorTrack:
         self._health, self._log = health, log
         self._lock = threading.Lock()
         self._latest: dict[str, _Stored] = {}
+        self._said_s: dict[str, float] = {}  # when each reason was logged last
 
     def at(self, stamp_ns: int, T_base_camera: np.ndarray | None) -> tuple[Prior, ...]:
         """The priors for an image. A start pose is returned once; those of another map are forgotten.
@@ -123,7 +126,10 @@ class PriorTrack:
 
     def _refuse(self, why: str) -> None:
         self._health.count("priors not used")
-        self._log.warning(f"{why}: it is not used", throttle_duration_sec=30.0)
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(why, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:  # each reason, not the first of them alone
+            self._said_s[why] = now_s
+            self._log.warning(f"{why}: it is not used")
 
     def _fresh(self, stored: _Stored, stamp_ns: int) -> bool:
         fresh = stored.lasting or abs(stamp_ns - stored.stamp_ns) <= self._config.max_age * 1e9

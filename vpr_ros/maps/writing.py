@@ -31,7 +31,13 @@ class Writing:
         self._path.unlink(missing_ok=True)
         self._file.close()
 
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
 
 def two_writers(path: Path) -> MapError:
     """The error of the second process that adds to a map."""
-    return MapError(f"another process adds to {path}: give every session its own file")
+    return MapError(f"another process adds to {path}: wait for its end, or take another file")
