@@ -88,7 +88,7 @@ def build_map(
     drives = list(drives)
     was_there = resume and path.exists()
     if was_there:
-        place_map = _begun(path, describer, views_each, vocabulary, storage)
+        place_map = _begun(path, describer, views_each, vocabulary, storage, shard)
     else:
         place_map = empty_map(
             path, drives, describer, every_m, every_s, views_each, extractor, vocabulary, storage, shard
@@ -130,7 +130,7 @@ def empty_map(
                 f"share: give --vocabulary and the map of part 1/{shard.count}, which has it before its first place"
             )
     own = vocabulary or learn_vocabulary(drives, describer, every_m, every_s, storage.descriptors == "bit")
-    return _create(Path(path), drives[0], describer, views_each, own, storage)
+    return _create(Path(path), drives[0], describer, views_each, own, storage, str(shard or ""))
 
 
 def _check_one_world(drives: Sequence[Drive]) -> None:
@@ -144,7 +144,12 @@ def _check_one_world(drives: Sequence[Drive]) -> None:
 
 
 def _begun(
-    path: Path, describer: Describer, views_each: int, vocabulary: Vocabulary | None, storage: Storage
+    path: Path,
+    describer: Describer,
+    views_each: int,
+    vocabulary: Vocabulary | None,
+    storage: Storage,
+    shard: Shard | None,
 ) -> PlaceMap:
     """A map whose build was interrupted. Raises MapError if it was begun with other options."""
     place_map = PlaceMap.open(path, writable=True)
@@ -159,6 +164,10 @@ def _begun(
                 f"{path} was begun with other --views, --vocabulary, --descriptors or --no-thumbnails: give the same, "
                 "or choose another name"
             )
+        part = str(shard or "")
+        if place_map.shard != part:
+            was = f"as part {place_map.shard}" if place_map.shard else "as a whole map"
+            raise MapError(f"{path} was begun {was}: continue it so, or choose another name")
     except BaseException:
         place_map.close()
         raise
@@ -226,6 +235,7 @@ def _create(
     views_each: int,
     vocabulary: Vocabulary | None,
     storage: Storage,
+    shard: str,
 ) -> PlaceMap:
     """An empty map. If coordinates are large, its origin is near the drive's first pose."""
     stamps: list[int] = []
@@ -243,7 +253,9 @@ def _create(
         vocabulary = None  # every copy of the model has it
     calibration = Calibration.of_model(manifest.calibration, bool(manifest.vocabulary) and vocabulary is None)
     origin = origin_near(first[:3, 3])
-    return PlaceMap.create(path, model, drive.world, origin, calibration, vocabulary=vocabulary, storage=storage)
+    return PlaceMap.create(
+        path, model, drive.world, origin, calibration, vocabulary=vocabulary, storage=storage, shard=shard
+    )
 
 
 def add_drive(

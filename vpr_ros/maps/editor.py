@@ -20,6 +20,7 @@ from vpr_ros.maps.map_drives import names_in_merged
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
+from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.stages import Progress
 from vpr_ros.maps.storage import Storage
 
@@ -38,8 +39,8 @@ def merge_maps(
     with the places read so far and those of all sources. Raises MapError if the maps do not fit each other or the file
     cannot be written.
     """
-    total = _check_together(sources)
     left_out, done = Tally() if tally is None else tally, 0
+    total = _check_together(sources, left_out)
     with map_file.new_file(Path(path)) as part:
         with PlaceMap.open(sources[0]) as first:
             merged = PlaceMap.create(
@@ -63,8 +64,12 @@ def merge_maps(
     return PlaceMap.open(path, writable=True)
 
 
-def _check_together(sources: Sequence[Path]) -> int:
-    """Number of places in maps that can be merged. Raises MapError if they do not fit each other."""
+def _check_together(sources: Sequence[Path], tally: Tally) -> int:
+    """Number of places in maps that can be merged. Raises MapError if they do not fit each other.
+
+    tally: counts the parts of a map that are not among them.
+    """
+    parts: set[Shard] = set()
     with PlaceMap.open(sources[0]) as first:
         kind, total = "", 0
         for path in sources:
@@ -89,6 +94,14 @@ def _check_together(sources: Sequence[Path]) -> int:
                 check_kind(other.path, other.feature_kind(), kind)
                 kind = kind or other.feature_kind()
                 total += len(other)
+                parts |= {Shard.parse(other.shard)} if other.shard else set()
+    for count in sorted({part.count for part in parts}):
+        missing = [part for n in range(1, count + 1) if (part := Shard(n, count)) not in parts]
+        tally.add(
+            f"part(s) of {count} not given, so their drives are not in the map",
+            str(missing[0]) if missing else "",
+            len(missing),
+        )
     return total
 
 

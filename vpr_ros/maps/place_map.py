@@ -131,6 +131,7 @@ class PlaceMap:
             self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
             self.storage = Storage.from_meta(meta)
             self.refreshed = Refreshed.from_dict(json.loads(meta.get("refreshed", "null")))
+            self.shard: str = meta.get("shard", "")
 
     @classmethod
     def create(
@@ -144,12 +145,14 @@ class PlaceMap:
         is_odometry: bool = False,
         vocabulary: Vocabulary | None = None,
         storage: Storage | None = None,
+        shard: str = "",
     ) -> PlaceMap:
         """A new, empty map. Raises MapError if the file exists or cannot be written.
 
         is_odometry: whether the poses will be raw odometry; the world is then ``session_world``. vocabulary: its own,
         which is stored; None if it has none, or for keyframes on their way to a map that has the model's, which is not
-        sent with them. storage: what is kept of each place.
+        sent with them. storage: what is kept of each place. shard: which part of a map it will be, such as 2/8; empty:
+        a whole one.
         """
         storage = storage or Storage()
         if vocabulary is not None:
@@ -165,6 +168,7 @@ class PlaceMap:
             "frame_id": frame_id,
             "calibration": json.dumps((calibration or Calibration()).to_dict()),
             "revision": "0",
+            **({"shard": shard} if shard else {}),
         }
         map_file.create(Path(path), meta, vocabulary.to_bytes() if vocabulary else None)
         return cls.open(path, writable=True)

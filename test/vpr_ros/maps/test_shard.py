@@ -14,6 +14,7 @@ import pytest
 
 from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.base.tally import Tally
 from vpr_ros.inference.open import open_describer
 from vpr_ros.maps.builder import build_map, vocabulary_of
 from vpr_ros.maps.editor import merge_maps
@@ -154,6 +155,23 @@ def test_a_build_is_not_continued_with_other_options(tmp_path, describer, painte
         build_map(path, [painted_drive()], describer)
     with build_map(path, [painted_drive(length=150.0)], describer, resume=True) as continued:
         assert len(continued) == 30
+
+
+def test_a_part_that_was_forgotten_is_named(tmp_path, describer, painted_drive):
+    """A third of a city was not in the map, and nobody noticed before the field test."""
+    drives = [painted_drive(name=f"d{k}", start=100.0 * k, length=20.0) for k in range(3)]
+    parts = [tmp_path / f"{number}.vprmap" for number in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        build_map(part, drives, describer, shard=Shard(number, 3)).close()
+    tally = Tally()
+    merge_maps(tmp_path / "some.vprmap", [parts[0], parts[2]], tally).close()
+    assert tally.lines() == ["1 part(s) of 3 not given, so their drives are not in the map (2/3)"]
+    tally = Tally()
+    merge_maps(tmp_path / "all.vprmap", parts, tally).close()
+    assert not tally
+    for shard, words in ((Shard(2, 3), "was begun as part 1/3"), (None, "was begun as part 1/3")):
+        with pytest.raises(MapError, match=words):
+            build_map(parts[0], drives, describer, shard=shard, resume=True)
 
 
 def test_any_number_of_maps_can_be_merged(tmp_path, toy_world):
