@@ -288,10 +288,12 @@ def _choose(outputs: Arrays, wanted: Wanted, name: str) -> tuple[str, str]:
 def _vectors(found: Sequence[Arrays], name: str) -> np.ndarray:
     """(B, D) of unit length, from the descriptors of one image each. Raises ModelError if they are no descriptors."""
     first = found[0][name]
-    if first.ndim < 2 or first.shape[0] != 1 or max(first.shape[2:], default=1) != 1 or first.dtype != np.float32:
+    if first.dtype != np.float32:
+        raise ModelError(f"the output '{name}' is {first.dtype}: cast it to float32 in the network")
+    if first.ndim < 2 or first.shape[0] != 1 or max(first.shape[2:], default=1) != 1:
         raise ModelError(
-            f"the output '{name}' of one image is {first.dtype} of shape {first.shape}, not float32 of (1, D): choose "
-            "another one with --descriptor, or pool the features in the network"
+            f"the output '{name}' of one image has the shape {first.shape}, and not (1, D): choose another one with "
+            "--descriptor, or pool the features in the network"
         )
     if not 2 <= first.shape[1] <= LARGEST_DIMENSION:
         raise ModelError(

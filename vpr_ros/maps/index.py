@@ -73,9 +73,8 @@ class Index:
                 index.add(rows)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[-1]
-            raise ConfigError(
-                f"FAISS cannot build an index '{factory}' of {count} places ({reason}); try Flat"
-            ) from error
+            of_places = f" of {count} places" if count else ""
+            raise ConfigError(f"FAISS cannot build an index '{factory}'{of_places} ({reason}); try Flat") from error
         return cls(index, views)
 
     @classmethod

@@ -187,7 +187,7 @@ MISTAKES: dict[str, tuple[Shape, dict[str, Any], dict[str, Any], str]] = {
         r"outputs vectors \(1, 48\), map .*--descriptor NAME",
     ),
     "no such output": (FIXED, {}, {"descriptor": "vector"}, "has no output 'vector'; did you mean 'vectors'"),
-    "a feature map": (FIXED, {"outputs": ("map",)}, {}, r"shape \(1, 3, 4, 4\), not float32 of \(1, D\)"),
+    "a feature map": (FIXED, {"outputs": ("map",)}, {}, r"the shape \(1, 3, 4, 4\), and not \(1, D\)"),
     "integers": (FIXED, {"outputs": ("whole",)}, {}, "is int64 of shape"),
     "nothing": (FIXED, {"outputs": ("zero",)}, {}, "is not finite, or all zero"),
     "a depth that is no image": (FIXED, {"outputs": ("vectors", "map")}, {"depth": "map"}, "not metres of shape"),

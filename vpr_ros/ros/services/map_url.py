@@ -36,4 +36,6 @@ def path_of(url: str) -> Path:
         if not rest.startswith("/"):
             raise MapError(f"{url} is not an absolute path: write three slashes, file:///PATH")
         return Path(unquote(rest))
-    raise MapError(f"{url} has an unknown scheme: give a path, file:///PATH or package://PACKAGE/PATH")
+    raise MapError(
+        f"{url} has an unknown scheme: give a path, file:///PATH, package://PACKAGE/PATH, or tiles at http(s)://"
+    )
