@@ -289,7 +289,10 @@ def _vectors(found: Sequence[Arrays], name: str) -> np.ndarray:
     """(B, D) of unit length, from the descriptors of one image each. Raises ModelError if they are no descriptors."""
     first = found[0][name]
     if first.dtype != np.float32:
-        raise ModelError(f"the output '{name}' is {first.dtype}: cast it to float32 in the network")
+        raise ModelError(
+            f"the output '{name}' is {first.dtype}: cast it to float32 in the network, or choose another one with "
+            "--descriptor"
+        )
     if first.ndim < 2 or first.shape[0] != 1 or max(first.shape[2:], default=1) != 1:
         raise ModelError(
             f"the output '{name}' of one image has the shape {first.shape}, and not (1, D): choose another one with "

@@ -188,14 +188,14 @@ MISTAKES: dict[str, tuple[Shape, dict[str, Any], dict[str, Any], str]] = {
     ),
     "no such output": (FIXED, {}, {"descriptor": "vector"}, "has no output 'vector'; did you mean 'vectors'"),
     "a feature map": (FIXED, {"outputs": ("map",)}, {}, r"the shape \(1, 3, 4, 4\), and not \(1, D\)"),
-    "integers": (FIXED, {"outputs": ("whole",)}, {}, "is int64 of shape"),
+    "integers": (FIXED, {"outputs": ("whole",)}, {}, "is int64: cast it to float32"),
     "nothing": (FIXED, {"outputs": ("zero",)}, {}, "is not finite, or all zero"),
     "a depth that is no image": (FIXED, {"outputs": ("vectors", "map")}, {"depth": "map"}, "not metres of shape"),
     "one image at a time": (
         [1, 3, SIDE, SIDE],
         {"target": (1, DIMENSION // 2, 2)},
         {"descriptor": "vectors"},
-        "of shape",
+        "has the shape",
     ),
     "an old operation": (FIXED, {"opset": 1}, {}, "opset 1"),
 }
