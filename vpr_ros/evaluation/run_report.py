@@ -95,13 +95,18 @@ def write_run_report(
 
 
 def remove_runs(folder: Path) -> list[str]:
-    """Remove what ``write_run_report`` wrote of each run into a folder; return the runs' names in files."""
+    """Remove what ``write_run_report`` wrote of each run into a folder; return the runs' names in files.
+
+    Answers without the other files are not its own, such as those that a node recorded, and stay.
+    """
     names = []
     for answers in sorted(folder.glob(f"*{ANSWERS}")):
         name = answers.name.removesuffix(ANSWERS)
-        for path in (answers, *(folder / f"{name}{end}" for end in (FRAME_TABLE, *TRAJECTORIES))):
-            path.unlink(missing_ok=True)
-        names.append(name)
+        files = [answers, *(folder / f"{name}{end}" for end in (FRAME_TABLE, *TRAJECTORIES))]
+        if all(file.is_file() for file in files):
+            names.append(name)
+            for file in files:
+                file.unlink()
     return names
 
 

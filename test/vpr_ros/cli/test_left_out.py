@@ -98,12 +98,13 @@ def test_a_second_evaluation_replaces_the_first(drives, tmp_path, monkeypatch, c
     assert {"half.csv", "half.answers.jsonl", "half_true.tum", "half_map.png"} <= first
     capsys.readouterr()
     (out / "notes.csv").write_text("mine")
+    (out / "robot.answers.jsonl").write_text("recorded by a node")
     assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out, "-d", "name=later") == 0
     assert f"{out} had results of half, which these replace" in capsys.readouterr().err
     assert (
         not list(out.rglob("half*")) and {file.name.replace("later", "half") for file in out.rglob("later*")} == first
     )
-    assert (out / "notes.csv").is_file()  # whatever else lies there stays
+    assert (out / "notes.csv").is_file() and (out / "robot.answers.jsonl").is_file()  # whatever else lies there stays
 
 
 def test_results_need_a_folder(drives, tmp_path, monkeypatch, capsys):
