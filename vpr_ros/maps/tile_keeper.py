@@ -107,7 +107,8 @@ class TileKeeper:
     @property
     def gap(self) -> str:
         """One sentence if a wanted tile cannot be had; else empty."""
-        failed = [self._failed[number][1] for number in self._wanted if number in self._failed]
+        sentences = (self._failed.get(number, (0.0, ""))[1] for number in self._wanted)
+        failed = list(filter(None, sentences))
         more = f"; {len(failed) - 1} more of the tiles around are not here" if len(failed) > 1 else ""
         return f"{failed[0]}{more}" if failed else ""
 

@@ -60,7 +60,7 @@ class PriorTrack:
         self._health, self._log = health, log
         self._lock = threading.Lock()
         self._latest: dict[str, _Stored] = {}
-        self._said_s: dict[str, float] = {}  # when each reason was logged last
+        self._said_s: dict[str, float] = {}  # when each kind of reason was logged last
 
     def at(self, stamp_ns: int, T_base_camera: np.ndarray | None) -> tuple[Prior, ...]:
         """The priors for an image. A start pose is returned once; those of another map are forgotten.
@@ -79,9 +79,9 @@ class PriorTrack:
         frame, wanted = message.header.frame_id.lstrip("/"), self._map_frame()
         T_map_base = matrix_from_pose(message)
         if frame != wanted:
-            self._refuse(f"priors of prior.{source} are in frame '{frame}', not in the map's frame '{wanted}'")
+            self._refuse("frame", f"priors of prior.{source} are in frame '{frame}', not in the map's frame '{wanted}'")
         elif T_map_base is None:
-            self._refuse(f"a prior of prior.{source} is not a finite pose with a unit quaternion")
+            self._refuse("pose", f"a prior of prior.{source} is not a finite pose with a unit quaternion")
         else:
             values = np.array(message.pose.covariance, float).reshape(6, 6)
             stated = np.isfinite(values).all() and values[0, 0] > 0 and values[1, 1] > 0
@@ -101,7 +101,7 @@ class PriorTrack:
         world = self._place_map().world
         here = np.array([message.latitude, message.longitude], float)
         if not utm_of(world):
-            self._refuse(f"prior.fix needs a map in UTM coordinates, and this one is in world '{world}'")
+            self._refuse("world", f"prior.fix needs a map in UTM coordinates, and this one is in world '{world}'")
         elif message.status.status < 0 or not np.isfinite(here).all() or not here.any():
             self._health.count("priors without a fix")
         else:
@@ -124,11 +124,12 @@ class PriorTrack:
         with self._lock:
             self._latest[source] = stored
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, kind: str, why: str) -> None:
+        """Count it, and say why: each kind of reason now and then, not the first of them alone."""
         self._health.count("priors not used")
         now_s = time.monotonic()
-        if now_s - self._said_s.get(why, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:  # each reason, not the first of them alone
-            self._said_s[why] = now_s
+        if now_s - self._said_s.get(kind, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
+            self._said_s[kind] = now_s
             self._log.warning(f"{why}: it is not used")
 
     def _fresh(self, stored: _Stored, stamp_ns: int) -> bool:
