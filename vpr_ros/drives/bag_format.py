@@ -42,4 +42,20 @@ def _open(path: Path, options: DriveOptions) -> Drive:
     return BagDrive(path, options)
 
 
-FORMAT = Format("a ROS bag", is_bag, _open)
+FORMAT = Format(
+    "a ROS bag",
+    is_bag,
+    _open,
+    takes=(
+        "image_topic",
+        "pose_topic",
+        "odom_topic",
+        "navsat_topic",
+        "map_frame",
+        "odom_frame",
+        "base_frame",
+        "camera_frame",
+        "max_pose_gap_s",
+        "T_base_camera",
+    ),
+)

@@ -137,4 +137,9 @@ def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
     return Intrinsics(width, height, K, distortion, sensor.get("distortion_model") == "equidistant")
 
 
-FORMAT = Format("a EuRoC sequence", is_euroc, EurocDrive)
+FORMAT = Format(
+    "a EuRoC sequence",
+    is_euroc,
+    EurocDrive,
+    takes=("camera", "max_pose_gap_s", "T_base_camera"),
+)

@@ -257,4 +257,9 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
     return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]
 
 
-FORMAT = Format("a folder of images (with poses in poses.csv or without)", is_folder, FolderDrive)
+FORMAT = Format(
+    "a folder of images (with poses in poses.csv or without)",
+    is_folder,
+    FolderDrive,
+    takes=("frame_rate_hz", "max_pose_gap_s", "T_base_camera"),
+)

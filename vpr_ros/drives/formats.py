@@ -35,6 +35,9 @@ class Format:
     recognises: Callable[[Path], bool]
     open: Callable[[Path, Any], Drive]
     options: type[DriveOptions] = DriveOptions
+    takes: tuple[str, ...] = ()
+    """Names of the options that it uses, beside name and world; empty if that is not said. Others that a user gives are
+    refused."""
     package: str = ""
     """Set when the format is loaded: the name of an entry point of another package; empty for this package's own."""
 

@@ -172,4 +172,9 @@ class KittiDrive:
         return np.where(depth <= _MAX_DEPTH_M, depth, 0).astype(np.float32)
 
 
-FORMAT = Format("a KITTI sequence", is_kitti, KittiDrive)
+FORMAT = Format(
+    "a KITTI sequence",
+    is_kitti,
+    KittiDrive,
+    takes=("camera", "depth"),
+)

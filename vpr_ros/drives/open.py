@@ -34,7 +34,9 @@ def open_drive(spec: str | Path, options: DriveOptions | Mapping[str, object] = 
     options: DriveOptions, or names with values; a value that is text is read as on the command line.
     Raises DriveError, which names what is missing and its purpose; ConfigError for an unknown option or a wrong value.
     """
-    cameras = _cameras(_find(spec, options))
+    found = _find(spec, options)
+    _check_used([found], options)
+    cameras = _cameras(found)
     if len(cameras) > 1:
         raise DriveError(f"{spec}: {len(cameras)} cameras are as many drives, and one drive is wanted: name one camera")
     return cameras[0].open()
@@ -111,6 +113,16 @@ def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Re
     return _Recording(path, found, _options_of(found, options))
 
 
+def _check_used(recordings: Sequence[_Recording], options: DriveOptions | Mapping[str, object]) -> None:
+    """Raises DriveError if none of the recordings' formats uses an option that a user gives."""
+    if isinstance(options, DriveOptions) or not recordings or not all(one.format.takes for one in recordings):
+        return
+    taken = {"name", "world"}.union(*(one.format.takes for one in recordings))
+    if unused := [name for name in options if name not in taken]:
+        kinds = " or ".join(dict.fromkeys(one.format.description for one in recordings))
+        raise DriveError(f"{unused[0]} is of no use for {kinds}: leave {' and '.join(unused)} out")
+
+
 def _recognises(name: str, format: Format, path: Path) -> bool:
     """Whether a path is of this format. A format of another package that fails is left out with a warning."""
     try:
@@ -173,7 +185,9 @@ def open_drives(
     Raises DriveError and ConfigError as ``open_drive`` does, DriveError if a drive is given twice or several drives
     would get one name.
     """
-    recordings = [recording for spec in specs for recording in _cameras(_find(spec, options))]
+    found = [_find(spec, options) for spec in specs]
+    _check_used(found, options)
+    recordings = [recording for one in found for recording in _cameras(one)]
     if not recordings:
         return []
     name, world = recordings[0].options.name, recordings[0].options.world

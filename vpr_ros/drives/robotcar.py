@@ -157,4 +157,9 @@ def _read_stored_depth(path: Path) -> np.ndarray:
     return depth.astype(np.float32) / _DEPTH_UNITS
 
 
-FORMAT = Format("an Oxford RobotCar run", is_robotcar, RobotCarDrive)
+FORMAT = Format(
+    "an Oxford RobotCar run",
+    is_robotcar,
+    RobotCarDrive,
+    takes=("camera", "pose_source", "models_dir", "extrinsics_dir", "undistort", "depth", "max_pose_gap_s"),
+)

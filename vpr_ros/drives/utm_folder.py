@@ -101,4 +101,9 @@ def _world(path: Path) -> str:
     return canonical_world(f"utm {zone}{letter}".strip())
 
 
-FORMAT = Format("a folder of images with @utm names", is_utm_folder, UtmFolderDrive)
+FORMAT = Format(
+    "a folder of images with @utm names",
+    is_utm_folder,
+    UtmFolderDrive,
+    takes=("frame_rate_hz", "T_base_camera"),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from packages import install
 
 from vpr_ros.base.errors import ConfigError, DriveError
 from vpr_ros.cli.main import main
+from vpr_ros.drives import open as opening
+from vpr_ros.drives.formats import OWN, all_formats
 from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
 
 # A recording is a folder with a file stripes.txt: an image every metre along x, each of one grey.
@@ -234,3 +237,35 @@ def test_what_a_registered_format_yields_is_checked(
     else:
         assert [frame.read().shape for frame in drive] == [(8, 8, 3)]
     sys.modules.pop("yields_fmt", None)
+
+
+READS = {  # the modules of a format that read its options
+    "bag": ("bag", "bag_poses"),
+    "robotcar": ("robotcar",),
+    "kitti": ("kitti",),
+    "euroc": ("euroc",),
+    "utm_folder": ("utm_folder",),
+    "folder": ("folder",),
+}
+
+
+def test_each_format_says_which_options_it_takes() -> None:
+    """An option that is missing there would be refused though it is read; another would be taken and do nothing."""
+    assert set(READS) == set(OWN)
+    properties = {"mount": "T_base_camera", "max_pose_gap_ns": "max_pose_gap_s"}
+    for name, modules in READS.items():
+        texts = [Path(opening.__file__).with_name(f"{module}.py").read_text() for module in modules]
+        read = {found for text in texts for found in re.findall(r"options\.([a-zA-Z_]+)", text)} - {"world"}
+        assert {properties.get(one, one) for one in read} == set(all_formats()[name].takes), name
+
+
+def test_options_that_do_nothing_are_refused(tmp_path: Path) -> None:
+    """A camera's topic, given for a folder of images, was taken without a word."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DriveError, match=r"camera is of no use for a folder .*: leave camera and depth out"):
+        open_drive(tmp_path, {"camera": "left", "depth": "false", "world": "campus"})
+    with pytest.raises(DriveError, match="image_topic is of no use"):
+        open_drives([tmp_path], {"image_topic": "/front"})
+    bag = Path(__file__).parents[3] / "demo" / "bags" / "sun"
+    with pytest.raises(DriveError, match=r"/front"):  # one of the two uses it
+        open_drives([tmp_path, bag], {"image_topic": "/front"})
