@@ -45,7 +45,9 @@ class Street:
 
     def image(self, along: float) -> np.ndarray:
         """(240, 320, 3) uint8: centimetres in two colours."""
-        return np.full((240, 320, 3), (*divmod(round(100 * (along % LAP)), 256), 0), np.uint8)
+        image = np.full((240, 320, 3), (*divmod(round(100 * (along % LAP)), 256), 0), np.uint8)
+        image[:, 160:] = 255  # an image of one colour shows nothing, and is no keyframe
+        return image
 
     def along(self, image: np.ndarray) -> float:
         return float(256 * int(image[0, 0, 0]) + int(image[0, 0, 1])) / 100

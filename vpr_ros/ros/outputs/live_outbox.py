@@ -10,6 +10,7 @@ import numpy as np
 from vpr_ros.base.errors import VprError
 from vpr_ros.base.records import Estimate
 from vpr_ros.base.tally import Tally
+from vpr_ros.drives.left_out import EMPTY
 from vpr_ros.fleet.constants import OUTBOX
 from vpr_ros.fleet.keyframes import KNOWN, UNSURE, News, Passed, Passes, in_memory, sure_pose
 from vpr_ros.fleet.outbox import GrowingOutbox, new_name
@@ -87,6 +88,7 @@ class LiveOutbox:
         counts = {
             "outbox: images not sure of": self._seen.count(UNSURE),
             "outbox: keyframes known": self._described.count(KNOWN),
+            "outbox: images that show nothing": self._described.count(EMPTY),
             "outbox: keyframes stored": self._added,
             "outbox: dropped (busy)": self._worker.dropped,
             "outbox: dropped (full)": self._full,
