@@ -21,6 +21,7 @@ from vpr_ros.maps.writing import Writing, two_writers
 
 logger = logging.getLogger(__name__)
 
+MANIFEST = "manifest.json"  # what a folder of tiles has; see tiles
 _FORMAT_VERSIONS = (1, 2)  # readable; see storage.Storage
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -112,7 +113,7 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
         there, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # such as a name that is too long
         raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
-    if str(path).startswith(("http:/", "https:/")) or (path / "manifest.json").is_file():
+    if not there and (str(path).startswith(("http:/", "https:/")) or (path / MANIFEST).is_file()):
         raise MapError(f"{path} is a map in tiles, which can only be read here: name the .vprmap file it was cut from")
     if is_folder:
         raise MapError(f"{path} is a folder: name a .vprmap file")

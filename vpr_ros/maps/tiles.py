@@ -32,7 +32,7 @@ from vpr_ros.maps.index import AUTO, Index, chosen_factory
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import WHOLE_MAP, Places
 
-MANIFEST = "manifest.json"
+MANIFEST = map_file.MANIFEST
 LARGEST_MANIFEST = 64 << 20  # bytes
 _FORMAT = 1
 _PIECE = 1 << 20  # bytes hashed at a time

@@ -101,9 +101,8 @@ def test_a_second_evaluation_replaces_the_first(drives, tmp_path, monkeypatch, c
     (out / "robot.answers.jsonl").write_text("recorded by a node")
     assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out, "-d", "name=later") == 0
     assert f"{out} had results of half, which these replace" in capsys.readouterr().err
-    assert (
-        not list(out.rglob("half*")) and {file.name.replace("later", "half") for file in out.rglob("later*")} == first
-    )
+    assert not list(out.rglob("half*"))
+    assert {file.name.replace("later", "half") for file in out.rglob("later*")} == first
     assert (out / "notes.csv").is_file() and (out / "robot.answers.jsonl").is_file()  # whatever else lies there stays
 
 

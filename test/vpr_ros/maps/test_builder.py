@@ -57,11 +57,9 @@ def test_nobody_else_writes_while_a_map_is_built(tmp_path, describer, painted_dr
     class Meddled:
         """A drive during which others try to write to the map."""
 
-        name, world = "painted", "local"
-
         def __init__(self) -> None:
             self._drive = painted_drive(length=60.0)
-            self.world = self._drive.world
+            self.name, self.world = self._drive.name, self._drive.world
 
         def __len__(self) -> int:
             return len(self._drive)

@@ -158,7 +158,7 @@ def test_a_build_is_not_continued_with_other_options(tmp_path, describer, painte
 
 
 def test_a_part_that_was_forgotten_is_named(tmp_path, describer, painted_drive):
-    """A third of a city was not in the map, and nobody noticed before the field test."""
+    """A map merged from two of three parts lacked a third of its drives, without a message."""
     drives = [painted_drive(name=f"d{k}", start=100.0 * k, length=20.0) for k in range(3)]
     parts = [tmp_path / f"{number}.vprmap" for number in (1, 2, 3)]
     for number, part in enumerate(parts, 1):

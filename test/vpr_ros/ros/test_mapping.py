@@ -212,8 +212,8 @@ def check_closure(closure: Any, stretch: Stretch, now_start_s: float, earlier_st
 def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     stretch: Stretch, robot: Any, start_mapping: Any
 ) -> None:
-    """No odometry, no calibration, odometry that restarts, a clock that jumps, a hand on the camera: none may spoil a
-    map in silence.
+    """No odometry, no calibration, odometry that restarts, a clock that jumps, a covered camera: each is reported, and
+    none may spoil a map.
     """
     node = start_mapping()
     for number in range(60):  # until the node has found the camera and looked at three images
@@ -237,7 +237,7 @@ def test_missing_odometry_is_reported_and_a_restart_begins_a_drive(
     robot.wait(lambda: robot.diagnosis()[2].get("drive") == "day-3", "a new drive after the clock's jump")
     robot.wait(lambda: robot.diagnosis()[2].get("keyframes") == "8", "all eight keyframes")
 
-    for again in range(12):  # a hand on the camera while the robot drives on
+    for again in range(12):  # the camera is covered while the robot drives on
         stretch.send(robot, 8, 30.0 + 0.3 * again, moved=-100.0, covered=True)
         robot.spin(0.25)
     robot.wait_for_diagnosis("the image shows nothing (black, white or covered), so it is no keyframe", WARN)
