@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
 from vpr_ros.inference.describer import Describer, Description
 
+T = TypeVar("T")
 _LEAST_TRIES = 2  # of each size; the first is warm-up
 _TRIED = 16  # images with each size, at least
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of size items; the last one may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 class Batches:

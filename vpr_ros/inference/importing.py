@@ -327,7 +327,7 @@ def _metres(found: Sequence[Arrays], name: str) -> np.ndarray:
 
 def _compare(path: Path, images: np.ndarray, expected: Description) -> Parity:
     """The model compared with its original, one image at a time and as a batch. Raises ModelError if they disagree."""
-    describer = OnnxDescriber(path)
+    describer = OnnxDescriber(path, threads=len(images) + 1)  # more than images: the graph gets these together
     singles = [describer.describe(image[None]) for image in images]
     depths = [single.depth for single in singles if single.depth is not None]
     alone = Description(np.concatenate([s.descriptors for s in singles]), np.concatenate(depths) if depths else None)

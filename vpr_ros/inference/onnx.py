@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vpr_ros.base.errors import MissingDependencyError, ModelError, brief
-from vpr_ros.inference.describer import CPU_BATCHES, GPU_BATCHES, Description, Manifest, check_description
+from vpr_ros.inference.describer import GPU_BATCHES, Description, Manifest, check_description
 from vpr_ros.inference.vocabulary import LEARNT_FROM, Parts, Vocabulary, fitting_inputs, own_vocabulary
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
+_TOGETHER = 32  # images of a batch, at least: at its end, threads wait for the last one
 
 
 class OnnxDescriber:
     """A Describer on ONNX Runtime; of a model with a vocabulary, a VocabularyDescriber.
 
-    threads: CPU threads within one operation; 0: all cores.
+    On the CPU, all threads share the operations of one image, and each takes whole images of a batch: that costs them
+    less time together, and an image alone more.
+
+    threads: CPU threads; 0: all cores.
     Raises ModelError if the model cannot be loaded or differs from its manifest, MissingDependencyError without ONNX
     Runtime.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         self.manifest = Manifest.load(path)
+        self._path, self._threads = path, threads or os.cpu_count() or 1
         self._session = open_session(path, threads)
         outputs = [output.name for output in self._session.get_outputs()]
         if "descriptor" not in outputs or self.manifest.depth != ("depth" in outputs):
@@ -35,8 +43,8 @@ class OnnxDescriber:
             self.own_vocabulary = own_vocabulary(path, self.manifest)
             self.vocabulary = self.own_vocabulary
         processor = PROVIDERS.get(self._session.get_providers()[0], "CPU")
-        self.backend = f"onnx ({processor})"
-        self.batch_sizes = CPU_BATCHES if processor == "CPU" else GPU_BATCHES
+        self.backend, self._on_cpu = f"onnx ({processor})", processor == "CPU"
+        self.batch_sizes = (max(_TOGETHER, self._threads),) if self._on_cpu else GPU_BATCHES
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -61,11 +69,28 @@ class OnnxDescriber:
         return Parts(outputs["tokens"], outputs["raw"])
 
     def _run(self, names: list[str], images: np.ndarray) -> dict[str, np.ndarray]:
+        apart = self._on_cpu and len(images) >= max(2, self._threads)
         try:
-            found = self._session.run(names, {self._input: images, **self._vocabulary_inputs})
+            found = self._run_apart(names, images) if apart else self._run_on(self._session, names, images)
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
         return dict(zip(names, found, strict=True))
+
+    def _run_apart(self, names: list[str], images: np.ndarray) -> list[np.ndarray]:
+        """Each image in one thread."""
+        session, threads = self._apart
+        each = threads.map(lambda image: self._run_on(session, names, image[None]), images)
+        return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+
+    def _run_on(self, session: Any, names: list[str], images: np.ndarray) -> list[np.ndarray]:
+        found: list[np.ndarray] = session.run(names, {self._input: images, **self._vocabulary_inputs})
+        return found
+
+    @cached_property
+    def _apart(self) -> tuple[Any, ThreadPoolExecutor]:
+        """A session that runs in the thread that calls it, and threads to call it."""
+        session = self._session if self._threads == 1 else open_session(self._path, 1)
+        return session, ThreadPoolExecutor(self._threads, "describe")
 
 
 def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 
 from vpr_ros.base.errors import ModelError
 from vpr_ros.base.image import Preprocessing, preprocess, views
+from vpr_ros.inference.batches import batched
 from vpr_ros.inference.describer import Describer, Manifest
 
 LEAST_IMAGES = 16  # to learn from; with fewer the model's own vocabulary is as good
@@ -148,18 +149,22 @@ def learn(describer: VocabularyDescriber, images: Sequence[np.ndarray], turned: 
     if len(images) < LEAST_IMAGES:
         return own
     some = images[:: -(-len(images) // _WORD_IMAGES)]
-    tokens = np.concatenate([describer.parts(image[None]).tokens[0] for image in some])
+    tokens = np.concatenate([local for found in _parts(describer, some) for local in found.tokens])
     words = _k_means(tokens, own.words)
     describer.vocabulary = Vocabulary(words, own.mean, own.projection)
-    raw = np.concatenate([describer.parts(image[None]).raw for image in images])
+    raw = np.concatenate([found.raw for found in _parts(describer, images)])
     mean = (raw.sum(0) + _PRIOR_IMAGES * own.mean) / (len(images) + _PRIOR_IMAGES)
     projection = np.stack([_principal(raw[:, part] - mean[part], own.projection[part]) for part in range(len(mean))])
     if turned:
-        raw = np.concatenate((raw, *(describer.parts(view[None]).raw for view in _side_views(images))))
+        raw = np.concatenate((raw, *(found.raw for found in _parts(describer, _side_views(images)))))
         numbers = _unit(_unit(raw - mean).swapaxes(0, 1) @ projection)
         projection = projection @ np.stack([turning(part) for part in numbers])
     describer.vocabulary = Vocabulary(words, mean, projection, turned)
     return describer.vocabulary
+
+
+def _parts(describer: VocabularyDescriber, images: Iterable[np.ndarray]) -> Iterator[Parts]:
+    return (describer.parts(np.stack(batch)) for batch in batched(images, describer.batch_sizes[0]))
 
 
 def _side_views(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.world import canonical_world, world_advice
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.drives.left_out import EMPTY_PLACES, UNREADABLE, without_poses
-from vpr_ros.inference.batches import Batches
+from vpr_ros.inference.batches import Batches, batched
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn, with_vocabulary
 from vpr_ros.maps import map_file
@@ -51,7 +49,6 @@ from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
 _GROUPS_AHEAD = 3  # groups read before the oldest is written; a kill loses them and that one
@@ -336,14 +333,8 @@ def _describe_and_store(
             workers.submit(prepare, frame, reader(frame), manifest.preprocessing, views_each, extractor is not None)
             for frame in frames
         )
-        for group in _groups(reading, max(*describer.batch_sizes, _LEAST_GROUP)):
+        for group in batched(reading, max(_LEAST_GROUP, max(describer.batch_sizes) // views_each)):
             storing.append(writer.submit(stored, network.submit(described, group)))
             if len(storing) > _GROUPS_AHEAD:
                 added += finish(storing.popleft())
         return added + sum(map(finish, storing))
-
-
-def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
-        yield group

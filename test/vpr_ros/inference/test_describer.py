@@ -105,11 +105,24 @@ def test_metres_are_of_the_lens_in_the_squeezed_image() -> None:
     assert manifest.metres(np.ones((2, 2)), Intrinsics.pinhole(100, 100, 100.0)) == pytest.approx(np.full((2, 2), 2.0))
 
 
-def test_same_image_same_descriptor_in_any_batch() -> None:
-    """Maps are built in batches, the robot describes one image at a time: both must give the same numbers."""
-    describer = open_describer(SHIPPED, "onnx", 1)
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("model", [SHIPPED, "demixvpr_lite0"])
+def test_same_image_same_descriptor_in_any_batch(model: str, threads: int) -> None:
+    """Maps are built in batches, the robot describes one image at a time: both must give the same numbers.
+
+    A batch of three goes image by image through one or two threads, and as a whole through four.
+    """
+    describer = open_describer(model, "onnx", threads)
     size = describer.manifest.preprocessing
     images = np.random.default_rng(0).integers(0, 256, (3, size.height, size.width, 3), np.uint8)
-    together = describer.describe(images).descriptors
-    alone = np.concatenate([describer.describe(images[i : i + 1]).descriptors for i in range(3)])
-    assert np.allclose(together, alone, atol=1e-4)
+    together = describer.describe(images)
+    alone = [describer.describe(images[i : i + 1]) for i in range(3)]
+    assert np.allclose(together.descriptors, np.concatenate([one.descriptors for one in alone]), atol=1e-4)
+    assert np.allclose(together.depth, np.concatenate([one.depth for one in alone]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_that_cannot_be_run_is_one_sentence(threads: int) -> None:
+    """The error of one image's thread must reach who asked."""
+    with pytest.raises(ModelError, match="cannot be run"):
+        open_describer(SHIPPED, "onnx", threads).describe(np.zeros((4, 8, 8, 3), np.uint8))

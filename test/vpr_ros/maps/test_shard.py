@@ -121,8 +121,8 @@ from vpr_ros.inference.open import open_describer
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.storage import Storage
-drives = [PaintedDrive(name=f"d{{k}}", start=1000.0 * k, length=300.0) for k in range(2)]
-build_map(Path({path!r}), drives, open_describer("demixvpr_mobilenet", "onnx"), views_each=1, storage=Storage(),
+drives = [PaintedDrive(name=f"d{{k}}", start=1000.0 * k, length=900.0) for k in range(2)]
+build_map(Path({path!r}), drives, open_describer("demixvpr_mobilenet", "onnx", 2), views_each=1, storage=Storage(),
           shard=Shard(2, 2), resume=True, on_progress=lambda done, total: print(done, flush=True)).close()
 """
 
@@ -133,14 +133,14 @@ def test_a_killed_part_continues_with_the_same_command(tmp_path, describer, pain
     code = _BUILD.format(tests=str(Path(__file__).parents[2]), path=str(path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    next(done for done in map(int, process.stdout) if done >= 48)
+    next(done for done in map(int, process.stdout) if done >= 150)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     with PlaceMap.open(path, writable=True) as killed:
-        assert 0 < len(killed) < 60
+        assert 0 < len(killed) < 180
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    drives = [painted_drive(name=f"d{k}", start=1000.0 * k, length=300.0) for k in range(2)]
+    drives = [painted_drive(name=f"d{k}", start=1000.0 * k, length=900.0) for k in range(2)]
     build_map(whole, drives, describer, views_each=1, storage=WHOLE, shard=Shard(2, 2)).close()
     assert_same_map(path, whole)
 
