@@ -159,8 +159,6 @@ def _write(
         assessments.append(assess(run))
         galleries[run.name] = gallery
         tally.update(left_out(run, drive))
-    if localizer.place_map.problem:
-        typer.echo(f"warning: {localizer.place_map.problem}", err=True)
     if earlier := remove_runs(output):
         typer.echo(f"note: {output} had results of {', '.join(earlier)}, which these replace", err=True)
     facts = {"backend": localizer.describer.backend} | ({"left out": "; ".join(tally.lines())} if tally else {})

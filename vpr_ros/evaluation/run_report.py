@@ -81,7 +81,7 @@ def write_run_report(
     """Write results.json, the report, and each run's CSV, TUM trajectories and answers; return the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     assessments = _with_own_files(assessments)
-    summaries, warning = [assessment.summary for assessment in assessments], place_map.problem
+    summaries, warning = [assessment.summary for assessment in assessments], place_map.left_out
     write_results(folder / "results.json", summaries, summarise_all(assessments), warning)
     for assessment in assessments:
         write_csv(folder / f"{assessment.run.slug}{FRAME_TABLE}", assessment)

@@ -512,6 +512,11 @@ class PlaceMap:
         return ""
 
     @property
+    def left_out(self) -> str:
+        """One sentence if images were not compared with places that are not here, and how many; else empty."""
+        return ""
+
+    @property
     def tiling(self) -> dict[str, str]:
         """Names and values for people, of a map in tiles; else empty."""
         return {}

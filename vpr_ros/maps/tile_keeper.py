@@ -64,6 +64,7 @@ class TileKeeper:
         self._open: OrderedDict[int, sqlite3.Connection] = OrderedDict()
         self._failed: dict[int, tuple[float, str]] = {}  # when and why a tile could not be had
         self._left_out = 0
+        self._why = ""  # the first tile failed
         self._release_problem = ""
         self._wanted: tuple[int, ...] = ()
         self._preparing = threading.Lock()
@@ -98,6 +99,14 @@ class TileKeeper:
     def left_out(self) -> int:
         """How many places were not compared with an image, because their tiles were not ready."""
         return self._left_out
+
+    @property
+    def left_out_sentence(self) -> str:
+        """That number and, where a tile failed, why; empty if none was left out."""
+        if not self._left_out:
+            return ""
+        why = f": {self._why}" if self._why else ": their tiles were not here yet"
+        return f"{self._left_out} comparisons with places were left out{why}"
 
     @property
     def problem(self) -> str:
@@ -171,8 +180,7 @@ class TileKeeper:
             connection.close()
         self._open.clear()
         if self._left_out:
-            level = logging.WARNING if self._wait else logging.INFO
-            logger.log(level, "%d comparisons with places were left out: their tiles were not here", self._left_out)
+            logger.log(logging.WARNING if self._wait else logging.INFO, "%s", self.left_out_sentence)
 
     def _run(self) -> None:
         """The thread: load what is wanted, then check what else is here; look for a new release now and then."""
@@ -266,6 +274,7 @@ class TileKeeper:
         if self._failed.get(number, (0.0, ""))[1] != sentence:
             logger.warning("%s; the tiles that are here are used", sentence)
         self._failed[number] = time.monotonic(), sentence
+        self._why = self._why or sentence
         self._is_ready[number] = False
         self._ready.pop(number, None)
 

@@ -176,6 +176,11 @@ class TiledMap(PlaceMap):
         return self.keeper.gap
 
     @property
+    def left_out(self) -> str:
+        """See PlaceMap."""
+        return self.keeper.left_out_sentence
+
+    @property
     def tiling(self) -> dict[str, str]:
         """See PlaceMap."""
         manifest = self._manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import cv2
 import pytest
 
 from vpr_ros.cli.main import main
+from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.tiles import write_tiles
 
 
 def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -104,6 +107,22 @@ def test_a_second_evaluation_replaces_the_first(drives, tmp_path, monkeypatch, c
     assert not list(out.rglob("half*"))
     assert {file.name.replace("later", "half") for file in out.rglob("later*")} == first
     assert (out / "notes.csv").is_file() and (out / "robot.answers.jsonl").is_file()  # whatever else lies there stays
+
+
+def test_a_tile_that_is_missing_is_in_the_results(drives, tmp_path, monkeypatch, caplog):
+    """The terminal said it once, in passing; who reads the figures next week must see it."""
+    path, tiles, out = tmp_path / "m.vprmap", tmp_path / "tiles", tmp_path / "out"
+    assert vpr(monkeypatch, "map", "build", drives["half"], drives["far"], "-o", path) == 0
+    with PlaceMap.open(path) as whole:
+        write_tiles(whole, tiles, 50.0)
+    assert vpr(monkeypatch, "evaluate", tiles, drives["half"], "-o", out) == 0
+    assert not json.loads((out / "results.json").read_text())["warning"]
+    missing = sorted(tiles.glob("tile_*"))[0]
+    missing.unlink()
+    assert vpr(monkeypatch, "evaluate", tiles, drives["half"], "-o", out) == 0
+    warning = json.loads((out / "results.json").read_text())["warning"]
+    assert "comparisons with places were left out" in warning and missing.name in warning
+    assert warning in caplog.text and missing.name in (out / "report.html").read_text()
 
 
 def test_results_need_a_folder(drives, tmp_path, monkeypatch, capsys):

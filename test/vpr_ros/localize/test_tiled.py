@@ -216,6 +216,8 @@ def test_a_tile_that_cannot_be_used(
             time.sleep(0.01)
         settled(tiles)
         assert off_by(world, estimate, 1049.0) < 10 and not tiles.problem
+        assert f"{tiles.keeper.left_out} comparisons with places were left out" in tiles.left_out
+        assert bad in tiles.left_out  # what is mended was missed all the same
 
 
 def test_a_mirror_that_goes_down_on_the_way(town: Path, world: Any) -> None:
