@@ -28,15 +28,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from described import SECOND, Network, apart, described
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from vpr_lab.simulation.conditions import Condition
@@ -44,8 +44,8 @@ from vpr_lab.simulation.drives import Motion, SimulatedDrive
 from vpr_lab.simulation.renderer import Renderer
 from vpr_lab.simulation.town import Town
 from vpr_ros.base import geometry
-from vpr_ros.base.image import preprocess, views
 from vpr_ros.base.records import Estimate, Frame
+from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.metrics import reliability, share
 from vpr_ros.evaluation.record import Run, answer_from_estimate
@@ -60,7 +60,6 @@ from vpr_ros.maps.builder import learn_vocabulary
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
-SECOND = 10**9
 TOWN = 9001  # of `make demo`
 QUERIES = {"sun": (("sun", 30), 10), "night": (("night", 32), 12)}  # condition and seed of the demo's drives
 EVERY_M = 0.5  # between rendered images
@@ -93,54 +92,20 @@ class Turn:
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
+class Query:
     """A query drive after the network, and turns at places of it."""
 
     drive: DescribedDrive
     turns: tuple[Turn, ...]
 
 
-class Network:
-    """Describes images, unless the cache has them."""
-
-    def __init__(self, describer: Describer, cache: Path | None) -> None:
-        self.describer, self._cache = describer, cache
-
-    def descriptors(self, name: str, images_rgb: Iterable[np.ndarray], total: int, count: int = 1) -> np.ndarray:
-        """(F, count, D), count views of each of total images."""
-        manifest = self.describer.manifest
-        path = self._cache / f"{manifest.name}-{manifest.fingerprint[:8]}-{name}.npy" if self._cache else None
-        if path is not None and path.is_file():
-            return np.asarray(np.load(path))
-        size = manifest.preprocessing
-        found = [
-            self.describer.describe(np.stack([preprocess(view, size) for view in views(image, count)])).descriptors
-            for image in track(images_rgb, f"describing {name}", total)
-        ]
-        descriptors = np.stack(found).astype(np.float32)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, descriptors)
-        return descriptors
+def single_views(drive: Drive | SimulatedDrive, network: Network) -> DescribedDrive:
+    """A drive with the truth, one view of each image."""
+    found = described(drive.name, drive, 1, network)
+    return DescribedDrive(drive.name, found.stamps_ns, found.descriptors[:, 0], found.T_map_camera, found.T_odom_camera)
 
 
-def of_bag(path: Path, network: Network) -> DescribedDrive:
-    """A recorded drive, with the truth."""
-    frames = list(open_drive(path))
-    descriptors = network.descriptors(path.name, (frame.read() for frame in frames), len(frames))[:, 0]
-    T = np.stack([frame.T_map_camera for frame in frames if frame.T_map_camera is not None])
-    stamps_ns = np.array([frame.stamp_ns for frame in frames])
-    return DescribedDrive(path.name, stamps_ns, descriptors, T, [frame.T_odom_camera for frame in frames])
-
-
-def of_town(drive: SimulatedDrive, network: Network, turns: tuple[Turn, ...]) -> Described:
-    """A rendered drive."""
-    descriptors = network.descriptors(drive.name, (frame.read() for frame in drive), len(drive))[:, 0]
-    odometry = list(drive.T_odom_camera)
-    return Described(DescribedDrive(drive.name, drive.stamps_ns, descriptors, drive.T_map_camera, odometry), turns)
-
-
-def drives(network: Network) -> tuple[SimulatedDrive, list[Described]]:
+def drives(network: Network) -> tuple[SimulatedDrive, list[Query]]:
     """(reference, queries) of the demo's town, an image every half metre."""
     town = Town(TOWN)
     renderer = Renderer(town)
@@ -153,7 +118,8 @@ def drives(network: Network) -> tuple[SimulatedDrive, list[Described]]:
     queries = []
     for name, (preset, seed) in QUERIES.items():
         query = drive(name, preset, "detour", seed)
-        queries.append(of_town(query, network, tuple(turned(query, renderer, reference.T_map_camera, network))))
+        turns = tuple(turned(query, renderer, reference.T_map_camera, network))
+        queries.append(Query(single_views(query, network), turns))
     return reference, queries
 
 
@@ -182,11 +148,7 @@ def at_angle(T: np.ndarray, degrees: float) -> np.ndarray:
 
 def places_of(drive: SimulatedDrive, spacing_m: float, network: Network) -> Places:
     """A map of a drive, with three views of each place."""
-    kept: list[int] = []
-    positions = drive.T_map_camera[:, :3, 3]
-    for row, position in enumerate(positions):
-        if not kept or np.linalg.norm(position - positions[kept[-1]]) >= spacing_m - 0.1:
-            kept.append(row)
+    kept = apart(drive.T_map_camera, spacing_m - 0.1)
     images = (drive[row].read() for row in kept)
     descriptors = network.descriptors(f"{drive.name}-{spacing_m:g}", images, len(kept), 3)
     ids, names = np.arange(1, len(kept) + 1), np.array([drive.name] * len(kept))
@@ -197,7 +159,7 @@ class Robot:
     """Robots that localise on one map with one query drive, with odometry or without."""
 
     def __init__(
-        self, places: Places, describer: Describer, calibration: Calibration, query: Described, odometry: bool
+        self, places: Places, describer: Describer, calibration: Calibration, query: Query, odometry: bool
     ) -> None:
         self._places, self._query, self._odometry = places, query, odometry
         self._drive = query.drive
@@ -384,7 +346,7 @@ def main() -> int:
     describer = open_describer(given.model, threads=given.threads)
     learn_vocabulary([open_drive(given.bags / "overcast")], describer, every_m=5.0, every_s=0.0)
     network = Network(describer, given.cache)
-    held_out, (reference, queries) = of_bag(given.bags / "changeable", network), drives(network)
+    held_out, (reference, queries) = single_views(open_drive(given.bags / "changeable"), network), drives(network)
     default = Calibration.of_model(describer.manifest.calibration)
     rows: list[dict[str, Any]] = []
     for spacing in given.spacings:

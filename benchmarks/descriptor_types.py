@@ -27,11 +27,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from described import Network
+from described import described as drive_described
 from rich.console import Console
 from rich.table import Table
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.image import preprocess, views
 from vpr_ros.drives.drive import Drive, sample
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
@@ -80,16 +81,10 @@ def described(
     path: Path, describer: Describer, count: int, numbered: bool, every_m: float = 0.0
 ) -> tuple[DescribedDrive, np.ndarray]:
     """A drive after the network, with images every_m metres apart, and descriptors (F, count, D) of their views."""
-    frames = list(sample(opened(path, numbered), every_m))
-    size = describer.manifest.preprocessing
-    found = [
-        describer.describe(np.stack([preprocess(view, size) for view in views(frame.read(), count)])).descriptors
-        for frame in frames
-    ]
-    T = np.stack([frame.T_map_camera for frame in frames if frame.T_map_camera is not None])
-    stamps_ns = np.array([frame.stamp_ns for frame in frames])
-    whole = np.stack([one[0] for one in found])
-    return DescribedDrive(path.name, stamps_ns, whole, T, [frame.T_odom_camera for frame in frames]), np.stack(found)
+    found = drive_described(path.name, sample(opened(path, numbered), every_m), count, Network(describer))
+    whole = found.descriptors[:, 0]
+    drive = DescribedDrive(path.name, found.stamps_ns, whole, found.T_map_camera, found.T_odom_camera)
+    return drive, found.descriptors
 
 
 def places_of(drive: DescribedDrive, descriptors: np.ndarray) -> Places:

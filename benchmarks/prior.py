@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from described import Described, Network, described, places_of
 from rich.console import Console
 from rich.table import Table
-from watchdog import Described, described, places_of
 
 from vpr_ros.base.records import Prior
 from vpr_ros.drives.open import open_drive
@@ -66,8 +66,9 @@ def main() -> int:
     given = parser.parse_args()
     describer = open_describer(given.model)
     learn_vocabulary([open_drive(given.bags / "overcast")], describer, every_m=5.0, every_s=0.0)
+    network = Network(describer)
     reference, *queries = (
-        described(name, open_drive(given.bags / name), 1 if name in QUERIES else 3, None, describer)
+        described(name, open_drive(given.bags / name), 1 if name in QUERIES else 3, network)
         for name in ("overcast", *QUERIES)
     )
     places = places_of(reference, 5.0)

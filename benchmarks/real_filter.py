@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from described import Network, described, places_of
 from real import Recording, all_recordings
 from rich.console import Console
 from rich.table import Table
-from watchdog import described, places_of
 
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
@@ -77,7 +77,7 @@ def figures(
 
 def drive_of(describer: Describer, recording: Recording, away: float = 0.0) -> DescribedDrive:
     """The query of a recording. away: frames that its positions are moved by."""
-    query = described(recording.name, NumberedDrive(open_drive(recording.query)), 1, None, describer)
+    query = described(recording.name, NumberedDrive(open_drive(recording.query)), 1, Network(describer))
     T = query.T_map_camera.copy()
     T[:, 0, 3] += away
     return DescribedDrive(recording.name, query.stamps_ns, query.descriptors[:, 0], T, query.T_odom_camera)
@@ -89,7 +89,7 @@ def measure(describer: Describer, recordings: list[Recording]) -> Iterator[dict[
     for recording in recordings:
         reference = NumberedDrive(open_drive(recording.reference))
         learn_from(describer, [frame.read() for frame in reference])
-        places = places_of(described(recording.name, reference, 3, None, describer), 0.0)
+        places = places_of(described(recording.name, reference, 3, Network(describer)), 0.0)
         for other in recordings:
             if other is not recording:
                 drive = drive_of(describer, other, ELSEWHERE)

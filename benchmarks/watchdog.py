@@ -31,12 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from described import SECOND, Described, Network, described, places_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from vpr_ros.base import geometry
-from vpr_ros.base.image import preprocess, views
 from vpr_ros.base.records import Estimate
 from vpr_ros.base.track import PoseTrack, Track
 from vpr_ros.drives.open import open_drive
@@ -46,7 +46,6 @@ from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 from vpr_ros.ros.outputs.comparison import Comparison, PoseComparison, Verdict
 
-SECOND = 10**9
 CONDITIONS = ("sun", "snow", "night")
 BAGS = (*CONDITIONS, "changeable")
 EVERY_M = 5.0
@@ -55,22 +54,6 @@ DELAY_NS, GAP_NS = SECOND // 2, SECOND // 2  # the adapter's: of a comparison, a
 PERIOD_NS = SECOND // 20  # of the other's poses
 TURN_RAD = np.radians(30.0)  # of the robot, within 20 m of a throw: it is turning
 LIMITS = {"false alarms": 0, "hours": 2.0, "reported": 0.995, "cannot tell": 1.0, "agree": 0.85}
-
-
-@dataclass(frozen=True, eq=False)
-class Described:
-    """A drive after the network. descriptors: (F, V, D), V views."""
-
-    name: str
-    stamps_ns: np.ndarray
-    descriptors: np.ndarray
-    T_map_camera: np.ndarray
-    T_odom_camera: np.ndarray
-
-    @property
-    def seconds(self) -> float:
-        """Duration."""
-        return float(self.stamps_ns[-1] - self.stamps_ns[0]) / SECOND
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,34 +70,12 @@ class Answered:
     spacing: float
 
 
-def described(name: str, drive: Any, count: int, cache: Path | None, describer: Any) -> Described:
-    """All images of a drive, from the cache if they are there. count: views of each."""
-    path = cache / f"{name}.npz" if cache else None
-    if path is not None and path.is_file():
-        return Described(name, **np.load(path))
-    size, frames = describer.manifest.preprocessing, list(drive)
-    found = [
-        describer.describe(np.stack([preprocess(v, size) for v in views(frame.read(), count)])).descriptors
-        for frame in track(frames, name)
-    ]
-    arrays = {
-        "stamps_ns": np.array([frame.stamp_ns for frame in frames]),
-        "descriptors": np.stack(found).astype(np.float32),
-        "T_map_camera": np.stack([frame.T_map_camera for frame in frames]),
-        "T_odom_camera": np.stack([frame.T_odom_camera for frame in frames]),
-    }
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays)
-    return Described(name, **arrays)
-
-
 def drives(given: argparse.Namespace) -> Iterator[tuple[Described, list[Described]]]:
     """(reference, queries) of the demo's town, then of each other one."""
-    describer = open_describer()
+    network = Network(open_describer(), given.cache)
 
     def load(name: str, drive: Any, count: int = 1) -> Described:
-        return described(name, drive, count, given.cache, describer)
+        return described(name, drive, count, network)
 
     bags = {name: open_drive(given.bags / name) for name in ("overcast", *BAGS)}
     yield load("bag-overcast", bags["overcast"], 3), [load(f"bag-{name}", bags[name]) for name in BAGS]
@@ -141,17 +102,6 @@ def drives(given: argparse.Namespace) -> Iterator[tuple[Described, list[Describe
                 for number, (lap, _, name) in zip(numbers, laps, strict=True)
             ],
         )
-
-
-def places_of(drive: Described, spacing_m: float) -> Places:
-    """A map of a drive."""
-    kept: list[int] = []
-    positions = drive.T_map_camera[:, :3, 3]
-    for row, position in enumerate(positions):
-        if not kept or np.linalg.norm(position - positions[kept[-1]]) >= spacing_m - 0.01:
-            kept.append(row)
-    ids, names = np.arange(1, len(kept) + 1), np.array([drive.name] * len(kept))
-    return Places(ids, names, drive.stamps_ns[kept], drive.T_map_camera[kept], drive.descriptors[kept])
 
 
 def answered(places: Places, calibration: Calibration, drive: Described, odometry: bool) -> Answered:
