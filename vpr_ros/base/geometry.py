@@ -16,6 +16,7 @@ R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 T_BODY_OPTICAL = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 # East-north-up axes seen from north-east-down ones; its own inverse.
 R_ENU_NED = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+_VERTICAL = 0.95  # cosine between an axis and the vertical
 
 
 def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -34,6 +35,16 @@ def transform_from_xyzrpy(values: Sequence[float]) -> np.ndarray:
 def beyond_a_turn(angles: Sequence[float]) -> float:
     """The first of some angles, radians, that is more than a whole turn, as one in degrees often is; else 0."""
     return next((angle for angle in angles if abs(angle) > 2 * np.pi + 1e-3), 0.0)
+
+
+def looks_up(T: np.ndarray) -> np.ndarray:
+    """Whether cameras at poses (..., 4, 4) of their optical frames look straight up, as few do on purpose."""
+    return np.asarray(T[..., 2, 2] > _VERTICAL)
+
+
+def lies_on_side(T: np.ndarray) -> np.ndarray:
+    """Whether the images of cameras at poses (..., 4, 4) of their optical frames are on edge."""
+    return np.asarray(np.abs(T[..., 2, 0]) > _VERTICAL)
 
 
 def inverse(T: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ LATE_NS = 1_000_000_000  # an image this much older than the last is late; one e
 _TWICE_NS = 5_000_000  # a stamp repeated this soon is the same message, sent twice
 _REPEATS = 3  # of one stamp before the clock counts as stopped: a driver may repeat its last image
 _SECOND_NS = 1_000_000_000
-_DAY_NS = 86_400 * 1_000_000_000
+_AHEAD_NS = 1_000_000_000  # of the clock: two machines' clocks may differ a little
+_OLDEST_NS = 10_000_000_000  # age of an image as it comes
 
 NO_STAMP = "without a stamp"
 STANDING = "with a stamp that does not advance"
@@ -77,16 +78,23 @@ class ImageOrder:
 
 
 def clock_problem(stamp_ns: int, clock_ns: int) -> str:
-    """A sentence if a stamp differs from the clock by a day or more, else "". Both in nanoseconds since 1970."""
+    """A sentence if an image that just came cannot be of the time of its stamp, else "". Nanoseconds since 1970."""
     away_ns = stamp_ns - clock_ns
-    if abs(away_ns) < _DAY_NS:
+    if -_OLDEST_NS < away_ns < _AHEAD_NS:
         return ""
-    days = abs(away_ns) / _DAY_NS
-    far = f"{days / 365.25:.1f} years" if days >= 365.25 else f"{days:.0f} days"
     return (
-        f"images are stamped {far} {'after' if away_ns > 0 else 'before'} the clock ({time_text(stamp_ns)}, clock "
-        f"{time_text(clock_ns)}): set the camera driver to stamp with system time, or set use_sim_time for a bag"
+        f"images are stamped {_far(abs(away_ns) / _SECOND_NS)} {'after' if away_ns > 0 else 'before'} the clock "
+        f"({time_text(stamp_ns)}, clock {time_text(clock_ns)}): set the camera driver to stamp with system time, or "
+        "set use_sim_time for a bag"
     )
+
+
+def _far(seconds: float) -> str:
+    """A time to read, in its largest unit."""
+    for unit, length in (("years", 365.25 * 86_400), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{int(unit == 'years')}f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def time_text(stamp_ns: int) -> str:

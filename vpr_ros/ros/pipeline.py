@@ -64,6 +64,7 @@ class _Camera:
         of = f" of {name}" if name else ""
         self.name = name
         self.order = ImageOrder()
+        self.mounted = False  # whether the mounting was known once
         self.mount = Condition(
             log, f"the mounting of the camera{of} is known now" if of else "the camera's mounting is known now"
         )
@@ -174,6 +175,10 @@ class Pipeline:
     ) -> ImageSample:
         T_base_camera = self._mount.camera_in_base(frame_id, stamp_ns)
         camera.mount.report("" if T_base_camera is not None else self._mount.missing(frame_id))
+        if T_base_camera is not None and not camera.mounted:
+            camera.mounted = True
+            if doubt := self._mount.doubt(T_base_camera, frame_id):
+                self._log.warning(doubt)
         odometry = None if self._odometry is None else self._odometry.at(stamp_ns)
         return ImageSample(
             arrived_ns=arrived_ns,

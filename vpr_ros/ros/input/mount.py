@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.frames import FrameTree
+from vpr_ros.base.geometry import lies_on_side, looks_up
 from vpr_ros.base.messages import matrix_from_transform, stamp_ns
 from vpr_ros.base.track import PoseTrack
 
@@ -79,6 +80,21 @@ class CameraMount:
         return (
             f"no transform {self._base_frame} -> {camera_frame} in {self._source}, so no pose is published; publish it,"
             " set camera_pose, or set base_frame to '' for the camera's own pose"
+        )
+
+    def doubt(self, T_base_camera: np.ndarray, camera_frame: str) -> str:
+        """A sentence if the camera is mounted as it is by a mistake; else empty."""
+        turned = "looks straight up" if looks_up(T_base_camera) else "lies on its side"
+        if not self._base_frame or not (looks_up(T_base_camera) or lies_on_side(T_base_camera)):
+            return ""
+        if self._T_base_camera is not None:
+            return (
+                f"by camera_pose the camera {turned}: it must be of camera_link (x forward, y left, z up), not of the "
+                "optical frame"
+            )
+        return (
+            f"by {self._source} the camera {turned}: the frame_id of the images, {camera_frame}, must be of the "
+            "optical frame (x right, y down, z ahead)"
         )
 
     def between(self, target: str, source: str, stamp_ns: int) -> np.ndarray | None:

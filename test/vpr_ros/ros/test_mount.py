@@ -1,0 +1,41 @@
+"""The camera's mounting: what a parameter or TF says that cannot be meant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vpr_ros.base.geometry import T_BODY_OPTICAL, transform_from_xyzrpy
+from vpr_ros.ros.input.mount import CameraMount
+
+OPTICAL = (0.0, 0.0, 1.0, -np.pi / 2, 0.0, -np.pi / 2)  # as camera_pose, which is of camera_link, a mistake
+
+
+@pytest.mark.parametrize(
+    ("camera_pose", "says"),
+    [
+        ((0.0, 0.0, 1.0, 0.0, 0.0, 0.0), ""),
+        ((0.0, 0.0, 1.0, 0.0, 0.6, 3.1), ""),  # looks down and back
+        ((0.0, 0.0, 1.0, 0.0, np.pi / 2, 0.0), ""),  # a drone's
+        (OPTICAL, "by camera_pose the camera "),
+        (
+            (0.0, 0.0, 1.0, 0.0, -np.pi / 2, 0.0),
+            "by camera_pose the camera looks straight up: it must be of camera_link",
+        ),
+    ],
+)
+def test_a_camera_that_looks_up_or_lies_on_its_side_is_doubted(camera_pose: tuple[float, ...], says: str) -> None:
+    """The robot itself was published as lying on its side, LOCALIZED at 98 %."""
+    T_base_camera = transform_from_xyzrpy(camera_pose) @ T_BODY_OPTICAL
+    assert CameraMount("base_link", T_base_camera).doubt(T_base_camera, "camera").startswith(says or "")
+    assert bool(CameraMount("base_link", T_base_camera).doubt(T_base_camera, "camera")) == bool(says)
+    assert bool(CameraMount("base_link").doubt(T_base_camera, "camera")) == bool(says)
+    assert not CameraMount("", None).doubt(np.eye(4), "camera")  # the camera's own pose is published
+
+
+def test_a_frame_id_of_a_body_is_doubted() -> None:
+    """Many drivers send camera_link."""
+    assert CameraMount("base_link").doubt(np.eye(4), "camera_link") == (
+        "by TF the camera looks straight up: the frame_id of the images, camera_link, must be of the optical frame "
+        "(x right, y down, z ahead)"
+    )
