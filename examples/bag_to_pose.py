@@ -28,4 +28,4 @@ def main(reference: str, query: str, map_file: str = "example.vprmap") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) > 2 else sys.exit(__doc__)

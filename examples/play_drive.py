@@ -40,4 +40,4 @@ def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) > 1 else sys.exit(__doc__)

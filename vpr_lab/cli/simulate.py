@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from vpr_ros.base.errors import ConfigError, DriveError
 from vpr_ros.cli.common import at_least, counted, progress_bar
+
+_SEEDS = 2**32 - 1001  # the largest: further numbers are made of it
 
 
 class Format(str, Enum):
@@ -21,18 +24,20 @@ class Format(str, Enum):
 
 def simulate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that gets one bag or run for each condition.")],
-    seed: Annotated[int, typer.Option(help="Which town; equal seeds give equal towns.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=_SEEDS, help="Which town; equal seeds give equal towns.")] = 0,
     condition: Annotated[
         list[str], typer.Option("--condition", "-c", help="overcast sun snow night rain dusk autumn; repeatable.")
     ] = ["overcast"],  # noqa: B006
     route: Annotated[str, typer.Option(help="reference, detour, loops or random-<number>.")] = "reference",
-    drive_seed: Annotated[int, typer.Option(help="Seed of traffic, sway, odometry and noise.")] = 0,
+    drive_seed: Annotated[int, typer.Option(min=0, max=_SEEDS, help="Seed of traffic, sway, odometry and noise.")] = 0,
     every: Annotated[float, typer.Option(callback=at_least(0.1), help="Distance between images, metres.")] = 2.5,
     length: Annotated[
         float, typer.Option(callback=at_least(0.0), help="Distance to drive, metres; 0: the whole lap.")
     ] = 0.0,
     reverse: Annotated[bool, typer.Option("--reverse", help="Drive the route in reverse.")] = False,
-    width: Annotated[int, typer.Option(help="Image width, pixels; the height is three quarters of it.")] = 320,
+    width: Annotated[
+        int, typer.Option(min=16, max=4096, help="Image width, pixels; the height is three quarters of it.")
+    ] = 320,
     format_: Annotated[Format, typer.Option("--format", help="bag or robotcar.")] = Format.bag,
 ) -> None:
     """Render drives through a simulated town, with exact poses and drifting odometry."""
@@ -45,6 +50,11 @@ def simulate(
     from vpr_ros.drives.bag import write_bag
 
     conditions = [Condition.preset(name, drive_seed) for name in condition]  # a mistyped one is said before any work
+    names = [one.name for one in conditions]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"--condition {twice[0]} is given twice: give it once")
+    if format_ is Format.bag and (there := [output / name for name in names if (output / name).exists()]):
+        raise DriveError(f"{there[0]} exists already: remove it or give another folder")
     typer.echo(f"building town {seed}", err=True)
     town, camera = Town(seed), Camera(width=width, height=width * 3 // 4)
     renderer = Renderer(town, camera)

@@ -106,6 +106,8 @@ def replay(
     from vpr_ros.ros.params import node_params, read_params_file
     from vpr_ros.ros.replay import BagReplay
 
+    if taken := [name for name in nested(pairs(set_)) if name in ("map", "model", "backend")]:
+        raise ConfigError(f"vpr replay has an argument or option for {taken[0]}: give that, and leave it out of --set")
     given = merged(read_params_file(params_file) if params_file else {}, nested(pairs(set_)))
     if given.get("mode", "localize") != "localize":
         raise ConfigError("vpr replay localises: leave mode out, or play the bag into a node in mode map")

@@ -346,7 +346,7 @@ def _mount(camera_pose: str) -> "np.ndarray":
     """T_body_camera (4, 4) from "x y z roll pitch yaw" of camera_link; the identity for an empty text."""
     import numpy as np
 
-    from vpr_ros.base.geometry import T_BODY_OPTICAL, transform_from_xyzrpy
+    from vpr_ros.base.geometry import T_BODY_OPTICAL, beyond_a_turn, transform_from_xyzrpy
 
     if not camera_pose.strip():
         return np.eye(4)
@@ -356,6 +356,8 @@ def _mount(camera_pose: str) -> "np.ndarray":
         numbers = []
     if len(numbers) != 6 or not np.isfinite(numbers).all():
         raise ConfigError(f"--camera-pose is '{camera_pose}'; give x y z in metres and roll pitch yaw in radians")
+    if angle := beyond_a_turn(numbers[3:]):
+        raise ConfigError(f"--camera-pose has an angle of {angle:g}, and its angles are in radians: convert degrees")
     return transform_from_xyzrpy(numbers) @ T_BODY_OPTICAL
 
 

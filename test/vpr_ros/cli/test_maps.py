@@ -56,6 +56,7 @@ def test_a_session_becomes_a_map(monkeypatch, capsys, session, camera_pose):
     ("arguments", "sentence"),
     [
         (["--camera-pose", "1 2 3"], "--camera-pose is '1 2 3'; give x y z"),
+        (["--camera-pose", "0 0 1 0 0 90"], "--camera-pose has an angle of 90, and its angles are in radians"),
         (["--camera-pose", "0.5 0 1.5 0 0 0"], "give -o to write a new map without them"),
         (["-o", "new.vprmap"], "give --camera-pose if they are of the robot's base"),
         (["--max-gap", "nan"], "--max-gap must be a finite number"),

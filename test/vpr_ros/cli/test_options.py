@@ -98,3 +98,25 @@ def test_replay_is_no_mode_of_mapping(monkeypatch: pytest.MonkeyPatch, capsys: p
     bag = Path(__file__).parents[3] / "demo" / "bags" / "sun"
     assert vpr(monkeypatch, "replay", "town.vprmap", bag, "-s", "mode=map") == 1
     assert "vpr replay localises: leave mode out" in capsys.readouterr().err
+    assert vpr(monkeypatch, "replay", "town.vprmap", bag, "-s", "map=other.vprmap") == 1
+    assert "vpr replay has an argument or option for map: give that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--seed", "-1"], "Invalid value for '--seed'"),
+        (["--drive-seed", "99999999999999999999999"], "Invalid value for '--drive-seed'"),
+        (["--width", "0"], "Invalid value for '--width'"),
+        (["-c", "sun", "-c", "sun"], "--condition sun is given twice"),
+        (["-c", "sun", "-c", "night"], "night exists already: remove it or give another folder"),
+    ],
+)
+def test_a_simulation_that_cannot_be_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """Tracebacks of the graphics library, or the second drive refused once the first was rendered."""
+    (tmp_path / "town" / "night").mkdir(parents=True)
+    assert vpr(monkeypatch, "simulate", "-o", tmp_path / "town", *arguments) in (1, 2)
+    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert [path.name for path in (tmp_path / "town").iterdir()] == ["night"]
