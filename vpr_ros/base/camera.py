@@ -9,6 +9,7 @@ import numpy as np
 from vpr_ros.base.errors import ConfigError
 
 _COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # numbers of distortion coefficients of OpenCV's models
+_ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,13 @@ class Intrinsics:
         """A camera without distortion, with its optical axis at the image's centre."""
         K = np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])
         return cls(width, height, K)
+
+    def check_fits(self, width: int, height: int) -> None:
+        """Raises ConfigError if images of this size, in pixels, cannot be of this camera: their shape is another."""
+        if abs((width / self.width) / (height / self.height) - 1) > _ASPECT:
+            raise ConfigError(
+                f"the calibration is for {self.width} x {self.height} pixels, but the images are {width} x {height}"
+            )
 
     def resized(self, width: int, height: int) -> Intrinsics:
         """The same camera for resized images."""

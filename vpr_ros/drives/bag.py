@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.camera_messages import intrinsics_of, is_rectified
-from vpr_ros.base.errors import ConfigError, DriveError, brief
+from vpr_ros.base.errors import ConfigError, DriveError, ImageError, brief
 from vpr_ros.base.geometry import T_BODY_OPTICAL
 from vpr_ros.base.image_messages import annotate, decode_message
 from vpr_ros.base.image_order import ImageOrder, Ordered, time_text
@@ -176,18 +176,22 @@ class BagDrive:
                 options.image_topic, topics, msgs.IMAGE_TYPES, "image_topic", "images", path
             )
             if image_topic is None:
-                raise DriveError(f"the bag {path} has no images; its topics are {', '.join(sorted(topics))}")
+                listing = ", ".join(sorted(topics))
+                raise DriveError(
+                    f"the bag {path} has no images of a camera; its topics are {listing}: if one of them has, give "
+                    "image_topic"
+                )
             self.image_topic: str = image_topic
             self._count = sum(c.msgcount for c in reader.connections if c.topic == image_topic)
             first = next(_messages(reader, [image_topic], path), None)
             if first is None:
                 raise DriveError(f"the bag {path} is damaged: its index counts images but none can be read")
             camera_frame = options.camera_frame or first[2].header.frame_id
-            self._poses = BagPoses(topics, camera_frame, options, path)
+            self._poses = BagPoses(topics, image_topic, camera_frame, options, path)
             lost = "message(s) of poses or transforms"
             for topic, log_ns, message in _counted_messages(reader, self._poses.topics, path, lost, self._poses.tally):
                 self._poses.add(topic, log_ns, message)
-            self.intrinsics = self._read_intrinsics(reader, topics)
+            self.intrinsics = self._read_intrinsics(reader, topics, first[2])
         world = self._poses.close()
         self.pose_span = self._poses.span
         self.world = (_custom_data(path).get("world") or world) if world == "local" else world
@@ -196,8 +200,11 @@ class BagDrive:
         """Pickled as its path: another process opens the bag again."""
         return type(self), (self.path, self.options), {"name": self.name, "world": self.world}
 
-    def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str]) -> Intrinsics | None:
-        """Of the first camera_info beside the images, None without a good one: a camera is calibrated once."""
+    def _read_intrinsics(self, reader: AnyReader, topics: Mapping[str, str], image: Any) -> Intrinsics | None:
+        """Of the first camera_info beside the images, None without a good one: a camera is calibrated once.
+
+        image: the message of the first one, which it must fit.
+        """
         topic = camera_info_topic(self.image_topic)
         if topics.get(topic) not in msgs.INFO_TYPES:
             return None
@@ -205,7 +212,10 @@ class BagDrive:
         if found is None:
             return None
         try:
-            return intrinsics_of(found[2], is_rectified(self.image_topic))
+            camera = intrinsics_of(found[2], is_rectified(self.image_topic))
+            with suppress(ImageError):
+                camera.check_fits(*decode_message(image).shape[1::-1])
+            return camera
         except ConfigError as error:
             logger.warning("%s, topic %s: %s; read without intrinsics", self.path, topic, error)
             return None

@@ -10,6 +10,7 @@ import numpy as np
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import quat_xyzw_from_matrix
+from vpr_ros.base.tally import Tally
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
@@ -24,7 +25,7 @@ _NEVER_MEANT = ("initialpose", "goal_pose", "goal", "move_base_simple", "compres
 def choose_topic(
     wanted: str, topics: Mapping[str, str], types: tuple[str, ...], option: str, purpose: str, path: object
 ) -> str | None:
-    """The topic of one of the types that is wanted, or the only one, or None where there is none.
+    """The topic of one of the types that is wanted, or the only one that could be meant, or None.
 
     topics: name -> message type, of topics that have messages. Raises DriveError where a wanted topic is missing or of
     another type, and, listing the candidates, where several could be meant.
@@ -37,11 +38,34 @@ def choose_topic(
         if wanted not in candidates:
             raise DriveError(f"the bag {path} has no topic {wanted} with {purpose}; topics that could be: {listing}")
         return wanted
-    likely = [name for name in candidates if not set(name.split("/")) & set(_NEVER_MEANT)] or candidates
+    likely = [name for name in candidates if not set(name.split("/")) & set(_NEVER_MEANT)]
     if len(likely) > 1:
         listing = ", ".join(likely)
         raise DriveError(f"the bag {path} has several topics with {purpose}: give {option} as one of {listing}")
     return likely[0] if likely else None
+
+
+def choose_tf_topics(
+    topics: Mapping[str, str], image_topic: str, needed: bool, path: object, tally: Tally
+) -> list[str]:
+    """The topics of transforms: those of the images' namespace and of the namespaces around it, if there are any.
+
+    Two robots have frames of the same names. tally: counts the topics left out. Raises DriveError if they are needed,
+    none is of the images' namespace, and there are several.
+    """
+    namespaces = {name: name.rpartition("/")[0] for name, msgtype in topics.items() if msgtype in TF_TYPES}
+    image = f"/{image_topic.lstrip('/')}"
+    own = [name for name, namespace in namespaces.items() if image.startswith(f"{namespace}/")]
+    if not own and len(set(namespaces.values())) == 1:
+        own = list(namespaces)
+    if not own and namespaces and needed:
+        raise DriveError(
+            f"the bag {path} has transforms of several robots, and none of the namespace of {image_topic}: "
+            f"{', '.join(sorted(namespaces))}; record those of one robot, or give pose_topic and T_base_camera"
+        )
+    others = sorted(set(namespaces) - set(own))
+    tally.add("topic(s) of transforms left out: not of the images' namespace", "".join(others[:1]), len(others))
+    return own
 
 
 class MessageFactory:

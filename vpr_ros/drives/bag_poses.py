@@ -22,14 +22,21 @@ from vpr_ros.drives.options import DriveOptions
 class BagPoses:
     """Feed it every message of ``topics``, then close it, then ask for the camera's poses at image stamps.
 
-    topics (given): name -> type of what the bag holds. Raises DriveError, on opening or closing, where several topics
-    could be meant, where a topic holds no valid pose, and where the camera's mounting is unknown. tally: what was left
-    out of the poses. span: from when to when there are true poses, None without any; known once it is closed.
+    Odometry says which frame it is the pose of, and NavSatFix which frame the antenna is; other poses are of
+    ``base_frame``. With the option base_frame, all but the antenna's are.
+
+    topics (given): name -> type of what the bag holds. image_topic: of the camera. Raises DriveError, on opening or
+    closing, where several topics could be meant, where a topic holds no valid pose, and where the camera's mounting is
+    unknown. tally: what was left out of the poses. span: from when to when there are true poses, None without any;
+    known once it is closed.
     """
 
-    def __init__(self, topics: Mapping[str, str], camera_frame: str, options: DriveOptions, path: object) -> None:
+    def __init__(
+        self, topics: Mapping[str, str], image_topic: str, camera_frame: str, options: DriveOptions, path: object
+    ) -> None:
         self._options, self._camera_frame, self._path = options, camera_frame, path
         self.base_frame = options.base_frame
+        self._frames: dict[str, str] = {}  # that the poses of a topic are of, as its messages say
         odometry = (options.odom_topic, topics, msgs.ODOMETRY_TYPES, "odom_topic", "odometry", path)
         self._odom_topic = msgs.choose_topic(*odometry)
         pose_types = msgs.POSE_TYPES + (msgs.ODOMETRY_TYPES if options.pose_topic else ())
@@ -38,14 +45,14 @@ class BagPoses:
         if self._pose_topic is None and (options.pose_topic != "none" or options.navsat_topic):
             navsat = (options.navsat_topic, topics, msgs.NAVSAT_TYPES, "navsat_topic", "NavSatFix", path)
             self._navsat_topic = msgs.choose_topic(*navsat)
-        self.tf_topics = [name for name, msgtype in topics.items() if msgtype in msgs.TF_TYPES]
+        self.tally = Tally()
+        self.tf_topics = msgs.choose_tf_topics(topics, image_topic, options.mount is None, path, self.tally)
         wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self.tf_topics)
         self.topics = sorted({topic for topic in wanted if topic})
         self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
         self._edges: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
         self._tree = FrameTree()
         self._moving: dict[str, Track] = {}  # tracks of the tree, by child frame
-        self.tally = Tally()
         self.span: Span | None = None
         self._truth: Track | None = None
         self._odometry: Track | None = None
@@ -62,14 +69,15 @@ class BagPoses:
             return
         stamp = self._stamp(message.header, log_ns, topic)
         if topic == self._navsat_topic:
+            self._frames.setdefault(topic, message.header.frame_id.lstrip("/"))
             fix = np.array([message.latitude, message.longitude, message.altitude])
             if message.status.status >= 0:
                 self._poses[topic].append((stamp, fix))
             else:
                 self.tally.add("position(s) left out: their status is no fix", topic)
             return
-        if topic == self._odom_topic and not self.base_frame:
-            self.base_frame = message.child_frame_id
+        if hasattr(message, "child_frame_id"):
+            self._frames.setdefault(topic, message.child_frame_id.lstrip("/"))
         T = matrix_from_pose(message)
         if T is not None:
             self._poses[topic].append((stamp, T))
@@ -100,8 +108,8 @@ class BagPoses:
             self._moving[child] = self._track_of(samples)
             self._tree.move(parent, child, self._moving[child])
         self._edges.clear()
-        self.base_frame = (self.base_frame or "base_link").lstrip("/")
         self._camera_frame = self._camera_frame.lstrip("/")
+        self.base_frame = (self._options.base_frame or self._usual_base()).lstrip("/")
         world = "local"
         if self._odom_topic:
             self._odometry = self._track(self._odom_topic)
@@ -119,6 +127,21 @@ class BagPoses:
         track = self._truth or (moving[-1] if moving else None)
         self.span = None if track is None else track.span
         return world if track is not None or chain else ""
+
+    def _usual_base(self) -> str:
+        """The frame that poses without a frame of their own are of."""
+        of_odometry = self._frames.get(self._odom_topic or "", "")
+        if "base" not in of_odometry and self._tree.connected("base_link", self._camera_frame):
+            return "base_link"  # such odometry is of a sensor
+        return of_odometry or "base_link"
+
+    def _frame_of(self, topic: str | None) -> str:
+        """The frame that the poses of a topic are of."""
+        frame = self._frames.get(topic or "", "")
+        on_robot = self._camera_frame if self._options.mount is None else self.base_frame
+        if not frame or self._options.base_frame or not self._tree.connected(frame, on_robot):
+            return self.base_frame
+        return frame
 
     def _track(self, topic: str) -> Track:
         samples = self._poses[topic]
@@ -140,35 +163,41 @@ class BagPoses:
         yaw = headings_from_track(positions)
         if yaw is None:
             raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
-        return Track.of(stamps, planar_poses(positions, yaw), self._options.max_pose_gap_ns), world
+        of_antenna = planar_poses(positions, yaw)
+        antenna = self._tree.lookup(self.base_frame, self._frames.get(topic, ""), stamps[0])
+        if antenna is not None:
+            of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna[:3, 3]
+        return Track.of(stamps, of_antenna, self._options.max_pose_gap_ns), world
 
     def _check_mount(self) -> None:
         """A pose of the base is of no use without the camera's place on it, and identity would be a silent lie."""
-        if (self._truth is None and self._odometry is None) or self._options.mount is not None:
+        if self._options.mount is not None:
             return
-        if not self._tree.connected(self.base_frame, self._camera_frame):
-            camera = self._camera_frame or "the camera"
-            raise DriveError(
-                f"the bag {self._path} has no transform from {self.base_frame} to {camera} in /tf_static: give "
-                "T_base_camera (x y z roll pitch yaw of the camera's optical frame), base_frame or camera_frame"
-            )
+        tracks = (self._truth, self._frame_of(self._pose_topic)), (self._odometry, self._frame_of(self._odom_topic))
+        for frame in (frame for track, frame in tracks if track is not None):
+            if not self._tree.connected(frame, self._camera_frame):
+                camera = self._camera_frame or "the camera"
+                raise DriveError(
+                    f"the bag {self._path} has no transform from {frame} to {camera} in /tf_static: give "
+                    "T_base_camera (x y z roll pitch yaw of the camera's optical frame), base_frame or camera_frame"
+                )
 
     def at(self, stamp: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """(T_map_camera, T_odom_camera) at an image's stamp, each (4, 4) or None."""
-        use_tf = self._options.pose_topic != "none"
-        T_map_camera = self._camera_in(self._truth, self._options.map_frame if use_tf else "", stamp)
-        use_tf = self._options.odom_topic != "none"
-        return T_map_camera, self._camera_in(self._odometry, self._options.odom_frame if use_tf else "", stamp)
+        map_frame = self._options.map_frame if self._options.pose_topic != "none" else ""
+        odom_frame = self._options.odom_frame if self._options.odom_topic != "none" else ""
+        return (
+            self._camera_in(self._truth, self._frame_of(self._pose_topic), map_frame, stamp),
+            self._camera_in(self._odometry, self._frame_of(self._odom_topic), odom_frame, stamp),
+        )
 
-    def _camera_in(self, track: Track | None, frame: str, stamp: int) -> np.ndarray | None:
-        """Pose of the camera from a track of the base, or, without one, from the tree."""
+    def _camera_in(self, track: Track | None, body: str, frame: str, stamp: int) -> np.ndarray | None:
+        """Pose of the camera from a track of a body, or, without one, from the tree."""
         mount = self._options.mount
+        target = self._camera_frame if mount is None else self.base_frame
         if track is None:
-            target = self._camera_frame if mount is None else self.base_frame
-            T_frame_base = self._tree.lookup(frame, target, stamp) if self._tree.parent(target) else None
-            mount = np.eye(4) if mount is None else mount
+            T = self._tree.lookup(frame, target, stamp) if self._tree.parent(target) else None
         else:
-            T_frame_base = track.at(stamp)
-            if mount is None:
-                mount = self._tree.lookup(self.base_frame, self._camera_frame, stamp)
-        return None if T_frame_base is None or mount is None else T_frame_base @ mount
+            T_frame_body, T_body_target = track.at(stamp), self._tree.lookup(body, target, stamp)
+            T = None if T_frame_body is None or T_body_target is None else T_frame_body @ T_body_target
+        return T if T is None or mount is None else T @ mount

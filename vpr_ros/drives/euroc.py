@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from vpr_ros.drives.options import DriveOptions
 TIME, FILE = "timestamp [ns]", "filename"
 POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
 QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
+_OPENCV = re.compile(rb"^%YAML.*$|^---.*$|!!opencv-matrix", re.MULTILINE)  # what OpenCV adds to YAML
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
+_OTHER_POSES = ("vicon0", "leica0")  # of another frame, and without orientations
 
 
 def is_euroc(path: Path) -> bool:
@@ -84,6 +87,9 @@ class EurocDrive:
         """T_map_camera over time; None without a file of poses."""
         path = next((root / name / "data.csv" for name in _POSES if (root / name / "data.csv").is_file()), None)
         if path is None:
+            others = [name for name in _OTHER_POSES if (root / name / "data.csv").is_file()]
+            kind = f"file(s) left out: poses are read from {' or '.join(_POSES)}"
+            self.tally.add(kind, f"{others[0]}/data.csv" if others else "", len(others))
             return None
         mount = options.mount
         if mount is None and "T_BS" not in sensor:
@@ -116,7 +122,7 @@ def _sensor(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        sensor = yaml.safe_load(read_bytes(path))
+        sensor = yaml.safe_load(_OPENCV.sub(b"", read_bytes(path)))
         if "T_BS" in sensor:
             np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4))
         return dict(sensor)

@@ -191,7 +191,8 @@ def read_table(path: Path) -> Table:
             reader = csv.reader(file)
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DriveError(f"{path} cannot be read as CSV: {error}") from error
+        why = "it is not UTF-8, so save it as that" if isinstance(error, UnicodeDecodeError) else error
+        raise DriveError(f"{path} cannot be read as CSV: {why}") from error
     header, rows = _header(lines, path.parent)
     if not header or not rows:
         raise DriveError(f"{path} is empty: it needs a header and rows")

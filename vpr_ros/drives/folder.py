@@ -21,15 +21,38 @@ from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, rea
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.tum import read_tum
 
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
 _QUATERNION = ("qx", "qy", "qz", "qw")
 _POSES = ("x", "y", "z", "lat", "lon", "alt", *_QUATERNION, "yaw")
 _EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
 _EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, _QUATERNION, strict=True))
-_UP = 0.95  # cosine between a camera's axis and the vertical
-_OTHER_TABLES = (".txt", ".tum", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
-_NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position", re.IGNORECASE)
+# Other names of columns, and the units that may stand behind a name in brackets.
+_ALSO = {"latitude": "lat", "longitude": "lon", "lng": "lon", "altitude": "alt", "easting": "x", "northing": "y"}
+_ALSO |= {"tx": "x", "ty": "y", "tz": "z", "timestamp": "stamp", "time": "stamp"}
+_UNITS = dict.fromkeys(("x", "y", "z", "alt"), ("m", "metres", "meters")) | {"yaw": ("rad", "radians")}
+_UNITS |= dict.fromkeys(("lat", "lon"), ("deg", "degrees", "°")) | {"stamp": ("s", "sec", "seconds")}
+_LARGEST_M = 1e9  # of a coordinate
+_POSE_FILES = (".tum", ".nmea", ".gpx", ".kml")
+_OTHER_TABLES = (*_POSE_FILES, ".txt", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
+# Of cameras and phones, which OpenCV does not read everywhere, and videos.
+_OTHER_PICTURES: tuple[str, ...] = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".gif",
+    ".jp2",
+    ".exr",
+    ".raw",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+)
+_OTHER_PICTURES += (".mp4", ".avi", ".mov", ".mkv", ".webm", ".h264")
+_NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position|^images$", re.IGNORECASE)  # images.txt: COLMAP
 _LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
@@ -37,7 +60,7 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a CSV file, or a folder that holds images or a CSV file."""
     if path.is_file():
         return _is_table(path)
-    return bool(list_images(path)) or any(map(_is_table, path.iterdir()))
+    return bool(list_images(path)) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
 
 
 class FolderDrive:
@@ -56,8 +79,11 @@ class FolderDrive:
 
     With DriveOptions.T_base_camera, positions and orientations are the robot's, not the camera's. A row with an empty
     cell in these columns, or with latitude and longitude 0, has no pose. A second row for an image is left out if its
-    pose is the same. Without a CSV file, images are in order of their names, 1 / frame_rate_hz apart in time, without
-    poses.
+    pose is the same.
+
+    Without a CSV file, ``groundtruth.txt`` or the only ``.tum`` file has the poses, in TUM's format (``tum``), and
+    images are named by their stamps in seconds, in the folder or, as in TUM's RGB-D sets, in ``rgb``. Without that
+    either, images are in order of their names, 1 / frame_rate_hz apart in time, without poses.
 
     Raises DriveError for a missing file, column or image, for two poses of one image and for times in another unit.
     """
@@ -71,22 +97,39 @@ class FolderDrive:
         self.tally = Tally()
         self.pose_span: Span | None = None
         self._T: list[np.ndarray | None]
-        if table_path is None:
+        trajectory = None if table_path else _trajectory_in(folder)
+        if trajectory is not None:
+            self.world, self.table = LOCAL, trajectory
+            track = read_tum(trajectory, options.max_pose_gap_ns)
+            track = track if options.mount is None else track.compose(options.mount)
+            self.pose_span = track.span
+            folder = folder / "rgb" if _is_tum_rgbd(folder) else folder
+            self._images, self._stamps, self._T = _named_by_stamp(folder, "seconds", track, trajectory, self.tally)
+        elif table_path is None:
             self._images = list_images(folder)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
-            self.tally.add_files("file(s) left out: poses are read from a .csv file", _other_tables(folder))
+            self.tally.add_files("file(s) left out: poses are read from a .csv or .tum file", _other_tables(folder))
         else:
             self._read_table(table_path, folder, options)
+        pictures = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_PICTURES]
+        self.tally.add_files("file(s) left out: convert them to JPEG or PNG", pictures)
         if not self._images:
             raise DriveError(f"there are no images in {folder}")
         self.numbers = numbers_of(self._images)
 
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
         table = read_table(path)
-        names = _EUROC | ({"timestamp": "stamp_ns"} if "p_rs_r_x [m]" in table.columns else {})
+        if "p_rs_r_x [m]" in table.columns:
+            own = _EUROC | {"timestamp": "stamp_ns"}
+            names = {name: own.get(name, name) for name in table.columns}
+        else:
+            names = {name: _EUROC.get(name) or _name_of(name, table) for name in table.columns}
+            unused = [name for name in names.values() if name not in ("file", *_TIMES, *_POSES)]
+            known = f"column(s) not used: those of {', '.join(('file', *_TIMES, *_POSES))} are"
+            self.tally.add(known, f"{path.name}: {', '.join(unused)}", len(unused))
         repeated = tuple(names.get(name, name) for name in table.repeated)
-        table = Table(path, {names.get(name, name): cells for name, cells in table.columns.items()}, repeated)
+        table = Table(path, {names[name]: cells for name, cells in table.columns.items()}, repeated)
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
         poses, self.world = _poses(table, options, self.tally)
@@ -112,14 +155,44 @@ class FolderDrive:
             yield file_frame(stamp, path, T)
 
 
+def _name_of(name: str, table: Table) -> str:
+    """What a column is called here. Raises DriveError for times in a unit that is not said."""
+    match = re.fullmatch(r"(.*?)\s*[\[(](.*)[\])]", name)
+    bare, unit = match.groups() if match else (name, "")
+    own = _ALSO.get(bare, bare)
+    if own in table.columns and own != name:
+        return name
+    if own == "stamp" and unit in ("ns", "nanoseconds"):
+        return "stamp_ns"
+    if unit and unit not in _UNITS.get(own, ()):
+        return name
+    if own == "stamp" and own != name and not unit and "stamp_ns" not in table.columns:
+        raise DriveError(f"{table.path} has a column {name!r}: call it stamp for seconds, stamp_ns for nanoseconds")
+    return own
+
+
 def _is_table(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
+
+
+def _is_tum_rgbd(path: Path) -> bool:
+    return (path / "groundtruth.txt").is_file() and bool(list_images(path / "rgb"))
+
+
+def _trajectory_in(folder: Path) -> Path | None:
+    """The file of poses in TUM's format in a folder, or None."""
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".tum"]
+    if (folder / "groundtruth.txt").is_file():
+        return folder / "groundtruth.txt"
+    if len(files) > 1:
+        raise DriveError(f"{folder} has several .tum files: name the one with the poses groundtruth.txt")
+    return files[0] if files else None
 
 
 def _other_tables(folder: Path) -> list[Path]:
     """Files in a folder whose names say that they have poses, in other formats."""
     texts = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_TABLES]
-    return [path for path in texts if path.suffix.lower() == ".tum" or _NAMED_POSES.search(path.stem)]
+    return [path for path in texts if path.suffix.lower() in _POSE_FILES or _NAMED_POSES.search(path.stem)]
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -172,20 +245,13 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
         poses = table.poses(positions, table.numbers(_QUATERNION, what))
         # With a mount the quaternions are the robot's, without one the camera's own.
         camera = np.eye(4) if options.mount is None else options.mount
-        found = [None if T is None else T @ camera for T in poses]
-        up = [T[2, 2] > _UP for T in found if T is not None]
-        if up and np.mean(up) > 0.9:
-            tally.add(
-                "image(s) look straight up: if the quaternions are of the robot's body and not of the camera's optical "
-                "frame, give T_base_camera",
-                str(table.path),
-                int(np.sum(up)),
-            )
-        return found, world
+        return [None if T is None else T @ camera for T in poses], world
     known = np.isfinite(positions).all(axis=1)
     yaw = np.full(len(table), np.nan)
     if "yaw" in table.columns:
         yaw = table.numbers(("yaw",), "poses")[:, 0]
+        if known.any() and not np.isfinite(yaw).any():
+            raise DriveError(f"{table.path} has no row with yaw: fill it in, or remove the column")
         known &= np.isfinite(yaw)
         if known.any() and (largest := np.abs(yaw[known]).max()) > _LARGEST_YAW:
             raise DriveError(
@@ -206,6 +272,8 @@ def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]
         z = ("z",) if "z" in table.columns else ()
         purpose = "positions (or give lat and lon; if the file holds something else, move it out of the folder)"
         positions = table.numbers(("x", "y", *z), purpose)
+        if (large := np.flatnonzero((np.abs(positions) > _LARGEST_M).any(axis=1))).size:
+            raise DriveError(f"{table.path} has positions that cannot be metres, the first: {positions[large[0]]}")
         return (positions if z else np.column_stack([positions, np.zeros(len(table))])), LOCAL
     latitude, longitude = table.numbers(("lat", "lon"), "positions").T
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
@@ -240,6 +308,11 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
         table.text("file", "matching rows to images (or give stamp or stamp_ns)")
         return [], [], []
     unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
+    return _named_by_stamp(folder, unit, track, table.path, tally)
+
+
+def _named_by_stamp(folder: Path, unit: str, track: Track, path: Path, tally: Tally) -> _Frames:
+    """Images named by their stamps, with poses of the track in a file, interpolated."""
     stamped: list[tuple[int, Path]] = []
     problem: DriveError | None = None
     others = []
@@ -250,7 +323,7 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
             problem = problem or error
             others.append(image)
     if problem is not None and not stamped:
-        raise DriveError(f"{others[0]} is not named by its stamp, and {table.path} has no column 'file': {problem}")
+        raise DriveError(f"{others[0]} is not named by its stamp, and {path} has no column 'file': {problem}")
     tally.add_files("image(s) left out: their names are not stamps", others)
     stamped.sort()
     times = [stamp for stamp, _ in stamped]

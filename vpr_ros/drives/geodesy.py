@@ -50,7 +50,7 @@ def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where:
         row = int(np.argmax(off))
         raise DriveError(
             f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is out of range: latitude and "
-            "longitude may be swapped"
+            "longitude may be swapped, or in degrees and minutes"
         )
     for kind, rows in (("0, 0 is no fix", none), ("out of range", off), ("not a number", ~finite)):
         tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))

@@ -36,7 +36,8 @@ def _sequences(path: Path) -> list[Path]:
 
 
 class KittiDrive:
-    """``sequences/NN`` with image_0 (grey) or image_2 (colour), times.txt and calib.txt; poses in ``poses/NN.txt``.
+    """``sequences/NN`` with image_0 (grey) or image_2 (colour), times.txt and calib.txt; poses in ``poses/NN.txt``,
+    or in the sequence's ``poses.txt``, as SemanticKITTI has them.
 
     KITTI's poses are in the optical frame of the first left camera (x right, y down, z forward). Here the world is that
     frame turned upright: x forward, y left, z up. Every sequence is a world of its own ("kitti 07"). The number in an
@@ -51,8 +52,8 @@ class KittiDrive:
         self.tally = Tally()
         self._images = self._numbered(path / self._camera)
         self.path, self.name, self.numbers = path, path.name, list(self._images)
-        poses = beside(path, "../../poses/{name}.txt")
-        self.world = "" if poses is None else f"kitti {poses.stem}"
+        poses = beside(path, "../../poses/{name}.txt", "poses.txt")
+        self.world = "" if poses is None else f"kitti {path.name if poses.parent == path else poses.stem}"
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")
         self._stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]

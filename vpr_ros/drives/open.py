@@ -109,8 +109,16 @@ def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Re
     if found is None:
         *first, last = (f.description for f in formats.values())
         problem = "is not a drive of a known format" if exists else "does not exist"
+        if exists and (inside := _drive_in(path, formats)):
+            raise DriveError(f"{path} {problem}: give a folder in it that is one, such as {inside}")
         raise DriveError(f"{path} {problem}: give {', '.join(first)} or {last}")
     return _Recording(path, found, _options_of(found, options))
+
+
+def _drive_in(path: Path, formats: Mapping[str, Format]) -> Path | None:
+    """The first folder in a folder that is a drive."""
+    folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+    return next((one for one in folders if any(_recognises(*named, one) for named in formats.items())), None)
 
 
 def _check_used(recordings: Sequence[_Recording], options: DriveOptions | Mapping[str, object]) -> None:

@@ -57,13 +57,17 @@ class DriveOptions:
     )
     pose_topic: str = option(
         "",
-        "bags: topic of base_frame's true poses; empty: the only one; none: do without",
+        "bags: topic of the true poses; empty: the only one; none: do without",
     )
-    odom_topic: str = option("", "bags: topic of base_frame's odometry; empty: the only one; none: do without")
+    odom_topic: str = option("", "bags: topic of the odometry; empty: the only one; none: do without")
     navsat_topic: str = option("", "bags: topic of NavSatFix positions; empty: the only one; none: do without")
     map_frame: str = option("map", "bags: frame in /tf of the true poses, if no topic has them")
     odom_frame: str = option("odom", "bags: frame in /tf of the odometry, if no topic has it")
-    base_frame: str = option("", "bags: frame of pose and odometry topics; empty: odometry's child frame, or base_link")
+    base_frame: str = option(
+        "",
+        "bags: frame of pose and odometry topics; empty: odometry says its own, and poses are of the base that it is "
+        "of, or of base_link",
+    )
     camera_frame: str = option("", "bags: optical frame of the camera; empty: the images' frame_id")
 
     def __post_init__(self) -> None:

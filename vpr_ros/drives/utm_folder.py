@@ -29,7 +29,7 @@ class UtmFolderDrive:
 
     Only east and north (metres, UTM) are required; other fields may be empty, trailing ones missing.
     letter: the MGRS band, which gives the hemisphere if lat is empty.
-    heading: degrees clockwise from north; north if empty.
+    heading: degrees clockwise from north; north if empty, which is counted.
     height: metres.
     pitch, roll: not used, because data sets disagree on their meaning.
     Frames are in order of their names, subfolders included, and 1 / frame_rate_hz apart, since such sets are places,
@@ -50,6 +50,8 @@ class UtmFolderDrive:
         self._camera = camera_on_body(options.mount)
         self._T = [self._pose(p) for p in self._images]
         self.world = self._world()
+        unturned = [path for path in self._images if not _field(path, 9)]
+        self.tally.add_files("image(s) have no heading in their names and are taken to look north", unturned)
 
     def __len__(self) -> int:
         return len(self._images)

@@ -18,7 +18,7 @@ from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample, tally_of
-from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_without_pose, without_poses
+from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_turned, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.maps.features import features_of
@@ -30,15 +30,18 @@ NEEDED = "so its images cannot be places: give poses, or --numbered to use frame
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
 
 
+_FARTHEST_M = 1e9  # from the origin of a world
+
+
 def has_pose(frame: DriveFrame) -> bool:
-    """Whether a frame has a true pose, and a finite one."""
-    return frame.T_map_camera is not None and bool(np.all(np.isfinite(frame.T_map_camera)))
+    """Whether a frame has a true pose that can be one."""
+    return frame.T_map_camera is not None and bool(np.all(np.abs(frame.T_map_camera) < _FARTHEST_M))
 
 
 class Passage:
     """One pass over a drive: yields the frames that become places, and counts those left out.
 
-    posed: number of frames with a pose. there: number of sampled frames that are places already. stamps_ns: of all
+    posed: frames with a pose. there: number of sampled frames that are places already. stamps_ns: of all
     frames so far. tally: what was left out.
     """
 
@@ -47,6 +50,7 @@ class Passage:
         self.tally = Tally()
         self.posed = self.there = 0
         self.stamps_ns: list[int] = []
+        self._T: list[np.ndarray] = []  # of the frames with a pose
         self._drive, self._in_map, self._on_progress = drive, there, on_progress
 
     def frames(self, every_m: float, every_s: float) -> Iterator[DriveFrame]:
@@ -66,7 +70,9 @@ class Passage:
         for count, frame in enumerate(self._drive, 1):
             self.stamps_ns.append(frame.stamp_ns)
             if has_pose(frame):
+                assert frame.T_map_camera is not None
                 self.posed += 1
+                self._T.append(frame.T_map_camera.astype(np.float32))
                 yield frame
             else:
                 missing += 1
@@ -75,6 +81,7 @@ class Passage:
         if self._on_progress:
             self._on_progress(total, total)
         count_without_pose(self.tally, self._drive, self.stamps_ns, missing)
+        count_turned(self.tally, self._drive, self._T)
 
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.

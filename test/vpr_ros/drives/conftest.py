@@ -50,6 +50,16 @@ class Maker:
         )
         return self.types["geometry_msgs/msg/PoseStamped"](self.header(stamp, "map"), pose)
 
+    def odometry(self, stamp: int, child: str, position, quat=(0.0, 0.0, 0.0, 1.0), parent: str = "odom"):
+        vector = self.types["geometry_msgs/msg/Vector3"](0.0, 0.0, 0.0)
+        twist = self.types["geometry_msgs/msg/Twist"](vector, vector)
+        return self.types["nav_msgs/msg/Odometry"](
+            self.header(stamp, parent),
+            child,
+            self.types["geometry_msgs/msg/PoseWithCovariance"](self.pose(stamp, position, quat).pose, np.zeros(36)),
+            self.types["geometry_msgs/msg/TwistWithCovariance"](twist, np.zeros(36)),
+        )
+
     def info(self, stamp: int, size, K, P, offset=(0, 0)):
         """CameraInfo of a lens; with an offset, of the region from there on, every second pixel of it."""
         width, height = size

@@ -68,5 +68,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         open_drive(root)
     drive = open_drive(root, DriveOptions(T_base_camera=(0, 0, 0, 0, 0, 0)))
     np.testing.assert_allclose(next(iter(drive)).T_map_camera, body(0), atol=1e-3)
-    (root / "mav0/state_groundtruth_estimate0/data.csv").unlink()
-    assert all(frame.T_map_camera is None for frame in open_drive(root))
+    (root / "mav0/state_groundtruth_estimate0").rename(root / "mav0/vicon0")  # of the markers' frame
+    drive = open_drive(root)
+    assert all(frame.T_map_camera is None for frame in drive)
+    kind = "file(s) left out: poses are read from state_groundtruth_estimate0 or mocap0"
+    assert f"1 {kind} (vicon0/data.csv)" in tally_of(drive).lines()
+
+
+def test_a_sensor_file_as_opencv_writes_it(tmp_path: Path) -> None:
+    """Its first line is no YAML, nor is the type of a matrix."""
+    root = write_sequence(tmp_path / "room1")
+    frame = next(iter(open_drive(root)))
+    sensor = root / "mav0/cam0/sensor.yaml"
+    sensor.write_text("%YAML:1.0\n---\n" + sensor.read_text().replace("T_BS:", "T_BS: !!opencv-matrix"))
+    np.testing.assert_allclose(next(iter(open_drive(root))).T_map_camera, frame.T_map_camera)

@@ -78,16 +78,6 @@ def test_quaternions_are_the_cameras_or_the_robots(tmp_path: Path) -> None:
     assert frame.T_map_camera[2, 3] == pytest.approx(4)
 
 
-def test_cameras_that_all_look_up_are_doubted(tmp_path: Path) -> None:
-    """Quaternions of the body, as other tools write them, taken for those of the optical frame."""
-    folder = images(tmp_path / "d", ["a.png", "b.png"])
-    (folder / "poses.csv").write_text("file,x,y,z,qx,qy,qz,qw\na.png,1,2,3,0,0,0,1\nb.png,4,2,3,0,0,0,1\n")
-    (line,) = tally_of(open_drive(folder)).lines()
-    assert line.startswith("2 image(s) look straight up: if the quaternions are of the robot's body")
-    mounted = DriveOptions(T_base_camera=(0, 0, 1, -np.pi / 2, 0, -np.pi / 2))
-    assert not tally_of(open_drive(folder, mounted)).lines()
-
-
 def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
     """Driving north, so that the camera looks north."""
     folder = images(tmp_path / "d", [f"{i}.png" for i in range(4)])
@@ -101,8 +91,37 @@ def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "header",
+    ["file,latitude,longitude,altitude,timestamp [ns]", "file,Latitude (deg),Longitude (deg),alt [m],stamp_ns"],
+)
+def test_columns_of_other_names_that_mean_the_same(tmp_path: Path, header: str) -> None:
+    """What GPS loggers and other tools call them."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = "".join(f"{name}.png,{51.75 + k * 1e-4},-1.25,20,{(5 - k) * 10**9}\n" for k, name in enumerate("ab"))
+    (folder / "poses.csv").write_text(f"{header}\n{rows}")
+    frames = list(open_drive(folder))
+    assert [frame.stamp_ns for frame in frames] == [4 * 10**9, 5 * 10**9]
+    assert frames[0].T_map_camera[1, 3] - frames[1].T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
+    assert frames[0].T_map_camera[2, 3] == 20
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    """A heading beside latitude and longitude was passed over in silence, and the course was used."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text("file,lat,lon,heading,yaw (deg)\na.png,51,1,90,0\nb.png,51.001,1,90,0\n")
+    (line,) = tally_of(open_drive(folder)).lines()
+    assert line.startswith("2 column(s) not used: those of file, stamp_ns, stamp, x, y,")
+    assert line.endswith("poses.csv: heading, yaw (deg))")
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
+        ("file,timestamp,x,y,yaw\na.png,9,1,2,0\n", "column 'timestamp': call it stamp for seconds, stamp_ns for nano"),
+        ("file,x,y,yaw\na.png,1e300,2,0\n", "positions that cannot be metres, the first:"),
+        ("file,x,y,yaw\na.png,inf,2,0\n", "positions that cannot be metres, the first:"),
+        ("file,lat,lon,yaw\na.png,51,1,\n", "no row with yaw: fill it in, or remove the column"),
+        ("file,lat,lon\na.png,5145.2,-115.3\n", "may be swapped, or in degrees and minutes"),
         ("file,x,yaw\na.png,1,0\n", "poses.csv has no column 'y', needed for positions"),
         ("file,x,y\na.png,1,2\n", "poses.csv has no column 'qx', needed for orientations"),
         ("x,y,yaw\n1,2,0\n", "poses.csv has no column 'file', needed for matching rows"),
@@ -167,7 +186,9 @@ def test_rounded_times_and_tables_of_other_formats_are_named(tmp_path: Path) -> 
     assert "2 image(s) have the time of another one: times may be rounded" in open_drive(folder).tally.lines()[0]
     (folder / "poses.CSV").rename(folder / "poses.txt")
     (folder / "readme.txt").write_text("my drive")
-    assert open_drive(folder).tally.lines() == ["1 file(s) left out: poses are read from a .csv file (poses.txt)"]
+    assert open_drive(folder).tally.lines() == [
+        "1 file(s) left out: poses are read from a .csv or .tum file (poses.txt)"
+    ]
 
 
 def test_names_with_utm_positions(tmp_path: Path) -> None:
@@ -280,10 +301,13 @@ def test_zones_and_names_of_utm_folders(tmp_path: Path) -> None:
     names = {"s": "@1@2@13@S@.jpg", "h": "@1@2@56@H@-33.9@151@.jpg", "n": "@1@2@56@S@-1.0@151@.jpg"}
     worlds = {key: open_drive(images(tmp_path / key, [name])).world for key, name in names.items()}
     assert worlds == {"s": "utm 13 north", "h": "utm 56 south", "n": "utm 56 south"}
-    bands = images(tmp_path / "bands", ["@1@2@13@S@.jpg", "@9@2@13@T@.jpg", "cover.jpg"])
+    bands = images(tmp_path / "bands", ["@1@2@13@S@.jpg", "@9@2@13@T@@@@@90@.jpg", "cover.jpg"])
     drive = open_drive(bands)
     assert drive.world == "utm 13 north" and len(drive) == 2
-    assert tally_of(drive).lines() == ["1 image(s) left out: no position in their names (cover.jpg)"]
+    assert tally_of(drive).lines() == [
+        "1 image(s) left out: no position in their names (cover.jpg)",
+        "1 image(s) have no heading in their names and are taken to look north (@1@2@13@S@.jpg)",
+    ]
     with pytest.raises(DriveError, match=r"several UTM zones: utm 13 north .*, utm 14 north"):
         open_drive(images(tmp_path / "two", ["@1@2@13@S@.jpg", "@9@2@14@T@.jpg"]))
 
@@ -416,3 +440,35 @@ def test_underscores_are_no_part_of_numbers(tmp_path: Path) -> None:
     (folder / "poses.csv").write_text("file,x,y,yaw\n1700000000_5.png,1_0,0,0\n")
     with pytest.raises(DriveError, match="not a number in x, y: '1_0'"):
         open_drive(folder)
+
+
+@pytest.mark.parametrize("name", ["rgb/../groundtruth.txt", "../traj.tum"])
+def test_a_trajectory_in_tums_format_has_the_poses(tmp_path: Path, name: str) -> None:
+    """TUM's RGB-D sets, and what SLAM systems and evo write, were no drives, or drives without poses."""
+    (root := tmp_path / "freiburg").mkdir()
+    folder = images(root / "rgb", ["1305031102.175304.png", "1305031102.211214.png", "notes.png"])
+    quat = " ".join(map(str, quat_xyzw_from_matrix(R_BODY_OPTICAL)))
+    lines = "".join(f"1305031102.{k}00000 {k} 0 1 {quat}\n" for k in range(1, 4))
+    rgbd = name.startswith("rgb")
+    (root / "groundtruth.txt" if rgbd else folder / "traj.tum").write_text(f"# timestamp tx ty tz\n{lines}")
+    drive = open_drive(root if rgbd else folder)
+    first, second = drive
+    assert (drive.name, drive.world, first.stamp_ns) == (root.name if rgbd else "rgb", "local", 1305031102175304000)
+    np.testing.assert_allclose([first.T_map_camera[0, 3], second.T_map_camera[0, 3]], [1.75304, 2.11214], atol=1e-6)
+    assert heading(first.T_map_camera) == pytest.approx(0)
+    assert tally_of(drive).lines() == ["1 image(s) left out: their names are not stamps (notes.png)"]
+
+
+def test_what_a_folder_holds_that_is_not_read_is_said(tmp_path: Path) -> None:
+    """Pictures of a phone went without a count; a folder of drives did not say which folder to give."""
+    (tmp_path / "campus").mkdir()
+    folder = images(tmp_path / "campus" / "left", ["a.png"])
+    for name in ("b.HEIC", "c.mp4"):
+        (folder / name).write_bytes(b"")
+    drive = open_drive(folder)
+    assert len(drive) == 1
+    assert tally_of(drive).lines() == ["2 file(s) left out: convert them to JPEG or PNG (the first: b.HEIC)"]
+    with pytest.raises(
+        DriveError, match=r"is not a drive of a known format: give a folder in it that is one, such as .*left"
+    ):
+        open_drive(folder.parent)

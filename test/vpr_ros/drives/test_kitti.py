@@ -127,6 +127,16 @@ def test_a_linked_sequence_has_the_poses_beside_the_link(tmp_path: Path) -> None
     assert drive.world == "kitti 07" and next(iter(drive)).T_map_camera is not None
 
 
+def test_poses_may_lie_in_the_sequence(tmp_path: Path) -> None:
+    """As in SemanticKITTI: the sequence was said to have none."""
+    sequence = write_sequence(tmp_path)
+    beside = [frame.T_map_camera for frame in open_drive(sequence)]
+    (tmp_path / "poses/07.txt").rename(sequence / "poses.txt")
+    drive = open_drive(sequence)
+    np.testing.assert_allclose([frame.T_map_camera for frame in drive], beside)
+    assert drive.world == "kitti 07"
+
+
 def test_without_poses_there_are_none(tmp_path: Path) -> None:
     sequence = write_sequence(tmp_path)
     (tmp_path / "poses/07.txt").unlink()

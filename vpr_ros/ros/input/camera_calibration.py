@@ -14,8 +14,6 @@ from vpr_ros.base.messages import camera_info_topic
 from vpr_ros.ros.input.topics import resolved
 from vpr_ros.ros.params import NodeParams, pinhole
 
-_ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
-
 
 class CameraCalibration:
     """Listens to CameraInfo until one fits the images. Drivers repeat the same calibration with each image."""
@@ -60,15 +58,13 @@ class CameraCalibration:
         camera = self._intrinsics
         if camera is None:
             return None
-        aspect_ratio = (width / camera.width) / (height / camera.height)
-        self._fits = abs(aspect_ratio - 1) <= _ASPECT
-        if not self._fits:
-            self._misfit = (
-                f"the calibration on {self._topic} is for {camera.width} x {camera.height} pixels, but the images are"
-                f" {width} x {height}: set camera_info to the topic of this camera, or set intrinsics"
-            )
+        try:
+            camera.check_fits(width, height)
+        except ConfigError as error:
+            self._fits = False
+            self._misfit = f"{self._topic}: {error}; set camera_info to the topic of this camera, or set intrinsics"
             return None
-        self._misfit = ""
+        self._fits, self._misfit = True, ""
         return camera.resized(width, height)
 
     def on_timer(self, wanted: bool = True) -> None:
