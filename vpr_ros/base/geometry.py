@@ -47,6 +47,11 @@ def lies_on_side(T: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(T[..., 2, 0]) > _VERTICAL)
 
 
+def is_upside_down(T: np.ndarray) -> np.ndarray:
+    """Whether the images of cameras at poses (..., 4, 4) of their optical frames are upside down."""
+    return np.asarray(T[..., 2, 1] > _VERTICAL)
+
+
 def inverse(T: np.ndarray) -> np.ndarray:
     """Inverse of rigid motions, (..., 4, 4)."""
     R_transposed = np.swapaxes(T[..., :3, :3], -1, -2)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.records import DriveFrame, Estimate
 from vpr_ros.base.tally import Tally
+from vpr_ros.drives.doubts import count_doubtful
 from vpr_ros.drives.drive import Drive, tally_of
-from vpr_ros.drives.left_out import EMPTY_ANSWERED, UNREADABLE, count_turned, count_without_pose, without_poses
+from vpr_ros.drives.left_out import EMPTY_ANSWERED, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.evaluation.record import Answer, Run, Tolerance, answer_from_estimate, unanswered
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def left_out(run: Run, drive: Drive) -> Tally:
         elif answer.problem:
             tally.add(EMPTY_ANSWERED, f"drive {run.name}")
     truth = [answer.T_map_camera_true for answer in run.answers]
-    count_turned(tally, drive, [T for T in truth if T is not None])
+    count_doubtful(tally, drive, [T for T in truth if T is not None])
     stamps_ns = [answer.stamp_ns for answer in run.answers]
     missing = sum(T is None for T in truth)
     count_without_pose(tally, drive, stamps_ns, missing, "image(s) answered but not judged: no true pose at their time")

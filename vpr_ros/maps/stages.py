@@ -17,8 +17,9 @@ from vpr_ros.base.image import Preprocessing, has_content, preprocess, thumbnail
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
+from vpr_ros.drives.doubts import count_doubtful
 from vpr_ros.drives.drive import Drive, sample, tally_of
-from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_turned, count_without_pose, without_poses
+from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
 from vpr_ros.maps.features import features_of
@@ -72,7 +73,7 @@ class Passage:
             if has_pose(frame):
                 assert frame.T_map_camera is not None
                 self.posed += 1
-                self._T.append(frame.T_map_camera.astype(np.float32))
+                self._T.append(frame.T_map_camera)
                 yield frame
             else:
                 missing += 1
@@ -81,7 +82,7 @@ class Passage:
         if self._on_progress:
             self._on_progress(total, total)
         count_without_pose(self.tally, self._drive, self.stamps_ns, missing)
-        count_turned(self.tally, self._drive, self._T)
+        count_doubtful(self.tally, self._drive, self._T)
 
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.
