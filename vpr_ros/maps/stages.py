@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError, ImageError, VprError
+from vpr_ros.base.errors import DriveError, ImageError, ModelError, VprError
 from vpr_ros.base.image import Preprocessing, has_content, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
@@ -160,11 +160,27 @@ def prepare(
 
 
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:
-    """Run a group through the network."""
+    """Run a group through the network. Images of which it makes no descriptor are left out, unless that is of all."""
     ready = [result for result in group if isinstance(result, Prepared)]
     problems = [str(result) for result in group if isinstance(result, VprError)]
     if not ready:
         return Described([], [], [], problems)
+    try:
+        return _described(ready, problems, batches, views_each)
+    except ModelError:
+        good = []
+        for item in ready:
+            try:
+                _described([item], [], batches, views_each)
+                good.append(item)
+            except ModelError as error:
+                problems.append(f"stamp {item.frame.stamp_ns}: {error}")
+        if not good:
+            raise
+        return _described(good, problems, batches, views_each)
+
+
+def _described(ready: list[Prepared], problems: list[str], batches: Batches, views_each: int) -> Described:
     description = batches.describe([view for item in ready for view in item.inputs])
     rows = description.descriptors
     descriptors = [rows[i : i + views_each] for i in range(0, len(rows), views_each)]

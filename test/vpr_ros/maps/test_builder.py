@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import DriveError, ImageError, MapError
+from vpr_ros.base.errors import DriveError, ImageError, MapError, ModelError
+from vpr_ros.base.image import preprocess
 from vpr_ros.base.tally import Tally
+from vpr_ros.drives.left_out import UNREADABLE
+from vpr_ros.inference.describer import check_description
 from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.localize.localizer import Localizer
@@ -47,6 +50,32 @@ def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painte
     assert add_drive(street, painted_drive(length=150.0), describer).new == 6
     assert add_drive(street, painted_drive(name="again", start=2.0), describer).new == 24
     assert map_info(street)["drives"] == {"again": 24, "painted": 30}
+
+
+def test_an_image_without_a_descriptor_is_left_out_and_counted(tmp_path, describer, painted_drive):
+    """Some networks divide by zero on a plain image: the build ended, and did not say which one it was."""
+
+    class Divides:
+        """A describer that has no number for one image, and, later, for none."""
+
+        manifest, batch_sizes, always = describer.manifest, describer.batch_sizes, False
+
+        def describe(self, images):
+            description = describer.describe(images)
+            numbers = description.descriptors.copy()
+            numbers[[self.always or np.array_equal(image, third) for image in images]] = np.nan
+            found = dataclasses.replace(description, descriptors=numbers)
+            check_description(found, self.manifest, len(images))
+            return found
+
+    third = preprocess(list(painted_drive())[3].read(), describer.manifest.preprocessing)
+    divides, tally = Divides(), Tally()
+    with build_map(tmp_path / "m.vprmap", [painted_drive()], divides, tally=tally, views_each=1) as place_map:
+        assert len(place_map) == 23
+    assert tally.count(UNREADABLE) == 1 and "stamp 4000000000: the model" in tally.example(UNREADABLE)
+    divides.always = True
+    with pytest.raises(ModelError, match="expected finite ones"):
+        build_map(tmp_path / "n.vprmap", [painted_drive()], divides, views_each=1)
 
 
 def test_nobody_else_writes_while_a_map_is_built(tmp_path, describer, painted_drive):
