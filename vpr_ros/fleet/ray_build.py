@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vpr_ros.base.errors import ConfigError, DriveError, MapError, VprError, brief
+from vpr_ros.base.errors import ConfigError, DriveError, MapError, ModelError, VprError, brief
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
@@ -315,6 +315,8 @@ class Describe:
 
         items = [pickle.loads(item) for item in table.column("item").to_pylist()]
         described = describe([item for item in items if isinstance(item, Prepared)], self._batches, self._views)
+        if described.problems:  # the places of a drive are numbered before they are described
+            raise ModelError(f"no descriptor of an image: {described.problems[0]}")
         features = find_features(described, self._describer.manifest, "of the fleet", self._extractor)
         places: Iterator[Place] = (
             Place(Described([replace(one, inputs=one.inputs[:0], image_rgb=None)], [descriptor], [None], []), found)
