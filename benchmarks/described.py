@@ -12,21 +12,24 @@ from rich.progress import track
 from vpr_ros.base.image import preprocess, views
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.vocabulary import with_vocabulary
 from vpr_ros.maps.places import Places
 
 SECOND = 10**9
 
 
 class Network:
-    """Describes images, unless a folder has what it made of them. The vocabulary in use must not change."""
+    """Describes images, unless a folder has what it made of them."""
 
     def __init__(self, describer: Describer, cache: Path | None = None) -> None:
         self.describer, self._cache = describer, cache
 
     def descriptors(self, name: str, images_rgb: Iterable[np.ndarray], total: int, count: int = 1) -> np.ndarray:
         """(F, count, D) float32, count views of each of total images."""
-        manifest = self.describer.manifest
-        path = self._cache / f"{manifest.name}-{manifest.fingerprint[:8]}-{name}.npy" if self._cache else None
+        manifest, learning = self.describer.manifest, with_vocabulary(self.describer)
+        words = "" if learning is None else f"-{learning.vocabulary.fingerprint[:8]}"
+        file = f"{manifest.name}-{manifest.fingerprint[:8]}{words}-{name}-{count}.npy"
+        path = self._cache / file if self._cache else None
         if path is not None and path.is_file():
             return np.asarray(np.load(path))
         size = manifest.preprocessing
@@ -58,8 +61,8 @@ class Described:
 
 
 def described(name: str, drive: Iterable[DriveFrame], count: int, network: Network) -> Described:
-    """All images of a drive with poses. count: views of each."""
-    frames = list(drive)
+    """All images of a drive that have poses. count: views of each."""
+    frames = [frame for frame in drive if frame.T_map_camera is not None]
     return Described(
         name,
         np.array([frame.stamp_ns for frame in frames]),

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "vpr_ros"
 PACKAGES = ("matching", "maps", "localize", "loops", "fleet")
 # Bounds of what a file may hold, not of what a method accepts; and numbers of a file's format.
 SANITY = {
-    "map_file._FURTHEST",
+    "map_file.FURTHEST",
     "storage._LARGEST",
     "places._LARGEST_COORDINATE",
     "places._FURTHEST_M",

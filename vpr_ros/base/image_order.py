@@ -9,7 +9,7 @@ LATE_NS = 1_000_000_000  # an image this much older than the last is late; one e
 _TWICE_NS = 5_000_000  # a stamp repeated this soon is the same message, sent twice
 _REPEATS = 3  # of one stamp before the clock counts as stopped: a driver may repeat its last image
 _SECOND_NS = 1_000_000_000
-_AHEAD_NS = 1_000_000_000  # of the clock: two machines' clocks may differ a little
+_AHEAD_NS = 5_000_000_000  # of the clock: two machines' clocks differ a little, and a bag's goes in steps
 _OLDEST_NS = 10_000_000_000  # age of an image as it comes
 
 NO_STAMP = "without a stamp"

@@ -10,7 +10,6 @@ import numpy as np
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import quat_xyzw_from_matrix
-from vpr_ros.base.tally import Tally
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 POSE_TYPES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped")
@@ -45,27 +44,20 @@ def choose_topic(
     return likely[0] if likely else None
 
 
-def choose_tf_topics(
-    topics: Mapping[str, str], image_topic: str, needed: bool, path: object, tally: Tally
-) -> list[str]:
-    """The topics of transforms: those of the images' namespace and of the namespaces around it, if there are any.
+def choose_tf_topics(topics: Mapping[str, str], image_topic: str) -> tuple[list[str], list[str]]:
+    """The topics of transforms to use, and the others.
 
-    Two robots have frames of the same names. tally: counts the topics left out. Raises DriveError if they are needed,
-    none is of the images' namespace, and there are several.
+    Two robots have frames of the same names. So if transforms are of several namespaces beside the root, only those of
+    the images' own and of the namespaces around it are used.
     """
-    namespaces = {name: name.rpartition("/")[0] for name, msgtype in topics.items() if msgtype in TF_TYPES}
+    namespaces = {
+        name: f"/{name.lstrip('/')}".rpartition("/")[0] for name, msgtype in topics.items() if msgtype in TF_TYPES
+    }
+    if len(set(namespaces.values()) - {""}) < 2:
+        return list(namespaces), []
     image = f"/{image_topic.lstrip('/')}"
     own = [name for name, namespace in namespaces.items() if image.startswith(f"{namespace}/")]
-    if not own and len(set(namespaces.values())) == 1:
-        own = list(namespaces)
-    if not own and namespaces and needed:
-        raise DriveError(
-            f"the bag {path} has transforms of several robots, and none of the namespace of {image_topic}: "
-            f"{', '.join(sorted(namespaces))}; record those of one robot, or give pose_topic and T_base_camera"
-        )
-    others = sorted(set(namespaces) - set(own))
-    tally.add("topic(s) of transforms left out: not of the images' namespace", "".join(others[:1]), len(others))
-    return own
+    return own, sorted(set(namespaces) - set(own))
 
 
 class MessageFactory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,15 @@ from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 
+_BASES = ("base_link", "base_footprint", "base", "base_frame")  # names of a robot's own frame; others are of a sensor
+
 
 class BagPoses:
     """Feed it every message of ``topics``, then close it, then ask for the camera's poses at image stamps.
 
     Odometry says which frame it is the pose of, and NavSatFix which frame the antenna is; other poses are of
-    ``base_frame``. With the option base_frame, all but the antenna's are.
+    ``base_frame``. With the option base_frame, all but the antenna's are. With T_base_camera, the base is the frame of
+    the odometry, if the option does not say another.
 
     topics (given): name -> type of what the bag holds. image_topic: of the camera. Raises DriveError, on opening or
     closing, where several topics could be meant, where a topic holds no valid pose, and where the camera's mounting is
@@ -37,6 +40,7 @@ class BagPoses:
         self._options, self._camera_frame, self._path = options, camera_frame, path
         self.base_frame = options.base_frame
         self._frames: dict[str, str] = {}  # that the poses of a topic are of, as its messages say
+        self._worlds = {options.map_frame, options.odom_frame}  # frames that poses are in
         odometry = (options.odom_topic, topics, msgs.ODOMETRY_TYPES, "odom_topic", "odometry", path)
         self._odom_topic = msgs.choose_topic(*odometry)
         pose_types = msgs.POSE_TYPES + (msgs.ODOMETRY_TYPES if options.pose_topic else ())
@@ -45,8 +49,11 @@ class BagPoses:
         if self._pose_topic is None and (options.pose_topic != "none" or options.navsat_topic):
             navsat = (options.navsat_topic, topics, msgs.NAVSAT_TYPES, "navsat_topic", "NavSatFix", path)
             self._navsat_topic = msgs.choose_topic(*navsat)
+        self.tf_topics, others = msgs.choose_tf_topics(topics, image_topic)
+        self._robots = ", ".join(others)
         self.tally = Tally()
-        self.tf_topics = msgs.choose_tf_topics(topics, image_topic, options.mount is None, path, self.tally)
+        kind = "topic(s) of transforms left out: not of the images' namespace"
+        self.tally.add(kind, "".join(others[:1]), len(others))
         wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self.tf_topics)
         self.topics = sorted({topic for topic in wanted if topic})
         self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
@@ -76,6 +83,7 @@ class BagPoses:
             else:
                 self.tally.add("position(s) left out: their status is no fix", topic)
             return
+        self._worlds.add(message.header.frame_id.lstrip("/"))
         if hasattr(message, "child_frame_id"):
             self._frames.setdefault(topic, message.child_frame_id.lstrip("/"))
         T = matrix_from_pose(message)
@@ -131,15 +139,24 @@ class BagPoses:
     def _usual_base(self) -> str:
         """The frame that poses without a frame of their own are of."""
         of_odometry = self._frames.get(self._odom_topic or "", "")
-        if "base" not in of_odometry and self._tree.connected("base_link", self._camera_frame):
-            return "base_link"  # such odometry is of a sensor
+        if self._options.mount is None and of_odometry.rpartition("/")[2] not in _BASES:  # a sensor's
+            return "base_link" if self._on_robot("base_link", self._camera_frame) else of_odometry or "base_link"
         return of_odometry or "base_link"
+
+    def _on_robot(self, frame: str, other: str) -> bool:
+        """Whether a chain joins two frames without a frame that the robot moves in."""
+        of_frame, of_other = self._tree.ancestors(frame), self._tree.ancestors(other)
+        common = next((one for one in of_other if one in of_frame), None)
+        # Some drivers name a frame of the robot as the one that their poses are in.
+        worlds = {one for one in self._worlds if one not in of_other or not self._tree.is_fixed(one, other)}
+        return common is not None and common not in {above for world in worlds for above in self._tree.ancestors(world)}
 
     def _frame_of(self, topic: str | None) -> str:
         """The frame that the poses of a topic are of."""
         frame = self._frames.get(topic or "", "")
-        on_robot = self._camera_frame if self._options.mount is None else self.base_frame
-        if not frame or self._options.base_frame or not self._tree.connected(frame, on_robot):
+        if not frame or self._options.base_frame:
+            return self.base_frame
+        if self._options.mount is not None and not self._on_robot(frame, self.base_frame):
             return self.base_frame
         return frame
 
@@ -164,18 +181,38 @@ class BagPoses:
         if yaw is None:
             raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
         of_antenna = planar_poses(positions, yaw)
-        antenna = self._tree.lookup(self.base_frame, self._frames.get(topic, ""), stamps[0])
-        if antenna is not None:
-            of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna[:3, 3]
+        antenna = self._antenna(topic, stamps)
+        of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna
         return Track.of(stamps, of_antenna, self._options.max_pose_gap_ns), world
+
+    def _antenna(self, topic: str, stamps: Sequence[int]) -> np.ndarray:
+        """(3,) metres, the antenna's place on the base. If it is unknown, the base's own, which is counted."""
+        frame = self._frames.get(topic, "")
+        if self._on_robot(frame, self.base_frame):
+            found = (self._tree.lookup(self.base_frame, frame, stamp) for stamp in stamps)
+            T_base_antenna = next((T for T in found if T is not None), None)
+            if T_base_antenna is not None:
+                return np.asarray(T_base_antenna[:3, 3])
+        kind = f"topic(s) of fixes are taken for the place of {self.base_frame}: no transform to the antenna"
+        self.tally.add(kind, f"{topic}, frame_id '{frame}'")
+        return np.zeros(3)
 
     def _check_mount(self) -> None:
         """A pose of the base is of no use without the camera's place on it, and identity would be a silent lie."""
         if self._options.mount is not None:
             return
+        if (
+            self._robots
+            and not self.tf_topics
+            and (self._truth or self._odometry or self._options.pose_topic != "none")
+        ):
+            raise DriveError(
+                f"the bag {self._path} has transforms of several robots, and none of the images' namespace: "
+                f"{self._robots}; record those of one robot, give T_base_camera, or pose_topic and odom_topic as none"
+            )
         tracks = (self._truth, self._frame_of(self._pose_topic)), (self._odometry, self._frame_of(self._odom_topic))
         for frame in (frame for track, frame in tracks if track is not None):
-            if not self._tree.connected(frame, self._camera_frame):
+            if not self._on_robot(frame, self._camera_frame):
                 camera = self._camera_frame or "the camera"
                 raise DriveError(
                     f"the bag {self._path} has no transform from {frame} to {camera} in /tf_static: give "

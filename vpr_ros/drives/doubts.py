@@ -16,10 +16,13 @@ _OPTICAL = (
     "poses, T_base_camera and the images' frame_id must be of the optical frame (x right, y down, z ahead); for poses "
     "of the robot's body give T_base_camera, for images of another frame camera_frame"
 )
-LOOKS_UP = f"image(s) look straight up: {_OPTICAL}"
-ON_SIDE = f"image(s) are of a camera that lies on its side: {_OPTICAL}"
+LOOKS_UP = f"image(s) look straight up; if the camera is not mounted so, {_OPTICAL}"
+ON_SIDE = f"image(s) are of a camera that lies on its side; if it is not mounted so, {_OPTICAL}"
 Z_AHEAD = "image(s) look along the world's z axis and move along it: turn the poses so that z is up"
-UPSIDE_DOWN = "image(s) are of a camera that is upside down: if the world's z axis is down (NED), turn the poses"
+UPSIDE_DOWN = (
+    "image(s) are of a camera that is upside down; if it is not mounted so, the world's z axis is down (NED): turn the "
+    "poses"
+)
 AGAINST_TRACK = (
     "image(s) turn right where their track turns left: yaw must be counter-clockwise from east, and not a compass's"
 )

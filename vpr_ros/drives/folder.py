@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, rea
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.tum import read_tum
+from vpr_ros.drives.tum import is_tum, read_tum
 
 _TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
 _QUATERNION = ("qx", "qy", "qz", "qw")
@@ -34,6 +35,7 @@ _ALSO |= {"tx": "x", "ty": "y", "tz": "z", "timestamp": "stamp", "time": "stamp"
 _UNITS = dict.fromkeys(("x", "y", "z", "alt"), ("m", "metres", "meters")) | {"yaw": ("rad", "radians")}
 _UNITS |= dict.fromkeys(("lat", "lon"), ("deg", "degrees", "°")) | {"stamp": ("s", "sec", "seconds")}
 _LARGEST_M = 1e9  # of a coordinate
+_PLACED = {"x", "y"}, {"lat", "lon"}  # columns of which a table with all needs no other positions
 _POSE_FILES = (".tum", ".nmea", ".gpx", ".kml")
 _OTHER_TABLES = (*_POSE_FILES, ".txt", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
 # Of cameras and phones, which OpenCV does not read everywhere, and videos.
@@ -52,6 +54,7 @@ _OTHER_PICTURES: tuple[str, ...] = (
     ".arw",
 )
 _OTHER_PICTURES += (".mp4", ".avi", ".mov", ".mkv", ".webm", ".h264")
+_STAMP = re.compile(r"\d+\.\d+|\d{9,}")  # seconds
 _NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position|^images$", re.IGNORECASE)  # images.txt: COLMAP
 _LARGEST_YAW = 6 * np.pi  # radians, three turns
 
@@ -85,6 +88,9 @@ class FolderDrive:
     images are named by their stamps in seconds, in the folder or, as in TUM's RGB-D sets, in ``rgb``. Without that
     either, images are in order of their names, 1 / frame_rate_hz apart in time, without poses.
 
+    Other names of columns are understood where the table has none of these (``_ALSO``), and units in brackets behind
+    them. Columns that are not used are counted.
+
     Raises DriveError for a missing file, column or image, for two poses of one image and for times in another unit.
     """
 
@@ -97,14 +103,14 @@ class FolderDrive:
         self.tally = Tally()
         self.pose_span: Span | None = None
         self._T: list[np.ndarray | None]
-        trajectory = None if table_path else _trajectory_in(folder)
+        images = folder / "rgb" if _is_tum_rgbd(folder) else folder
+        trajectory = None if table_path else _trajectory_in(folder, list_images(images))
         if trajectory is not None:
             self.world, self.table = LOCAL, trajectory
             track = read_tum(trajectory, options.max_pose_gap_ns)
             track = track if options.mount is None else track.compose(options.mount)
-            self.pose_span = track.span
-            folder = folder / "rgb" if _is_tum_rgbd(folder) else folder
-            self._images, self._stamps, self._T = _named_by_stamp(folder, "seconds", track, trajectory, self.tally)
+            self.pose_span, folder = track.span, images
+            self._images, self._stamps, self._T = _named_by_stamp(images, "seconds", track, trajectory, self.tally)
         elif table_path is None:
             self._images = list_images(folder)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
@@ -128,7 +134,8 @@ class FolderDrive:
             unused = [name for name in names.values() if name not in ("file", *_TIMES, *_POSES)]
             known = f"column(s) not used: those of {', '.join(('file', *_TIMES, *_POSES))} are"
             self.tally.add(known, f"{path.name}: {', '.join(unused)}", len(unused))
-        repeated = tuple(names.get(name, name) for name in table.repeated)
+        once = Counter(names.values())
+        repeated = (*(names.get(name, name) for name in table.repeated), *(name for name in once if once[name] > 1))
         table = Table(path, {names[name]: cells for name, cells in table.columns.items()}, repeated)
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
@@ -156,19 +163,26 @@ class FolderDrive:
 
 
 def _name_of(name: str, table: Table) -> str:
-    """What a column is called here. Raises DriveError for times in a unit that is not said."""
+    """What a column is called here; its own name if it is not used.
+
+    Raises DriveError for times that are needed, in a unit that is not said.
+    """
     match = re.fullmatch(r"(.*?)\s*[\[(](.*)[\])]", name)
     bare, unit = match.groups() if match else (name, "")
     own = _ALSO.get(bare, bare)
-    if own in table.columns and own != name:
+    columns = table.columns
+    placed = any(wanted.issubset(columns) for wanted in _PLACED)
+    if own == name or own in columns or (placed and own in ("x", "y", "z", "lat", "lon", "alt")):
+        return name
+    if own == "stamp" and not {"stamp", "stamp_ns"}.isdisjoint(columns):
         return name
     if own == "stamp" and unit in ("ns", "nanoseconds"):
         return "stamp_ns"
-    if unit and unit not in _UNITS.get(own, ()):
-        return name
-    if own == "stamp" and own != name and not unit and "stamp_ns" not in table.columns:
+    if own == "stamp" and not unit:
+        if "file" in columns:
+            return name
         raise DriveError(f"{table.path} has a column {name!r}: call it stamp for seconds, stamp_ns for nanoseconds")
-    return own
+    return own if not unit or unit in _UNITS.get(own, ()) else name
 
 
 def _is_table(path: Path) -> bool:
@@ -179,14 +193,15 @@ def _is_tum_rgbd(path: Path) -> bool:
     return (path / "groundtruth.txt").is_file() and bool(list_images(path / "rgb"))
 
 
-def _trajectory_in(folder: Path) -> Path | None:
-    """The file of poses in TUM's format in a folder, or None."""
+def _trajectory_in(folder: Path, images: list[Path]) -> Path | None:
+    """The file of poses in TUM's format in a folder, or None: without one, and if images are not named by stamps."""
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".tum"]
-    if (folder / "groundtruth.txt").is_file():
-        return folder / "groundtruth.txt"
-    if len(files) > 1:
-        raise DriveError(f"{folder} has several .tum files: name the one with the poses groundtruth.txt")
-    return files[0] if files else None
+    files = [
+        path for path in (folder / "groundtruth.txt", *files[: len(files) == 1]) if path.is_file() and is_tum(path)
+    ]
+    return (
+        files[0] if files and any(_STAMP.fullmatch(image.stem) for image in images) and not numbers_of(images) else None
+    )
 
 
 def _other_tables(folder: Path) -> list[Path]:
@@ -250,8 +265,7 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
     yaw = np.full(len(table), np.nan)
     if "yaw" in table.columns:
         yaw = table.numbers(("yaw",), "poses")[:, 0]
-        if known.any() and not np.isfinite(yaw).any():
-            raise DriveError(f"{table.path} has no row with yaw: fill it in, or remove the column")
+        tally.add("row(s) without yaw have no pose", str(table.path), int((known & ~np.isfinite(yaw)).sum()))
         known &= np.isfinite(yaw)
         if known.any() and (largest := np.abs(yaw[known]).max()) > _LARGEST_YAW:
             raise DriveError(
@@ -331,7 +345,7 @@ def _named_by_stamp(folder: Path, unit: str, track: Track, path: Path, tally: Ta
 
 
 FORMAT = Format(
-    "a folder of images (with poses in poses.csv or without)",
+    "a folder of images (with poses in poses.csv or a .tum file, or without)",
     is_folder,
     FolderDrive,
     takes=("frame_rate_hz", "max_pose_gap_s", "T_base_camera"),

@@ -9,7 +9,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, clocks
 from vpr_ros.drives.drive import Drive, pose_span_of, tally_of
 
-UNREADABLE = "image(s) left out: they cannot be read"
+UNREADABLE = "image(s) left out: they cannot be read or described"
 EMPTY = "image(s) left out: they show nothing (black, white or covered)"
 EMPTY_ANSWERED = "image(s) show nothing (black, white or covered) and are no evidence"
 EMPTY_PLACES = "place(s) show nothing (black, white or covered): no image will be found there"

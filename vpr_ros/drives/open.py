@@ -109,7 +109,9 @@ def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Re
     if found is None:
         *first, last = (f.description for f in formats.values())
         problem = "is not a drive of a known format" if exists else "does not exist"
-        if exists and (inside := _drive_in(path, formats)):
+        with _readable(path):
+            inside = _drive_in(path, formats) if exists else None
+        if inside:
             raise DriveError(f"{path} {problem}: give a folder in it that is one, such as {inside}")
         raise DriveError(f"{path} {problem}: give {', '.join(first)} or {last}")
     return _Recording(path, found, _options_of(found, options))

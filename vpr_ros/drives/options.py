@@ -32,7 +32,8 @@ class DriveOptions:
     max_pose_gap_s: float = option(2.0, "maximum time between two poses to interpolate between them", "s")
     T_base_camera: tuple[float, float, float, float, float, float] | None = option(
         None,
-        "x y z roll pitch yaw of the optical frame on the base; -1.5708 0 -1.5708 looks ahead; empty: /tf_static",
+        "x y z roll pitch yaw of the optical frame on the base (of a bag: base_frame, else the frame of the odometry); "
+        "-1.5708 0 -1.5708 looks ahead; empty: /tf_static",
         "m, rad",
     )
     depth: bool = option(True, "offer depth images if the drive has lidar or stereo to compute them from")

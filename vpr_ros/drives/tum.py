@@ -12,6 +12,18 @@ from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.drives.files import number, read_bytes
 
+_START, _NUMBERS = 1 << 16, 8  # bytes that are looked at, numbers in a line
+
+
+def is_tum(path: Path) -> bool:
+    """Whether the first line of a file that is no comment has as many numbers as a pose."""
+    lines = (line.split() for line in read_bytes(path)[:_START].decode(errors="replace").splitlines())
+    first = next((words for words in lines if words and not words[0].startswith("#")), [])
+    try:
+        return len([number(word) for word in first]) == _NUMBERS
+    except ValueError:
+        return False
+
 
 def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
     """The track in a file: stamps in seconds, exact to the nanosecond; metres; unit quaternions.

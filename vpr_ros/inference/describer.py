@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.errors import ModelError, brief
+from vpr_ros.base.errors import ImageError, ModelError, brief
 from vpr_ros.base.image import Preprocessing
 
 LARGEST_DIMENSION = 1 << 16  # of a descriptor
@@ -117,13 +117,18 @@ class Description:
 
 
 def check_description(description: Description, manifest: Manifest, count: int) -> None:
-    """Raises ModelError if a network's output for count images is not as its manifest says."""
+    """Raises ModelError if a network's output for count images is not as its manifest says.
+
+    ImageError if the numbers of an image are not finite, as those of a plain one may be.
+    """
     found, depth = description.descriptors, description.depth
-    if found.shape != (count, manifest.dimension) or not np.isfinite(found).all():
+    if found.shape != (count, manifest.dimension):
         raise ModelError(
-            f"the model {manifest.name} gives descriptors of shape {found.shape}, expected finite ones of "
+            f"the model {manifest.name} gives descriptors of shape {found.shape}, expected "
             f"{(count, manifest.dimension)}: export it again"
         )
+    if bad := count - int(np.isfinite(found).all(axis=1).sum()):
+        raise ImageError(f"the model {manifest.name} makes no descriptor of {bad} of {count} image(s): not a number")
     if depth is not None and (depth.ndim != 3 or len(depth) != count or depth.size == 0):
         raise ModelError(
             f"the model {manifest.name} gives depth of shape {depth.shape} for {count} images: export it again"
@@ -140,7 +145,10 @@ class Describer(Protocol):
     """Candidates for the fastest batch size, likeliest first."""
 
     def describe(self, images: np.ndarray) -> Description:
-        """(B, height, width, 3) uint8 preprocessed images -> Description. Raises ModelError."""
+        """(B, height, width, 3) uint8 preprocessed images -> Description.
+
+        Raises ModelError; ImageError if there is an image of which it makes no descriptor.
+        """
         ...
 
 

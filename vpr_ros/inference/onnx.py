@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class OnnxDescriber:
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         self.manifest = Manifest.load(path)
-        self._path, self._threads = path, threads or os.cpu_count() or 1
+        self._path, self._threads = path, threads or len(os.sched_getaffinity(0))
         self._session = open_session(path, threads)
         outputs = [output.name for output in self._session.get_outputs()]
         if "descriptor" not in outputs or self.manifest.depth != ("depth" in outputs):
@@ -39,6 +39,7 @@ class OnnxDescriber:
         self._outputs = [name for name in outputs if name in ("descriptor", "depth")]
         self._input = self._session.get_inputs()[0].name
         self._vocabulary_inputs: dict[str, np.ndarray] = {}
+        self._workers: tuple[int, Any, ThreadPoolExecutor] | None = None  # of a process
         if self.manifest.vocabulary:
             self.own_vocabulary = own_vocabulary(path, self.manifest)
             self.vocabulary = self.own_vocabulary
@@ -71,26 +72,32 @@ class OnnxDescriber:
     def _run(self, names: list[str], images: np.ndarray) -> dict[str, np.ndarray]:
         apart = self._on_cpu and len(images) >= max(2, self._threads)
         try:
-            found = self._run_apart(names, images) if apart else self._run_on(self._session, names, images)
+            if apart:
+                found = self._run_apart(names, images, self._vocabulary_inputs)
+            else:
+                found = self._session.run(names, {self._input: images, **self._vocabulary_inputs})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
         return dict(zip(names, found, strict=True))
 
-    def _run_apart(self, names: list[str], images: np.ndarray) -> list[np.ndarray]:
-        """Each image in one thread."""
-        session, threads = self._apart
-        each = threads.map(lambda image: self._run_on(session, names, image[None]), images)
-        return [np.concatenate(parts) for parts in zip(*each, strict=True)]
+    def _run_apart(self, names: list[str], images: np.ndarray, more: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Each image in one thread. more: inputs beside the images."""
+        session, run_all = self._apart
 
-    def _run_on(self, session: Any, names: list[str], images: np.ndarray) -> list[np.ndarray]:
-        found: list[np.ndarray] = session.run(names, {self._input: images, **self._vocabulary_inputs})
-        return found
+        def run(image: np.ndarray) -> Any:
+            return session.run(names, {self._input: image[None], **more})
 
-    @cached_property
-    def _apart(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session that runs in the thread that calls it, and threads to call it."""
-        session = self._session if self._threads == 1 else open_session(self._path, 1)
-        return session, ThreadPoolExecutor(self._threads, "describe")
+        return [np.concatenate(parts) for parts in zip(*run_all(run, images), strict=True)]
+
+    @property
+    def _apart(self) -> tuple[Any, Callable[..., Iterable[Any]]]:
+        """A session that runs in the thread that calls it, and a map() over threads that call it."""
+        if self._threads == 1:
+            return self._session, map
+        if self._workers is None or self._workers[0] != os.getpid():  # a forked process has none of the threads
+            session = open_session(self._path, 1, gpu=False)
+            self._workers = os.getpid(), session, ThreadPoolExecutor(self._threads, "describe")
+        return self._workers[1], self._workers[2].map
 
 
 def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:

@@ -53,7 +53,7 @@ _COMMENT = re.compile(r"--[^\n]*")
 _PLAIN = re.compile(
     r"CREATE (TABLE|(UNIQUE )?INDEX)\b(?!.*\b(AS|CHECK|DEFAULT|COLLATE|WHERE)\b)[\w\s,()\"]+", re.I | re.S
 )
-_FURTHEST = 1e9  # metres, largest coordinate
+FURTHEST = 1e9  # metres, largest coordinate
 INDEX_CACHE, PLACES_CACHE = ".faiss", ".places.npz"  # see index, whereabouts
 _COMPANIONS = ("-journal", "-wal", "-shm", INDEX_CACHE, PLACES_CACHE)
 
@@ -529,7 +529,7 @@ def _places_from_rows(
     """Rows of the places table as arrays."""
     ids, names, stamps_ns, blobs, descriptors = zip(*rows, strict=True)
     poses = np.frombuffer(b"".join(blobs), "<f8").reshape(len(rows), 7)
-    if not np.all(np.abs(poses) < _FURTHEST):
+    if not np.all(np.abs(poses) < FURTHEST):
         raise ValueError("a pose is not finite, or too large")
     if not all(isinstance(name, str) for name in set(names)):
         raise ValueError("a place has no drive")

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError, ImageError, ModelError, VprError
+from vpr_ros.base.errors import DriveError, ImageError, VprError
 from vpr_ros.base.image import Preprocessing, has_content, preprocess, thumbnail, views
 from vpr_ros.base.image_order import DUPLICATE
 from vpr_ros.base.records import DriveFrame
@@ -22,6 +22,7 @@ from vpr_ros.drives.drive import Drive, sample, tally_of
 from vpr_ros.drives.left_out import ONE_PLACE, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.batches import Batches
 from vpr_ros.inference.describer import Manifest
+from vpr_ros.maps import map_file
 from vpr_ros.maps.features import features_of
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.local_features import Extractor
@@ -31,12 +32,9 @@ NEEDED = "so its images cannot be places: give poses, or --numbered to use frame
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
 
 
-_FARTHEST_M = 1e9  # from the origin of a world
-
-
 def has_pose(frame: DriveFrame) -> bool:
     """Whether a frame has a true pose that can be one."""
-    return frame.T_map_camera is not None and bool(np.all(np.abs(frame.T_map_camera) < _FARTHEST_M))
+    return frame.T_map_camera is not None and bool(np.all(np.abs(frame.T_map_camera) < map_file.FURTHEST))
 
 
 class Passage:
@@ -51,13 +49,15 @@ class Passage:
         self.tally = Tally()
         self.posed = self.there = 0
         self.stamps_ns: list[int] = []
-        self._T: list[np.ndarray] = []  # of the frames with a pose
+        self._T: list[np.ndarray] = []  # of the frames that are sampled
         self._drive, self._in_map, self._on_progress = drive, there, on_progress
 
     def frames(self, every_m: float, every_s: float) -> Iterator[DriveFrame]:
         """The frames to describe and store."""
         taken: set[int] = set()
         for frame in sample(self._with_poses(), every_m, every_s):
+            assert frame.T_map_camera is not None
+            self._T.append(frame.T_map_camera)
             if frame.stamp_ns in self._in_map:
                 self.there += 1
             elif frame.stamp_ns in taken:
@@ -71,9 +71,7 @@ class Passage:
         for count, frame in enumerate(self._drive, 1):
             self.stamps_ns.append(frame.stamp_ns)
             if has_pose(frame):
-                assert frame.T_map_camera is not None
                 self.posed += 1
-                self._T.append(frame.T_map_camera)
                 yield frame
             else:
                 missing += 1
@@ -82,7 +80,6 @@ class Passage:
         if self._on_progress:
             self._on_progress(total, total)
         count_without_pose(self.tally, self._drive, self.stamps_ns, missing)
-        count_doubtful(self.tally, self._drive, self._T)
 
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.
@@ -90,11 +87,12 @@ class Passage:
         Raises DriveError if no image has a pose, or none can be read; self.tally then counts UNREADABLE.
         """
         tally.update(tally_of(self._drive))
+        count_doubtful(self.tally, self._drive, self._T)
         tally.update(self.tally)
         if not self.posed:
             raise without_poses(self._drive, self.stamps_ns, NEEDED)
         if not new and not self.there and self.tally.count(UNREADABLE):
-            raise DriveError(f"no image of drive {self._drive.name} can be read: {self.tally.example(UNREADABLE)}")
+            raise DriveError(f"no image of drive {self._drive.name} can be used: {self.tally.example(UNREADABLE)}")
         if new + self.there == 1:
             tally.add(ONE_PLACE, f"drive {self._drive.name}", self.posed - 1)
 
@@ -160,24 +158,22 @@ def prepare(
 
 
 def describe(group: Sequence[Prepared | VprError], batches: Batches, views_each: int) -> Described:
-    """Run a group through the network. Images of which it makes no descriptor are left out, unless that is of all."""
+    """Run a group through the network. Images of which it makes no descriptor are left out."""
     ready = [result for result in group if isinstance(result, Prepared)]
     problems = [str(result) for result in group if isinstance(result, VprError)]
     if not ready:
         return Described([], [], [], problems)
     try:
         return _described(ready, problems, batches, views_each)
-    except ModelError:
+    except ImageError:
         good = []
         for item in ready:
             try:
                 _described([item], [], batches, views_each)
                 good.append(item)
-            except ModelError as error:
+            except ImageError as error:
                 problems.append(f"stamp {item.frame.stamp_ns}: {error}")
-        if not good:
-            raise
-        return _described(good, problems, batches, views_each)
+        return _described(good, problems, batches, views_each) if good else Described([], [], [], problems)
 
 
 def _described(ready: list[Prepared], problems: list[str], batches: Batches, views_each: int) -> Described:

@@ -64,7 +64,7 @@ class TileKeeper:
         self._open: OrderedDict[int, sqlite3.Connection] = OrderedDict()
         self._failed: dict[int, tuple[float, str]] = {}  # when and why a tile could not be had
         self._left_out = 0
-        self._why = ""  # the first tile failed
+        self._why = ""  # the first of those that failed
         self._release_problem = ""
         self._wanted: tuple[int, ...] = ()
         self._preparing = threading.Lock()
@@ -153,6 +153,8 @@ class TileKeeper:
         if here.all():
             return rows
         self._left_out += int(len(rows) - here.sum())
+        missing = np.unique(self._tile_of[rows[~here]]).tolist()
+        self._why = self._why or next((self._failed[number][1] for number in missing if number in self._failed), "")
         return rows[here]
 
     def descriptors(self, rows: np.ndarray) -> np.ndarray:
@@ -274,7 +276,6 @@ class TileKeeper:
         if self._failed.get(number, (0.0, ""))[1] != sentence:
             logger.warning("%s; the tiles that are here are used", sentence)
         self._failed[number] = time.monotonic(), sentence
-        self._why = self._why or sentence
         self._is_ready[number] = False
         self._ready.pop(number, None)
 

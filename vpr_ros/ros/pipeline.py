@@ -191,6 +191,7 @@ class Pipeline:
             odometry_start=0 if odometry is None else odometry.start,
             priors=() if self._priors is None else self._priors.at(stamp_ns, T_base_camera),
             camera=camera.name,
+            clock_problem=self._clock_problem,
         )
 
     def _camera_in_odom(

@@ -55,7 +55,7 @@ def test_a_later_drive_that_fails_hides_nothing(drives, tmp_path, monkeypatch, c
     assert vpr(monkeypatch, "map", "add", path, drives["far"], drives["none"]) == 1
     assert "9 image(s) left out: they cannot be read" in capsys.readouterr().err
     assert vpr(monkeypatch, "map", "calibrate", path, walk_apart := drives["none"].rename(tmp_path / "apart")) == 1
-    assert f"6 image(s) left out: they cannot be read (the first: {walk_apart}" in capsys.readouterr().err
+    assert f"6 image(s) left out: they cannot be read or described (the first: {walk_apart}" in capsys.readouterr().err
     out = tmp_path / "runs" / "out"
     assert vpr(monkeypatch, "evaluate", path, drives["half"], walk_apart, "-o", out) == 1
     assert "3 image(s) left out: they cannot be read" in (said := capsys.readouterr().err)

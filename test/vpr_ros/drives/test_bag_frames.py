@@ -41,9 +41,47 @@ def test_transforms_of_another_robot_are_not_ours(tmp_path: Path, bag_by_hand) -
     (line,) = tally_of(drive).lines()
     assert line.startswith("2 topic(s) of transforms left out: not of the images' namespace (the first: /robot2/tf")
     path = bag_by_hand(tmp_path / "neither", lambda make, add: build(make, add, "/camera/image"))
-    with pytest.raises(DriveError, match="transforms of several robots, and none of the namespace of /camera/image"):
+    with pytest.raises(
+        DriveError, match="transforms of several robots, and none of the images' namespace: /robot1/tf,"
+    ):
         open_drive(path)
     assert next(iter(open_drive(path, DriveOptions(T_base_camera=AHEAD)))).T_map_camera is None
+    assert next(iter(open_drive(path, {"pose_topic": "none", "odom_topic": "none"}))).T_map_camera is None
+
+
+@pytest.mark.parametrize("slash", ["/", ""])  # ROS 1 writes topics as they were asked for
+@pytest.mark.parametrize(
+    "names", [("tf", "robot/tf_static"), ("robot/tf", "tf_static"), ("robot/tf", "robot/tf_static")]
+)
+def test_one_robot_has_its_transforms_in_any_namespace(tmp_path: Path, bag_by_hand, slash: str, names) -> None:
+    """The images of a driver that was not put into the namespace."""
+
+    def build(make, add) -> None:
+        add(slash + names[1], make.transform(START, "base_link", "camera", (0.0, 0.0, 1.0), OPTICAL), START)
+        for i, stamp in enumerate(stamps()):
+            add(slash + names[0], make.transform(stamp, "map", "base_link", (float(i), 0.0, 0.0)), stamp)
+            add(f"{slash}camera/image", make.image(stamp), stamp)
+
+    drive = open_drive(bag_by_hand(tmp_path / "one.bag", build, ros1=True))
+    np.testing.assert_allclose(list(drive)[3].T_map_camera[:3, 3], [3, 0, 1], atol=1e-9)
+    assert not tally_of(drive)
+
+
+def test_the_namespace_of_images_is_found_without_a_slash(tmp_path: Path, bag_by_hand) -> None:
+    """Two robots in a ROS 1 bag."""
+
+    def build(make, add) -> None:
+        for robot in (1, 2):
+            mount = make.transform(START, "base_link", "camera", (0.0, 0.0, float(robot)), OPTICAL)
+            add(f"robot{robot}/tf_static", mount, START)
+            for i, stamp in enumerate(stamps()):
+                T = make.transform(stamp, "map", "base_link", (float(robot * 100 + i), 0.0, 0.0))
+                add(f"robot{robot}/tf", T, stamp)
+        for stamp in stamps():
+            add("robot2/camera/image", make.image(stamp), stamp)
+
+    frame = list(open_drive(bag_by_hand(tmp_path / "two.bag", build, ros1=True)))[3]
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [203, 0, 2], atol=1e-9)
 
 
 @pytest.mark.parametrize("odom_topic", ["", "none"])
@@ -65,6 +103,55 @@ def test_odometry_of_a_sensor_beside_poses_of_the_base(tmp_path: Path, bag_by_ha
                 np.testing.assert_allclose(T[:3, 3], [i, 0, 1], atol=1e-9)
                 assert heading(T) == pytest.approx(0)
         assert (frame.T_odom_camera is None) == (odom_topic == "none")
+
+
+@pytest.mark.parametrize("child", ["imu", "/imu", "base_imu_link"])
+def test_odometry_of_a_frame_that_no_transform_has_is_refused(tmp_path: Path, bag_by_hand, child: str) -> None:
+    """Taken for the base's, it would be as far and as turned as the sensor is."""
+
+    def build(make, add) -> None:
+        add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, 1.0), OPTICAL), START)
+        for i, stamp in enumerate(stamps()):
+            add("/vio", make.odometry(stamp, child, (2.0 + i, 0.0, 0.0), LEFT), stamp)
+            add("/image", make.image(stamp), stamp)
+
+    path = bag_by_hand(tmp_path / "vio", build)
+    for options in ({}, {"pose_topic": "/vio", "odom_topic": "none"}):
+        with pytest.raises(DriveError, match=rf"no transform from {child.lstrip('/')} to camera"):
+            open_drive(path, options)
+    for options in ({"base_frame": "base_link"}, {"T_base_camera": (0, 0, 1, *AHEAD[3:])}):  # said by who knows
+        np.testing.assert_allclose(list(open_drive(path, DriveOptions(**options)))[1].T_odom_camera[:3, 3], [3, 0, 1])
+
+
+def test_truth_that_moves_in_tf_beside_the_robot(tmp_path: Path, bag_by_hand) -> None:
+    """A simulator's true base beside the estimated one: through the map, the estimate came out as its own truth."""
+
+    def build(make, add) -> None:
+        add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, 1.0), OPTICAL), START)
+        for i, stamp in enumerate(stamps()):
+            add("/tf", make.transform(stamp, "map", "base_link", (3.0 + i, 0.0, 0.0)), stamp)
+            add("/tf", make.transform(stamp, "map", "base_link_true", (float(i), 0.0, 0.0)), stamp)
+            add("/true", make.odometry(stamp, "base_link_true", (float(i), 0.0, 0.0), parent="map"), stamp)
+            add("/image", make.image(stamp), stamp)
+
+    path, given = bag_by_hand(tmp_path / "sim", build), {"pose_topic": "/true", "odom_topic": "none"}
+    with pytest.raises(DriveError, match=r"no transform from base_link_true to camera .*base_frame"):
+        open_drive(path, given)
+    frame = list(open_drive(path, {**given, "base_frame": "base_link"}))[2]
+    np.testing.assert_allclose(frame.T_map_camera[:3, 3], [2, 0, 1], atol=1e-9)
+
+
+def test_odometry_in_a_frame_of_the_robot(tmp_path: Path, bag_by_hand) -> None:
+    """Some drivers name the base where the frame of the poses is meant: it is no world for that."""
+
+    def build(make, add) -> None:
+        add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, 1.0), OPTICAL), START)
+        for i, stamp in enumerate(stamps()):
+            add("/odom", make.odometry(stamp, "base_link", (float(i), 0.0, 0.0), parent="base_link"), stamp)
+            add("/image", make.image(stamp), stamp)
+
+    frame = list(open_drive(bag_by_hand(tmp_path / "odom", build)))[2]
+    np.testing.assert_allclose(frame.T_odom_camera[:3, 3], [2, 0, 1], atol=1e-9)
 
 
 def test_truth_that_is_odometry_of_a_lidar(tmp_path: Path, bag_by_hand) -> None:
@@ -89,22 +176,43 @@ def test_truth_that_is_odometry_of_a_lidar(tmp_path: Path, bag_by_hand) -> None:
     np.testing.assert_allclose(list(open_drive(path, mounted))[2].T_map_camera[:3, 3], [2, 0, 1], atol=1e-9)
 
 
-def test_a_fix_is_of_its_antenna(tmp_path: Path, bag_by_hand) -> None:
-    """Three metres behind the base and two to the left: the map was as far off."""
+def fixes(path: Path, bag_by_hand, base: str = "base_link", **antenna) -> list:
+    """Frames of a bag with fixes; their frame_id is gps. antenna: keywords of where that is; none: not said."""
 
-    def build(make, add, antenna: tuple[float, float, float]) -> None:
-        add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, 0.0), OPTICAL), START)
-        add("/tf_static", make.transform(START, "base_link", "gps", antenna), START)
+    def build(make, add) -> None:
+        add("/tf_static", make.transform(START, base, "camera", (0.0, 0.0, 0.0), OPTICAL), START)
         for i, stamp in enumerate(stamps()):
+            if antenna:
+                late = antenna.get("late", False)
+                transform = make.transform(stamp + late, antenna["parent"], "gps", antenna["position"])
+                add("/tf" if late else "/tf_static", transform, stamp + late)
+            add("/tf", make.transform(stamp, "map", base, (500.0 + 7 * i, 300.0, 0.0)), stamp)
             add("/fix", make.fix(stamp, 51.75, -1.25 + 1e-4 * i), stamp)
             add("/image", make.image(stamp), stamp)
 
-    on_base, behind = (
-        list(open_drive(bag_by_hand(tmp_path / name, lambda make, add, antenna=antenna: build(make, add, antenna))))[2]
-        for name, antenna in (("base", (0.0, 0.0, 0.0)), ("behind", (-3.0, 2.0, 1.0)))
-    )
-    off = on_base.T_map_camera[:3, :3].T @ (behind.T_map_camera[:3, 3] - on_base.T_map_camera[:3, 3])
+    return open_drive(bag_by_hand(path, build), {} if base == "base_link" else {"base_frame": base})
+
+
+@pytest.mark.parametrize("base", ["base_link", "base_footprint"])
+@pytest.mark.parametrize("late", [0, PERIOD // 2])  # in /tf, from some time on
+def test_a_fix_is_of_its_antenna(tmp_path: Path, bag_by_hand, base: str, late: int) -> None:
+    """Three metres behind the base and two to the left: the map was as far off."""
+    at_base = list(fixes(tmp_path / "base", bag_by_hand, base))[2].T_map_camera
+    drive = fixes(tmp_path / "behind", bag_by_hand, base, parent=base, position=(-3.0, 2.0, 1.0), late=late)
+    off = at_base[:3, :3].T @ (list(drive)[2].T_map_camera[:3, 3] - at_base[:3, 3])
     np.testing.assert_allclose(off, [2, 1, 3], atol=1e-6)  # of the optical frame: right, down, ahead
+    assert not tally_of(drive)
+
+
+def test_a_fix_in_a_frame_of_the_world_has_no_antenna(tmp_path: Path, bag_by_hand) -> None:
+    """Simulators name the world: the track was moved by where the robot is in the map."""
+    plain = fixes(tmp_path / "plain", bag_by_hand)
+    drive = fixes(tmp_path / "world", bag_by_hand, parent="map", position=(0.0, 0.0, 0.0))
+    np.testing.assert_allclose(list(drive)[2].T_map_camera, list(plain)[2].T_map_camera)
+    (line,) = tally_of(drive).lines()
+    assert line == (
+        "1 topic(s) of fixes are taken for the place of base_link: no transform to the antenna (/fix, frame_id 'gps')"
+    )
 
 
 def test_a_bag_of_depth_alone_has_no_images(tmp_path: Path, bag_by_hand) -> None:

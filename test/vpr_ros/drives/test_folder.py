@@ -105,6 +105,34 @@ def test_columns_of_other_names_that_mean_the_same(tmp_path: Path, header: str) 
     assert frames[0].T_map_camera[2, 3] == 20
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("latitude,longitude,altitude", "51.75,-1.25,n/a"),  # as it is known otherwise
+        ("latitude,longitude,tz", "0,0,9"),  # indoors
+        ("easting,northing,x [m]", "9,9,9"),
+        ("time,timestamp,date", "12:00:00,5,monday"),
+    ],
+)
+def test_names_that_only_resemble_count_where_the_right_ones_are_missing(tmp_path: Path, header: str, row: str) -> None:
+    """A table with x and y was read in another world, or refused, for what a logger wrote beside them."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text(f"file,x,y,yaw,{header}\nb.png,1,2,0,{row}\na.png,4,2,0,{row}\n")
+    drive = open_drive(folder)
+    assert (drive.world, [frame.T_map_camera[0, 3] for frame in drive]) == ("local", [1, 4])
+    (line,) = tally_of(drive).lines()
+    assert line.startswith("3 column(s) not used") and line.endswith(f"poses.csv: {header.replace(',', ', ')})")
+
+
+def test_rows_without_a_direction_are_counted(tmp_path: Path) -> None:
+    """They have no pose; a drive of them alone can still be read without poses."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    (folder / "poses.csv").write_text("file,lat,lon,yaw\na.png,51,1,\nb.png,51,1,\n")
+    drive = open_drive(folder)
+    assert [frame.T_map_camera for frame in drive] == [None, None]
+    assert tally_of(drive).lines() == [f"2 row(s) without yaw have no pose (the first: {folder / 'poses.csv'})"]
+
+
 def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     """A heading beside latitude and longitude was passed over in silence, and the course was used."""
     folder = images(tmp_path / "d", ["a.png", "b.png"])
@@ -117,10 +145,11 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("file,timestamp,x,y,yaw\na.png,9,1,2,0\n", "column 'timestamp': call it stamp for seconds, stamp_ns for nano"),
+        ("timestamp,x,y,yaw\n9,1,2,0\n", "column 'timestamp': call it stamp for seconds, stamp_ns for nanoseconds"),
+        ("file,x [m],easting,y,yaw\na.png,1,2,3,0\n", "has several columns 'x': remove or rename all but one"),
+        ("file,longitude,lng,lat\na.png,1,2,3\n", "has several columns 'lon'"),
         ("file,x,y,yaw\na.png,1e300,2,0\n", "positions that cannot be metres, the first:"),
         ("file,x,y,yaw\na.png,inf,2,0\n", "positions that cannot be metres, the first:"),
-        ("file,lat,lon,yaw\na.png,51,1,\n", "no row with yaw: fill it in, or remove the column"),
         ("file,lat,lon\na.png,5145.2,-115.3\n", "may be swapped, or in degrees and minutes"),
         ("file,x,yaw\na.png,1,0\n", "poses.csv has no column 'y', needed for positions"),
         ("file,x,y\na.png,1,2\n", "poses.csv has no column 'qx', needed for orientations"),
@@ -457,6 +486,29 @@ def test_a_trajectory_in_tums_format_has_the_poses(tmp_path: Path, name: str) ->
     np.testing.assert_allclose([first.T_map_camera[0, 3], second.T_map_camera[0, 3]], [1.75304, 2.11214], atol=1e-6)
     assert heading(first.T_map_camera) == pytest.approx(0)
     assert tally_of(drive).lines() == ["1 image(s) left out: their names are not stamps (notes.png)"]
+    mounted = DriveOptions(T_base_camera=(0, 0, 2, -np.pi / 2, 0, -np.pi / 2))  # of the robot then
+    assert next(iter(open_drive(drive.path, mounted))).T_map_camera[:3, 3] == pytest.approx([3.75304, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["000000.png", "000001.png"], {"est.tum": "0 0 0 0 0 0 0 1\n1 9 0 0 0 0 0 1\n"}),  # numbers, and no seconds
+        (["5.25.png", "6.25.png"], {"groundtruth.txt": "1 0 0 0 0 1 0 0 0 0 1 0\n"}),  # KITTI's
+        (["5.25.png", "6.25.png"], {"groundtruth.txt": "0 17\n1 18\n"}),  # pairs of frames
+        (["5.25.png", "6.25.png"], {f"{name}.tum": "5 0 0 0 0 0 0 1\n7 9 0 0 0 0 0 1\n" for name in "ab"}),
+    ],
+)
+def test_a_trajectory_that_does_not_fit_is_counted(tmp_path: Path, names: list[str], files: dict[str, str]) -> None:
+    """The images are there without poses, and with --numbered a drive."""
+    folder = images(tmp_path / "d", names)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    drive = open_drive(folder)
+    assert [frame.T_map_camera for frame in drive] == [None, None]
+    assert (
+        tally_of(drive).lines()[0].startswith(f"{len(files)} file(s) left out: poses are read from a .csv or .tum file")
+    )
 
 
 def test_what_a_folder_holds_that_is_not_read_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,17 @@ def test_a_batch_that_cannot_be_run_is_one_sentence(threads: int) -> None:
     """The error of one image's thread must reach who asked."""
     with pytest.raises(ModelError, match="cannot be run"):
         open_describer(SHIPPED, "onnx", threads).describe(np.zeros((4, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_process_describes_batches_too(threads: int) -> None:
+    """It has none of the threads of its parent, and waited for them."""
+    describer = open_describer(SHIPPED, "onnx", threads)
+    size = describer.manifest.preprocessing
+    images = np.random.default_rng(0).integers(0, 256, (4, size.height, size.width, 3), np.uint8)
+    expected = describer.describe(images).descriptors
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if np.allclose(describer.describe(images).descriptors, expected, atol=1e-4) else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import DriveError, ImageError, MapError, ModelError
+from vpr_ros.base.errors import DriveError, ImageError, MapError
 from vpr_ros.base.image import preprocess
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.left_out import UNREADABLE
@@ -53,7 +53,10 @@ def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painte
 
 
 def test_an_image_without_a_descriptor_is_left_out_and_counted(tmp_path, describer, painted_drive):
-    """Some networks divide by zero on a plain image: the build ended, and did not say which one it was."""
+    """Some networks divide by zero on a plain image: the build ended, and did not say which one it was.
+
+    The last image is in a group of its own.
+    """
 
     class Divides:
         """A describer that has no number for one image, and, later, for none."""
@@ -63,18 +66,20 @@ def test_an_image_without_a_descriptor_is_left_out_and_counted(tmp_path, describ
         def describe(self, images):
             description = describer.describe(images)
             numbers = description.descriptors.copy()
-            numbers[[self.always or np.array_equal(image, third) for image in images]] = np.nan
+            numbers[[self.always or np.array_equal(image, plain) for image in images]] = np.nan
             found = dataclasses.replace(description, descriptors=numbers)
             check_description(found, self.manifest, len(images))
             return found
 
-    third = preprocess(list(painted_drive())[3].read(), describer.manifest.preprocessing)
-    divides, tally = Divides(), Tally()
-    with build_map(tmp_path / "m.vprmap", [painted_drive()], divides, tally=tally, views_each=1) as place_map:
-        assert len(place_map) == 23
-    assert tally.count(UNREADABLE) == 1 and "stamp 4000000000: the model" in tally.example(UNREADABLE)
+    drive = painted_drive(length=5.0 * (max(describer.batch_sizes) + 1))
+    for bad in (3, len(drive) - 1):
+        plain = preprocess(list(drive)[bad].read(), describer.manifest.preprocessing)
+        divides, tally, path = Divides(), Tally(), tmp_path / f"{bad}.vprmap"
+        with build_map(path, [drive], divides, tally=tally, views_each=1) as place_map:
+            assert len(place_map) == len(drive) - 1
+        assert tally.count(UNREADABLE) == 1 and f"stamp {bad + 1}000000000: the model" in tally.example(UNREADABLE)
     divides.always = True
-    with pytest.raises(ModelError, match="expected finite ones"):
+    with pytest.raises(DriveError, match=r"no image of drive painted can be used: .* makes no descriptor of 1 of 1"):
         build_map(tmp_path / "n.vprmap", [painted_drive()], divides, views_each=1)
 
 
@@ -199,7 +204,7 @@ def test_a_bad_image_is_left_out_and_told(tmp_path, describer, painted_drive):
     tally = Tally()
     with build_map(tmp_path / "a.vprmap", [Broken()], describer, tally=tally) as place_map:
         assert len(place_map) == 23
-    assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
+    assert tally.lines() == ["1 image(s) left out: they cannot be read or described (frame 10 is truncated)"]
 
 
 def test_images_are_read_where_the_drive_is_iterated_and_only_if_they_are_needed(tmp_path, describer, painted_drive):
@@ -250,7 +255,7 @@ def test_images_that_any_thread_can_read_are_read_by_workers(tmp_path, street, d
     tally = Tally()
     with build_map(tmp_path / "a.vprmap", [Detached()], describer, tally=tally) as place_map:
         assert threading.get_ident() not in threads
-        assert tally.lines() == ["1 image(s) left out: they cannot be read (frame 10 is truncated)"]
+        assert tally.lines() == ["1 image(s) left out: they cannot be read or described (frame 10 is truncated)"]
         kept = street.places.stamps_ns != 3_000_000_000
         np.testing.assert_array_equal(place_map.places.descriptors, street.places.descriptors[kept])
 

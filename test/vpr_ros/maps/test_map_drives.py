@@ -141,7 +141,7 @@ def test_nothing_usable_leaves_no_file(week, tmp_path, monkeypatch, capsys):
     path = tmp_path / "out" / "m.vprmap"
     path.parent.mkdir()
     assert vpr(monkeypatch, "map", "build", week[0], "-o", path, "--backend", "onnx") == 1
-    assert "no image of drive images can be read: " in (said := capsys.readouterr().err) and "0.png" in said
+    assert "no image of drive images can be used: " in (said := capsys.readouterr().err) and "0.png" in said
     assert list(path.parent.iterdir()) == []
     assert vpr(monkeypatch, "map", "build", week[1], week[0], "-o", path, "--backend", "onnx") == 1
     assert "keeps the 6 places so far: continue with --resume" in capsys.readouterr().err

@@ -53,12 +53,14 @@ def test_stamps_that_say_nothing(stamp_s: float, words: str, street: Any, robot:
     assert words in robot.wait_for_diagnosis("the arrival time is used", level=WARN)
 
 
-def test_stamps_of_another_year_are_named(street: Any, robot: Any, start_node: Any) -> None:
-    """A bag played without sim time looks alive and is useless to the rest of the robot."""
+@pytest.mark.parametrize("first_s", [1.5e9, time.time() + 3700.0], ids=["year", "hour"])
+def test_stamps_of_another_time_are_named(street: Any, robot: Any, start_node: Any, first_s: float) -> None:
+    """A bag played without sim time, or a camera of another time zone, looks alive and is useless to the robot."""
     start_node(map=street.map, base_frame="''")
     for count in range(20):
-        robot.publish("/image", robot.image(street.draw(3), 1.5e9 + 0.1 * count))
-    sentence = robot.wait_for_diagnosis("years before the clock", level=WARN)
+        robot.publish("/image", robot.image(street.draw(3), first_s + 0.1 * count))
+    away = "years before the clock" if first_s < time.time() else "minutes after the clock"
+    sentence = robot.wait_for_diagnosis(away, level=WARN)
     assert "camera at" in sentence and "use_sim_time" in sentence
     assert "image age [ms]" not in robot.diagnosis()[2]
 

@@ -12,7 +12,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from vpr_ros.base.image_order import clock_problem
 from vpr_ros.base.messages import stamp_ns
 from vpr_ros.ros import typed_messages
 from vpr_ros.ros.outputs.answer import Answer
@@ -37,7 +36,7 @@ class StatusOutput:
         self._node = node
         self._tracker = StatusTracker(timeout_s)
         self._lock = threading.Lock()  # the worker's thread and the timer both publish
-        self._header, self._arrived_ns = Header(), 0  # of the latest answer
+        self._header, self._arrived_ns, self._other_clock = Header(), 0, False  # of the latest answer
         self._sent: tuple[State, float] | None = None
         self._diagnostic = node.create_publisher(DiagnosticStatus, "~/status/diagnostic", LATCHED)
         self._typed: Publisher | None = None
@@ -50,12 +49,13 @@ class StatusOutput:
 
     def publish(self, answer: Answer) -> None:
         """Take an answer."""
-        obstacle = self._clock_problem(answer.map_header)
+        obstacle = answer.clock_problem
         if answer.T_camera_base is None:
             obstacle = "the camera's pose on the robot is not known, so no pose is published"
         with self._lock:
             self._tracker.answered(answer.estimate, time.monotonic(), obstacle, answer.gap)
             self._header, self._arrived_ns = answer.map_header, answer.arrived_ns
+            self._other_clock = bool(answer.clock_problem)
         self._update()
 
     def forget(self) -> None:
@@ -119,7 +119,4 @@ class StatusOutput:
             return 0
         since_arrival_ns = time.monotonic_ns() - self._arrived_ns
         since_stamp_ns = self._node.get_clock().now().nanoseconds - stamp_ns(self._header.stamp)
-        return max(since_arrival_ns if self._clock_problem(self._header) else since_stamp_ns, 0)
-
-    def _clock_problem(self, header: Header) -> str:
-        return clock_problem(stamp_ns(header.stamp), self._node.get_clock().now().nanoseconds)
+        return max(since_arrival_ns if self._other_clock else since_stamp_ns, 0)

@@ -200,6 +200,7 @@ class LocalizeMode:
             odom_frame=sample.odom_frame,
             spacing=0.0 if best is not None and best.measured else self.localizer.places.spacing,
             gap=self.localizer.place_map.gap,
+            clock_problem=sample.clock_problem,
         )
 
     def _close_adapters(self) -> None:

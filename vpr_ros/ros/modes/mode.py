@@ -25,6 +25,7 @@ class ImageSample:
     odometry_start: number of times odometry has restarted; poses with different numbers are unrelated.
     priors: what other sources say of the camera's position.
     camera: its topic, where there are several cameras; else empty.
+    clock_problem: one sentence if its stamp is of another clock than the node's; else empty.
     """
 
     arrived_ns: int
@@ -37,6 +38,7 @@ class ImageSample:
     odometry_start: int = 0
     priors: tuple[Prior, ...] = ()
     camera: str = ""
+    clock_problem: str = ""
 
     @property
     def T_camera_base(self) -> np.ndarray | None:

@@ -24,6 +24,7 @@ class Answer:
     T_odom_base: (4, 4) in odom_frame at the image's stamp, or None.
     spacing: metres between neighbouring places of the map; 0 for a measured pose, which is more exact than they are.
     gap: one sentence if places are not here of where the robot may be; else empty.
+    clock_problem: one sentence if the stamp is of another clock than the node's; else empty.
     """
 
     arrived_ns: int
@@ -35,6 +36,7 @@ class Answer:
     odom_frame: str = ""
     spacing: float = 0.0
     gap: str = ""
+    clock_problem: str = ""
 
 
 class Adapter(Protocol):
