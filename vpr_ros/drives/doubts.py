@@ -52,5 +52,5 @@ def _turns_against_track(T_map_camera: np.ndarray) -> bool:
     if course is None:
         return False
     yaw = heading(T_map_camera)
-    fixed, mirrored, straight = (abs(np.mean(np.exp(1j * angle))) for angle in (yaw - course, yaw + course, course))
-    return bool(mirrored > _AGREE and max(fixed, straight) < _DIFFER)
+    fixed, mirrored = (abs(np.mean(np.exp(1j * angle))) for angle in (yaw - course, yaw + course))
+    return bool(mirrored > _AGREE and fixed < _DIFFER)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,43 +16,19 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, apart, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.base.world import LOCAL
-from vpr_ros.drives import euroc
+from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
 from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import is_tum, read_tum
 
-_TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
-_QUATERNION = ("qx", "qy", "qz", "qw")
-_POSES = ("x", "y", "z", "lat", "lon", "alt", *_QUATERNION, "yaw")
-_EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
-_EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, _QUATERNION, strict=True))
-# Other names of columns, and the units that may stand behind a name in brackets.
-_ALSO = {"latitude": "lat", "longitude": "lon", "lng": "lon", "altitude": "alt", "easting": "x", "northing": "y"}
-_ALSO |= {"tx": "x", "ty": "y", "tz": "z", "timestamp": "stamp", "time": "stamp"}
-_UNITS = dict.fromkeys(("x", "y", "z", "alt"), ("m", "metres", "meters")) | {"yaw": ("rad", "radians")}
-_UNITS |= dict.fromkeys(("lat", "lon"), ("deg", "degrees", "°")) | {"stamp": ("s", "sec", "seconds")}
 _LARGEST_M = 1e9  # of a coordinate
-_PLACED = {"x", "y"}, {"lat", "lon"}  # columns of which a table with all needs no other positions
 _POSE_FILES = (".tum", ".nmea", ".gpx", ".kml")
 _OTHER_TABLES = (*_POSE_FILES, ".txt", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
-# Of cameras and phones, which OpenCV does not read everywhere, and videos.
-_OTHER_PICTURES: tuple[str, ...] = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".jp2",
-    ".exr",
-    ".raw",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
+_OTHER_PICTURES = re.compile(  # of cameras and phones, which OpenCV does not read everywhere, and videos
+    r"\.(hei[cf]|avif|gif|jp2|exr|raw|dng|cr[23]|nef|arw|mp4|avi|mov|mkv|webm|h264)", re.IGNORECASE
 )
-_OTHER_PICTURES += (".mp4", ".avi", ".mov", ".mkv", ".webm", ".h264")
 _STAMP = re.compile(r"\d+\.\d+|\d{9,}")  # seconds
 _NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position|^images$", re.IGNORECASE)  # images.txt: COLMAP
 _LARGEST_YAW = 6 * np.pi  # radians, three turns
@@ -88,7 +63,7 @@ class FolderDrive:
     images are named by their stamps in seconds, in the folder or, as in TUM's RGB-D sets, in ``rgb``. Without that
     either, images are in order of their names, 1 / frame_rate_hz apart in time, without poses.
 
-    Other names of columns are understood where the table has none of these (``_ALSO``), and units in brackets behind
+    Other names of columns are understood where the table has none of these (``columns``), and units in brackets behind
     them. Columns that are not used are counted.
 
     Raises DriveError for a missing file, column or image, for two poses of one image and for times in another unit.
@@ -105,38 +80,23 @@ class FolderDrive:
         self._T: list[np.ndarray | None]
         images = folder / "rgb" if _is_tum_rgbd(folder) else folder
         trajectory = None if table_path else _trajectory_in(folder, list_images(images))
-        if trajectory is not None:
-            self.world, self.table = LOCAL, trajectory
-            track = read_tum(trajectory, options.max_pose_gap_ns)
-            track = track if options.mount is None else track.compose(options.mount)
-            self.pose_span, folder = track.span, images
-            self._images, self._stamps, self._T = _named_by_stamp(images, "seconds", track, trajectory, self.tally)
-        elif table_path is None:
-            self._images = list_images(folder)
+        if table_path is not None:
+            self._read_table(table_path, folder, options)
+        elif trajectory is not None:
+            self._read_trajectory(trajectory, images, options)
+        else:
+            self._images = list_images(images)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
             self.tally.add_files("file(s) left out: poses are read from a .csv or .tum file", _other_tables(folder))
-        else:
-            self._read_table(table_path, folder, options)
-        pictures = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_PICTURES]
+        pictures = [path for path in sorted(images.iterdir()) if _OTHER_PICTURES.fullmatch(path.suffix)]
         self.tally.add_files("file(s) left out: convert them to JPEG or PNG", pictures)
         if not self._images:
-            raise DriveError(f"there are no images in {folder}")
+            raise DriveError(f"there are no images in {images}")
         self.numbers = numbers_of(self._images)
 
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
-        table = read_table(path)
-        if "p_rs_r_x [m]" in table.columns:
-            own = _EUROC | {"timestamp": "stamp_ns"}
-            names = {name: own.get(name, name) for name in table.columns}
-        else:
-            names = {name: _EUROC.get(name) or _name_of(name, table) for name in table.columns}
-            unused = [name for name in names.values() if name not in ("file", *_TIMES, *_POSES)]
-            known = f"column(s) not used: those of {', '.join(('file', *_TIMES, *_POSES))} are"
-            self.tally.add(known, f"{path.name}: {', '.join(unused)}", len(unused))
-        once = Counter(names.values())
-        repeated = (*(names.get(name, name) for name in table.repeated), *(name for name in once if once[name] > 1))
-        table = Table(path, {names[name]: cells for name, cells in table.columns.items()}, repeated)
+        table = with_own_names(read_table(path), self.tally)
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
         poses, self.world = _poses(table, options, self.tally)
@@ -154,35 +114,19 @@ class FolderDrive:
         else:
             self._images, self._stamps, self._T = _by_stamp(table, track, folder, self.tally)
 
+    def _read_trajectory(self, path: Path, images: Path, options: DriveOptions) -> None:
+        track = read_tum(path, options.max_pose_gap_ns)
+        if options.mount is not None:
+            track = track.compose(options.mount)
+        self.table, self.world, self.pose_span = path, LOCAL, track.span
+        self._images, self._stamps, self._T = _named_by_stamp(images, "seconds", track, path, self.tally)
+
     def __len__(self) -> int:
         return len(self._images)
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for path, stamp, T in zip(self._images, self._stamps, self._T, strict=True):
             yield file_frame(stamp, path, T)
-
-
-def _name_of(name: str, table: Table) -> str:
-    """What a column is called here; its own name if it is not used.
-
-    Raises DriveError for times that are needed, in a unit that is not said.
-    """
-    match = re.fullmatch(r"(.*?)\s*[\[(](.*)[\])]", name)
-    bare, unit = match.groups() if match else (name, "")
-    own = _ALSO.get(bare, bare)
-    columns = table.columns
-    placed = any(wanted.issubset(columns) for wanted in _PLACED)
-    if own == name or own in columns or (placed and own in ("x", "y", "z", "lat", "lon", "alt")):
-        return name
-    if own == "stamp" and not {"stamp", "stamp_ns"}.isdisjoint(columns):
-        return name
-    if own == "stamp" and unit in ("ns", "nanoseconds"):
-        return "stamp_ns"
-    if own == "stamp" and not unit:
-        if "file" in columns:
-            return name
-        raise DriveError(f"{table.path} has a column {name!r}: call it stamp for seconds, stamp_ns for nanoseconds")
-    return own if not unit or unit in _UNITS.get(own, ()) else name
 
 
 def _is_table(path: Path) -> bool:
@@ -223,7 +167,7 @@ def _table_in(folder: Path) -> Path | None:
 
 def _one_row_each(table: Table, tally: Tally) -> Table:
     """The table with the first row of each image. Raises DriveError if another row has a different pose."""
-    columns = [name for name in _POSES if name in table.columns]
+    columns = [name for name in POSES if name in table.columns]
     first: dict[str, int] = {}
     for row, cell in enumerate(table.columns["file"]):
         kept = first.setdefault(os.path.normpath(table.path.parent / cell), row)
@@ -241,8 +185,8 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
 
 def _stamps(table: Table) -> list[int] | None:
     """Nanoseconds of each row, or None without times."""
-    column = next((name for name in _TIMES if name in table.columns), None)
-    return None if column is None else table.stamps_ns(column, _TIMES[column], "times").tolist()
+    column = next((name for name in TIMES if name in table.columns), None)
+    return None if column is None else table.stamps_ns(column, TIMES[column], "times").tolist()
 
 
 def _track(stamps: list[int], poses: list[np.ndarray | None], max_gap_ns: int) -> Track:
@@ -257,7 +201,7 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
         what = "orientations (or give yaw)"
-        poses = table.poses(positions, table.numbers(_QUATERNION, what))
+        poses = table.poses(positions, table.numbers(QUATERNION, what))
         # With a mount the quaternions are the robot's, without one the camera's own.
         camera = np.eye(4) if options.mount is None else options.mount
         return [None if T is None else T @ camera for T in poses], world
@@ -321,7 +265,7 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
     if track is None:
         table.text("file", "matching rows to images (or give stamp or stamp_ns)")
         return [], [], []
-    unit = next(_TIMES[name] for name in _TIMES if name in table.columns)
+    unit = next(TIMES[name] for name in TIMES if name in table.columns)
     return _named_by_stamp(folder, unit, track, table.path, tally)
 
 

@@ -225,6 +225,21 @@ def test_a_bag_of_depth_alone_has_no_images(tmp_path: Path, bag_by_hand) -> None
     assert len(open_drive(path, {"image_topic": "/camera/depth/image"})) == 1
 
 
+def test_a_calibration_beside_a_broken_image_stays(tmp_path: Path, bag_by_hand) -> None:
+    """The first image cannot say which shape it has; the others can be measured all the same."""
+    K = [5.0, 0.0, 3.0, 0.0, 5.0, 2.0, 0.0, 0.0, 1.0]
+
+    def build(make, add) -> None:
+        add("/camera_info", make.info(START, (6, 4), K, [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]), START)
+        for stamp in stamps():
+            image = make.image(stamp)
+            image.data = image.data[: 5 if stamp == START else None]
+            add("/image", image, stamp)
+
+    drive = open_drive(bag_by_hand(tmp_path / "i", build))
+    assert drive.intrinsics is not None and len(list(drive)) == 5
+
+
 def test_a_calibration_of_another_shape_is_left_out(tmp_path: Path, bag_by_hand, caplog) -> None:
     """1280 x 720 pixels of another stream, beside images of 6 x 4."""
     K = [900.0, 0.0, 640.0, 0.0, 900.0, 360.0, 0.0, 0.0, 1.0]
