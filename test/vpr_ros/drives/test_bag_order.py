@@ -129,6 +129,18 @@ def test_advice_fits_the_file(tmp_path: Path, name: str, command: str) -> None:
         open_drive(path)
 
 
+def test_a_compressed_file_of_a_bag_says_how_to_unpack_it(tmp_path: Path) -> None:
+    """It was no drive of a known format: alone, or in a folder whose metadata.yaml was not copied."""
+    file = tmp_path / "bag" / "bag_0.db3.zstd"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    for path in (file, file.parent):
+        with pytest.raises(
+            DriveError, match=r"is a compressed bag.* unpack the file with `zstd -d .*bag_0\.db3\.zstd`"
+        ):
+            open_drive(path)
+
+
 def test_a_folder_of_ros1_bags_asks_for_one(tmp_path: Path) -> None:
     """`ros2 bag reindex` is of no use to them."""
     for name in ("a.bag", "b.bag"):
