@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate, interpolate_track, matrix_from_rpy, transform
+from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.base.times import Span
 
+_LATELY_NS, _SHORTEST_NS = 100_000_000, 5_000_000
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
 
 
@@ -54,10 +56,13 @@ class PoseTrack:
         self._poses: list[np.ndarray] = []
 
     def add(self, stamp_ns: int, T: np.ndarray) -> None:
-        """Append a (4, 4) pose. A stamp before the last one means that the clock jumped back: the track starts anew."""
+        """Append a (4, 4) pose. One that is late by less than LATE_NS is left out.
+
+        With one that is older, the clock jumped back: the track starts anew.
+        """
         with self._lock:
             if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
-                if stamp_ns == self._stamps_ns[-1]:
+                if self._stamps_ns[-1] - stamp_ns < LATE_NS:
                     return
                 self._clear()
             self._stamps_ns.append(stamp_ns)
@@ -73,7 +78,8 @@ class PoseTrack:
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """(4, 4) pose at a stamp: between two poses, or after the newest at constant velocity.
 
-        None if the nearest pose on either side is further than gap_ns from the stamp.
+        That is the velocity over _LATELY_NS, since two messages may have come at nearly the same time. None if the
+        nearest pose on either side is further than gap_ns from the stamp.
         """
         gap_ns = self._gap_ns
         with self._lock:
@@ -85,12 +91,15 @@ class PoseTrack:
                 return None
             if len(self._stamps_ns) == 1:
                 return self._poses[0]
-            start_ns, end_ns = self._stamps_ns[first], self._stamps_ns[first + 1]
-            T_start, T_end = self._poses[first], self._poses[first + 1]
+            start = first
+            if after > first + 1:
+                start = min(first, max(bisect.bisect_right(self._stamps_ns, self._stamps_ns[-1] - _LATELY_NS) - 1, 0))
+            start_ns, end_ns = self._stamps_ns[start], self._stamps_ns[first + 1]
+            T_start, T_end = self._poses[start], self._poses[first + 1]
         if after == first + 1 and end_ns - stamp_ns > gap_ns:
             return None
-        if end_ns - start_ns > gap_ns and after > first + 1:
-            return T_end  # two poses too far apart to tell a velocity
+        if after > first + 1 and not _SHORTEST_NS <= end_ns - start_ns <= gap_ns:
+            return T_end  # two poses too near or too far apart to tell a velocity
         return interpolate(T_start, T_end, (stamp_ns - start_ns) / (end_ns - start_ns))
 
     def _clear(self) -> None:

@@ -326,6 +326,12 @@ class Localizer:
             timings_ms[reranker.name] = 1e3 * (perf_counter() - start)
         return rows
 
+    def restart_odometry(self) -> None:
+        """The next pose of odometry is unrelated to those before: the motion up to it is unknown."""
+        self.filter.restart_odometry()
+        if self.metric is not None:
+            self.metric.reset()
+
     def reset(self) -> None:
         """Forget all images so far: filter, mean-centring and re-rankers."""
         for eye in self.eyes:

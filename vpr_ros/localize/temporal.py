@@ -89,6 +89,12 @@ class BayesFilter:
         self._seen_m = 0.0  # distance from its last counted image to its last image
         self._speed = 0.0  # metres a second that its images said lately
 
+    def restart_odometry(self) -> None:
+        """The next pose of odometry is unrelated to those before."""
+        if self._last is not None:
+            self._last = self._last[0], None
+        self._left = None
+
     def add_camera(self) -> None:
         """A camera has joined the rig: its cells take their share of the probability of being on the map."""
         for look in self._looks:

@@ -338,6 +338,16 @@ def _check_watchdog(params: NodeParams) -> None:
             f"{WHERE}: with publish_tf, map -> odom in TF is ours, and watchdog would compare it with itself;"
             " set watchdog.topic to the other's pose"
         )
+    if config.topic and config.topic.strip("/") == params.prior.pose.strip("/"):
+        raise ConfigError(
+            f"{WHERE}: watchdog.topic is prior.pose, so the other localiser would be compared with what it says "
+            "itself; leave prior.pose out"
+        )
+    if "initial_pose" in chosen and params.prior.initial_pose.strip("/") == "initialpose":
+        raise ConfigError(
+            f"{WHERE}: the adapter initial_pose sends to /initialpose, and prior.initial_pose would hear it; give "
+            "prior.initial_pose another topic"
+        )
 
 
 def table() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,9 @@ class Pipeline:
                 return Outcome(placed.stamp_ns, "the mounting of this one of several cameras is unknown")
             if sample.T_odom_camera is None and self.mode.needs_odometry:
                 return Outcome(placed.stamp_ns, "no odometry at its time")
+            if self._priors is not None:  # last, since a start pose is given once
+                T_base_camera = sample.T_base_camera if self._mount.has_base else None
+                sample = replace(sample, priors=self._priors.at(sample.stamp_ns, T_base_camera))
             reply = self.mode.answer(sample)
         except VprError as error:
             self._health.bad_image()
@@ -189,7 +192,6 @@ class Pipeline:
             T_odom_camera=self._camera_in_odom(odometry, camera, frame_id, stamp_ns),
             odom_frame="" if odometry is None else odometry.odom_frame,
             odometry_start=0 if odometry is None else odometry.start,
-            priors=() if self._priors is None else self._priors.at(stamp_ns, T_base_camera),
             camera=camera.name,
             clock_problem=self._clock_problem,
         )

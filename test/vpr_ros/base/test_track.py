@@ -49,3 +49,26 @@ def test_a_joint_that_is_not_heard_of_is_unknown() -> None:
     expected = shift(1) @ shift(0, yaw=1.5) @ shift(0.5)
     np.testing.assert_allclose(tree.lookup("base", "camera", 1500), expected, atol=1e-12)
     assert tree.lookup("base", "camera", 9000) is None
+
+
+def test_two_messages_of_nearly_one_time_are_no_velocity() -> None:
+    """Odometry of 50 Hz in bursts: after 100 ms without a message, the robot was four metres away."""
+    track, ms = PoseTrack(gap_ns=500_000_000), 1_000_000
+    for stamp in [*range(0, 1000, 20), 980.5]:
+        track.add(int(stamp * ms), shift(round(stamp / 20) * 0.02 + (stamp == 980.5) * 0.02))
+    late = track.at(1080 * ms)
+    assert late is not None and abs(late[0, 3] - 1.08) < 0.05
+    burst = PoseTrack(gap_ns=500_000_000)
+    burst.add(0, shift(0.0))
+    burst.add(ms, shift(0.02))
+    assert burst.at(100 * ms)[0, 3] == 0.02  # nothing is known of the velocity yet
+
+
+def test_a_late_pose_is_left_out_and_an_old_one_starts_anew() -> None:
+    """One transform that was overtaken cleared the joint's history, and images were without a mounting."""
+    track, ms = PoseTrack(gap_ns=500_000_000), 1_000_000
+    for stamp in (0, 100, 200, 199):
+        track.add(stamp * ms, shift(stamp))
+    assert track.at(150 * ms)[0, 3] == 150
+    track.add(-2000 * ms, shift(5.0))
+    assert track.at(150 * ms) is None and track.at(-2000 * ms)[0, 3] == 5

@@ -77,6 +77,21 @@ def test_time_helps_where_single_images_fail(localizer, toy_world):
     assert filtered.mean() >= alone.mean()
 
 
+def test_odometry_that_restarts_is_no_motion(localizer, toy_world):
+    """A reset that is slower than 40 m/s passes for driving, and took the belief along."""
+    right_here = []
+    for told in (True, False):
+        localizer.reset()
+        drive(localizer, toy_world, 100.0, 60.0)
+        if told:
+            localizer.restart_odometry()
+        answer = localizer.recognise(13 * SECOND, toy_world.descriptor(161.0, 3.0), toy_world.pose(196.0))
+        truth = toy_world.pose(161.0)[:3, 3]
+        near = [h for h in answer.hypotheses if np.linalg.norm(h.T_map_camera[:3, 3] - truth) < 15]
+        right_here.append(sum(hypothesis.probability for hypothesis in near))
+    assert right_here[0] > 0.5 and right_here[1] < 0.1
+
+
 def test_without_odometry_time_alone_still_helps(localizer, toy_world):
     """Users without odometry get a filter too: motion is bounded by the typical speed."""
     answers = drive(localizer, toy_world, 50, 100, odometry=False)

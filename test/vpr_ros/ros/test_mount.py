@@ -39,3 +39,16 @@ def test_a_frame_id_of_a_body_is_doubted() -> None:
         "by TF the camera looks straight up: the frame_id of the images, camera_link, must be of the optical frame "
         "(x right, y down, z ahead)"
     )
+
+
+def test_camera_pose_holds_for_odometry_of_another_frame_too() -> None:
+    """TF's own word on the camera came first there: map -> odom was turned, and the pose was right."""
+    T_base_camera = transform_from_xyzrpy((0.0, 0.0, 1.0, 0.0, 0.0, 0.0)) @ T_BODY_OPTICAL
+    mount, bare = CameraMount("base_link", T_base_camera), CameraMount("base_link")
+    for one in (mount, bare):
+        one._tree.fix("base_footprint", "base_link", transform_from_xyzrpy((0.0, 0.0, 0.1, 0.0, 0.0, 0.0)))
+        one._tree.fix("base_link", "camera_link", transform_from_xyzrpy((0.3, 0.0, 1.0, 0.0, 0.0, 0.0)))
+    np.testing.assert_allclose(mount.camera_in("base_footprint", "camera_link", 0)[:3, 3], [0, 0, 1.1])
+    np.testing.assert_allclose(mount.camera_in("base_footprint", "camera_link", 0)[:3, :3], T_BODY_OPTICAL[:3, :3])
+    np.testing.assert_allclose(bare.camera_in("base_footprint", "camera_link", 0)[:3, 3], [0.3, 0, 1.1])
+    assert mount.camera_in("imu", "camera_link", 0) is None

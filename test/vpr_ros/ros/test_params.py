@@ -60,9 +60,14 @@ def test_image_type(image: str, image_type: str, compressed: bool) -> None:
     [
         ({"watchdog": {"topic": "amcl_pose"}}, "add watchdog to adapters"),
         ({"watchdog": {"send_again": True}, "adapters": ["watchdog"]}, "needs the adapter initial_pose"),
+        (
+            {"watchdog": {"topic": "/amcl_pose"}, "prior": {"pose": "amcl_pose"}, "adapters": ["watchdog"]},
+            "watchdog.topic is prior.pose",
+        ),
+        ({"prior": {"initial_pose": "/initialpose"}, "adapters": ["initial_pose"]}, "would hear it"),
         ({"adapters": ["watchdog"], "publish_tf": True, "odom": "odom"}, "compare it with itself"),
     ],
-    ids=["no watchdog", "no initial_pose", "our own TF"],
+    ids=["no watchdog", "no initial_pose", "our own prior", "our own start pose", "our own TF"],
 )
 def test_a_watchdog_that_watches_nothing_is_refused(given: dict[str, object], words: str) -> None:
     """It would be silent, or content with itself, for ever."""

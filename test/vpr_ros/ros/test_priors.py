@@ -60,6 +60,37 @@ def fix(latitude: float, longitude: float, status: int = 0) -> Any:
     )
 
 
+@pytest.mark.parametrize(("latitude", "longitude"), [(91.0, 0.0), (200.0, 3.0), (0.001, 93.0), (0.0, 90.0)])
+def test_a_fix_that_is_no_position_is_refused(latitude: float, longitude: float) -> None:
+    """With a status of a fix. It ended the node: the error was raised in a callback."""
+    found = track()
+    found.store_fix(fix(latitude, longitude))
+    found.store_fix(fix(latitude, longitude))
+    assert not found.at(SECOND, None) and found._health.counts["priors not used"] == 2
+    assert len(found._log.said) == 1 and "a prior of prior.fix is no position" in found._log.said[0]  # type: ignore
+
+
+@pytest.mark.parametrize("source", ["pose", "initial_pose"])
+def test_a_covariance_that_is_none_counts_as_not_stated(source: str) -> None:
+    """One with a negative direction made the whole belief NaN, for good."""
+    message = pose(10.0)
+    covariance = np.array(message.pose.covariance).reshape(6, 6)
+    covariance[0, 1] = covariance[1, 0] = 3.0
+    message.pose.covariance = covariance.ravel()
+    found = track()
+    found.store_pose(message, source)
+    (prior,) = found.at(SECOND, None)
+    assert np.array_equal(prior.covariance, np.eye(2))
+
+
+def test_a_prior_of_another_clock_is_named() -> None:
+    """A receiver that stamps with GPS time was never used, and only a counter knew."""
+    found = track()
+    found.store_pose(pose(10.0, seconds=19.0))
+    assert not found.at(SECOND, None)
+    assert "the latest prior is 18.0 s from the images' stamps" in found._log.said[0]  # type: ignore
+
+
 def test_a_pose_of_the_base_becomes_one_of_the_camera() -> None:
     found = track()
     found.store_pose(pose(10.0))

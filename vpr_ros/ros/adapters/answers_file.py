@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation.record import answer_from_estimate, answer_to_json
 from vpr_ros.ros.outputs.answer import Answer
+
+logger = logging.getLogger(__name__)
 
 
 class AnswersFile:
@@ -22,15 +26,25 @@ class AnswersFile:
         except OSError as error:
             raise ConfigError(f"answers_file: cannot write {path} ({error.strerror}); set another path") from error
 
+        self._failed = False
+
     def publish(self, answer: Answer) -> None:
         """Write one line. Its latency is from the image's callback until now."""
         latency_ms = (time.monotonic_ns() - answer.arrived_ns) / 1e6
-        self._file.write(answer_to_json(answer_from_estimate(answer.estimate, -1, None, latency_ms)) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(answer_to_json(answer_from_estimate(answer.estimate, -1, None, latency_ms)) + "\n")
+            self._file.flush()
+        except OSError as error:  # a full disk is no reason to stop localising
+            if not self._failed:
+                logger.error(
+                    "answers_file: cannot write %s (%s); answers are left out", self._file.name, error.strerror
+                )
+            self._failed = True
 
     def forget(self) -> None:
         """No state to clear."""
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written is written again
+            self._file.close()

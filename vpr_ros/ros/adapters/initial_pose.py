@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from vpr_ros.base import covariance
+from vpr_ros.base import covariance, geometry
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
@@ -34,6 +34,8 @@ class InitialPose:
 
     def __init__(self, node: LifecycleNode, params: NodeParams) -> None:
         self._node = node
+        # Without base_frame the pose is the camera's, whose z axis points ahead: the robot's is level, at the camera.
+        self._T_pose_robot = np.eye(4) if params.base_frame else geometry.inverse(geometry.T_BODY_OPTICAL)
         self._publisher = node.create_lifecycle_publisher(PoseWithCovarianceStamped, TOPIC, 5)
         self._service = create_service(node, Trigger, "~/send_initial_pose", self._ask)
         self._wanted = threading.Event()
@@ -49,6 +51,8 @@ class InitialPose:
         """Send a sure pose, if one is wanted."""
         ready, best = self._has_subscriber(), answer.estimate.best
         if not ready or best is None or best.probability < SURE or answer.T_camera_base is None:
+            return
+        if answer.estimate.problem or answer.clock_problem:
             return
         T_map_base, moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
         self._send(T_map_base, moved, answer.map_header)
@@ -103,7 +107,7 @@ class InitialPose:
         if not wanted or valid is None or not np.isfinite(T_map_base).all():
             return
         # AMCL refuses a message with a negative element, and correlations may be negative: send the variances alone.
-        pose = convert.pose_with_covariance(T_map_base, np.diag(np.diag(valid)))
+        pose = convert.pose_with_covariance(T_map_base @ self._T_pose_robot, np.diag(np.diag(valid)))
         self._wanted.clear()
         self._disagrees.clear()
         self._sent_s = time.monotonic()

@@ -36,6 +36,7 @@ class _Alignment:
     stamp_ns: int
     clock_ns: int
     monotonic_ns: int
+    odometry_start: int
 
 
 class MapToOdom:
@@ -68,6 +69,8 @@ class MapToOdom:
     def publish(self, answer: Answer) -> None:
         """Broadcast an answer at once; nothing before the first answer with odometry."""
         last, best = self._alignment, answer.estimate.best
+        if last is not None and last.odometry_start != answer.odometry_start:
+            last = self._alignment = None
         T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
         if best is not None and answer.T_camera_base is not None and answer.T_odom_base is not None:
             T_map_base = best.T_map_camera @ answer.T_camera_base
@@ -81,6 +84,7 @@ class MapToOdom:
             stamp_ns=messages.stamp_ns(answer.map_header.stamp),
             clock_ns=self._node.get_clock().now().nanoseconds,
             monotonic_ns=time.monotonic_ns(),
+            odometry_start=answer.odometry_start,
         )
         self._broadcast()
 

@@ -53,6 +53,11 @@ class CameraMount:
             track.add(stamp_ns(stamped.header.stamp), T)
             self._tree.move(parent, child, track)
 
+    @property
+    def has_base(self) -> bool:
+        """Whether poses are those of the robot's base, and not of the camera."""
+        return bool(self._base_frame)
+
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
         if not self._base_frame:
@@ -65,7 +70,8 @@ class CameraMount:
         """T_frame_camera (4, 4), optical, for a frame of odometry; None if it is not available."""
         if frame == self._base_frame and self._base_frame:
             return self.camera_in_base(camera_frame, stamp_ns)
-        T_frame_camera = self.between(frame, camera_frame, stamp_ns)
+        given = self._T_base_camera is not None  # and wins over what TF says of the camera
+        T_frame_camera = None if given else self.between(frame, camera_frame, stamp_ns)
         if T_frame_camera is None and self._base_frame:
             T_frame_base = self.between(frame, self._base_frame, stamp_ns)
             T_base_camera = self.camera_in_base(camera_frame, stamp_ns)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.base.errors import DriveError
 from vpr_ros.base.messages import matrix_from_pose
 from vpr_ros.base.messages import stamp_ns as to_ns
 from vpr_ros.base.records import Prior
@@ -84,9 +85,10 @@ class PriorTrack:
             self._refuse("pose", f"a prior of prior.{source} is not a finite pose with a unit quaternion")
         else:
             values = np.array(message.pose.covariance, float).reshape(6, 6)
-            stated = np.isfinite(values).all() and values[0, 0] > 0 and values[1, 1] > 0
-            covariance = values[:2, :2] if stated else np.eye(2) * _UNKNOWN_POSE_M**2
-            yaw_sigma = float(np.sqrt(values[5, 5])) if stated and values[5, 5] > 0 else _UNKNOWN_YAW
+            stated = _stated(values)
+            covariance = np.eye(2) * _UNKNOWN_POSE_M**2 if stated is None else stated
+            known = stated is not None and np.isfinite(values[5, 5]) and values[5, 5] > 0
+            yaw_sigma = float(np.sqrt(values[5, 5])) if known else _UNKNOWN_YAW
             lasting = source == "initial_pose"
             stamp_ns = to_ns(message.header.stamp)
             place_map = self._place_map()
@@ -105,11 +107,15 @@ class PriorTrack:
         elif message.status.status < 0 or not np.isfinite(here).all() or not here.any():
             self._health.count("priors without a fix")
         else:
-            positions, _ = utm_from_latlon(here[:1], here[1:], np.zeros(1), world)
+            try:
+                positions, _ = utm_from_latlon(here[:1], here[1:], np.zeros(1), world)
+            except DriveError as error:
+                self._refuse("fix", f"a prior of prior.fix is no position ({error})")
+                return
             position = positions[0, :2] - self._place_map().origin[:2]
-            covariance = np.array(message.position_covariance, float).reshape(3, 3)[:2, :2]
-            if message.position_covariance_type == 0 or not np.isfinite(covariance).all() or covariance.trace() <= 0:
-                covariance = np.eye(2) * _UNKNOWN_FIX_M**2
+            known = message.position_covariance_type != 0
+            stated = _stated(np.array(message.position_covariance, float).reshape(3, 3)) if known else None
+            covariance = np.eye(2) * _UNKNOWN_FIX_M**2 if stated is None else stated
             covariance = covariance + np.eye(2) * _LEAST_FIX_M**2
             stamp_ns = to_ns(message.header.stamp)
             self._keep("fix", _Stored(self._place_map(), stamp_ns, None, position, covariance, np.pi, lasting=False))
@@ -125,17 +131,23 @@ class PriorTrack:
             self._latest[source] = stored
 
     def _refuse(self, kind: str, why: str) -> None:
-        """Count it, and say why: each kind of reason now and then, not the first of them alone."""
+        """Count it, and say why."""
         self._health.count("priors not used")
+        self._say(kind, f"{why}: it is not used")
+
+    def _say(self, kind: str, sentence: str) -> None:
+        """Log each kind of reason now and then, not the first of them alone."""
         now_s = time.monotonic()
         if now_s - self._said_s.get(kind, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
             self._said_s[kind] = now_s
-            self._log.warning(f"{why}: it is not used")
+            self._log.warning(sentence)
 
     def _fresh(self, stored: _Stored, stamp_ns: int) -> bool:
         fresh = stored.lasting or abs(stamp_ns - stored.stamp_ns) <= self._config.max_age * 1e9
         if not fresh:
             self._health.count("images with an old prior")
+            away_s = abs(stamp_ns - stored.stamp_ns) / 1e9
+            self._say("age", f"the latest prior is {away_s:.1f} s from the images' stamps, further than prior.max_age")
         return fresh
 
     def _prior(self, stored: _Stored, stamp_ns: int, T_base_camera: np.ndarray | None) -> Prior:
@@ -146,3 +158,9 @@ class PriorTrack:
             position, heading = T_map_camera[:2, 3], float(geometry.heading(T_map_camera))
         covariance = stored.covariance + np.eye(2) * (_SPEED_M_S * age_s) ** 2
         return Prior(position, covariance, heading, stored.yaw_sigma, self._config.wrong, stored.lasting)
+
+
+def _stated(values: np.ndarray) -> np.ndarray | None:
+    """The covariance (2, 2) of x and y in a message's (N, N), or None if it states none."""
+    plane = (values[:2, :2] + values[:2, :2].T) / 2
+    return plane if np.isfinite(plane).all() and np.linalg.eigvalsh(plane)[0] > 0 else None

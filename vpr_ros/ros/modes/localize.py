@@ -55,6 +55,7 @@ class LocalizeMode:
         self._content = Condition(node.get_logger(), "images have content again")
         self._measuring = Condition(node.get_logger(), "poses can be measured now")
         self._using = threading.Lock()  # one thread at a time uses the localiser
+        self._odometry_start = 0
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
         several = len(params.image_topics) > 1
@@ -113,20 +114,21 @@ class LocalizeMode:
 
     def answer(self, sample: ImageSample) -> Reply:
         """Localise one image and publish."""
-        with self._using:
-            outbox = self._outbox
+        with self._using:  # until all is published: another map, or a start anew, must not come between
+            if sample.odometry_start != self._odometry_start:
+                self._odometry_start = sample.odometry_start
+                self.localizer.restart_odometry()
             estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample)))
             answer = self._answer(estimate, sample)
-        self._content.report(estimate.problem)
-        self._pose.publish(answer)  # first, as most users wait for it
-        sent_ns = time.monotonic_ns()
-        for adapter in self._adapters[1:]:
-            adapter.publish(answer)
-        if sample.camera == self._depth_camera:
-            self._depth.publish(estimate.depth, sample)
-        with self._using:
-            if outbox is not None and outbox is self._outbox:  # else another map was loaded meanwhile
-                outbox.take(sample.stamp_ns, sample.image_rgb, sample.camera, estimate)
+            self._content.report(estimate.problem)
+            self._pose.publish(answer)  # first, as most users wait for it
+            sent_ns = time.monotonic_ns()
+            for adapter in self._adapters[1:]:
+                adapter.publish(answer)
+            if sample.camera == self._depth_camera:
+                self._depth.publish(estimate.depth, sample)
+            if self._outbox is not None:
+                self._outbox.take(sample.stamp_ns, sample.image_rgb, sample.camera, estimate)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
 
     def lookup(self, sample: ImageSample) -> Answer:
@@ -201,6 +203,7 @@ class LocalizeMode:
             spacing=0.0 if best is not None and best.measured else self.localizer.places.spacing,
             gap=self.localizer.place_map.gap,
             clock_problem=sample.clock_problem,
+            odometry_start=sample.odometry_start,
         )
 
     def _close_adapters(self) -> None:

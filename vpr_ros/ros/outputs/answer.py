@@ -25,6 +25,7 @@ class Answer:
     spacing: metres between neighbouring places of the map; 0 for a measured pose, which is more exact than they are.
     gap: one sentence if places are not here of where the robot may be; else empty.
     clock_problem: one sentence if the stamp is of another clock than the node's; else empty.
+    odometry_start: number of times odometry has restarted.
     """
 
     arrived_ns: int
@@ -37,6 +38,7 @@ class Answer:
     spacing: float = 0.0
     gap: str = ""
     clock_problem: str = ""
+    odometry_start: int = 0
 
 
 class Adapter(Protocol):

@@ -130,7 +130,8 @@ class LocalizeAction:
                 feedback.probabilities.append(float(hypothesis.probability))
         goal.handle.publish_feedback(feedback)
         best = estimate.best
-        if best is None or estimate.problem or T_camera_base is None or best.probability < goal.probability:
+        usable = T_camera_base is not None and not estimate.problem and not answer.clock_problem
+        if best is None or T_camera_base is None or not usable or best.probability < goal.probability:
             return
         message = convert.pose_of(best, answer.map_header, T_camera_base)
         self._end(goal, "", probability=float(best.probability), pose=message)

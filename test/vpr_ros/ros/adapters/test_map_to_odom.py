@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,20 @@ def test_no_stamp_twice_and_an_end(robot: Any) -> None:
     assert not robot.heard["/tf"]
     adapter.close()
     node.destroy_node()
+
+
+def test_odometry_that_restarts_ends_the_transform(robot: Any) -> None:
+    """The one from before put the robot where it had been, off the map, and every answer renewed it."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.5)
+    try:
+        adapter.publish(answer(20.0, SECOND))
+        assert adapter._alignment is not None
+        off_map = Estimate(2 * SECOND, [], [], 0.99)
+        adapter.publish(replace(answer(0.0, 2 * SECOND), estimate=off_map))
+        assert adapter._alignment.T_map_odom[0, 3] == 20.0
+        adapter.publish(replace(answer(0.0, 3 * SECOND), estimate=off_map, odometry_start=1))
+        assert adapter._alignment is None
+    finally:
+        adapter.close()
+        node.destroy_node()
