@@ -40,7 +40,9 @@ class _Alignment:
 
 
 class MapToOdom:
-    """Broadcasts T_map_odom of the last sure answer on /tf, 20 times a second while images are answered.
+    """Broadcasts T_map_odom of the last answer with a pose on /tf, 20 times a second while images are answered.
+
+    However probable that is: ~/status says how sure it is.
 
     It is post-dated by ``tolerance_s``, so that a lookup at the present time succeeds between two images. For images of
     another clock (a bag without sim time), "now" is the newest image's stamp plus the time since its arrival.
@@ -68,6 +70,14 @@ class MapToOdom:
 
     def publish(self, answer: Answer) -> None:
         """Broadcast an answer at once; nothing before the first answer with odometry."""
+        map_frame = answer.map_header.frame_id
+        if answer.T_odom_base is not None and answer.odom_frame in ("", map_frame):
+            self._node.get_logger().warning(
+                f"publish_tf: odometry is in frame '{answer.odom_frame}', so there is no {map_frame} -> odom to send; "
+                "set the frame_id of its messages to that of odometry",
+                throttle_duration_sec=30.0,
+            )
+            return
         last, best = self._alignment, answer.estimate.best
         if last is not None and last.odometry_start != answer.odometry_start:
             last = self._alignment = None
@@ -79,7 +89,7 @@ class MapToOdom:
             return
         self._alignment = _Alignment(
             T_map_odom=T_map_odom,
-            map_frame=answer.map_header.frame_id,
+            map_frame=map_frame,
             odom_frame=odom_frame,
             stamp_ns=messages.stamp_ns(answer.map_header.stamp),
             clock_ns=self._node.get_clock().now().nanoseconds,
@@ -105,7 +115,7 @@ class MapToOdom:
             self._publisher.publish(self._message_type(transforms=[transform]))
 
     def forget(self) -> None:
-        """Broadcast nothing until the next sure answer."""
+        """Broadcast nothing until the next answer with a pose."""
         self._alignment = None
 
     def close(self) -> None:

@@ -80,6 +80,19 @@ def test_no_stamp_twice_and_an_end(robot: Any) -> None:
     node.destroy_node()
 
 
+@pytest.mark.parametrize("frame", ["", "map"])
+def test_odometry_without_a_frame_of_its_own_sends_nothing(robot: Any, frame: str) -> None:
+    """map -> map was sent 20 times a second, and for an empty frame nothing was said."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.5)
+    try:
+        adapter.publish(replace(answer(20.0, SECOND), odom_frame=frame))
+        assert adapter._alignment is None
+    finally:
+        adapter.close()
+        node.destroy_node()
+
+
 def test_odometry_that_restarts_ends_the_transform(robot: Any) -> None:
     """The one from before put the robot where it had been, off the map, and every answer renewed it."""
     node = LifecycleNode("localizer")
