@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
@@ -13,6 +14,7 @@ from rclpy.serialization import serialize_message
 
 from vpr_ros.base.image_order import DUPLICATE, LATE
 from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.modes.mode import ImageSample
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 from vpr_ros.ros.wiring import WiredPipeline
@@ -31,3 +33,23 @@ def test_an_image_out_of_order_is_dropped(street: Any, robot: Any) -> None:
         node.destroy_node()
     names = "images answered", f"images {LATE}", f"images {DUPLICATE}", "clock jumps", "dropped (bad image)"
     assert [health.counts[name] for name in names] == [5, 1, 1, 1, 0]
+
+
+def test_an_image_without_odometry_is_no_restart_of_it(
+    street: Any, robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number of restarts is 0: after a restart, every such image would have dropped map -> odom twice."""
+    node, restarts, told = ResponsiveNode("localizer"), [], []
+    pipeline = WiredPipeline(node, NodeParams(map=str(street.map), base_frame="", threads=1), Health())
+    try:
+        mode: Any = pipeline.mode
+        monkeypatch.setattr(mode.localizer, "restart_odometry", lambda: restarts.append(1))
+        monkeypatch.setattr(mode._adapters[-1], "publish", lambda answer: told.append(answer.odometry_start))
+        for number, start in enumerate((0, 1, None, 1)):
+            T_odom_camera = None if start is None else np.eye(4)
+            image = ImageSample(0, number * 10**9, "", street.draw(3), np.eye(4), T_odom_camera, "odom", start or 0)
+            mode.answer(image)
+    finally:
+        pipeline.close()
+        node.destroy_node()
+    assert len(restarts) == 1 and told == [0, 1, 1, 1]

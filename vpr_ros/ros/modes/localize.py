@@ -115,7 +115,7 @@ class LocalizeMode:
     def answer(self, sample: ImageSample) -> Reply:
         """Localise one image and publish."""
         with self._using:  # until all is published: another map, or a start anew, must not come between
-            if sample.odometry_start != self._odometry_start:
+            if sample.T_odom_camera is not None and sample.odometry_start != self._odometry_start:
                 self._odometry_start = sample.odometry_start
                 self.localizer.restart_odometry()
             estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample)))
@@ -203,7 +203,7 @@ class LocalizeMode:
             spacing=0.0 if best is not None and best.measured else self.localizer.places.spacing,
             gap=self.localizer.place_map.gap,
             clock_problem=sample.clock_problem,
-            odometry_start=sample.odometry_start,
+            odometry_start=self._odometry_start,
         )
 
     def _close_adapters(self) -> None:
