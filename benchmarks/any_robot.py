@@ -45,7 +45,6 @@ from vpr_lab.simulation.renderer import Renderer
 from vpr_lab.simulation.town import Town
 from vpr_ros.base import geometry
 from vpr_ros.base.records import Estimate, Frame
-from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.evaluation.metrics import reliability, share
 from vpr_ros.evaluation.record import Run, answer_from_estimate
@@ -99,12 +98,6 @@ class Query:
     turns: tuple[Turn, ...]
 
 
-def single_views(drive: Drive | SimulatedDrive, network: Network) -> DescribedDrive:
-    """A drive with the truth, one view of each image."""
-    found = described(drive.name, drive, 1, network)
-    return DescribedDrive(drive.name, found.stamps_ns, found.descriptors[:, 0], found.T_map_camera, found.T_odom_camera)
-
-
 def drives(network: Network) -> tuple[SimulatedDrive, list[Query]]:
     """(reference, queries) of the demo's town, an image every half metre."""
     town = Town(TOWN)
@@ -119,7 +112,7 @@ def drives(network: Network) -> tuple[SimulatedDrive, list[Query]]:
     for name, (preset, seed) in QUERIES.items():
         query = drive(name, preset, "detour", seed)
         turns = tuple(turned(query, renderer, reference.T_map_camera, network))
-        queries.append(Query(single_views(query, network), turns))
+        queries.append(Query(described(query.name, query, 1, network).whole, turns))
     return reference, queries
 
 
@@ -346,7 +339,8 @@ def main() -> int:
     describer = open_describer(given.model, threads=given.threads)
     learn_vocabulary([open_drive(given.bags / "overcast")], describer, every_m=5.0, every_s=0.0)
     network = Network(describer, given.cache)
-    held_out, (reference, queries) = single_views(open_drive(given.bags / "changeable"), network), drives(network)
+    held_out = described("changeable", open_drive(given.bags / "changeable"), 1, network).whole
+    reference, queries = drives(network)
     default = Calibration.of_model(describer.manifest.calibration)
     rows: list[dict[str, Any]] = []
     for spacing in given.spacings:

@@ -13,6 +13,7 @@ from vpr_ros.base.image import preprocess, views
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.vocabulary import with_vocabulary
+from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.maps.places import Places
 
 SECOND = 10**9
@@ -53,6 +54,11 @@ class Described:
     descriptors: np.ndarray
     T_map_camera: np.ndarray
     T_odom_camera: list[np.ndarray | None]
+
+    @property
+    def whole(self) -> DescribedDrive:
+        """The same with the whole image of each frame alone."""
+        return DescribedDrive(self.name, self.stamps_ns, self.descriptors[:, 0], self.T_map_camera, self.T_odom_camera)
 
     @property
     def seconds(self) -> float:

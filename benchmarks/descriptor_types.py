@@ -82,9 +82,7 @@ def described(
 ) -> tuple[DescribedDrive, np.ndarray]:
     """A drive after the network, with images every_m metres apart, and descriptors (F, count, D) of their views."""
     found = drive_described(path.name, sample(opened(path, numbered), every_m), count, Network(describer))
-    whole = found.descriptors[:, 0]
-    drive = DescribedDrive(path.name, found.stamps_ns, whole, found.T_map_camera, found.T_odom_camera)
-    return drive, found.descriptors
+    return found.whole, found.descriptors
 
 
 def places_of(drive: DescribedDrive, descriptors: np.ndarray) -> Places:

@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def drive_of(describer: Describer, recording: Recording, away: float = 0.0) -> D
     query = described(recording.name, NumberedDrive(open_drive(recording.query)), 1, Network(describer))
     T = query.T_map_camera.copy()
     T[:, 0, 3] += away
-    return DescribedDrive(recording.name, query.stamps_ns, query.descriptors[:, 0], T, query.T_odom_camera)
+    return replace(query, T_map_camera=T).whole
 
 
 def measure(describer: Describer, recordings: list[Recording]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,8 @@ from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate, interpolate_track
 from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.base.times import Span
 
-_LATELY_NS, _SHORTEST_NS = 100_000_000, 5_000_000
+_LATELY_NS = 100_000_000  # a velocity is that of this time
+_SHORTEST_NS = 5_000_000  # of a time that tells one
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
 
 

@@ -63,6 +63,7 @@ class BagPoses:
         self.span: Span | None = None
         self._truth: Track | None = None
         self._odometry: Track | None = None
+        self._of_truth = self._of_odometry = ""  # frames that these are the poses of
 
     @property
     def odom_topic(self) -> str:
@@ -118,6 +119,7 @@ class BagPoses:
         self._edges.clear()
         self._camera_frame = self._camera_frame.lstrip("/")
         self.base_frame = (self._options.base_frame or self._usual_base()).lstrip("/")
+        self._of_truth, self._of_odometry = self._frame_of(self._pose_topic), self._frame_of(self._odom_topic)
         world = "local"
         if self._odom_topic:
             self._odometry = self._track(self._odom_topic)
@@ -210,7 +212,7 @@ class BagPoses:
                 f"the bag {self._path} has transforms of several robots, and none of the images' namespace: "
                 f"{self._robots}; record those of one robot, give T_base_camera, or pose_topic and odom_topic as none"
             )
-        tracks = (self._truth, self._frame_of(self._pose_topic)), (self._odometry, self._frame_of(self._odom_topic))
+        tracks = (self._truth, self._of_truth), (self._odometry, self._of_odometry)
         for frame in (frame for track, frame in tracks if track is not None):
             if not self._on_robot(frame, self._camera_frame):
                 camera = self._camera_frame or "the camera"
@@ -224,8 +226,8 @@ class BagPoses:
         map_frame = self._options.map_frame if self._options.pose_topic != "none" else ""
         odom_frame = self._options.odom_frame if self._options.odom_topic != "none" else ""
         return (
-            self._camera_in(self._truth, self._frame_of(self._pose_topic), map_frame, stamp),
-            self._camera_in(self._odometry, self._frame_of(self._odom_topic), odom_frame, stamp),
+            self._camera_in(self._truth, self._of_truth, map_frame, stamp),
+            self._camera_in(self._odometry, self._of_odometry, odom_frame, stamp),
         )
 
     def _camera_in(self, track: Track | None, body: str, frame: str, stamp: int) -> np.ndarray | None:

@@ -45,7 +45,7 @@ def test_a_compass_turns_the_other_way(painted_drive, mounted: float, yaw_of, do
     ]
     count_doubtful(tally := Tally(), painted_drive(), T)
     assert tally.count(AGAINST_TRACK) == (60 if doubted else 0) and len(tally.lines()) == int(doubted)
-    count_doubtful(tally := Tally(), painted_drive(), T[:8])  # hardly a turn: nobody can tell
+    count_doubtful(tally := Tally(), painted_drive(), T[:8])  # too straight to decide
     assert not tally
 
 

@@ -134,7 +134,7 @@ def test_rows_without_a_direction_are_counted(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
-    """A heading beside latitude and longitude was passed over in silence, and the course was used."""
+    """A heading beside latitude and longitude was ignored without a message, and the course was used."""
     folder = images(tmp_path / "d", ["a.png", "b.png"])
     (folder / "poses.csv").write_text("file,lat,lon,heading,yaw (deg)\na.png,51,1,90,0\nb.png,51.001,1,90,0\n")
     (line,) = tally_of(open_drive(folder)).lines()

@@ -217,7 +217,7 @@ def test_a_tile_that_cannot_be_used(
         settled(tiles)
         assert off_by(world, estimate, 1049.0) < 10 and not tiles.problem
         assert f"{tiles.keeper.left_out} comparisons with places were left out" in tiles.left_out
-        assert bad in tiles.left_out  # what is mended was missed all the same
+        assert bad in tiles.left_out  # although it is here again now
 
 
 def test_a_mirror_that_goes_down_on_the_way(town: Path, world: Any) -> None:
