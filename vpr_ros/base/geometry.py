@@ -147,7 +147,7 @@ def angle_of(R: np.ndarray) -> float:
 
 
 def interpolate(T_first: np.ndarray, T_second: np.ndarray, fraction: float) -> np.ndarray:
-    """Pose between two: linear in translation, along the shortest rotation. fraction: 0 to 1."""
+    """Pose between two: linear in translation, along the shortest rotation. fraction: 0 to 1, or beyond to go on."""
     R_turn = T_first[:3, :3].T @ T_second[:3, :3]
     R = T_first[:3, :3] @ rotation_from_vector(fraction * vector_from_rotation(R_turn))
     return transform(R, (1 - fraction) * T_first[:3, 3] + fraction * T_second[:3, 3])

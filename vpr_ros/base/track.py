@@ -85,23 +85,34 @@ class PoseTrack:
         gap_ns = self._gap_ns
         with self._lock:
             after = bisect.bisect_left(self._stamps_ns, stamp_ns)
-            first = min(after, len(self._stamps_ns) - 1) - 1
             if after < len(self._stamps_ns) and self._stamps_ns[after] == stamp_ns:
                 return self._poses[after]
             if after == 0 or stamp_ns - self._stamps_ns[after - 1] > gap_ns:
                 return None
-            if len(self._stamps_ns) == 1:
-                return self._poses[0]
-            start = first
-            if after > first + 1:
-                start = min(first, max(bisect.bisect_right(self._stamps_ns, self._stamps_ns[-1] - _LATELY_NS) - 1, 0))
-            start_ns, end_ns = self._stamps_ns[start], self._stamps_ns[first + 1]
-            T_start, T_end = self._poses[start], self._poses[first + 1]
-        if after == first + 1 and end_ns - stamp_ns > gap_ns:
+            if after == len(self._stamps_ns):
+                T_ahead = self._ahead(stamp_ns)
+                return self._poses[-1] if T_ahead is None else T_ahead
+            start_ns, end_ns = self._stamps_ns[after - 1], self._stamps_ns[after]
+            T_start, T_end = self._poses[after - 1], self._poses[after]
+        if end_ns - stamp_ns > gap_ns:
             return None
-        if after > first + 1 and not _SHORTEST_NS <= end_ns - start_ns <= gap_ns:
-            return T_end  # two poses too near or too far apart to tell a velocity
         return interpolate(T_start, T_end, (stamp_ns - start_ns) / (end_ns - start_ns))
+
+    def ahead(self, stamp_ns: int) -> np.ndarray | None:
+        """(4, 4) pose at a stamp, however long after the newest pose, at constant velocity; None if that is unknown."""
+        with self._lock:
+            return self._ahead(stamp_ns)
+
+    def _ahead(self, stamp_ns: int) -> np.ndarray | None:
+        newest = len(self._stamps_ns) - 1
+        if newest < 1:
+            return None
+        end_ns = self._stamps_ns[-1]
+        start = min(newest - 1, max(bisect.bisect_right(self._stamps_ns, end_ns - _LATELY_NS) - 1, 0))
+        start_ns = self._stamps_ns[start]
+        if not _SHORTEST_NS <= end_ns - start_ns <= self._gap_ns:
+            return None  # two poses too near or too far apart to tell a velocity
+        return interpolate(self._poses[start], self._poses[-1], (stamp_ns - start_ns) / (end_ns - start_ns))
 
     def _clear(self) -> None:
         self._stamps_ns.clear()

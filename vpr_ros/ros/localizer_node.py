@@ -228,10 +228,10 @@ class LocalizerNode(ResponsiveNode):
                 return Status(diagnostics.WARN, sentence)
         if pipeline.problem:
             return Status(diagnostics.WARN, pipeline.problem)
-        if self._health.bad_in_a_row >= _BAD_IN_A_ROW:
-            return Status(
-                diagnostics.WARN, f"the last {self._health.bad_in_a_row} images could not be used: the log says why"
-            )
+        camera, bad = self._health.bad_in_a_row
+        if bad >= _BAD_IN_A_ROW:
+            of = f" of {camera}" if camera else ""
+            return Status(diagnostics.WARN, f"the last {bad} images{of} could not be used: the log says why")
         if pipeline.clock_problem:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
         return Status(diagnostics.OK, self._health.last_answer)

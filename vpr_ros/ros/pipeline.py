@@ -61,15 +61,13 @@ class _Camera:
     """What the pipeline keeps of one camera: the order of its images, and what is wrong with them."""
 
     def __init__(self, log: Log, name: str) -> None:
-        of = f" of {name}" if name else ""
         self.name = name
         self.order = ImageOrder()
         self.mounted = False  # whether the mounting was known once
-        self.mount = Condition(
-            log, f"the mounting of the camera{of} is known now" if of else "the camera's mounting is known now"
-        )
-        self.stamps = Condition(log, f"images{of} have stamps that advance now")
-        self.odometry = Condition(log, f"images{of} have odometry now")
+        self.clock_problem = ""  # one sentence if its stamps are of another clock than the node's
+        self.mount = Condition(log, "the camera's mounting is known now", name)
+        self.stamps = Condition(log, "images have stamps that advance now", name)
+        self.odometry = Condition(log, "images have odometry now", name)
 
     @property
     def problem(self) -> str:
@@ -99,7 +97,6 @@ class Pipeline:
         self._log = log
         self._now_ns = now_ns
         self._cameras: dict[str, _Camera] = {}
-        self._clock_problem = ""
         self._traceback_shown = False
 
     @property
@@ -110,7 +107,10 @@ class Pipeline:
     @property
     def clock_problem(self) -> str:
         """One sentence if the images' stamps are of another clock than the node's; else empty."""
-        return self._clock_problem
+        for camera in list(self._cameras.values()):
+            if camera.clock_problem:
+                return f"{camera.name}: {camera.clock_problem}" if camera.name else camera.clock_problem
+        return ""
 
     def process(self, arrival: Arrival) -> Outcome:
         """Answer one image. An image that cannot be used is dropped, counted and reported."""
@@ -137,14 +137,14 @@ class Pipeline:
                 sample = replace(sample, priors=self._priors.at(sample.stamp_ns, T_base_camera))
             reply = self.mode.answer(sample)
         except VprError as error:
-            self._health.bad_image()
+            self._health.bad_image(camera.name)
             self._log.warning(f"image dropped: {error}", throttle_duration_sec=5.0)
             return Outcome(placed.stamp_ns if placed else arrival.clock_ns, str(error))
         timing = None
         if reply.timings_ms:
-            age = None if self._clock_problem else (self._now_ns() - sample.stamp_ns) / 1e6
+            age = None if camera.clock_problem else (self._now_ns() - sample.stamp_ns) / 1e6
             timing = FrameTiming((reply.sent_ns - arrival.time_ns) / 1e6, age, reply.timings_ms)
-        self._health.answered(timing, reply.words)
+        self._health.answered(timing, reply.words, camera.name)
         return Outcome(placed.stamp_ns, reply=reply)
 
     def failed(self, error: Exception) -> None:
@@ -160,7 +160,7 @@ class Pipeline:
         if placed.taken:
             sentence = f"images come {placed.problem}, so the arrival time is used: set the stamps in the driver"
             camera.stamps.report(sentence if placed.problem else "")
-        self._clock_problem = _clock_problem(header_ns, clock_ns)
+        camera.clock_problem = _clock_problem(header_ns, clock_ns)
         if placed.back_ns:
             back_s = placed.back_ns / 1e9
             self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
@@ -193,7 +193,7 @@ class Pipeline:
             odom_frame="" if odometry is None else odometry.odom_frame,
             odometry_start=0 if odometry is None else odometry.start,
             camera=camera.name,
-            clock_problem=self._clock_problem,
+            clock_problem=camera.clock_problem,
         )
 
     def _camera_in_odom(

@@ -25,6 +25,7 @@ from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.open import open_drive, open_drives
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.localize.localizer import Localizer
+from vpr_ros.ros.health import condition
 from vpr_ros.ros.health.counters import Health
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.params import NodeParams, node_params
@@ -82,12 +83,14 @@ def test_a_rear_camera_finds_the_street_the_other_way(street: Any, robot: Any, s
     assert len(poses) > count
 
 
-def feed(pipeline: WiredPipeline, robot: Any, image_rgb: np.ndarray, stamp_s: float, camera: str) -> Any:
-    """One image through a pipeline, as from its topic."""
+def feed(
+    pipeline: WiredPipeline, robot: Any, image_rgb: np.ndarray, stamp_s: float, camera: str, clock_s: float = 0.0
+) -> Any:
+    """One image through a pipeline, as from its topic. clock_s: the node's time; 0: the image's."""
     topic = {"front": "image", "rear": "/rear/image"}[camera]
     message = robot.image(image_rgb, stamp_s, f"{camera}_optical")
     arrival = pipeline.arrival(serialize_message(message), topic)
-    return pipeline._pipeline.process(replace(arrival, clock_ns=round(stamp_s * 1e9)))
+    return pipeline._pipeline.process(replace(arrival, clock_ns=round((clock_s or stamp_s) * 1e9)))
 
 
 def test_each_camera_has_its_own_order_and_faults(street: Any, robot: Any) -> None:
@@ -108,6 +111,31 @@ def test_each_camera_has_its_own_order_and_faults(street: Any, robot: Any) -> No
         transforms.store(mountings(), fixed=True)
         outcome = feed(pipeline, robot, street.draw(3), 11.0, "rear")
         assert outcome.reply is not None and health.counts["images late (overtaken by a newer one)"] == 0
+    finally:
+        pipeline.close()
+        node.destroy_node()
+
+
+def test_faults_of_one_camera_do_not_hide_behind_the_other(
+    street: Any, robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rear camera is covered, and its clock an hour off: both flickered, as the front camera's images were good."""
+    monkeypatch.setattr(condition, "_PATIENCE_S", 0.0)
+    node, health = ResponsiveNode("localizer"), Health()
+    params = NodeParams(map=str(street.map), more_images=("/rear/image",), threads=1)
+    pipeline = WiredPipeline(node, params, health)
+    try:
+        pipeline._pipeline._mount.store(mountings(), fixed=True)
+        for k in range(3):
+            stamp_s = 10.0 + 0.2 * k
+            feed(pipeline, robot, np.zeros((240, 320, 3), np.uint8), stamp_s, "rear", clock_s=stamp_s + 3600)
+            feed(pipeline, robot, street.draw(3), stamp_s, "front")
+        assert pipeline.problem.startswith("/rear/image: the image shows nothing")
+        assert pipeline.clock_problem.startswith("/rear/image: images are stamped 60 minutes before the clock")
+        for k in range(3):
+            feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 11.0 + k, "rear")
+            feed(pipeline, robot, street.draw(3), 11.0 + k, "front")
+        assert health.bad_in_a_row == ("/rear/image", 3)
     finally:
         pipeline.close()
         node.destroy_node()

@@ -39,6 +39,34 @@ def test_restarts_are_noticed(
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
 
 
+@pytest.mark.parametrize(
+    ("then", "silence_s", "starts"),
+    [
+        (35.0, 0.5, 0),
+        (44.0, 1.5, 0),
+        (30.5, 1.5, 0),
+        (0.0, 0.3, 1),
+        (15.0, 0.5, 1),
+        (0.0, 1.5, 1),
+        (80.0, 4.0, 1),
+    ],
+    ids=["a gap", "a long gap", "braking in one", "fast restart", "to a dock nearby", "restart", "out of reach"],
+)
+def test_a_gap_is_no_restart_and_a_restart_in_a_gap_is_one(
+    track: OdometryTrack, robot: Any, then: float, silence_s: float, starts: int
+) -> None:
+    """A robot at 10 m/s over a bad link: what counts is where its velocity leads, not how far anything could move.
+
+    Half a second without messages excused a jump of 30 m, and a second and a half that had none began another drive.
+    """
+    for k in range(21):
+        track.store(robot.odometry(10.0 + k, 8.0 + 0.1 * k))
+    track.store(robot.odometry(then, 10.0 + silence_s))
+    pose = track.at(round((10.0 + silence_s) * 1e9))
+    assert pose is not None and pose.start == starts
+    assert pose.T_odom_child[0, 3] == pytest.approx(then)
+
+
 def test_a_late_message_is_no_restart(robot: Any) -> None:
     """Two messages of a network that swap places must not cost the drive, its keyframes and all that waits for them."""
     health = Health()

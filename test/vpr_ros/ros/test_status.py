@@ -56,6 +56,25 @@ def test_off_the_map_is_not_said_while_a_part_of_it_is_missing() -> None:
         assert tracker.at(1.0).state == state and gap in tracker.at(1.0).reason
 
 
+def test_a_covered_camera_among_others_is_named_and_costs_nothing() -> None:
+    """With one of two cameras covered, the state was UNKNOWN and LOCALIZED in turns, and nobody said which one."""
+    tracker = StatusTracker(timeout_s=5.0)
+    covered = "the image is black"
+    for now_s in (1.0, 1.2):
+        tracker.answered(estimate(0.97), now_s, camera="/front")
+        tracker.answered(estimate(0.97, problem=covered), now_s + 0.1, camera="/rear")
+        status = tracker.at(now_s + 0.15)
+        assert (status.state, status.camera) == (State.LOCALIZED, "/front")
+        assert status.reason.endswith(f"; /rear: {covered}")
+    tracker.answered(estimate(0.97, problem=covered), 2.0, camera="/front")
+    assert tracker.at(2.0).state == State.UNKNOWN
+    assert tracker.at(2.0).reason == f"/front: {covered}; /rear: {covered}"
+    tracker.answered(estimate(0.4), 3.0, camera="/rear")
+    assert tracker.at(3.0).state == State.UNSURE and "/rear" not in tracker.at(3.0).reason
+    assert tracker.at(7.5).reason == tracker.at(3.0).reason.split(";")[0]  # the front camera fell silent
+    assert "for 6 s" in tracker.at(9.0).reason
+
+
 def test_silence_and_pauses_are_unknown() -> None:
     """The last pose of a camera that died is not where the robot is; nor is the one from before a pause."""
     tracker = StatusTracker(timeout_s=5.0)

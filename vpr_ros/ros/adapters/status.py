@@ -36,7 +36,7 @@ class StatusOutput:
         self._node = node
         self._tracker = StatusTracker(timeout_s)
         self._lock = threading.Lock()  # the worker's thread and the timer both publish
-        self._header, self._arrived_ns, self._other_clock = Header(), 0, False  # of the latest answer
+        self._answers: dict[str, tuple[Header, int, bool]] = {}  # of each camera: header, arrival, another clock
         self._sent: tuple[State, float] | None = None
         self._diagnostic = node.create_publisher(DiagnosticStatus, "~/status/diagnostic", LATCHED)
         self._typed: Publisher | None = None
@@ -53,16 +53,15 @@ class StatusOutput:
         if answer.T_camera_base is None:
             obstacle = "the camera's pose on the robot is not known, so no pose is published"
         with self._lock:
-            self._tracker.answered(answer.estimate, time.monotonic(), obstacle, answer.gap)
-            self._header, self._arrived_ns = answer.map_header, answer.arrived_ns
-            self._other_clock = bool(answer.clock_problem)
+            self._tracker.answered(answer.estimate, time.monotonic(), obstacle, answer.gap, answer.camera)
+            self._answers[answer.camera] = answer.map_header, answer.arrived_ns, bool(answer.clock_problem)
         self._update()
 
     def forget(self) -> None:
         """Nothing is known until the next answer."""
         with self._lock:
             self._tracker.forget()
-            self._header, self._arrived_ns = Header(), 0
+            self._answers.clear()
         self._update()
 
     def close(self) -> None:
@@ -86,14 +85,15 @@ class StatusOutput:
             self._send(status)
 
     def _send(self, status: Status) -> None:
-        age_ns = self._age_ns()
+        header, arrived_ns, other_clock = self._answers.get(status.camera, (Header(), 0, False))
+        age_ns = self._age_ns(header, arrived_ns, other_clock)
         values = {
             "state": status.state.name,
             "probability": f"{status.probability:.3f}",
             "reason": status.reason,
             "age [s]": f"{age_ns * 1e-9:.3f}",
-            "stamp [ns]": str(stamp_ns(self._header.stamp)),
-            "frame": self._header.frame_id,
+            "stamp [ns]": str(stamp_ns(header.stamp)),
+            "frame": header.frame_id,
         }
         diagnostic = DiagnosticStatus(
             level=_LEVELS.get(status.state, DiagnosticStatus.ERROR),
@@ -105,7 +105,7 @@ class StatusOutput:
         self._diagnostic.publish(diagnostic)
         if self._typed is not None:
             message = self._message_type(
-                header=self._header,
+                header=header,
                 state=int(status.state),
                 probability=float(status.probability),
                 reason=status.reason,
@@ -113,10 +113,10 @@ class StatusOutput:
             )
             self._typed.publish(message)
 
-    def _age_ns(self) -> int:
-        """Time since the latest answered image was taken, or since it arrived if its stamp is of another clock."""
-        if not self._arrived_ns:
+    def _age_ns(self, header: Header, arrived_ns: int, other_clock: bool) -> int:
+        """Time since an answered image was taken, or since it arrived if its stamp is of another clock."""
+        if not arrived_ns:
             return 0
-        since_arrival_ns = time.monotonic_ns() - self._arrived_ns
-        since_stamp_ns = self._node.get_clock().now().nanoseconds - stamp_ns(self._header.stamp)
-        return max(since_arrival_ns if self._other_clock else since_stamp_ns, 0)
+        since_arrival_ns = time.monotonic_ns() - arrived_ns
+        since_stamp_ns = self._node.get_clock().now().nanoseconds - stamp_ns(header.stamp)
+        return max(since_arrival_ns if other_clock else since_stamp_ns, 0)

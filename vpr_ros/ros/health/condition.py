@@ -27,10 +27,11 @@ class Log(Protocol):
 class Condition:
     """One possible problem: logged once it has lasted for two seconds, and again when it is over."""
 
-    def __init__(self, log: Log, over: str) -> None:
-        """over: log line when the problem has ended."""
+    def __init__(self, log: Log, over: str, camera: str = "") -> None:
+        """over: log line when the problem has ended. camera: its topic, which is named, where there are several."""
         self._log = log
-        self._over = over
+        self._name = f"{camera}: " if camera else ""
+        self._over = self._name + over
         self._sentence = ""
         self._since_s = 0.0
         self._logged = False
@@ -42,6 +43,7 @@ class Condition:
 
     def report(self, sentence: str) -> None:
         """sentence: the problem of the current image, or empty."""
+        sentence = sentence and self._name + sentence
         if sentence != self._sentence:
             self._sentence, self._since_s = sentence, time.monotonic()
             if self._logged and not sentence:

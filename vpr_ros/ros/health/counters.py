@@ -32,8 +32,8 @@ class Health:
 
     counts: Counter[str] = field(default_factory=Counter)
     last_answer: str = "none yet"
-    bad_in_a_row: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _bad_in_a_row: Counter[str] = field(default_factory=Counter)  # of each camera
     _samples: deque[FrameTiming] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
     _latest_s: dict[str, float] = field(default_factory=dict)
@@ -45,22 +45,28 @@ class Health:
             self._arrivals_s.append(time.monotonic())
             self._latest_s[topic] = self._arrivals_s[-1]
 
-    def bad_image(self) -> None:
-        """Count an image that could not be used."""
+    def bad_image(self, camera: str = "") -> None:
+        """Count an image that could not be used. camera: its topic, where there are several."""
         with self._lock:
             self.counts["dropped (bad image)"] += 1
-            self.bad_in_a_row += 1
+            self._bad_in_a_row[camera] += 1
+
+    @property
+    def bad_in_a_row(self) -> tuple[str, int]:
+        """The camera whose latest images could not be used, and how many; 0 if the latest of all could."""
+        with self._lock:
+            return next(iter(self._bad_in_a_row.most_common(1)), ("", 0))
 
     def count(self, kind: str) -> None:
         """Add one to the counter of this name."""
         with self._lock:
             self.counts[kind] += 1
 
-    def answered(self, sample: FrameTiming | None, text: str) -> None:
+    def answered(self, sample: FrameTiming | None, text: str, camera: str = "") -> None:
         """Count an answered image. sample: None if nothing was computed. text: the answer in words."""
         with self._lock:
             self.counts["images answered"] += 1
-            self.bad_in_a_row = 0
+            del self._bad_in_a_row[camera]
             if sample is not None:
                 self._samples.append(sample)
             self.last_answer = text

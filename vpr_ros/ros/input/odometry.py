@@ -16,10 +16,12 @@ from vpr_ros.base.track import PoseTrack
 from vpr_ros.ros.health.condition import Log
 from vpr_ros.ros.health.counters import Health
 
-# No robot moves or turns further than this between two messages. A larger step means that odometry restarted.
-_STEP_M, _SPEED_M_S = 1.0, 60.0
-_STEP_RAD, _TURN_RAD_S = 0.5, 20.0
-_SILENCE_NS = 1_000_000_000  # after a longer gap, any jump counts as a restart
+# No robot moves or turns further than this from where its velocity leads. A larger step means that odometry restarted.
+_STEP_M, _ACCELERATION_M_S2 = 1.0, 8.0
+_STEP_RAD, _ACCELERATION_RAD_S2 = 0.5, 4.0
+_SPEED_M_S, _TURN_RAD_S = 60.0, 20.0  # while its velocity is unknown
+# After a longer gap, any jump counts as a restart: with a known velocity, and with an unknown one.
+_LED_NS, _SILENCE_NS = 2_000_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +96,24 @@ class OdometryTrack:
         seconds = (stamp_ns - last_ns) * 1e-9
         if seconds < 0:
             return f"went back in time by {-seconds:.3f} s"
-        allowed_s = seconds if stamp_ns - last_ns <= max(_SILENCE_NS, self._gap_ns) else 0.0
-        T_last_child = geometry.inverse(T_odom_last) @ T_odom_child
-        moved = float(np.linalg.norm(T_last_child[:3, 3]))
-        if moved > _STEP_M + _SPEED_M_S * allowed_s:
+        T_ahead = self._track.ahead(stamp_ns)
+        longest_ns = max(_SILENCE_NS if T_ahead is None else _LED_NS, self._gap_ns)
+        driven_s = seconds if stamp_ns - last_ns <= longest_ns else 0.0
+        if T_ahead is None:
+            step_m, step_rad = _STEP_M + _SPEED_M_S * driven_s, _STEP_RAD + _TURN_RAD_S * driven_s
+        else:
+            step_m = _STEP_M + 0.5 * _ACCELERATION_M_S2 * driven_s**2
+            step_rad = _STEP_RAD + 0.5 * _ACCELERATION_RAD_S2 * driven_s**2
+        moved, turned = _step(T_odom_last, T_odom_child)
+        off_m, off_rad = (moved, turned) if T_ahead is None else _step(T_ahead, T_odom_child)
+        if min(moved, off_m) > step_m:
             return f"jumped by {moved:.1f} m within {seconds:.3f} s"
-        turned = geometry.angle_of(T_last_child[:3, :3])
-        if turned > _STEP_RAD + _TURN_RAD_S * allowed_s:
+        if min(turned, off_rad) > step_rad:
             return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
         return ""
+
+
+def _step(T_from: np.ndarray, T_to: np.ndarray) -> tuple[float, float]:
+    """Metres and radians between two poses (4, 4)."""
+    T = geometry.inverse(T_from) @ T_to
+    return float(np.linalg.norm(T[:3, 3])), geometry.angle_of(T[:3, :3])

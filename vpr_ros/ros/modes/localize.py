@@ -40,6 +40,16 @@ from vpr_ros.ros.services import map_url
 from vpr_ros.ros.services.serving import create_service
 
 
+class _Camera:
+    """What the mode keeps of one camera: its calibration, and what is wrong with its images."""
+
+    def __init__(self, node: ResponsiveNode, name: str, calibration: CameraCalibration) -> None:
+        """name: its topic, where there are several cameras; else empty."""
+        self.calibration = calibration
+        self.content = Condition(node.get_logger(), "images have content again", name)
+        self.measuring = Condition(node.get_logger(), "poses can be measured now", name)
+
+
 class LocalizeMode:
     """See LiveMode. Services: ~/relocalize, ~/load_map, and ~/query and the action ~/localize if vpr_msgs is built."""
 
@@ -52,19 +62,17 @@ class LocalizeMode:
         self._stateless: Localizer | None = None  # for ~/query, created by the first call
         self._node = node
         self._params = params
-        self._content = Condition(node.get_logger(), "images have content again")
-        self._measuring = Condition(node.get_logger(), "poses can be measured now")
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._odometry_start = 0
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
-        several = len(params.image_topics) > 1
-        self._calibrations = {
-            topic if several else "": CameraCalibration(node, params, localizer.metric is not None, topic)
-            for topic in params.image_topics
-        }
-        self._depth_camera, calibration = next(iter(self._calibrations.items()))  # the first one
-        self._depth = DepthOutput(node, calibration)
+        self._cameras: dict[str, _Camera] = {}
+        for topic in params.image_topics:
+            name = topic if len(params.image_topics) > 1 else ""
+            calibration = CameraCalibration(node, params, localizer.metric is not None, topic)
+            self._cameras[name] = _Camera(node, name, calibration)
+        self._depth_camera, first = next(iter(self._cameras.items()))
+        self._depth = DepthOutput(node, first.calibration)
         self._adapters: list[Adapter] = [self._pose, self._standard]
         self._services: list[Any] = []
         self._outbox: LiveOutbox | None = None
@@ -104,8 +112,9 @@ class LocalizeMode:
         """See LiveMode."""
         outbox = self._outbox
         of_outbox = "" if outbox is None else outbox.problem
-        all_of_them = (self._content.lasting, self.localizer.place_map.problem, self._measuring.lasting, of_outbox)
-        return "; ".join(filter(None, all_of_them))
+        content = [camera.content.lasting for camera in self._cameras.values()]
+        measuring = [camera.measuring.lasting for camera in self._cameras.values()]
+        return "; ".join(filter(None, (*content, self.localizer.place_map.problem, *measuring, of_outbox)))
 
     @property
     def map_frame(self) -> str:
@@ -118,9 +127,10 @@ class LocalizeMode:
             if sample.T_odom_camera is not None and sample.odometry_start != self._odometry_start:
                 self._odometry_start = sample.odometry_start
                 self.localizer.restart_odometry()
-            estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample)))
+            camera = self._cameras[sample.camera]
+            estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample, camera)))
             answer = self._answer(estimate, sample)
-            self._content.report(estimate.problem)
+            camera.content.report(estimate.problem)
             self._pose.publish(answer)  # first, as most users wait for it
             sent_ns = time.monotonic_ns()
             for adapter in self._adapters[1:]:
@@ -152,9 +162,9 @@ class LocalizeMode:
 
     def on_timer(self) -> None:
         """Listen to CameraInfo while poses are measured or depth has a subscriber."""
-        for camera, calibration in self._calibrations.items():
-            depth = camera == self._depth_camera and self._depth.wanted
-            calibration.on_timer(self.localizer.metric is not None or depth)
+        for name, camera in self._cameras.items():
+            depth = name == self._depth_camera and self._depth.wanted
+            camera.calibration.on_timer(self.localizer.metric is not None or depth)
         if (outbox := self._outbox) is not None:
             outbox.on_timer()
 
@@ -178,15 +188,14 @@ class LocalizeMode:
         self._close_outbox()
         self.localizer.close()
 
-    def _intrinsics_of(self, sample: ImageSample) -> Intrinsics | None:
+    def _intrinsics_of(self, sample: ImageSample, camera: _Camera) -> Intrinsics | None:
         """Of an image, if poses are measured; None if they cannot be, which is reported."""
         if self.localizer.metric is None:
-            self._measuring.report(self.localizer.unmeasurable)
+            camera.measuring.report(self.localizer.unmeasurable)
             return None
         height, width = sample.image_rgb.shape[:2]
-        calibration = self._calibrations[sample.camera]
-        intrinsics = calibration.of_image(width, height)
-        self._measuring.report(calibration.problem)
+        intrinsics = camera.calibration.of_image(width, height)
+        camera.measuring.report(camera.calibration.problem)
         return intrinsics
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
@@ -204,11 +213,12 @@ class LocalizeMode:
             gap=self.localizer.place_map.gap,
             clock_problem=sample.clock_problem,
             odometry_start=self._odometry_start,
+            camera=sample.camera,
         )
 
     def _close_adapters(self) -> None:
-        for calibration in self._calibrations.values():
-            calibration.close()
+        for camera in self._cameras.values():
+            camera.calibration.close()
         self._depth.close()
         for adapter in self._adapters:
             adapter.close()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
 from vpr_ros.base.errors import MapError
@@ -50,6 +51,7 @@ class MapMode:
         self._using = threading.Lock()  # one thread at a time uses the loop closer
         self._counts: Counter[str] = Counter()
         self._odometry_start: int | None = None
+        self._mountings: dict[int, np.ndarray | None] = {}  # T_camera_base of each keyframe: it may move on a head
         self._last_words = _BETWEEN
         self._storing = Condition(node.get_logger(), "keyframes are stored again")
         self._content = Condition(node.get_logger(), "images have content again")
@@ -184,6 +186,7 @@ class MapMode:
             T_odom_base=sample.T_odom_base,
             odom_frame=sample.odom_frame,
         )
+        self._mountings[observation.keyframe_id] = sample.T_camera_base
         for adapter in self._adapters:
             adapter.keyframe(keyframe)
         for closure in observation.closures:
@@ -199,12 +202,14 @@ class MapMode:
         frame_id = self._params.base_frame or sample.frame_id
         header = convert.header(closure.stamp_ns, frame_id)
         drive = self.closer.drive
+        T_camera_base = self._mountings.get(closure.keyframe_id, sample.T_camera_base)
         if not closure.match_map:
-            return ClosureAnswer(closure, header, sample.odom_frame, sample.T_camera_base, drive)
+            T_match_base = self._mountings.get(closure.match_id, T_camera_base)
+            return ClosureAnswer(closure, header, sample.odom_frame, T_camera_base, T_match_base, drive)
         maps = {memory.place_map.path.name: memory.place_map for memory in self.closer.earlier}
         earlier = maps[closure.match_map]
         map_frame = self._params.map_frame or earlier.frame_id
-        return ClosureAnswer(closure, header, map_frame, sample.T_camera_base, drive, earlier.is_odometry)
+        return ClosureAnswer(closure, header, map_frame, T_camera_base, T_camera_base, drive, earlier.is_odometry)
 
 
 def _remove_empty(session: Path) -> None:

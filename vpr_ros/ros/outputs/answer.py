@@ -26,6 +26,7 @@ class Answer:
     gap: one sentence if places are not here of where the robot may be; else empty.
     clock_problem: one sentence if the stamp is of another clock than the node's; else empty.
     odometry_start: number of times odometry has restarted.
+    camera: the image's topic, where there are several cameras; else empty.
     """
 
     arrived_ns: int
@@ -39,6 +40,7 @@ class Answer:
     gap: str = ""
     clock_problem: str = ""
     odometry_start: int = 0
+    camera: str = ""
 
 
 class Adapter(Protocol):
@@ -79,7 +81,8 @@ class ClosureAnswer:
 
     header: stamp of the current keyframe, frame of the robot's base.
     map_frame: frame of closure.T_map_match: the earlier map's, or odometry's for the session's own past.
-    T_camera_base: (4, 4), or None if the camera's mounting is unknown; assumed to be the same for both keyframes.
+    T_camera_base: (4, 4) at the current keyframe, or None if the camera's mounting is unknown.
+    T_match_base: (4, 4) of the earlier keyframe's camera; where it was not seen, the same is assumed.
     drive: name of the session's drive that the current keyframe belongs to.
     map_is_odometry: whether the earlier map's poses are raw odometry.
     """
@@ -88,6 +91,7 @@ class ClosureAnswer:
     header: Header
     map_frame: str
     T_camera_base: np.ndarray | None
+    T_match_base: np.ndarray | None
     drive: str
     map_is_odometry: bool = False
 
@@ -111,11 +115,11 @@ class ClosureAnswer:
         None if the closure is not verified, its covariance is invalid, or the mounting is unknown. Never replace None
         by an identity.
         """
-        measured, T_camera_base = self._measured(), self.T_camera_base
-        if measured is None or T_camera_base is None:
+        measured, T_camera_base, T_match_base = self._measured(), self.T_camera_base, self.T_match_base
+        if measured is None or T_camera_base is None or T_match_base is None:
             return None
         T_match_query, given = measured
-        T, moved = covariance.chained(geometry.inverse(T_camera_base), T_match_query, given, T_camera_base)
+        T, moved = covariance.chained(geometry.inverse(T_match_base), T_match_query, given, T_camera_base)
         valid = covariance.sane(moved)
         return None if valid is None else (T, valid)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vpr_ros.base.records import Estimate
 
@@ -25,53 +25,77 @@ class Status:
 
     probability: of the best pose, or of not being on this map if that is the state; 0 if unknown.
     reason: one sentence.
+    camera: whose image it is of, where there are several cameras; else empty.
     """
 
     state: State
     probability: float
     reason: str
+    camera: str = ""
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """The latest answer of a camera: when, the status by it, and what keeps its images from being used, or empty."""
+
+    at_s: float
+    status: Status
+    obstacle: str
 
 
 class StatusTracker:
-    """The state from the latest answer and its age. Times are seconds of any clock that does not jump."""
+    """The state from the latest answer and its age. Times are seconds of any clock that does not jump.
+
+    With several cameras one that cannot be used is named, and the state is that of the others.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         """timeout_s: silence after which the latest answer counts no more."""
         self._timeout_s = timeout_s
-        self._last: tuple[float, Status] | None = None
+        self._last: dict[str, _Answered] = {}  # of each camera
 
-    def answered(self, estimate: Estimate, now_s: float, obstacle: str = "", gap: str = "") -> None:
+    def answered(self, estimate: Estimate, now_s: float, obstacle: str = "", gap: str = "", camera: str = "") -> None:
         """Take an answer.
 
         obstacle: why its pose cannot be used, however probable it is; empty if it can. gap: see ``PlaceMap.gap``.
+        camera: its topic, where there are several.
         """
-        self._last = now_s, _status(estimate, obstacle, gap)
+        obstacle = estimate.problem or obstacle
+        status = _unknown(obstacle) if obstacle else _status(estimate, gap)
+        self._last[camera] = _Answered(now_s, replace(status, camera=camera), obstacle)
 
     def forget(self) -> None:
-        """The latest answer counts no more: another map, or another clock."""
-        self._last = None
+        """The latest answers count no more: another map, or another clock."""
+        self._last.clear()
 
     def at(self, now_s: float, active: bool = True) -> Status:
         """The state now. active: whether the node takes images; what came before a pause does not count."""
         if not active:
-            self._last = None
+            self._last.clear()
             return _unknown("the node is not active")
-        if self._last is None:
+        if not self._last:
             return _unknown("no image has been answered yet")
-        answered_s, status = self._last
-        if now_s - answered_s > self._timeout_s:
-            return _unknown(f"no image has been answered for {now_s - answered_s:.0f} s")
-        return status
+        latest = max(self._last.values(), key=lambda answered: answered.at_s)
+        if now_s - latest.at_s > self._timeout_s:
+            return replace(
+                _unknown(f"no image has been answered for {now_s - latest.at_s:.0f} s"), camera=latest.status.camera
+            )
+        lately = [answered for answered in self._last.values() if now_s - answered.at_s <= self._timeout_s]
+        used = [answered for answered in lately if not answered.obstacle]
+        status = max(used, key=lambda answered: answered.at_s).status if used else latest.status
+        obstacles = {answered.status.camera: answered.obstacle for answered in lately if answered.obstacle}
+        if len(self._last) == 1 or not obstacles:
+            return status
+        named = "; ".join(f"{camera}: {obstacle}" for camera, obstacle in sorted(obstacles.items()))
+        return replace(status, reason=f"{status.reason}; {named}" if used else named)
 
 
 def _unknown(reason: str) -> Status:
     return Status(State.UNKNOWN, 0.0, reason)
 
 
-def _status(estimate: Estimate, obstacle: str, gap: str) -> Status:
+def _status(estimate: Estimate, gap: str) -> Status:
     best, off_map = estimate.best, estimate.off_map_probability
-    if why := estimate.problem or obstacle:
-        return _unknown(why)
     if best is None and gap:  # it may be in what is missing
         return _unknown(gap)
     if best is None:

@@ -109,7 +109,8 @@ class Bench:
             **changes,
         }
         header = Header(stamp=time_message(now_ns), frame_id="base_link")
-        return ClosureAnswer(LoopClosure(**fields), header, map_frame, self.T_camera_base, "today-1")
+        T_camera_base = self.T_camera_base
+        return ClosureAnswer(LoopClosure(**fields), header, map_frame, T_camera_base, T_camera_base, "today-1")
 
     def keyframe(self, stamp_s: float, T_odom_base: np.ndarray | None = None, keyframe_id: int = 0) -> Any:
         """A KeyframeRecord with three views of four numbers."""

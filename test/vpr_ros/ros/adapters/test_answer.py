@@ -21,6 +21,16 @@ def test_relative_pose_is_that_of_the_base(bench: Any) -> None:
     assert np.linalg.eigvalsh(covariance)[0] > 0
 
 
+def test_a_camera_on_a_head_had_another_mounting_then(bench: Any) -> None:
+    """The head looked aside at the earlier keyframe: with the mounting of now, the edge was turned by that angle."""
+    T_base_then = bench.T_base_camera @ geometry.transform(geometry.matrix_from_rpy(0, 0.8, 0), np.zeros(3))
+    T_then_base = geometry.inverse(T_base_then)
+    T_match_query = T_then_base @ bench.T_match_base @ bench.T_base_camera
+    closure = replace(bench.closure(T_match_query=T_match_query), T_match_base=T_then_base)
+    np.testing.assert_allclose(closure.relative_base()[0], bench.T_match_base, atol=1e-12)
+    assert replace(closure, T_match_base=None).relative_base() is None
+
+
 def test_base_in_map_adds_the_earlier_pose(bench: Any) -> None:
     """What initialpose and global_pose say on an earlier map."""
     T_map_earlier = geometry.transform(geometry.matrix_from_rpy(0, 0, 2.0), np.array([50.0, -20.0, 1.0]))
