@@ -24,7 +24,7 @@ class Manifest:
 
     name: str
     fingerprint: str
-    """SHA-256 of the ONNX file, hex."""
+    """SHA-256 of the ONNX file as it was first exported, hex: maps name the network by it."""
     dimension: int
     """Of the descriptor."""
     depth: bool
@@ -46,6 +46,8 @@ class Manifest:
     """Focal length of the camera for which depth is in metres, pixels of the network's input; 0: any.
 
     Of images that are squeezed to it, the geometric mean of both focal lengths."""
+    file: str = ""
+    """SHA-256 of the ONNX file, hex, if it was written again with equal outputs; empty: it is the fingerprint."""
 
     @property
     def missing(self) -> str:
@@ -88,7 +90,7 @@ class Manifest:
                 raise ValueError(f"dimension is {manifest.dimension}, name is {manifest.name!r}")
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"the manifest {path} cannot be read ({brief(error)}): export the model again") from error
-        if fingerprint_file(onnx_path) != manifest.fingerprint:
+        if fingerprint_file(onnx_path) != (manifest.file or manifest.fingerprint):
             raise ModelError(f"{onnx_path} is not the file its manifest {path.name} describes: export the model again")
         return manifest
 

@@ -152,6 +152,13 @@ class _Folding:
         ]
 
 
+def drop_empty_inputs(graph: Any) -> None:
+    """Remove the names of inputs that are left out at a node's end: with one, ONNX Runtime joins no Pad to its Conv."""
+    for node in graph.node:
+        while node.input and not node.input[-1]:
+            node.input.pop()
+
+
 def skip_expands(graph: Any) -> None:
     """y / Expand(x, Shape(y)) is y / x, since operations broadcast; so torch writes every normalisation."""
     made = {output: node for node in graph.node for output in node.output}

@@ -10,7 +10,7 @@ import numpy as np
 
 from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.inference.onnx_folding import fold_shapes, free_batch, prune, skip_expands
+from vpr_ros.inference.onnx_folding import drop_empty_inputs, fold_shapes, free_batch, prune, skip_expands
 from vpr_ros.inference.onnx_nodes import OPSET, add_constant, import_onnx, make_node, open_model, opset_of
 
 BATCH = "batch"
@@ -201,6 +201,7 @@ def write_folded(model: Any, path: Path, metadata: dict[str, str]) -> None:
     import onnxruntime
 
     onnx = import_onnx()
+    drop_empty_inputs(model.graph)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(path)
     # No further: then operations would be ONNX Runtime's own.

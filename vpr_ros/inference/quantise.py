@@ -23,6 +23,7 @@ from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.drives.drive import Drive
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.onnx import OnnxDescriber
+from vpr_ros.inference.onnx_folding import drop_empty_inputs
 from vpr_ros.inference.vocabulary import vocabulary_path
 
 CALIBRATION_IMAGES = 128
@@ -135,8 +136,12 @@ def _simplified(model: Path, folder: Path) -> Path:
     """The model with constants folded and shapes inferred, as both converters need it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    path = folder / "simplified.onnx"
-    quant_pre_process(str(model), str(path), skip_symbolic_shape=True)
+    onnx = _import_onnx()
+    given, path = folder / "given.onnx", folder / "simplified.onnx"
+    graph = onnx.load(str(model))
+    drop_empty_inputs(graph.graph)
+    onnx.save(graph, str(given))
+    quant_pre_process(str(given), str(path), skip_symbolic_shape=True)
     return path
 
 
@@ -204,6 +209,8 @@ def _save(graph: Any, output: Path, model: Path, manifest: Manifest, made: dict[
     if manifest.vocabulary and vocabulary_path(output) != vocabulary_path(model):
         shutil.copyfile(vocabulary_path(model), vocabulary_path(output))
     training = {**manifest.training, "variant": {**made, "of": manifest.name, "of_fingerprint": manifest.fingerprint}}
-    own = replace(manifest, name=output.stem, fingerprint=fingerprint_file(output), training=training, scores={})
+    own = replace(
+        manifest, name=output.stem, fingerprint=fingerprint_file(output), file="", training=training, scores={}
+    )
     own.save(output)
     return own

@@ -93,8 +93,14 @@ def test_corrupt_and_foreign_files_are_refused(tmp_path: Path) -> None:
         open_describer(path, "onnx")
     from vpr_ros.inference.describer import fingerprint_file
 
-    Manifest("m", fingerprint_file(path), 8, True).save(path)
-    with pytest.raises(ModelError, match="cannot load"):
+    of_file = fingerprint_file(path)
+    written_again = Manifest("m", "0" * 64, 8, True, file=of_file)  # of a network that maps name by 0...0
+    for manifest in (Manifest("m", of_file, 8, True), written_again):
+        manifest.save(path)
+        with pytest.raises(ModelError, match="cannot load"):
+            open_describer(path, "onnx")
+    Manifest("m", of_file, 8, True, file="1" * 64).save(path)
+    with pytest.raises(ModelError, match="is not the file its manifest"):
         open_describer(path, "onnx")
 
 

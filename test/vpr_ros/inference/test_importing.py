@@ -311,9 +311,38 @@ def test_only_weights_that_float16_holds_are_stored_in_half(tmp_path: Path) -> N
     write_folded(model, tmp_path / "m.onnx", {})
     types = sorted(tensor.data_type for tensor in onnx.load(str(tmp_path / "m.onnx")).graph.initializer)
     assert types == sorted((TensorProto.FLOAT16, TensorProto.FLOAT))
-    x = random.normal(size=(1, 64)).astype(np.float32)
-    before, after = (
-        ort.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
-        for source in (model.SerializeToString(), str(tmp_path / "m.onnx"))
+    assert computes_the_same(ort, model, tmp_path / "m.onnx", random.normal(size=(1, 64)).astype(np.float32))
+
+
+def test_a_pad_joins_its_convolution(tmp_path: Path) -> None:
+    """torch names a left out input of Pad, so ONNX Runtime kept it apart: EfficientNet-Lite0 took an eighth longer."""
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Pad", ["x", "pads", ""], ["wide"], mode="constant"),
+            helper.make_node("Conv", ["wide", "weight"], ["y"], strides=[2, 2], kernel_shape=[3, 3]),
+        ],
+        "a convolution of TensorFlow",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 4, 4])],
+        [
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 0, 1, 1]), "pads"),
+        ],
     )
-    assert np.array_equal(before, after)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    before = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write_folded(model, tmp_path / "m.onnx", {})
+    assert [node.op_type for node in onnx.load(str(tmp_path / "m.onnx")).graph.node] == ["Conv"]
+    x = random.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    assert computes_the_same(ort, before, tmp_path / "m.onnx", x)
+
+
+def computes_the_same(ort: Any, model: Any, path: Path, x: np.ndarray) -> bool:
+    """Whether a file's network gives what a model does, bit by bit."""
+    sources = model.SerializeToString(), str(path)
+    sessions = [ort.InferenceSession(source, providers=["CPUExecutionProvider"]) for source in sources]
+    before, after = (session.run(None, {"x": x})[0] for session in sessions)
+    return np.array_equal(before, after)
