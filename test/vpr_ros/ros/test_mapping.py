@@ -298,8 +298,9 @@ def node(ros: None) -> Iterator[LifecycleNode]:
         ({"loops": LoopCloserConfig(features="sift"), "earlier": ("EARLIER",)}, "local features of kind orb"),
         ({"intrinsics": (0.0, 100.0, 50.0, 50.0)}, "focal lengths above 0"),
         ({"camera_info": "my topic!"}, "topic name"),
+        ({"save_folder": "/no/such/folder"}, "save_folder: /no/such/folder is no folder that can be written"),
     ],
-    ids=["adapter", "namespace", "features", "features' file", "earlier map's features", "lens", "topic"],
+    ids=["adapter", "namespace", "features", "features' file", "earlier map's features", "lens", "topic", "copies"],
 )
 def test_a_configure_that_fails_leaves_no_session(
     wrong: dict[str, Any], words: str, describer: Any, node: LifecycleNode, tmp_path: Path

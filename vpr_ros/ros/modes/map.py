@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.base.records import LoopClosure, Observation
 from vpr_ros.loops.loop_closer import LoopCloser
 from vpr_ros.maps.place_map import PlaceMap
@@ -74,7 +74,9 @@ class MapMode:
     def open(cls, node: LifecycleNode, params: NodeParams, mount: CameraMount) -> MapMode:
         """Open the files that the parameters name. Raises a VprError, one sentence, if that fails."""
         session, earlier = Path(params.session), [Path(path) for path in params.earlier]
-        check_adapters(params.adapters, params.mode)  # the cheap check first
+        check_adapters(params.adapters, params.mode)  # the cheap checks first
+        if params.save_folder and not (os.path.isdir(params.save_folder) and os.access(params.save_folder, os.W_OK)):
+            raise ConfigError(f"save_folder: {params.save_folder} is no folder that can be written: make it first")
         with ExitStack() as undo:
             calibration = CameraCalibration(node, params)
             undo.callback(calibration.close)
