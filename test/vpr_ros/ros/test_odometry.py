@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
@@ -34,6 +35,8 @@ def test_restarts_are_noticed(
     """A driver that is restarted is silent for seconds: what it could have driven meanwhile must not excuse a jump."""
     track.store(robot.odometry(first, 10.0))
     track.store(robot.odometry(then, stamp_s))
+    if stamp_s < 10.0:  # one such message may be late
+        track.store(robot.odometry(then, stamp_s := stamp_s + 0.1))
     pose = track.at(round(stamp_s * 1e9))
     assert pose is not None and pose.start == starts
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
@@ -43,21 +46,23 @@ def test_restarts_are_noticed(
     ("then", "silence_s", "starts"),
     [
         (35.0, 0.5, 0),
-        (44.0, 1.5, 0),
+        (44.5, 1.5, 0),
         (30.5, 1.5, 0),
         (0.0, 0.3, 1),
         (15.0, 0.5, 1),
+        (38.0, 1.5, 1),
         (0.0, 1.5, 1),
         (80.0, 4.0, 1),
     ],
-    ids=["a gap", "a long gap", "braking in one", "fast restart", "to a dock nearby", "restart", "out of reach"],
+    ids=["gap", "long gap", "braking in one", "fast restart", "dock nearby", "moved by 8 m", "restart", "out of reach"],
 )
 def test_a_gap_is_no_restart_and_a_restart_in_a_gap_is_one(
     track: OdometryTrack, robot: Any, then: float, silence_s: float, starts: int
 ) -> None:
-    """A robot at 10 m/s over a bad link: what counts is where its velocity leads, not how far anything could move.
+    """A robot at 10 m/s over a bad link: what counts is its velocity, not how fast anything could move.
 
-    Half a second without messages excused a jump of 30 m, and a second and a half that had none began another drive.
+    Half a second without messages excused a jump of 30 m, and a second and a half in which the robot went straight on
+    began another drive.
     """
     for k in range(21):
         track.store(robot.odometry(10.0 + k, 8.0 + 0.1 * k))
@@ -65,6 +70,36 @@ def test_a_gap_is_no_restart_and_a_restart_in_a_gap_is_one(
     pose = track.at(round((10.0 + silence_s) * 1e9))
     assert pose is not None and pose.start == starts
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
+
+
+@pytest.mark.parametrize("hertz", [3.2, 20.0, 100.0])
+def test_a_corner_is_no_restart(robot: Any, hertz: float) -> None:
+    """A robot that turns by 110 degrees a second at 8 m/s is 1.7 m beside where it was heading 0.3 s before."""
+    health = Health()
+    track = OdometryTrack("/odom", 0.5, health, robot.node.get_logger())
+    for k in range(int(4 * hertz)):
+        s = k / hertz
+        yaw = np.clip(1.92 * (s - 2.0), 0.0, np.pi / 2)
+        straight = 8.0 * min(s, 2.0)
+        x, y = straight + 8 / 1.92 * np.sin(yaw), 8 / 1.92 * (1 - np.cos(yaw))
+        message = robot.odometry(float(x), 10.0 + s)
+        message.pose.pose.position.y = float(y)
+        message.pose.pose.orientation.z, message.pose.pose.orientation.w = map(
+            float, (np.sin(yaw / 2), np.cos(yaw / 2))
+        )
+        track.store(message)
+    assert health.counts["odometry restarts"] == 0
+
+
+def test_a_message_of_long_ago_is_no_restart(robot: Any) -> None:
+    """One that a network kept for 1.2 s began two drives: it was believed, and then the next one jumped."""
+    health = Health()
+    track = OdometryTrack("/odom", 0.5, health, robot.node.get_logger())
+    for k in range(40):
+        track.store(robot.odometry(0.1 * k, 10.0 + 0.1 * k))
+        if k == 30:
+            track.store(robot.odometry(1.8, 11.8))
+    assert (health.counts["odometry out of order"], health.counts["odometry restarts"]) == (1, 0)
 
 
 def test_a_late_message_is_no_restart(robot: Any) -> None:

@@ -16,12 +16,13 @@ from vpr_ros.base.track import PoseTrack
 from vpr_ros.ros.health.condition import Log
 from vpr_ros.ros.health.counters import Health
 
-# No robot moves or turns further than this from where its velocity leads. A larger step means that odometry restarted.
-_STEP_M, _ACCELERATION_M_S2 = 1.0, 8.0
-_STEP_RAD, _ACCELERATION_RAD_S2 = 0.5, 4.0
-_SPEED_M_S, _TURN_RAD_S = 60.0, 20.0  # while its velocity is unknown
-# After a longer gap, any jump counts as a restart: with a known velocity, and with an unknown one.
-_LED_NS, _SILENCE_NS = 2_000_000_000, 1_000_000_000
+# No robot moves or turns further than this between two messages. A larger step means that odometry restarted.
+_STEP_M, _SPEED_M_S = 1.0, 60.0
+_STEP_RAD, _TURN_RAD_S = 0.5, 20.0
+# Where its velocity is known: so many times as fast, and that much faster.
+_FASTER, _FASTER_M_S, _FASTER_RAD_S = 2.0, 5.0, 4.0
+_SILENCE_NS = 1_000_000_000  # after a longer gap, a jump from where its velocity leads counts as a restart
+_LATELY_NS = 100_000_000  # a velocity is told over this time ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class OdometryTrack:
         self._track = PoseTrack(self._gap_ns)
         self._start = 0
         self._last: tuple[int, np.ndarray] | None = None
+        self._late_ns: int | None = None  # stamp of the message before, if it was late: a second one confirms it
         self._odom_frame = self._child_frame = ""
 
     def at(self, stamp_ns: int) -> OdometryPose | None:
@@ -74,9 +76,13 @@ class OdometryTrack:
             return
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
-            if self._last is not None and 0 < self._last[0] - stamp_ns < LATE_NS:
-                self._health.count("odometry out of order")
-                return
+            if self._last is not None and stamp_ns < self._last[0]:
+                late_ns, self._late_ns = self._late_ns, stamp_ns
+                jumped_back = late_ns is not None and self._last[0] - LATE_NS >= late_ns < stamp_ns
+                if not jumped_back:
+                    self._health.count("odometry out of order")
+                    return
+            self._late_ns = None
             if why := self._break(stamp_ns, T_odom_child):
                 self._track.clear()
                 self._start += 1
@@ -96,21 +102,31 @@ class OdometryTrack:
         seconds = (stamp_ns - last_ns) * 1e-9
         if seconds < 0:
             return f"went back in time by {-seconds:.3f} s"
-        T_ahead = self._track.ahead(stamp_ns)
-        longest_ns = max(_SILENCE_NS if T_ahead is None else _LED_NS, self._gap_ns)
-        driven_s = seconds if stamp_ns - last_ns <= longest_ns else 0.0
-        if T_ahead is None:
-            step_m, step_rad = _STEP_M + _SPEED_M_S * driven_s, _STEP_RAD + _TURN_RAD_S * driven_s
-        else:
-            step_m = _STEP_M + 0.5 * _ACCELERATION_M_S2 * driven_s**2
-            step_rad = _STEP_RAD + 0.5 * _ACCELERATION_RAD_S2 * driven_s**2
         moved, turned = _step(T_odom_last, T_odom_child)
-        off_m, off_rad = (moved, turned) if T_ahead is None else _step(T_ahead, T_odom_child)
-        if min(moved, off_m) > step_m:
+        if stamp_ns - last_ns <= max(_SILENCE_NS, self._gap_ns):
+            speed, turn_rate = self._fastest()
+            step_m, step_rad = _STEP_M + speed * seconds, _STEP_RAD + turn_rate * seconds
+            off_m, off_rad = moved, turned
+        else:  # as if it stood, or drove on
+            step_m, step_rad = _STEP_M, _STEP_RAD
+            T_ahead = self._track.ahead(stamp_ns)
+            ahead = (moved, turned) if T_ahead is None else _step(T_ahead, T_odom_child)
+            off_m, off_rad = min((moved, turned), ahead)
+        if off_m > step_m:
             return f"jumped by {moved:.1f} m within {seconds:.3f} s"
-        if min(turned, off_rad) > step_rad:
+        if off_rad > step_rad:
             return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
         return ""
+
+    def _fastest(self) -> tuple[float, float]:
+        """Metres and radians a second that the robot moves at most after its last pose."""
+        assert self._last is not None
+        last_ns, T_odom_last = self._last
+        T_ahead = self._track.ahead(last_ns + _LATELY_NS)
+        if T_ahead is None:
+            return _SPEED_M_S, _TURN_RAD_S
+        moved, turned = (step / (_LATELY_NS * 1e-9) for step in _step(T_odom_last, T_ahead))
+        return min(_FASTER * moved + _FASTER_M_S, _SPEED_M_S), min(_FASTER * turned + _FASTER_RAD_S, _TURN_RAD_S)
 
 
 def _step(T_from: np.ndarray, T_to: np.ndarray) -> tuple[float, float]:
