@@ -241,10 +241,9 @@ class LoopCloser:
         return self.extractor.extract(frame.image_rgb, depth, frame.intrinsics)
 
     def _admit(self, row: int, stamp_ns: int) -> None:
-        """Admit own keyframes that are no longer recent to the search."""
+        """Admit own keyframes that are no longer recent to the search; never this one, or it would find itself."""
         self._recent.append(_Recent(row, stamp_ns, self._driven_m))
-        while self._recent:
-            oldest = self._recent[0]
+        while (oldest := self._recent[0]).row != row:
             far = self._driven_m - oldest.driven_m >= self.config.recent_distance
             if not far or (stamp_ns - oldest.stamp_ns) * 1e-9 < self.config.recent_time:
                 break

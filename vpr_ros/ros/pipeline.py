@@ -125,8 +125,11 @@ class Pipeline:
             if not placed.taken:
                 self._health.count(f"images {placed.problem}")
                 return Outcome(placed.stamp_ns, placed.problem, in_order=False)
+            if camera.name and camera.clock_problem and any(not c.clock_problem for c in self._cameras.values()):
+                self._health.count("images left out: of another clock")
+                return Outcome(placed.stamp_ns, f"this one of several cameras: {camera.clock_problem}")
             frame_id = message.header.frame_id.lstrip("/")
-            sample = self._sample(camera, image_rgb, placed.stamp_ns, frame_id, arrival.time_ns)
+            sample = self._sample(camera, image_rgb, placed.stamp_ns, frame_id, arrival)
             if camera.name and sample.T_base_camera is None:
                 self._health.count("images left out: mounting unknown")
                 return Outcome(placed.stamp_ns, "the mounting of this one of several cameras is unknown")
@@ -161,7 +164,8 @@ class Pipeline:
             sentence = f"images come {placed.problem}, so the arrival time is used: set the stamps in the driver"
             camera.stamps.report(sentence if placed.problem else "")
         camera.clock_problem = _clock_problem(header_ns, clock_ns)
-        if placed.back_ns:
+        is_alone = all(c is camera or c.clock_problem for c in self._cameras.values())
+        if placed.back_ns and (is_alone or not camera.clock_problem):
             back_s = placed.back_ns / 1e9
             self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
             self._health.count("clock jumps")
@@ -174,7 +178,7 @@ class Pipeline:
         return placed
 
     def _sample(
-        self, camera: _Camera, image_rgb: np.ndarray, stamp_ns: int, frame_id: str, arrived_ns: int
+        self, camera: _Camera, image_rgb: np.ndarray, stamp_ns: int, frame_id: str, arrival: Arrival
     ) -> ImageSample:
         T_base_camera = self._mount.camera_in_base(frame_id, stamp_ns)
         camera.mount.report("" if T_base_camera is not None else self._mount.missing(frame_id))
@@ -183,8 +187,10 @@ class Pipeline:
             if doubt := self._mount.doubt(T_base_camera, frame_id):
                 self._log.warning(doubt)
         odometry = None if self._odometry is None else self._odometry.at(stamp_ns)
+        if odometry is not None and camera.clock_problem and not _clock_problem(odometry.latest_ns, arrival.clock_ns):
+            odometry = None  # it is of the node's clock, and says nothing of another one's times
         return ImageSample(
-            arrived_ns=arrived_ns,
+            arrived_ns=arrival.time_ns,
             stamp_ns=stamp_ns,
             frame_id=frame_id,
             image_rgb=image_rgb,

@@ -74,6 +74,14 @@ def test_without_intrinsics_nothing_is_measured(tmp_path, mapped, overcast):
     assert all(0 <= closure.probability <= 1 for closure in closures)
 
 
+def test_no_keyframe_closes_a_loop_with_itself(tmp_path, overcast):
+    """Without a time or distance that is recent, each was verified against itself, and a pose graph got the edge."""
+    config = LoopCloserConfig(recent_distance=0.0, recent_time=0.0)
+    with LoopCloser.open(tmp_path / "itself.vprmap", config=config, threads=1) as closer:
+        closures = [closure for frame, _ in overcast[:12] for closure in closer.observe(frame).closures]
+    assert closures and all(closure.match_id < closure.keyframe_id for closure in closures)
+
+
 def test_covered_images_are_no_keyframes(tmp_path, overcast):
     """Each of them resembles every other one, wherever it was taken: each was a candidate for a loop, and a place."""
     config = LoopCloserConfig(unverified=True, recent_distance=0.0, recent_time=0.0)

@@ -41,3 +41,11 @@ def test_a_number_with_another_stamp_voids_the_others() -> None:
 def test_of_two_with_one_stamp_the_later_counts() -> None:
     """A bag played twice into one database: the graph being built holds the later number."""
     assert table((1, 100), (40, 100)).nearest(100) == (40, 100)
+
+
+def test_a_count_that_begins_again_voids_numbers_that_were_never_repeated() -> None:
+    """This node knew 50 to 100 when RTAB-Map began at 1 again. As soon as that came to 50, 1 to 49 went."""
+    made = table(*((number, number) for number in range(50, 101)))
+    for number in range(1, 60):
+        assert made.add(number, 1000 + number)
+    assert made.nearest(1030) == (30, 1030) and made.nearest(80) == (1, 1001) and made.restarts == 1

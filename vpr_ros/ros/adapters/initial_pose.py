@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from vpr_ros.base import covariance, geometry
 from vpr_ros.ros.outputs import convert
-from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs.answer import Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.services.serving import create_service
 
@@ -49,13 +49,9 @@ class InitialPose:
 
     def publish(self, answer: Answer) -> None:
         """Send a sure pose, if one is wanted."""
-        ready, best = self._has_subscriber(), answer.estimate.best
-        if not ready or best is None or best.probability < SURE or answer.T_camera_base is None:
-            return
-        if answer.estimate.problem or answer.clock_problem:
-            return
-        T_map_base, moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
-        self._send(T_map_base, moved, answer.map_header)
+        ready, sure = self._has_subscriber(), answer.sure_pose()
+        if ready and sure is not None:
+            self._send(*sure, answer.map_header)
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
         """Check for a subscriber, so that it is ready for the first closure."""

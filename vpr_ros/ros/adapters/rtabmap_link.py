@@ -26,6 +26,7 @@ from vpr_ros.ros.params import NodeParams
 
 TOPIC, SERVICE = "mapData", "rtabmap/add_link"
 GLOBAL_CLOSURE = 1  # rtabmap::Link::kGlobalClosure
+_LAST_S = 2.0**33  # the largest stamp, in the year 2242
 _SAME_IMAGE_NS = 20_000_000  # maximum time between node and keyframe without odometry
 _NEAR_NS = 1_000_000_000  # maximum time between node and keyframe with odometry
 _WAITING, _PENDING = 100, 20  # maximum number of closures that wait for their nodes, and of calls without a response
@@ -97,7 +98,7 @@ class RtabmapLink:
         """Store the numbers and stamps of RTAB-Map's nodes."""
         with self._lock:
             for item in message.nodes:
-                stamp_ns = round(item.stamp * 1e9)
+                stamp_ns = round(item.stamp * 1e9) if 0 < item.stamp < _LAST_S else 0  # NaN and infinity are 0, too
                 if item.id > 0 and stamp_ns > 0 and self._table.add(item.id, stamp_ns):
                     odometry = None if self._odometry is None else self._odometry.at(stamp_ns)
                     if odometry is not None:

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 
 from vpr_ros.base import covariance
 from vpr_ros.ros.outputs import convert
-from vpr_ros.ros.outputs.answer import SURE, Answer, ClosureAnswer, KeyframeRecord
+from vpr_ros.ros.outputs.answer import Answer, ClosureAnswer, KeyframeRecord
 from vpr_ros.ros.params import NodeParams
 
 TOPIC = "global_pose"
@@ -28,12 +28,10 @@ class RtabmapPose:
 
     def publish(self, answer: Answer) -> None:
         """Publish a sure pose."""
-        best = answer.estimate.best
-        if best is None or best.probability < SURE or answer.T_camera_base is None:
-            return
-        header = Header(stamp=answer.image_header.stamp, frame_id=self._base_frame or answer.image_header.frame_id)
-        T_map_base, moved = covariance.moved(best.T_map_camera, best.covariance, answer.T_camera_base)
-        self._send(T_map_base, moved, header)
+        sure = answer.sure_pose()
+        if sure is not None:
+            frame_id = self._base_frame or answer.image_header.frame_id
+            self._send(*sure, Header(stamp=answer.image_header.stamp, frame_id=frame_id))
 
     def keyframe(self, keyframe: KeyframeRecord) -> None:
         """Not used: RTAB-Map takes poses alone."""

@@ -12,18 +12,21 @@ class StampTable:
         self._stamps_ns: list[int] = []
         self._ids: list[int] = []
         self._stamp_of: dict[int, int] = {}
+        self.restarts = 0  # of the other program's count
 
     def add(self, number: int, stamp_ns: int) -> bool:
         """Add a number with its stamp; whether it was new.
 
-        A known number with a new stamp means that the other program restarted its count. Then all earlier numbers are
-        invalid and are cleared.
+        A known number with a new stamp, or one that follows a higher one in time, means that the other program
+        restarted its count. Then all earlier numbers are invalid and are cleared.
         """
         known_ns = self._stamp_of.get(number)
         if known_ns == stamp_ns:
             return False
-        if known_ns is not None:
+        before = bisect.bisect_left(self._stamps_ns, stamp_ns)
+        if known_ns is not None or (before and self._ids[before - 1] > number):
             self.clear()
+            self.restarts += 1
         at = bisect.bisect_right(self._stamps_ns, stamp_ns)
         self._stamps_ns.insert(at, stamp_ns)
         self._ids.insert(at, number)

@@ -49,11 +49,8 @@ class StatusOutput:
 
     def publish(self, answer: Answer) -> None:
         """Take an answer."""
-        obstacle = answer.clock_problem
-        if answer.T_camera_base is None:
-            obstacle = "the camera's pose on the robot is not known, so no pose is published"
         with self._lock:
-            self._tracker.answered(answer.estimate, time.monotonic(), obstacle, answer.gap, answer.camera)
+            self._tracker.answered(answer.estimate, time.monotonic(), answer.obstacle, answer.gap, answer.camera)
             self._answers[answer.camera] = answer.map_header, answer.arrived_ns, bool(answer.clock_problem)
         self._update()
 

@@ -41,7 +41,7 @@ class SwarmSlam:
         self._table = StampTable()
         self._closures: deque[tuple[int, int]] = deque(maxlen=_WAITING)
         self._keyframes: deque[tuple[int, np.ndarray]] = deque(maxlen=_WAITING)
-        self._described: set[int] = set()
+        self._described: set[tuple[int, int]] = set()  # number of restarts, and number
         self._matches = node.create_lifecycle_publisher(LocalKeyframeMatch, MATCHES, 100)
         self._descriptors = node.create_lifecycle_publisher(GlobalDescriptors, DESCRIPTORS, 100)
         self._numbers = node.create_subscription(KeyframeOdom, KEYFRAMES, self._learn, 100)
@@ -84,8 +84,8 @@ class SwarmSlam:
         while self._keyframes and self._table.is_settled(self._keyframes[0][0]):
             stamp_ns, descriptor = self._keyframes.popleft()
             number = self._number(stamp_ns)
-            if number is not None and number not in self._described:
-                self._described.add(number)
+            if number is not None and (described := (self._table.restarts, number)) not in self._described:
+                self._described.add(described)
                 item = GlobalDescriptor(keyframe_id=number, robot_id=self._robot, descriptor=descriptor.tolist())
                 self._descriptors.publish(GlobalDescriptors(descriptors=[item]))
         while self._closures and self._table.is_settled(self._closures[0][0]):

@@ -194,8 +194,8 @@ class Watchdog:
     def _compare(self, answer: Answer) -> None:
         self._stamp_ns = answer.estimate.stamp_ns
         frames = answer.map_header.frame_id, self._base_frame or answer.image_header.frame_id
-        T_map_other = self._source.at(self._stamp_ns, *frames)
-        missing = "" if T_map_other is not None else self._source.missing(*frames)
+        T_map_other = None if answer.clock_problem else self._source.at(self._stamp_ns, *frames)
+        missing = answer.clock_problem or ("" if T_map_other is not None else self._source.missing(*frames))
         self._comparison.take(answer.estimate, answer.T_camera_base, answer.spacing, T_map_other, missing)
 
     def _message(self, result: Comparison) -> DiagnosticStatus:

@@ -32,12 +32,14 @@ class OdometryPose:
     T_odom_child: (4, 4).
     odom_frame, child_frame: names of its frames.
     start: number of times odometry has restarted; poses with different numbers are unrelated.
+    latest_ns: stamp of the newest message.
     """
 
     T_odom_child: np.ndarray
     odom_frame: str
     child_frame: str
-    start: int = 0
+    start: int
+    latest_ns: int
 
 
 class OdometryTrack:
@@ -60,9 +62,9 @@ class OdometryTrack:
         """The odometry at a stamp, or None if none is close enough in time."""
         with self._lock:
             T_odom_child = self._track.at(stamp_ns)
-            if T_odom_child is None:
+            if T_odom_child is None or self._last is None:
                 return None
-            return OdometryPose(T_odom_child, self._odom_frame, self._child_frame, self._start)
+            return OdometryPose(T_odom_child, self._odom_frame, self._child_frame, self._start, self._last[0])
 
     def store(self, message: Any) -> None:
         """Store a nav_msgs/Odometry message."""

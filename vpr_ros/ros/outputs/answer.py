@@ -42,6 +42,25 @@ class Answer:
     odometry_start: int = 0
     camera: str = ""
 
+    @property
+    def obstacle(self) -> str:
+        """Why its pose cannot be used, however probable it is, one sentence; empty if it can."""
+        if self.estimate.problem:
+            return self.estimate.problem
+        if self.T_camera_base is None:
+            return "the camera's pose on the robot is not known, so no pose is published"
+        return self.clock_problem
+
+    def sure_pose(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(T_map_base (4, 4), covariance (6, 6) about the map's axes) for a consumer that does not weigh answers.
+
+        None if the best pose is not sure, or cannot be used.
+        """
+        best = self.estimate.best
+        if best is None or best.probability < SURE or self.T_camera_base is None or self.obstacle:
+            return None
+        return covariance.moved(best.T_map_camera, best.covariance, self.T_camera_base)
+
 
 class Adapter(Protocol):
     """Publishes answers to one consumer. Called from the worker's thread, until ``close``."""

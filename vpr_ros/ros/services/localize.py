@@ -130,8 +130,7 @@ class LocalizeAction:
                 feedback.probabilities.append(float(hypothesis.probability))
         goal.handle.publish_feedback(feedback)
         best = estimate.best
-        usable = T_camera_base is not None and not estimate.problem and not answer.clock_problem
-        if best is None or T_camera_base is None or not usable or best.probability < goal.probability:
+        if best is None or T_camera_base is None or answer.obstacle or best.probability < goal.probability:
             return
         message = convert.pose_of(best, answer.map_header, T_camera_base)
         self._end(goal, "", probability=float(best.probability), pose=message)
@@ -157,10 +156,8 @@ class LocalizeAction:
 
 def _in_words(answer: Answer) -> str:
     estimate = answer.estimate
-    if estimate.problem:
-        return estimate.problem
-    if answer.T_camera_base is None:
-        return "the camera's pose on the robot is not known"
+    if answer.obstacle:
+        return answer.obstacle
     if estimate.best is None:
         return f"the robot is not on this map ({estimate.off_map_probability:.0%})"
     return f"the best pose has a probability of {estimate.best.probability:.0%}"

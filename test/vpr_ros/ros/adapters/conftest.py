@@ -128,10 +128,12 @@ class Bench:
 
         covariance = changes.pop("covariance", self.covariance)
         best = Hypothesis(T_map_base @ self.T_base_camera, covariance, probability, (1,))
-        estimate = Estimate(round(stamp_s * 1e9), [best], [], min(0.05, 1.0 - probability))
+        problem, clock_problem = (changes.pop(name, "") for name in ("problem", "clock_problem"))
+        estimate = Estimate(round(stamp_s * 1e9), [best], [], min(0.05, 1.0 - probability), problem=problem)
         stamp = time_message(round(stamp_s * 1e9))
         headers = Header(stamp=stamp, frame_id="camera_optical"), Header(stamp=stamp, frame_id="town")
-        return Answer(0, estimate, *headers, changes.pop("T_camera_base", self.T_camera_base))
+        T_camera_base = changes.pop("T_camera_base", self.T_camera_base)
+        return Answer(0, estimate, *headers, T_camera_base, clock_problem=clock_problem)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_link_between_nodes_of_the_same_images(bench: Any, robot: Any, rtabmap: 
     A diagonal that is not positive aborts RTAB-Map's process; an identity would weigh radians like metres.
     """
     adapter = link()
+    rtabmap.tell({1: float("nan"), 2: float("inf"), 9: 1e300, 10: -1.0})  # damaged ones ended the node
     rtabmap.tell({3: 10.0, 4: 11.0, 60: 100.0, 61: 101.0})
     robot.wait(lambda: adapter._table.nearest(0), "the adapter to know the nodes")
     adapter.closed(bench.closure(now_s=100.0, earlier_s=10.0))

@@ -31,6 +31,8 @@ def test_sure_poses_in_the_frame_of_the_base(bench: Any, robot: Any, heard: Any)
     adapter.publish(bench.answer(4.0, T_MAP_BASE, probability=0.6))
     adapter.publish(bench.answer(5.0, T_MAP_BASE, covariance=np.full((6, 6), np.nan)))
     adapter.publish(bench.answer(5.0, T_MAP_BASE, T_camera_base=None))
+    adapter.publish(bench.answer(5.0, T_MAP_BASE, problem="the image is black"))
+    adapter.publish(bench.answer(5.0, T_MAP_BASE, clock_problem="stamps are of another clock"))
     adapter.publish(bench.answer(6.5, T_MAP_BASE))
     message = robot.wait(lambda: messages, "a pose")[0]
     assert message.header.frame_id == "base_link"

@@ -49,6 +49,18 @@ def test_pairs_and_descriptors_under_its_numbers(bench: Any, robot: Any, swarm: 
     assert list(items[0].descriptor) == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_descriptors_of_a_front_end_that_began_again(bench: Any, robot: Any, swarm: Any) -> None:
+    """Swarm-SLAM's front end restarted, with its numbers from 0: none of its keyframes was described again."""
+    adapter, _, descriptors = swarm
+    for stamp_s in (10.0, 60.0):
+        for keyframe_id in (0, 1):
+            number(robot, keyframe_id, stamp_s + keyframe_id)
+            adapter.keyframe(bench.keyframe(stamp_s + keyframe_id))
+            robot.spin(0.2)
+    robot.wait(lambda: len(descriptors) == 4, "both numbers described twice")
+    assert [message.descriptors[0].keyframe_id for message in descriptors] == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
