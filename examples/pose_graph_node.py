@@ -48,7 +48,7 @@ class PoseGraphNode(Node):
 
     def _on_timer(self) -> None:
         self._graph.optimise()
-        track = self._graph.trajectory()
+        track = self._graph.path()
         if len(track.T):
             pose = PoseStamped(pose=pose_message(track.T[-1]))
             pose.header.frame_id, pose.header.stamp = "map", time_message(int(track.stamps_ns[-1]))

@@ -26,7 +26,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *launching.arguments(PARAMETERS),
-            launching.node(PARAMETERS, mode="map"),
+            launching.node(mode="map"),
             launching.if_installed("rviz2", launching.rviz("map.rviz")),
         ]
     )

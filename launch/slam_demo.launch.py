@@ -38,7 +38,7 @@ def generate_launch_description():
         [
             *launching.arguments(PARAMETERS, **DEFAULTS),
             DeclareLaunchArgument("bag", default_value="", description="recording to play; empty: none"),
-            launching.node(PARAMETERS, mode="map"),
+            launching.node(mode="map"),
             pose_graph,
             OpaqueFunction(function=player),
             launching.if_installed("rviz2", launching.rviz("map.rviz")),

@@ -63,6 +63,7 @@ class PoseGraph:
         parameters = gtsam.ISAM2Params()
         parameters.setRelinearizeThreshold(0.01)
         parameters.relinearizeSkip = 1
+        parameters.setFactorization("QR")  # Cholesky's is indefinite after two kilometres without a loop
         self._solver = gtsam.ISAM2(parameters)
         self._factors, self._values = gtsam.NonlinearFactorGraph(), gtsam.Values()
         self._stamps: list[int] = []
@@ -121,13 +122,25 @@ class PoseGraph:
 
     def trajectory(self) -> Track:
         """T_map_base at every stamp of odometry, in the earlier session's map if anchored, else from the first pose."""
+        return self._corrected(np.arange(len(self._stamps)))
+
+    def path(self) -> Track:
+        """The trajectory at the graph's nodes, and at the newest pose."""
+        newest = [len(self._stamps) - 1] if self._stamps else []
+        return self._corrected(np.unique(np.array([*self._nodes, *newest], np.int64)))
+
+    def _corrected(self, rows: np.ndarray) -> Track:
+        """The trajectory at rows of odometry's poses."""
         T_out_session = np.eye(4) if self._T_session_map is None else inverse(self._T_session_map)
-        after = np.searchsorted(self._nodes, np.arange(len(self._stamps)), side="right") - 1
+        nodes = np.searchsorted(self._nodes, rows, side="right") - 1
         T = [
-            T_out_session @ self._estimate[node] @ inverse(self._T_odom_base[self._nodes[node]]) @ T_odom_base
-            for node, T_odom_base in zip(after, self._T_odom_base, strict=True)
+            T_out_session
+            @ self._estimate[node]
+            @ inverse(self._T_odom_base[self._nodes[node]])
+            @ self._T_odom_base[row]
+            for row, node in zip(rows, nodes, strict=True)
         ]
-        return Track.of(self._stamps, T, NO_GAP)
+        return Track.of([self._stamps[row] for row in rows], T, NO_GAP)
 
     def _insert(self, row: int, T: np.ndarray) -> None:
         self._values.insert(len(self._nodes), gtsam.Pose3(T))

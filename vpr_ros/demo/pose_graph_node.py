@@ -3,11 +3,13 @@
     python -m vpr_ros.demo.correct --ros-args -p odom:=/odom -p closures:=localizer/loop_closures
 
 Its frame, "map", starts at the robot's first pose, or is that of an earlier session (earlier:=FILE.tum, its path, and
-earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and restarts if the clock jumps back.
+earlier_map:=NAME.vprmap, its map's file name). It holds one drive, and begins anew if odometry restarts or the clock
+jumps back. The path has a pose at each of the graph's nodes, and the newest one.
 """
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -19,13 +21,17 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_msgs.msg import LoopClosure  # type: ignore[attr-defined]
-from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.base.messages import matrix_from_pose, stamp_ns
 from vpr_ros.demo.pose_graph import Closure, OdometryNoise, PoseGraph
 from vpr_ros.drives.tum import read_tum
+from vpr_ros.ros.health.counters import Health
+from vpr_ros.ros.input.odometry import OdometryTrack
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.runtime import starting
 from vpr_ros.ros.runtime.interrupts import Interrupts
+
+_GAP_S = 0.5  # between poses that tell a velocity
+_PAUSES = 5  # times as long as it takes, at least, from path to path
 
 
 class PoseGraphNode(Node):
@@ -50,24 +56,27 @@ class PoseGraphNode(Node):
             translation, self.declare_parameter("odometry_rotation", OdometryNoise.rotation_deg).value
         )
         self._new_graph = partial(PoseGraph, every_m, noise, read_tum(earlier) if earlier else None)
-        self._graph, self._last_ns = self._new_graph(), 0
+        self._graph = self._new_graph()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = self.create_publisher(Path, "~/path", latched)
         odom = self.declare_parameter("odom", "/odom").value
+        self._odometry, self._start = OdometryTrack(odom, _GAP_S, Health(), self.get_logger()), 0
         closures = self.declare_parameter("closures", "localizer/loop_closures").value
         self.create_subscription(Odometry, odom, self._take_odometry, 100)
         self.create_subscription(LoopClosure, closures, self._take_closure, 100)
-        self.create_timer(self.declare_parameter("period", 1.0).value, self._publish)
+        self._due_s = 0.0
+        self.create_timer(self.declare_parameter("period", 1.0).value, self._on_timer)
 
     def _take_odometry(self, message: Odometry) -> None:
-        T_odom_base, now_ns = matrix_from_pose(message), stamp_ns(message.header.stamp)
-        if T_odom_base is None or 0 < self._last_ns - now_ns < LATE_NS:
+        self._odometry.store(message)
+        now_ns = stamp_ns(message.header.stamp)
+        odometry = self._odometry.at(now_ns)
+        if odometry is None:
             return
-        if now_ns < self._last_ns:
-            self.get_logger().warning("the clock jumped back: the path restarts")
-            self._graph = self._new_graph()
-        self._last_ns = now_ns
-        self._graph.add_odometry(now_ns, T_odom_base)
+        if odometry.start != self._start:
+            self.get_logger().warning("the path begins anew")
+            self._graph, self._start = self._new_graph(), odometry.start
+        self._graph.add_odometry(now_ns, odometry.T_odom_child)
 
     def _take_closure(self, message: LoopClosure) -> None:
         """Add a verified closure on this drive or on the earlier map.
@@ -90,10 +99,17 @@ class PoseGraphNode(Node):
             )
             self._graph.add_closure(closure)
 
+    def _on_timer(self) -> None:
+        """Publish; a long path less often, so that messages do not wait."""
+        start_s = time.monotonic()
+        if start_s >= self._due_s:
+            self._publish()
+            self._due_s = time.monotonic() + _PAUSES * (time.monotonic() - start_s)
+
     def _publish(self) -> None:
         """Optimise, and publish the whole path."""
         self._graph.optimise()
-        track = self._graph.trajectory()
+        track = self._graph.path()
         path = Path()
         path.header.frame_id = "map"
         for stamp, T in zip(track.stamps_ns, track.T, strict=True):

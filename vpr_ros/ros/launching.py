@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ _OTHERS = {
 
 
 def arguments(names: Iterable[str], **defaults: str) -> list[DeclareLaunchArgument]:
-    """Launch arguments for the node's parameters of these names, with the node's descriptions.
+    """Launch arguments for the node's parameters of these names, with the node's descriptions: those used most.
 
     defaults: values of this launch file that replace the node's defaults.
     """
@@ -52,20 +52,23 @@ def arguments(names: Iterable[str], **defaults: str) -> list[DeclareLaunchArgume
     ]
 
 
-def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
-    """The node. Its parameters are the launch arguments that are set, and ``fixed``."""
+def node(**fixed: Any) -> OpaqueFunction:
+    """The node. Its parameters are the launch arguments of their names, and ``fixed``.
+
+    That is every parameter of the node, whether the launch file declares it or not.
+    """
 
     def create(context: LaunchContext) -> list[LifecycleNode]:
-        hints = {name: hint for name, _, hint in params.leaves()} | {"use_sim_time": bool}
-        given = {name: LaunchConfiguration(name).perform(context) for name in (*names, "use_sim_time")}
-        parameters = {name: _value(hints[name], text) for name, text in given.items() if text != _UNSET}
+        params_file = LaunchConfiguration("params_file").perform(context)
+        if not Path(params_file).is_file():
+            raise RuntimeError(f"params_file: there is no file {params_file}")
         return [
             LifecycleNode(
                 package="vpr_ros",
                 executable="localize",
                 name=LaunchConfiguration("name"),
                 namespace=LaunchConfiguration("namespace"),
-                parameters=[LaunchConfiguration("params_file"), parameters | fixed],
+                parameters=[params_file, given_parameters(context.launch_configurations) | fixed],
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
                 prefix=signals_wait(),
                 output="screen",
@@ -74,6 +77,17 @@ def node(names: Iterable[str], **fixed: Any) -> OpaqueFunction:
         ]
 
     return OpaqueFunction(function=create)
+
+
+def given_parameters(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The node's parameters among launch arguments, name -> text, that are set.
+
+    One that is misspelt in a group, such as filter.sped, is among them: the node names the nearest known one.
+    """
+    hints: dict[str, Any] = {name: hint for name, _, hint in params.leaves()} | {"use_sim_time": bool}
+    groups = {name.partition(".")[0] for name in hints if "." in name}
+    ours = {name for name in texts if name in hints or ("." in name and name.partition(".")[0] in groups)}
+    return {name: _value(hints.get(name, str), texts[name]) for name in sorted(ours) if texts[name] != _UNSET}
 
 
 def signals_wait() -> str:

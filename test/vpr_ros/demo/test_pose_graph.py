@@ -147,3 +147,15 @@ def test_covariances_are_about_the_earlier_bases_axes() -> None:
     graph.optimise()
     shift = graph.trajectory().T[-1][:2, 3] - odometry[-1][:2, 3]
     assert shift[0] == pytest.approx(0.2, abs=0.02) and abs(shift[1]) < 0.02
+
+
+def test_a_long_road_without_a_loop() -> None:
+    """After 1.7 to 2.3 km the solver's matrix was no longer positive definite, and the node ended with a traceback."""
+    graph = PoseGraph()
+    for metre in range(4000):
+        graph.add_odometry(stamp(metre), transform(np.eye(3), np.array([float(metre), 0.0, 0.0])))
+        if metre % 8 == 7:
+            graph.optimise()
+    path = graph.path()
+    assert len(path.T) == 4000
+    np.testing.assert_allclose(path.T[-1][:3, 3], [3999.0, 0.0, 0.0], atol=0.1)

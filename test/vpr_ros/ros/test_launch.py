@@ -40,6 +40,18 @@ def test_every_argument_is_described(name: str) -> None:
         assert argument.description not in ("", "no description given"), argument.name
 
 
+def test_every_parameter_is_a_launch_argument() -> None:
+    """Guides say `prior.pose:=/amcl_pose`. Launch files that did not declare it passed it on to nobody, in silence."""
+    from vpr_ros.ros.launching import given_parameters
+
+    texts = {"prior.pose": "/amcl_pose", "filter.speed": "3", "rerank.methods": "[local_features]", "image": "(unset)"}
+    others = {"params_file": "a.yaml", "map_yaml": "b.yaml", "other.pose": "c", "use_sim_time": "true"}
+    given = given_parameters(texts | others)
+    assert given.pop("prior.pose").evaluate(None) == "/amcl_pose"
+    assert given == {"filter.speed": 3, "rerank.methods": ["local_features"], "use_sim_time": True}
+    assert set(given_parameters({"filter.sped": "3"})) == {"filter.sped"}  # the node refuses it
+
+
 def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:
     """A headless robot has no RViz: one sentence, and the node runs on."""
     from ament_index_python.packages import PackageNotFoundError
