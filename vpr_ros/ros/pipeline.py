@@ -141,7 +141,8 @@ class Pipeline:
             reply = self.mode.answer(sample)
         except VprError as error:
             self._health.bad_image(camera.name)
-            self._log.warning(f"image dropped: {error}", throttle_duration_sec=5.0)
+            of = f" of {camera.name}" if camera.name else ""
+            self._log.warning(f"image{of} dropped: {error}", throttle_duration_sec=5.0)
             return Outcome(placed.stamp_ns if placed else arrival.clock_ns, str(error))
         timing = None
         if reply.timings_ms:
@@ -214,7 +215,7 @@ class Pipeline:
             why = f"odometry is of frame '{odometry.child_frame}', but the camera's pose in it is unknown"
             if T_child_camera is not None:
                 T_odom_camera, why = odometry.T_odom_child @ T_child_camera, ""
-            else:
+            elif odometry.child_frame != self._mount.base_frame:
                 why += ": publish that transform or set base_frame to that frame"
         if T_odom_camera is None:
             self._health.count("images without odometry")

@@ -20,7 +20,7 @@ class CameraMount:
 
     def __init__(self, base_frame: str, T_base_camera: np.ndarray | None = None) -> None:
         """base_frame: "" means the camera's own pose. T_base_camera: (4, 4), optical; None takes it from TF."""
-        self._base_frame = base_frame
+        self.base_frame = base_frame
         self._tree = FrameTree()
         self._tracks: dict[tuple[str, str], PoseTrack] = {}
         self._requested_is_fixed: dict[tuple[str, str], bool] = {}
@@ -56,24 +56,24 @@ class CameraMount:
     @property
     def has_base(self) -> bool:
         """Whether poses are those of the robot's base, and not of the camera."""
-        return bool(self._base_frame)
+        return bool(self.base_frame)
 
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
-        if not self._base_frame:
+        if not self.base_frame:
             return np.eye(4)  # base_frame is '': the pose published is the camera's own
         if self._T_base_camera is not None:
             return self._T_base_camera
-        return self.between(self._base_frame, camera_frame, stamp_ns)
+        return self.between(self.base_frame, camera_frame, stamp_ns)
 
     def camera_in(self, frame: str, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_frame_camera (4, 4), optical, for a frame of odometry; None if it is not available."""
-        if frame == self._base_frame and self._base_frame:
+        if frame == self.base_frame and self.base_frame:
             return self.camera_in_base(camera_frame, stamp_ns)
         given = self._T_base_camera is not None  # and wins over what TF says of the camera
         T_frame_camera = None if given else self.between(frame, camera_frame, stamp_ns)
-        if T_frame_camera is None and self._base_frame:
-            T_frame_base = self.between(frame, self._base_frame, stamp_ns)
+        if T_frame_camera is None and self.base_frame:
+            T_frame_base = self.between(frame, self.base_frame, stamp_ns)
             T_base_camera = self.camera_in_base(camera_frame, stamp_ns)
             if T_frame_base is not None and T_base_camera is not None:
                 return T_frame_base @ T_base_camera
@@ -84,14 +84,14 @@ class CameraMount:
         if not camera_frame:
             return "images have no frame_id, so TF cannot give the camera's pose; set camera_pose"
         return (
-            f"no transform {self._base_frame} -> {camera_frame} in {self._source}, so no pose is published; publish it,"
-            " set camera_pose, or set base_frame to '' for the camera's own pose"
+            f"no transform {self.base_frame} -> {camera_frame} in {self._source}, so its images give no pose; publish "
+            "it, set camera_pose, or set base_frame to '' for the camera's own pose"
         )
 
     def doubt(self, T_base_camera: np.ndarray, camera_frame: str) -> str:
         """A sentence if the camera is mounted as it is by a mistake; else empty."""
         turned = "looks straight up" if looks_up(T_base_camera) else "lies on its side"
-        if not self._base_frame or not (looks_up(T_base_camera) or lies_on_side(T_base_camera)):
+        if not self.base_frame or not (looks_up(T_base_camera) or lies_on_side(T_base_camera)):
             return ""
         if self._T_base_camera is not None:
             return (
