@@ -11,9 +11,10 @@ from pathlib import Path
 from vpr_ros import Localizer, build_map, open_describer, open_drive
 
 
-def main(reference: str, query: str, map_file: str = "example.vprmap") -> None:
-    if not Path(map_file).exists():
-        with build_map(Path(map_file), [open_drive(reference)], open_describer()) as place_map:
+def main(reference: str, query: str) -> None:
+    map_file = Path(f"{Path(reference).name}.vprmap")
+    if not map_file.exists():
+        with build_map(map_file, [open_drive(reference)], open_describer()) as place_map:
             print(f"{place_map.path}: {len(place_map)} places")
     with Localizer.open(map_file) as localizer:
         for recorded in open_drive(query):

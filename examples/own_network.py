@@ -7,6 +7,7 @@ The network here is colours on an 8 x 8 grid, to keep the file short. `vpr model
 
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import onnx
 from onnx import TensorProto, helper
@@ -35,12 +36,12 @@ def write_network(path: Path) -> None:
 
 
 def main(reference: str, held_out: str, query: str) -> None:
-    write_network(Path("network.onnx"))
-    model = import_model(
-        lambda _: open_onnx(Path("network.onnx")), folder=Path(), name="colour_grid", licence="Apache-2.0"
-    )
-    describer, map_file = open_describer(model.path), "colour_grid.vprmap"
-    with build_map(Path(map_file), [open_drive(reference)], describer) as place_map:
+    folder = Path(mkdtemp())
+    network, map_file = folder / "network.onnx", folder / "colour_grid.vprmap"
+    write_network(network)
+    model = import_model(lambda _: open_onnx(network), folder=folder, name="colour_grid", licence="Apache-2.0")
+    describer = open_describer(model.path)
+    with build_map(map_file, [open_drive(reference)], describer) as place_map:
         drive = describe_drive(open_drive(held_out), place_map, describer)  # as vpr map calibrate does
         place_map.set_calibration(fit(place_map.places, describer, [drive]).calibration)
     with Localizer.open(map_file, str(model.path)) as localizer:

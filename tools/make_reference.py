@@ -28,7 +28,8 @@ def parameters() -> str:
 
 {_NOTE}
 
-Set them as launch arguments (`--show-args` lists those used most; all others work, too), in a YAML file (`params_file:=`), or with `--ros-args -p`.
+Set them as launch arguments (`--show-args` lists those used most; all others work, too), in a YAML file
+(`params_file:=`), or with `--ros-args -p`.
 A launch argument beats the file. An unknown name is an error that names the nearest known one.
 `vpr replay` takes all of mode localize with `--params-file` and `--set`.
 `vpr evaluate` takes those of the stages `search.` to `hypotheses.` with `--set`.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from vpr_ros.base.errors import ConfigError
 from vpr_ros.cli.common import DriveOption, at_least, open_drives, pairs, progress_bar
 
 if TYPE_CHECKING:
@@ -37,14 +38,19 @@ def cache(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Decode drives once, at one size, for training."""
-    from vpr_lab.training.datasets import cache_drive
+    from vpr_lab.training.datasets import cache_drive, load_shards
     from vpr_ros.base.image import Preprocessing
 
     opened = open_drives(drives, drive_option)
+    folders = []
     with progress_bar("caching drives") as progress:
         for done, drive in enumerate(opened, 1):
-            cache_drive(drive, output, Preprocessing(size, size), every, dense, condition)
+            folders.append(cache_drive(drive, output, Preprocessing(size, size), every, dense, condition))
             progress(done, len(opened))
+    shards = {(shard.world, shard.name): shard for shard in load_shards(output)}
+    for folder in folders:
+        shard = shards[folder.parent.name, folder.name]
+        typer.echo(f"{folder}: {len(shard)} images, world {shard.world}, condition {shard.condition}")
 
 
 @app.command()
@@ -99,7 +105,7 @@ def run(
 ) -> None:
     """Train by a recipe, or resume a run."""
     from vpr_lab.training.checkpoint import starting_from
-    from vpr_lab.training.loop import train
+    from vpr_lab.training.loop import check_begun, train
     from vpr_lab.training.recipe import Recipe
     from vpr_ros.base.config import load_yaml, save_yaml
 
@@ -111,6 +117,7 @@ def run(
     elif start:
         prepare = starting_from(start, lambda taken: typer.echo(f"starts from {start}: {', '.join(taken)}"))
     output.mkdir(parents=True, exist_ok=True)
+    check_begun(output, resolved, learnt, kept)
     save_yaml(resolved, output / "recipe.yaml")
     best = train(resolved, learnt, kept, output, device, prepare)
     typer.echo(f"best checkpoint: {best}")
@@ -165,6 +172,9 @@ def _split(cached: Path, held_out: list[str], reference_condition: str) -> "tupl
     from vpr_lab.training.validate import searches
 
     shards = load_shards(cached)
+    worlds = {shard.world for shard in shards}
+    if unknown := sorted(set(held_out) - worlds):
+        raise ConfigError(f"--held-out: {cached} has no world {', '.join(unknown)}; it has {', '.join(sorted(worlds))}")
     kept = [shard for shard in shards if shard.world in held_out]
     searches(kept, reference_condition)  # fails now rather than after an epoch
     return [shard for shard in shards if shard.world not in held_out], kept

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
+import os
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _original(
         raise ModelError(f"{origin} cannot take an image of {width} x {height} pixels: {brief(error)}") from error
     path = folder / f"{name}.onnx"
     inputs, batched = {_INPUT: example}, [_INPUT, *names]
-    with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():  # torch prints the graph if it fails
+    with _without_stdout(), torch.no_grad():  # torch prints the graph if it fails
         try:
             trace(outputs, inputs, names, batched, path)
         except Exception:  # torch's errors have no common base class
@@ -144,7 +144,11 @@ def _original(
                 with _FixedSizes():
                     trace(outputs, inputs, names, batched, path)
             except Exception as error:
-                raise ModelError(f"torch cannot write {origin} as ONNX: {brief(error)}") from error
+                why = brief(error).partition(" Please feel free")[0].rstrip(".")
+                raise ModelError(
+                    f"torch cannot write {origin} as ONNX ({why}): change that, or export it yourself, and import "
+                    "the file"
+                ) from error
 
     def run(image: np.ndarray) -> dict[str, np.ndarray]:
         with torch.inference_mode():
@@ -152,6 +156,21 @@ def _original(
 
     preprocessing = replace(own or IMAGENET, height=height, width=width)
     return Original(path, run, origin, name, preprocessing)
+
+
+@contextlib.contextmanager
+def _without_stdout() -> Iterator[None]:
+    """What is written to stdout meanwhile is lost, that of libraries in C++ too."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class _FixedSizes(TorchFunctionMode):

@@ -76,9 +76,12 @@ def cache_drive(
         raise DriveError(f"invalid condition '{condition}': use letters, digits, - _ and . only")
     folder = cache / _file_name(drive.world) / _file_name(drive.name)
     if folder.is_dir():
+        height, width = np.load(folder / "images.npy", mmap_mode="r").shape[1:3]
+        is_kept = f"takes the condition {condition}, and nothing else" if condition else "is kept"
         logger.warning(
-            "%s is cached already and is kept: give another recording a name of its own with -d name=NAME", folder
-        )
+            "%s is cached already, at %d x %d pixels, and %s: give another recording a name of its own with "
+            "-d name=NAME", folder, width, height, is_kept,
+        )  # fmt: skip
         if condition:
             with np.load(folder / "poses.npz") as poses:
                 _save_poses(folder, poses["position"], poses["heading"], condition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,8 @@ def train(
     recipe's epochs; a later call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    check_begun(folder, recipe, shards, held_out)
+    drives = _drives(shards, held_out)
     learnt = _teaching(shards, recipe)
     held_out = [shard for shard in held_out if _validates(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
@@ -68,7 +71,8 @@ def train(
         batches.epoch = epoch
         sums: dict[str, float] = {}
         for batch in _progress(
-            DataLoader(cast(Dataset, batches), None, num_workers=recipe.workers), f"epoch {epoch + 1}/{recipe.epochs}"
+            DataLoader(cast(Dataset, batches), None, num_workers=min(recipe.workers, len(os.sched_getaffinity(0)))),
+            f"epoch {epoch + 1}/{recipe.epochs}",
         ):
             with autocast(recipe.bf16, device):
                 terms = objective(network, {name: x.to(device) for name, x in batch.items()})
@@ -86,11 +90,36 @@ def train(
         for name, value in scores[-1].items():
             log(name, value, epoch + 1)
         Console().print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores[-1].items()))
-        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, training_state(objective, optimiser, schedule))
+        state = {**training_state(objective, optimiser, schedule), "drives": drives}
+        checkpoint = Checkpoint(recipe, network, epoch + 1, scores, state)
         if _best(scores) == epoch:
             checkpoint.save(folder / "best.pt")
         checkpoint.save(folder / "last.pt")
     return folder / "best.pt"
+
+
+def check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
+    """Raises ConfigError if a run's folder was begun with another recipe, or other drives."""
+    path = folder / "last.pt"
+    if not path.is_file():
+        return
+    last = Checkpoint.load(path)
+    if last.recipe != recipe:
+        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
+    was, now = last.state.get("drives"), _drives(shards, held_out)
+    for kind, names in now.items():
+        if was is not None and was[kind] != names:
+            then, given = (", ".join(drives) or "none" for drives in (was[kind], names))
+            raise ConfigError(
+                f"{path} was begun with other drives {kind}, {then}, not {given}: give the same cache and --held-out, "
+                "or another folder"
+            )
+
+
+def _drives(shards: Sequence[Shard], held_out: Sequence[Shard]) -> dict[str, list[str]]:
+    """Names of what a run learns from and is validated on."""
+    kinds = {"to learn from": shards, "held out": held_out}
+    return {kind: sorted(f"{shard.world}/{shard.name}" for shard in given) for kind, given in kinds.items()}
 
 
 def _teaching(shards: Sequence[Shard], recipe: Recipe) -> list[Shard]:

@@ -85,7 +85,10 @@ def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) ->
     # "not (low <= value)" rather than "value < low": NaN fails it.
     if (low is not None and not low <= value) or (high is not None and not value <= high):
         unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
-        raise ConfigError(f"{where} is {value}{unit}; it must lie in {low} .. {high}")
+        wanted = f"lie in {low} .. {high}"
+        if low is None or high is None:
+            wanted = f"be at least {low}" if high is None else f"be at most {high}"
+        raise ConfigError(f"{where} is {value}{unit}; it must {wanted}")
     return value
 
 
@@ -197,6 +200,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError if the file is missing or holds something else."""
     import yaml
 
+    if not Path(path).exists():
+        raise ConfigError(f"there is no file {path}: give a YAML file of names with values")
     try:
         data = yaml.safe_load(Path(path).read_text()) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

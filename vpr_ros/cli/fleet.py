@@ -115,6 +115,8 @@ def push(
     from vpr_ros.fleet.outbox import collect, send
     from vpr_ros.localize.localizer import Localizer
 
+    opened_lake = Lake(lake)
+    opened_lake.check()
     opened = open_drives(list(drives or []), drive_option)
     if opened and place_map is None:
         raise ConfigError("--map is missing: name the map to localise the drives on")
@@ -124,7 +126,7 @@ def push(
                 with progress_bar(f"localising {drive.name}") as progress:
                     count = collect(localizer, drive, outbox, tally, progress)
                 typer.echo(f"{drive.name}: {count} keyframes to send")
-    typer.echo(f"{lake}: {send(Lake(lake), outbox, robot)} keyframes sent")
+    typer.echo(f"{lake}: {send(opened_lake, outbox, robot)} keyframes sent")
 
 
 @app.command()
@@ -146,7 +148,7 @@ def release(
     from tempfile import TemporaryDirectory
 
     from vpr_ros.fleet.lake import Lake
-    from vpr_ros.fleet.release import first_release, next_release, roll_back
+    from vpr_ros.fleet.release import check_pushed, first_release, next_release, roll_back
     from vpr_ros.inference.open import open_describer
     from vpr_ros.localize.calibrator import fit
     from vpr_ros.localize.held_out import describe_drive
@@ -160,6 +162,7 @@ def release(
     if not opened:
         raise ConfigError("no held-out drive is given: a release is tested on drives that no robot pushed")
     last = opened_lake.release()
+    check_pushed(opened_lake, last)
     with TemporaryDirectory() as folder, reported_tally() as tally:
         empty = opened_lake.frame_of(Path(folder) / "frame.vprmap", last)
         with empty:
@@ -215,6 +218,8 @@ def pull(
     chosen = opened.release(number)
     if near is not None and bbox is not None:
         raise ConfigError("--near and --bbox exclude each other: give one")
+    if bbox is not None and (bbox[0] >= bbox[2] or bbox[1] >= bbox[3]):
+        raise ConfigError("--bbox is WEST SOUTH EAST NORTH: west must be less than east, and south less than north")
     box = box_around(chosen.head.world, *near) if near is not None else bbox
     path = Path(output)
     if path.suffix == ".vprmap" and not output.endswith("/") and not path.is_dir():

@@ -1,5 +1,6 @@
 """`vpr model`: import networks of any origin, list, inspect and compare models."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -181,7 +182,7 @@ def compare(
     opened = open_drives(drives, drive_option, numbered)
     with progress_bar("measuring") as progress:
         figures = measure(paths, opened, threads, every_m=every, on_progress=progress, tolerance_m=tolerance)
-    Console().print(table(figures, tolerance))
+    Console().print(table(figures, tolerance, "frames" if numbered else "m"))
 
 
 def _print_imported(imported: "Imported", wanted: "Wanted") -> None:
@@ -205,7 +206,7 @@ def _print_imported(imported: "Imported", wanted: "Wanted") -> None:
         typer.echo(f"note: {manifest.missing}")
     typer.echo(
         "note: its probabilities are cautious until `vpr map calibrate` fits them to a map\n"
-        f"next: vpr map build DRIVE -o town.vprmap --model {path}"
+        f"next: vpr map build DRIVE -o town.vprmap --model {shlex.quote(str(path))}"
     )
 
 

@@ -290,14 +290,14 @@ def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[st
     return path
 
 
-def table(figures: Sequence[Figures], tolerance_m: float = TOLERANCE_M) -> Table:
-    """One row a model, ready for ``Console.print``."""
+def table(figures: Sequence[Figures], tolerance: float = TOLERANCE_M, unit: str = "m") -> Table:
+    """One row a model, ready for ``Console.print``. tolerance: of R@1, in unit."""
     from rich import box
     from rich.table import Table
 
     title = (
-        f"R@1 within {tolerance_m:g} m and difference in depth in percent; ±: standard error; file and memory in MB; "
-        f"one image in ms, CPU threads: {figures[0].threads or 'all'}"
+        f"R@1 within {tolerance:g} {unit} and difference in depth in percent; ±: standard error; file and memory in "
+        f"MB; one image in ms, CPU threads: {figures[0].threads or 'all'}"
     )
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     header = ("model", "R@1", "±", "change", "±", "cosine", "least", "depth", "file", "p50", "p95", "RAM")

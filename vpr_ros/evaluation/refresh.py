@@ -12,11 +12,12 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluation.held_out_figures import Figures, HeldOutDrives
 from vpr_ros.inference.describer import Describer
-from vpr_ros.localize.held_out import describe_drive
+from vpr_ros.localize.held_out import DescribedDrive, describe_drive
 from vpr_ros.maps.builder import Added, add_drive
 from vpr_ros.maps.editor import rewritten
 from vpr_ros.maps.features import choose_extractor
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.places import Places
 from vpr_ros.maps.refresh import Dropped, check_refreshable, drop_redundant
 
 LEAST_IMAGES = 200  # from which on a share of 0.005 is an image
@@ -72,23 +73,19 @@ def refresh_map(
         for drive in held_out:
             with progress(f"describing {drive.name}") as step:
                 described.append(describe_drive(drive, place_map, describer, step, tally))
-        was = place_map.places if held_out and drives else None
+        was = place_map.places if described else None
+        _check_held_out(path, described, was)  # before an hour of describing
         for drive in drives:
             with progress(f"adding {drive.name}") as step:
                 added.append(add_drive(place_map, drive, describer, every_m, every_s, step, tally, extractor))
         figures: dict[str, Figures] = {}
         if described:
             everything = place_map.places
-            for asked in described:
-                if asked.is_in(everything):
-                    raise MapError(
-                        f"{path} or a new drive has images of {asked.name}, so it measures nothing: give --held-out a "
-                        "drive that is not in the map"
-                    )
+            _check_held_out(path, described, everything)
             judge = HeldOutDrives(described, describer, everything)
             if not judge.images:
                 raise DriveError(f"no image of {', '.join(d.name for d in held_out)} was taken on {path}")
-            if was is not None:
+            if was is not None and drives:
                 figures["as it was"] = judge.on(was, place_map.calibration)
             figures["with everything"] = judge.on(everything, place_map.calibration)
             del everything, was
@@ -99,6 +96,16 @@ def refresh_map(
             _check_loss(path, figures, max_loss, looks)
         notes = _notes(path, output, place_map, dropped, figures)
     return Refreshing(tuple(added), dropped, figures, notes)
+
+
+def _check_held_out(path: Path, described: Sequence[DescribedDrive], places: Places | None) -> None:
+    """Raises MapError if places were made from images of a held-out drive."""
+    for asked in described:
+        if places is not None and asked.is_in(places):
+            raise MapError(
+                f"{path} or a new drive has images of {asked.name}, so it measures nothing: give --held-out a drive "
+                "that is not in the map"
+            )
 
 
 def _check_loss(path: Path, figures: dict[str, Figures], max_loss: float, looks: int) -> None:

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,14 +129,24 @@ class Lake:
     """A lake, on this machine or on an object store that LanceDB knows."""
 
     def __init__(self, uri: str) -> None:
-        """Raises MissingDependencyError without LanceDB, MapError if it cannot be opened."""
+        """Raises MissingDependencyError without LanceDB."""
         import lancedb
 
         self.uri = uri
+        self._connect = partial(lancedb.connect, uri, read_consistency_interval=timedelta(0))
+
+    @cached_property
+    def _database(self) -> Any:
+        """Connected by the first use, as LanceDB makes the folder of a name that is misspelt."""
         try:
-            self._database = lancedb.connect(uri, read_consistency_interval=timedelta(0))
+            return self._connect()
         except (OSError, ValueError, RuntimeError) as error:
-            raise MapError(f"the lake {uri} cannot be opened ({brief(error)})") from error
+            raise MapError(f"the lake {self.uri} cannot be opened ({brief(error)})") from error
+
+    def check(self) -> None:
+        """Raises MapError if its folder is missing; of another address, only its use shows that."""
+        if "://" not in self.uri and not Path(self.uri).is_dir():
+            raise MapError(f"there is no lake at {self.uri}: make one with vpr fleet release LAKE --first MAP")
 
     def push(self, path: Path, robot: str) -> int:
         """Add the keyframes of a map, in one transaction; their number, 0 if they are there already."""
@@ -262,6 +272,7 @@ class Lake:
             _insist(partial(self._database.create_table, name, schema=_schema(name), exist_ok=True))
 
     def _table(self, name: str) -> Any:
+        self.check()
         try:
             return self._database.open_table(name)
         except (OSError, ValueError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from vpr_ros.maps.storage import BUILT, Storage
 logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "gpu")
+_REACH_S = 5.0  # for a cluster's address to answer
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def build_on_ray(
     """
     import ray
 
+    _check_address(address)
     describer = open_describer(work.model, work.backend, threads=0 if vocabulary is None else 1)
     extractor = choose_extractor(work.local_features)
     pickled = [_pickled(drive) for drive in drives]
@@ -144,6 +147,19 @@ def _cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raises ConfigError if nothing listens there: Ray would try for half a minute and print a page."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"there is no Ray cluster at '{address}' ({brief(error)}): give its address, or local"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -61,16 +61,23 @@ def first_release(lake: Lake, path: Path) -> Release:
     return release
 
 
+def check_pushed(lake: Lake, last: Release) -> list[str]:
+    """What was pushed since the last release. Raises MapError if that is nothing."""
+    released = set(last.batches)
+    if pending := [batch for batch in lake.batches() if batch not in released]:
+        return pending
+    raise MapError(f"nothing was pushed to {lake.uri} since release {last.number}")
+
+
 def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Calibrate) -> Made:
     """Make a release of the last one and of all that was pushed since.
 
     held_out: drives that no robot pushed, with true poses in the world. calibrate: fits the probabilities. Raises
-    MapError if nothing was pushed, and if the candidate is worse than the last release: nothing is changed then.
+    MapError if nothing was pushed, if a held-out drive was, and if the candidate is worse than the last release:
+    nothing is changed then.
     """
     last = lake.release()
-    pending = [batch for batch in lake.batches() if batch not in set(last.batches)]
-    if not pending:
-        raise MapError(f"nothing was pushed to {lake.uri} since release {last.number}")
+    pending = check_pushed(lake, last)
     seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
     new: list[Rows] = []
@@ -84,6 +91,12 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
             new.append(moved)
     added = _thinned(old.places, new, known)
     candidate = joined([old, *([added] if added is not None else [])])
+    for asked in held_out:
+        if asked.is_in(candidate.places):
+            raise MapError(
+                f"the release would have images of {asked.name}, so it measures nothing: give a drive that is not in "
+                "the lake; nothing is changed"
+            )
     before, after = (recall(rows.places, held_out) for rows in (old, candidate))
     if after < before - RELEASE.worse:
         raise MapError(

@@ -202,7 +202,7 @@ def _check_name(name: str, folder: Path) -> Path:
             return path
         if not taken.with_suffix(".json").exists():  # the file that is imported, in this folder
             return path
-    raise ModelError(f"the name '{name}' is taken by {taken}: give another one with --name")
+    raise ModelError(f"the name '{name}' is taken by {taken}: give another one with --name, or a folder with --output")
 
 
 def _input(found: Input, wanted: Wanted, name: str) -> Input:

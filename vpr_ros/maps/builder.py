@@ -49,6 +49,8 @@ from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
 
+_COARSER = 1.25  # than a map's places, from which on a drive's are told of
+
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
 _GROUPS_AHEAD = 3  # groups read before the oldest is written; a kill loses them and that one
@@ -279,6 +281,12 @@ def add_drive(
         check_camera([drive])
         check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
     name = name_in_map(place_map, drive, describer)
+    spacing = place_map.whereabouts.spacing if len(place_map) > 1 else every_m
+    if every_m > _COARSER * spacing:
+        logger.warning(
+            "%s has a place every %.1f m, and %s adds one every %g m at most: --every %.1f gives as many",
+            place_map.path, spacing, drive.name, every_m, spacing,
+        )  # fmt: skip
     with Writing(place_map.path):
         passage = Passage(drive, place_map.stamps_of(name), on_progress)
         frames = passage.frames(every_m, every_s)

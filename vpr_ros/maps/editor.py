@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,9 @@ def merge_maps(
 def _check_together(sources: Sequence[Path], tally: Tally) -> int:
     """Number of places in maps that can be merged. Raises MapError if they do not fit each other.
 
-    tally: counts the parts of a map that are not among them.
+    tally: counts the parts of a map that are not among them, or not in their order.
     """
-    parts: set[Shard] = set()
+    parts: list[Shard] = []
     with PlaceMap.open(sources[0]) as first:
         kind, total = "", 0
         for path in sources:
@@ -94,14 +95,20 @@ def _check_together(sources: Sequence[Path], tally: Tally) -> int:
                 check_kind(other.path, other.feature_kind(), kind)
                 kind = kind or other.feature_kind()
                 total += len(other)
-                parts |= {Shard.parse(other.shard)} if other.shard else set()
+                parts += [Shard.parse(other.shard)] if other.shard else []
+    are_all = len(parts) == len(sources)
+    outcome = (
+        "so their drives are not in the map" if are_all else "so their drives are in it only if another map has them"
+    )
     for count in sorted({part.count for part in parts}):
-        missing = [part for n in range(1, count + 1) if (part := Shard(n, count)) not in parts]
-        tally.add(
-            f"part(s) of {count} not given, so their drives are not in the map",
-            str(missing[0]) if missing else "",
-            len(missing),
-        )
+        numbers = [part.number for part in parts if part.count == count]
+        missing = [n for n in range(1, count + 1) if n not in numbers]
+        early = [n for n, after in pairwise(numbers) if n > after]
+        for kind, found in (
+            (f"not given, {outcome}", missing),
+            ("before an earlier one, and so are its places", early),
+        ):
+            tally.add(f"part(s) of {count} {kind}", f"{found[0]}/{count}" if found else "", len(found))
     return total
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
@@ -32,6 +33,7 @@ from vpr_ros.base import config, geometry  # noqa: E402
 from vpr_ros.base.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.base.image import Preprocessing  # noqa: E402
 from vpr_ros.base.records import DriveFrame  # noqa: E402
+from vpr_ros.cli.main import app  # noqa: E402
 
 SIZE = 32
 
@@ -222,9 +224,23 @@ def test_loop_trains_resumes_exactly_and_checkpoints_carry_the_recipe(cache: Pat
     resumed = Checkpoint.load(tmp_path / "cut" / "last.pt")
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
+    with pytest.raises(ConfigError, match=r"begun with other drives held out, town_2/.*, not none"):
+        train(tiny_recipe(), shards, [], tmp_path / "cut")  # it said nothing, and gave the network of before
+    with pytest.raises(ConfigError, match="belongs to another recipe"):
+        train(tiny_recipe(lr=0.5), shards, held_out, tmp_path / "cut")
     (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ModelError, match="not a checkpoint: give"):
         Checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_a_world_that_is_not_there_is_not_held_out(cache: Path, tmp_path: Path) -> None:
+    """A misspelt one trained on everything, and was validated on nothing, without a word."""
+    config.save_yaml(tiny_recipe(epochs=1), tmp_path / "tiny.yaml")
+    given = ["train", "run", str(tmp_path / "tiny.yaml"), str(cache), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*given, "--held-out", "town_9"])
+    assert isinstance(result.exception, ConfigError)
+    assert "has no world town_9; it has town_1, town_2" in str(result.exception)
+    assert not (tmp_path / "run").exists()
 
 
 def test_towns_are_rendered_in_processes_and_a_failure_ends_it(tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ def test_what_cannot_be_sent_is_kept(tmp_path, write):
         send(Lake(str(tmp_path / "file" / "lake")), path.parent, "r1")
     with pytest.raises(MapError, match="there is no lake"):  # a typing error must not make one
         send(Lake(str(tmp_path / "lak")), path.parent, "r1")
+    assert not (tmp_path / "lak").exists()
     assert path.exists()
 
 
@@ -206,6 +207,18 @@ def test_bad_drives_are_set_aside_and_the_rest_released(lake, write, held_out, t
     drives = {str(drive) for rows in lake.rows(made.release) for drive in rows.places.drives}
     assert drives == {"summer", "r1/good"}
     assert len(lake.batches()) == 6, "what was set aside is still there to look at"
+
+
+def test_a_drive_that_a_robot_pushed_is_not_held_out(lake, write, held_out, toy_world):
+    """A release was tested and calibrated on its own places, and was better than the last one every time."""
+    pushed = next(iter(lake.rows(lake.release()))).places
+    asked = DescribedDrive(
+        "summer", pushed.stamps_ns, pushed.descriptors[:, 0], pushed.T_map_camera, [None] * len(pushed)
+    )
+    lake.push(write("winter", along_street(), noise=np.where(np.arange(80) % 4 == 0, 0.3, 8.0)), "r1")
+    with pytest.raises(MapError, match=r"images of summer, so it measures nothing"):
+        release(lake, [*held_out, asked])
+    assert lake.release().number == 1
 
 
 def test_a_worse_release_is_refused(lake, write, held_out, toy_world):

@@ -153,3 +153,11 @@ def test_describers_fit_the_cluster():
     assert _layout(3, "auto", {"CPU": 16}).describers == 3
     with pytest.raises(ConfigError, match="has no GPU"):
         _layout(0, "gpu", {"CPU": 4})
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, bags):
+    """Ray tried for half a minute, printed twenty lines, and left a folder of parts."""
+    pytest.importorskip("ray", reason="ray is not installed (pip install 'vpr_ros[fleet]')")
+    with pytest.raises(ConfigError, match=r"there is no Ray cluster at '127.0.0.1:1' .*refused"):
+        build_on_ray(tmp_path / "m.vprmap", bags, WORK, "127.0.0.1:1")
+    assert not list(tmp_path.glob("m.vprmap*"))

@@ -167,6 +167,14 @@ def test_a_part_that_was_forgotten_is_named(tmp_path, describer, painted_drive):
     merge_maps(tmp_path / "some.vprmap", [parts[0], parts[2]], tally).close()
     assert tally.lines() == ["1 part(s) of 3 not given, so their drives are not in the map (2/3)"]
     tally = Tally()
+    merge_maps(tmp_path / "turned.vprmap", [parts[1], parts[0], parts[2]], tally).close()
+    assert tally.lines() == ["1 part(s) of 3 before an earlier one, and so are its places (2/3)"]
+    whole = build_map(tmp_path / "whole.vprmap", drives, describer)
+    whole.close()
+    tally = Tally()
+    merge_maps(tmp_path / "more.vprmap", [*parts[:2], whole.path], tally).close()
+    assert "1 part(s) of 3 not given, so their drives are in it only if another map has them (3/3)" in tally.lines()
+    tally = Tally()
     merge_maps(tmp_path / "all.vprmap", parts, tally).close()
     assert not tally
     for shard, words in ((Shard(2, 3), "was begun as part 1/3"), (None, "was begun as part 1/3")):

@@ -53,7 +53,12 @@ def trained(own: Recipe, recipe: LabRecipe, bench: Workbench, folder: Path) -> t
         write_json(finished, {"trained_by": trained_by})
         prepare = starting(recipe, bench)
         start = perf_counter()
-        loop.train(own, data.training, data.validation, folder, bench.device, prepare)
+        try:
+            loop.train(own, data.training, data.validation, folder, bench.device, prepare)
+        except BaseException:
+            if not (folder / "last.pt").is_file():  # nothing was begun: weights may be missing
+                finished.unlink(missing_ok=True)
+            raise
         last = Checkpoint.load(folder / "last.pt")
         facts = {
             "trained_by": trained_by,
