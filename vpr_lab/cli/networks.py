@@ -239,11 +239,12 @@ def _write_onnx(checkpoint: Path, output: Path | None, licence: str) -> Path:
 
 
 def _bring(source: Path, output: Path | None) -> Path:
-    """An exported model, copied with its manifest into the folder its variants go to."""
+    """An exported model, copied with its manifest and vocabulary into the folder its variants go to."""
     import shutil
 
     from vpr_ros.base.errors import ModelError
     from vpr_ros.inference.describer import Manifest
+    from vpr_ros.inference.vocabulary import vocabulary_path
 
     if source.suffix != ".onnx":
         raise ModelError(f"{source.name} cannot be exported: give a checkpoint (.pt) or an exported model (.onnx)")
@@ -253,8 +254,11 @@ def _bring(source: Path, output: Path | None) -> Path:
     if output is None or output.resolve() == source.parent.resolve():
         return source
     output.mkdir(parents=True, exist_ok=True)
-    manifest.save(Path(shutil.copyfile(source, output / source.name)))
-    return output / source.name
+    path = output / source.name
+    if manifest.vocabulary:
+        shutil.copyfile(vocabulary_path(source), vocabulary_path(path))
+    manifest.save(Path(shutil.copyfile(source, path)))
+    return path
 
 
 def _write_variants(path: Path, fp16: bool, int8: bool, drives: "list[Drive]") -> list[Path]:

@@ -175,6 +175,14 @@ def test_command_writes_variants_with_reports(
     assert Manifest.load(tmp_path / "b" / "small.onnx") == Manifest.load(tmp_path / "a" / "small.onnx")
 
 
+def test_a_models_vocabulary_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Into another folder the model was copied without it, and neither the copy nor a variant could be opened."""
+    assert vpr(monkeypatch, "export", "demixvpr_lite0", "-o", tmp_path, "--fp16") == 0
+    for name in ("demixvpr_lite0", "demixvpr_lite0_fp16"):
+        images = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), np.uint8)
+        assert open_describer(tmp_path / f"{name}.onnx", "onnx", 1).describe(images).descriptors.shape == (1, 1024)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
