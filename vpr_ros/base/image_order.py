@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-LATE_NS = 1_000_000_000  # an image this much older than the last is late; one even older has another clock
+LATE_NS = 1_000_000_000  # an image older than the last by less is late; with two that are older, the clock jumped back
 _TWICE_NS = 5_000_000  # a stamp repeated this soon is the same message, sent twice
 _REPEATS = 3  # of one stamp before the clock counts as stopped: a driver may repeat its last image
 _SECOND_NS = 1_000_000_000
@@ -32,6 +32,21 @@ class Ordered:
     """How far the clock jumped back just before this image, or 0. State from before a jump must be dropped."""
 
 
+class JumpBack:
+    """Tells a clock that jumped back from one message that was late for long: a second one follows the first."""
+
+    def __init__(self) -> None:
+        self._far_back_ns: int | None = None  # stamp of the message before this one, if it was older by LATE_NS
+
+    def at(self, stamp_ns: int, last_ns: int) -> bool:
+        """Whether the clock has jumped back. last_ns: the newest stamp of those taken. Call with each message."""
+        far_back_ns, self._far_back_ns = self._far_back_ns, None
+        if stamp_ns <= last_ns - LATE_NS:
+            self._far_back_ns = stamp_ns
+        follows = far_back_ns is not None and 0 < stamp_ns - far_back_ns <= last_ns - stamp_ns
+        return stamp_ns < last_ns and follows
+
+
 class ImageOrder:
     """Gives each image a time that advances, from its header's stamp and its arrival time.
 
@@ -40,7 +55,7 @@ class ImageOrder:
       from a clock of that resolution; it is advanced by the time since its first arrival.
     - The same stamp for LATE_NS (and _REPEATS images, unless it is of whole seconds): the arrival time is used.
     - Older than the last image by less than LATE_NS: late, and left out.
-    - Older by more: the clock jumped back, and the order starts anew.
+    - Older by more: late, too, unless the next image follows it: then the clock jumped back, and the order starts anew.
     """
 
     def __init__(self) -> None:
@@ -49,6 +64,7 @@ class ImageOrder:
         self._arrival_ns = 0
         self._standing_since_ns = 0  # arrival of the first image with the last stamp
         self._repeats = 0  # images with it since
+        self._jump_back = JumpBack()
 
     def place(self, header_ns: int, arrival_ns: int) -> Ordered:
         """Order one image. header_ns: its header's stamp. arrival_ns: log time in a bag, ROS time in a node."""
@@ -59,7 +75,8 @@ class ImageOrder:
         stamp_ns, problem = self._time(header_ns, arrival_ns)
         again = problem == STANDING and arrival_ns - self._arrival_ns < _TWICE_NS
         last_ns = self._stamp_ns
-        if last_ns is not None and (again or last_ns - LATE_NS < stamp_ns <= last_ns):
+        jumped_back = last_ns is not None and self._jump_back.at(stamp_ns, last_ns)
+        if last_ns is not None and (again or (stamp_ns <= last_ns and not jumped_back)):
             return Ordered(stamp_ns, False, DUPLICATE if again or stamp_ns == last_ns else LATE)
         self._stamp_ns, self._arrival_ns = stamp_ns, arrival_ns
         back_ns = 0 if last_ns is None else max(0, last_ns - stamp_ns)

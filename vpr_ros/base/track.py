@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate, interpolate_track, matrix_from_rpy, transform
-from vpr_ros.base.image_order import LATE_NS
+from vpr_ros.base.image_order import JumpBack
 from vpr_ros.base.times import Span
 
 _LATELY_NS = 100_000_000  # a velocity is that of this time
@@ -55,17 +55,20 @@ class PoseTrack:
         self._lock = threading.Lock()
         self._stamps_ns: list[int] = []
         self._poses: list[np.ndarray] = []
+        self._jump_back = JumpBack()
 
     def add(self, stamp_ns: int, T: np.ndarray) -> None:
-        """Append a (4, 4) pose. One that is late by less than LATE_NS is left out.
+        """Append a (4, 4) pose. One that is late is left out.
 
-        With one that is older, the clock jumped back: the track starts anew.
+        With a second one after one that was late for long, the clock jumped back: the track starts anew.
         """
         with self._lock:
-            if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
-                if self._stamps_ns[-1] - stamp_ns < LATE_NS:
+            if self._stamps_ns:
+                jumped_back = self._jump_back.at(stamp_ns, self._stamps_ns[-1])
+                if stamp_ns <= self._stamps_ns[-1] and not jumped_back:
                     return
-                self._clear()
+                if jumped_back:
+                    self._clear()
             self._stamps_ns.append(stamp_ns)
             self._poses.append(T)
             if len(self._stamps_ns) > 2 * self._keep:

@@ -61,11 +61,19 @@ def test_a_driver_that_sends_its_last_image_again_costs_that_image_alone():
 
 
 def test_an_overtaken_image_is_late_and_a_clock_that_jumps_back_starts_anew():
-    """Half a second back is the network; two seconds back is another clock, and the past is to be forgotten."""
-    placed = _placed([(T0, T0), (T0 - S // 2, T0 + 1), (T0 - 2 * S, T0 + 2), (T0 - S, T0 + 3)])
-    assert [p.taken for p in placed] == [True, False, True, True]
-    assert placed[1].problem == LATE
-    assert [p.back_ns for p in placed] == [0, 0, 2 * S, 0]
+    """Half a second back is the network; two images of two seconds back are another clock: the past is forgotten."""
+    placed = _placed([(T0, T0), (T0 - S // 2, T0 + 1), (T0 - 2 * S, T0 + 2), (T0 - S, T0 + 3), (T0 - S // 2, T0 + 4)])
+    assert [p.taken for p in placed] == [True, False, False, True, True]
+    assert placed[1].problem == placed[2].problem == LATE
+    assert [p.back_ns for p in placed] == [0, 0, 0, S, 0]
+
+
+def test_one_image_that_was_kept_for_long_costs_nothing_else():
+    """A network that held one image for two seconds made the node forget where it was, and map another drive."""
+    stamps = [T0, T0 + S, T0 + 2 * S, T0 - S, T0 + 3 * S, T0 - S, T0 - S, T0 + 4 * S]
+    placed = _placed([(stamp, T0 + 3 * S + number) for number, stamp in enumerate(stamps)])
+    assert [p.taken for p in placed] == [True, True, True, False, True, False, False, True]
+    assert not any(p.back_ns for p in placed)
 
 
 def test_stamps_far_from_the_clock_are_named_with_both_times():

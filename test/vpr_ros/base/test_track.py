@@ -69,6 +69,10 @@ def test_a_late_pose_is_left_out_and_an_old_one_starts_anew() -> None:
     track, ms = PoseTrack(gap_ns=500_000_000), 1_000_000
     for stamp in (0, 100, 200, 199):
         track.add(stamp * ms, shift(stamp))
-    assert track.at(150 * ms)[0, 3] == 150
     track.add(-2000 * ms, shift(5.0))
-    assert track.at(150 * ms) is None and track.at(-2000 * ms)[0, 3] == 5
+    track.add(199 * ms, shift(0.0))
+    track.add(300 * ms, shift(300))
+    assert track.at(150 * ms)[0, 3] == 150 and track.at(-2000 * ms) is None
+    for stamp in (-2000, -1900):  # a second one follows the first
+        track.add(stamp * ms, shift(5.0))
+    assert track.at(150 * ms) is None and track.at(-1900 * ms)[0, 3] == 5

@@ -96,7 +96,9 @@ def test_bad_input_is_dropped_counted_and_survived(street: Any, robot: Any, star
     robot.publish("/odom", robot.odometry(0.0, stamp_s=5.0))
     robot.publish(topic, robot.compressed(good, stamp_s=5.0))
     robot.wait_for_count("images answered", 1)
-    robot.publish(topic, robot.compressed(good, stamp_s=1.0))  # a bag that starts again
+    robot.publish(topic, robot.compressed(good, stamp_s=1.0))  # a bag that starts again; this one may be late
+    robot.wait_for_count("images late (overtaken by a newer one)", 1)
+    robot.publish(topic, robot.compressed(good, stamp_s=1.5))
     robot.wait_for_count("clock jumps", 1)
     robot.wait_for_count("images answered", 2)
     assert node.process.poll() is None

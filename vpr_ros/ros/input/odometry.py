@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.image_order import LATE_NS
+from vpr_ros.base.image_order import JumpBack
 from vpr_ros.base.messages import matrix_from_pose
 from vpr_ros.base.messages import stamp_ns as to_ns
 from vpr_ros.base.track import PoseTrack
@@ -55,7 +55,7 @@ class OdometryTrack:
         self._track = PoseTrack(self._gap_ns)
         self._start = 0
         self._last: tuple[int, np.ndarray] | None = None
-        self._late_ns: int | None = None  # stamp of the message before, if it was late: a second one confirms it
+        self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
 
     def at(self, stamp_ns: int) -> OdometryPose | None:
@@ -78,13 +78,11 @@ class OdometryTrack:
             return
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
-            if self._last is not None and stamp_ns < self._last[0]:
-                late_ns, self._late_ns = self._late_ns, stamp_ns
-                jumped_back = late_ns is not None and self._last[0] - LATE_NS >= late_ns < stamp_ns
-                if not jumped_back:
+            if self._last is not None:
+                jumped_back = self._jump_back.at(stamp_ns, self._last[0])
+                if stamp_ns < self._last[0] and not jumped_back:
                     self._health.count("odometry out of order")
                     return
-            self._late_ns = None
             if why := self._break(stamp_ns, T_odom_child):
                 self._track.clear()
                 self._start += 1
