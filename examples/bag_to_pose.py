@@ -7,15 +7,15 @@ No ROS is needed.
 
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 from vpr_ros import Localizer, build_map, open_describer, open_drive
 
 
 def main(reference: str, query: str) -> None:
-    map_file = Path(f"{Path(reference).name}.vprmap")
-    if not map_file.exists():
-        with build_map(map_file, [open_drive(reference)], open_describer()) as place_map:
-            print(f"{place_map.path}: {len(place_map)} places")
+    map_file = Path(mkdtemp()) / "example.vprmap"
+    with build_map(map_file, [open_drive(reference)], open_describer()) as place_map:
+        print(f"{place_map.path}: {len(place_map)} places")
     with Localizer.open(map_file) as localizer:
         for recorded in open_drive(query):
             estimate = localizer.localize(recorded.load())

@@ -28,7 +28,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *launching.arguments(PARAMETERS),
-            launching.node(),
+            launching.node(mode="localize"),
             launching.if_installed("rviz2", launching.rviz("localize.rviz")),
         ]
     )

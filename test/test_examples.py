@@ -82,7 +82,7 @@ def test_examples_are_short_and_say_how_to_run_them(path: Path) -> None:
 
 def test_a_bag_becomes_a_map_and_another_one_poses(bags: tuple[str, str], tmp_path: Path) -> None:
     lines = run("bag_to_pose", *bags, cwd=tmp_path).splitlines()
-    assert lines[0].startswith(f"{Path(bags[0]).name}.vprmap: ") and len(lines) == 1 + 24
+    assert "/example.vprmap: " in lines[0] and len(lines) == 1 + 24
     assert sum(" x " in line for line in lines) > 12
 
 

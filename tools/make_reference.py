@@ -30,7 +30,8 @@ def parameters() -> str:
 
 Set them as launch arguments (`--show-args` lists those used most; all others work, too), in a YAML file
 (`params_file:=`), or with `--ros-args -p`.
-A launch argument beats the file. An unknown name is an error that names the nearest known one.
+A launch argument beats the file. An unknown name is an error that names the nearest known one; of launch arguments
+only in a group, such as `filter.sped:=3`, as others may be a parent launch file's.
 `vpr replay` takes all of mode localize with `--params-file` and `--set`.
 `vpr evaluate` takes those of the stages `search.` to `hypotheses.` with `--set`.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
+import io
 import os
 import pickle
 import sys
@@ -160,17 +162,24 @@ def _original(
 
 @contextlib.contextmanager
 def _without_stdout() -> Iterator[None]:
-    """What is written to stdout meanwhile is lost, that of libraries in C++ too."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+    """What is printed meanwhile is lost, also by libraries in C++."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            kept = os.dup(1)
+        except OSError:  # it is closed
+            yield
+            return
+        flush = ctypes.CDLL(None).fflush
+        flush(None)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        try:
+            yield
+        finally:
+            flush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+            os.close(nowhere)
 
 
 class _FixedSizes(TorchFunctionMode):

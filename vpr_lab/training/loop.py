@@ -103,9 +103,7 @@ def check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out:
     path = folder / "last.pt"
     if not path.is_file():
         return
-    last = Checkpoint.load(path)
-    if last.recipe != recipe:
-        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
+    last = _of_recipe(path, recipe)
     was, now = last.state.get("drives"), _drives(shards, held_out)
     for kind, names in now.items():
         if was is not None and was[kind] != names:
@@ -114,6 +112,14 @@ def check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out:
                 f"{path} was begun with other drives {kind}, {then}, not {given}: give the same cache and --held-out, "
                 "or another folder"
             )
+
+
+def _of_recipe(path: Path, recipe: Recipe) -> Checkpoint:
+    """A checkpoint. Raises ConfigError if it is of another recipe."""
+    last = Checkpoint.load(path)
+    if last.recipe != recipe:
+        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
+    return last
 
 
 def _drives(shards: Sequence[Shard], held_out: Sequence[Shard]) -> dict[str, list[str]]:
@@ -256,9 +262,7 @@ def resume(
     """
     if not path.is_file():
         return []
-    last = Checkpoint.load(path)
-    if last.recipe != recipe:
-        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
+    last = _of_recipe(path, recipe)
     network.load_state_dict(last.network.state_dict())
     objective.load_state_dict(last.state["objective"])
     optimiser.load_state_dict(last.state["optimiser"])

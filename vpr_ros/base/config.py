@@ -200,10 +200,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError if the file is missing or holds something else."""
     import yaml
 
-    if not Path(path).exists():
-        raise ConfigError(f"there is no file {path}: give a YAML file of names with values")
     try:
         data = yaml.safe_load(Path(path).read_text()) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}: give a YAML file of names with values") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

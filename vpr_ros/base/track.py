@@ -93,7 +93,7 @@ class PoseTrack:
             if after == 0 or stamp_ns - self._stamps_ns[after - 1] > gap_ns:
                 return None
             if after == len(self._stamps_ns):
-                T_ahead = self._ahead(stamp_ns)
+                T_ahead = self._ahead(stamp_ns, self._gap_ns)
                 return self._poses[-1] if T_ahead is None else T_ahead
             start_ns, end_ns = self._stamps_ns[after - 1], self._stamps_ns[after]
             T_start, T_end = self._poses[after - 1], self._poses[after]
@@ -104,16 +104,17 @@ class PoseTrack:
     def ahead(self, stamp_ns: int) -> np.ndarray | None:
         """(4, 4) pose at a stamp, however long after the newest pose, at constant velocity; None if that is unknown."""
         with self._lock:
-            return self._ahead(stamp_ns)
+            return self._ahead(stamp_ns, NO_GAP)
 
-    def _ahead(self, stamp_ns: int) -> np.ndarray | None:
+    def _ahead(self, stamp_ns: int, gap_ns: int) -> np.ndarray | None:
+        """As ``ahead``. gap_ns: maximum time between the poses that tell the velocity."""
         newest = len(self._stamps_ns) - 1
         if newest < 1:
             return None
         end_ns = self._stamps_ns[-1]
         start = min(newest - 1, max(bisect.bisect_right(self._stamps_ns, end_ns - _LATELY_NS) - 1, 0))
         start_ns = self._stamps_ns[start]
-        if not _SHORTEST_NS <= end_ns - start_ns <= self._gap_ns:
+        if not _SHORTEST_NS <= end_ns - start_ns <= gap_ns:
             return None  # two poses too near or too far apart to tell a velocity
         return interpolate(self._poses[start], self._poses[-1], (stamp_ns - start_ns) / (end_ns - start_ns))
 

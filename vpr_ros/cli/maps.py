@@ -158,7 +158,7 @@ def add(
     drive_option: DriveOption = [],  # noqa: B006
 ) -> None:
     """Add drives to a map. Places it already has are skipped, so this also resumes an interrupted build."""
-    from vpr_ros.maps.builder import add_drive
+    from vpr_ros.maps.builder import add_drive, coarser
     from vpr_ros.maps.features import choose_extractor
     from vpr_ros.maps.place_map import PlaceMap
 
@@ -166,6 +166,8 @@ def add(
     with PlaceMap.open(place_map, writable=True) as target:
         extractor = choose_extractor(local_features, target)
         describer = _describer(model or target.model.name, backend)
+        if note := coarser(target, every):
+            typer.echo(f"note: {note}", err=True)
         with reported_tally() as tally:
             for drive in opened:
                 with progress_bar(f"adding {drive.name}") as progress:

@@ -139,7 +139,8 @@ def info(model: Annotated[str, typer.Argument(help="Model: a file, or the name o
         pixels = f"less {mean}, divided by {std}"
     typer.echo(f"{'name':14} {manifest.name}")
     typer.echo(f"{'file':14} {path}, {path.stat().st_size / 1e6:.1f} MB")
-    typer.echo(f"{'fingerprint':14} {manifest.fingerprint}")
+    rewritten = f", of the file as it was exported; now {manifest.file}" if manifest.file else ""
+    typer.echo(f"{'fingerprint':14} {manifest.fingerprint}{rewritten}")
     typer.echo(f"{'descriptor':14} {manifest.dimension} dimensions, {_place_size(manifest)}")
     typer.echo(f"{'depth':14} {'in metres' if manifest.depth else manifest.missing}")
     typer.echo(f"{'input':14} {size.width} x {size.height} pixels, RGB bytes {pixels}")

@@ -68,10 +68,9 @@ class PoseGraphNode(Node):
         self.create_timer(self.declare_parameter("period", 1.0).value, self._on_timer)
 
     def _take_odometry(self, message: Odometry) -> None:
-        self._odometry.store(message)
-        now_ns = stamp_ns(message.header.stamp)
+        taken, now_ns = self._odometry.store(message), stamp_ns(message.header.stamp)
         odometry = self._odometry.at(now_ns)
-        if odometry is None:
+        if odometry is None or not taken:
             return
         if odometry.start != self._start:
             self.get_logger().warning("the path begins anew")

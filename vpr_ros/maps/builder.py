@@ -281,18 +281,23 @@ def add_drive(
         check_camera([drive])
         check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
     name = name_in_map(place_map, drive, describer)
-    spacing = place_map.whereabouts.spacing if len(place_map) > 1 else every_m
-    if every_m > _COARSER * spacing:
-        logger.warning(
-            "%s has a place every %.1f m, and %s adds one every %g m at most: --every %.1f gives as many",
-            place_map.path, spacing, drive.name, every_m, spacing,
-        )  # fmt: skip
     with Writing(place_map.path):
         passage = Passage(drive, place_map.stamps_of(name), on_progress)
         frames = passage.frames(every_m, every_s)
         new = _describe_and_store(frames, place_map, name, describer, passage.tally, extractor)
     passage.finish(new, Tally() if tally is None else tally)
     return Added(name, new, passage.there)
+
+
+def coarser(place_map: PlaceMap, every_m: float) -> str:
+    """A sentence if drives that are added every so many metres get fewer places than the map's have; else empty."""
+    places = place_map.whereabouts
+    follows = places.drives[1:] == places.drives[:-1]
+    steps = np.linalg.norm(np.diff(places.positions, axis=0), axis=1)[follows]
+    spacing = float(np.median(steps)) if len(steps) else every_m
+    if every_m <= _COARSER * spacing or not spacing:
+        return ""
+    return f"{place_map.path} has a place every {spacing:.1f} m: --every {spacing:.1f} gives new drives as many"
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,11 @@ def _check_together(sources: Sequence[Path], tally: Tally) -> int:
         numbers = [part.number for part in parts if part.count == count]
         missing = [n for n in range(1, count + 1) if n not in numbers]
         early = [n for n, after in pairwise(numbers) if n > after]
-        for kind, found in (
+        for what, found in (
             (f"not given, {outcome}", missing),
             ("before an earlier one, and so are its places", early),
         ):
-            tally.add(f"part(s) of {count} {kind}", f"{found[0]}/{count}" if found else "", len(found))
+            tally.add(f"part(s) of {count} {what}", f"{found[0]}/{count}" if found else "", len(found))
     return total
 
 

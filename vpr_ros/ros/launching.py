@@ -68,7 +68,7 @@ def node(**fixed: Any) -> OpaqueFunction:
                 executable="localize",
                 name=LaunchConfiguration("name"),
                 namespace=LaunchConfiguration("namespace"),
-                parameters=[params_file, given_parameters(context.launch_configurations) | fixed],
+                parameters=[params_file, given_parameters(context.launch_configurations, fixed["mode"]) | fixed],
                 arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
                 prefix=signals_wait(),
                 output="screen",
@@ -79,12 +79,14 @@ def node(**fixed: Any) -> OpaqueFunction:
     return OpaqueFunction(function=create)
 
 
-def given_parameters(texts: Mapping[str, str]) -> dict[str, Any]:
-    """The node's parameters among launch arguments, name -> text, that are set.
+def given_parameters(texts: Mapping[str, str], mode: str) -> dict[str, Any]:
+    """The node's parameters of a mode among launch arguments, name -> text, that are set.
 
-    One that is misspelt in a group, such as filter.sped, is among them: the node names the nearest known one.
+    One that is misspelt in a group, such as filter.sped, is among them: the node names the nearest known one. Those of
+    the other mode are not: they may be a parent launch file's.
     """
-    hints: dict[str, Any] = {name: hint for name, _, hint in params.leaves()} | {"use_sim_time": bool}
+    hints: dict[str, Any] = {name: hint for name, _, hint in params.leaves() if params.is_of(name, mode)}
+    hints["use_sim_time"] = bool
     groups = {name.partition(".")[0] for name in hints if "." in name}
     ours = {name for name in texts if name in hints or ("." in name and name.partition(".")[0] in groups)}
     return {name: _value(hints.get(name, str), texts[name]) for name in sorted(ours) if texts[name] != _UNSET}

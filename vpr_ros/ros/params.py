@@ -195,6 +195,11 @@ class NodeParams:
         return self.image_type == "CompressedImage"
 
 
+def is_of(name: str, mode: str) -> bool:
+    """Whether a parameter may be set in a mode."""
+    return not any(name in names for other, names in _OF_MODE.items() if other != mode)
+
+
 def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
     """(ROS name, field, type) of each parameter, nested configurations flattened with dots."""
     hints = typing.get_type_hints(cls)

@@ -24,6 +24,8 @@ from vpr_ros.ros.input.odometry import OdometryPose, OdometryTrack
 from vpr_ros.ros.input.priors import PriorTrack
 from vpr_ros.ros.modes.mode import ImageSample, Mode, Reply
 
+_LATELY_NS = 5_000_000_000  # since an image, for its camera to count
+
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
@@ -65,6 +67,7 @@ class _Camera:
         self.order = ImageOrder()
         self.mounted = False  # whether the mounting was known once
         self.clock_problem = ""  # one sentence if its stamps are of another clock than the node's
+        self.on_clock_ns: int | None = None  # arrival of its last image with a stamp of the node's clock
         self.mount = Condition(log, "the camera's mounting is known now", name)
         self.stamps = Condition(log, "images have stamps that advance now", name)
         self.odometry = Condition(log, "images have odometry now", name)
@@ -121,18 +124,18 @@ class Pipeline:
         try:
             message = arrival.read()
             image_rgb = decode_message(message)
-            placed = self._place(stamp_ns(message.header.stamp), arrival.clock_ns, camera)
+            placed = self._place(stamp_ns(message.header.stamp), arrival, camera)
             if not placed.taken:
                 self._health.count(f"images {placed.problem}")
                 return Outcome(placed.stamp_ns, placed.problem, in_order=False)
-            if camera.name and camera.clock_problem and any(not c.clock_problem for c in self._cameras.values()):
+            if self._has_another_clock(camera, arrival):
                 self._health.count("images left out: of another clock")
-                return Outcome(placed.stamp_ns, f"this one of several cameras: {camera.clock_problem}")
+                return self._left_out(camera, placed.stamp_ns, camera.clock_problem)
             frame_id = message.header.frame_id.lstrip("/")
             sample = self._sample(camera, image_rgb, placed.stamp_ns, frame_id, arrival)
             if camera.name and sample.T_base_camera is None:
                 self._health.count("images left out: mounting unknown")
-                return Outcome(placed.stamp_ns, "the mounting of this one of several cameras is unknown")
+                return self._left_out(camera, placed.stamp_ns, "the camera's pose on the robot is not known")
             if sample.T_odom_camera is None and self.mode.needs_odometry:
                 return Outcome(placed.stamp_ns, "no odometry at its time")
             if self._priors is not None:  # last, since a start pose is given once
@@ -158,15 +161,29 @@ class Pipeline:
         self._traceback_shown = True
         self._log.error(f"internal error while processing an image: {text}", throttle_duration_sec=5.0)
 
-    def _place(self, header_ns: int, clock_ns: int, camera: _Camera) -> Ordered:
+    def _has_another_clock(self, camera: _Camera, arrival: Arrival) -> bool:
+        """Whether a camera's stamps are of another clock than those of another camera that lately had images."""
+        if not (camera.name and camera.clock_problem):
+            return False
+        seen_ns = [c.on_clock_ns for c in self._cameras.values() if c is not camera and c.on_clock_ns is not None]
+        return any(arrival.time_ns - on_clock_ns < _LATELY_NS for on_clock_ns in seen_ns)
+
+    def _left_out(self, camera: _Camera, stamp_ns: int, why: str) -> Outcome:
+        """One of several cameras, whose image cannot be used."""
+        self.mode.leave_out(camera.name, why)
+        return Outcome(stamp_ns, f"{camera.name}: {why}")
+
+    def _place(self, header_ns: int, arrival: Arrival, camera: _Camera) -> Ordered:
         """The stamp to use and whether the image is in order. If the clock jumped back, the mode forgets."""
+        clock_ns = arrival.clock_ns
         placed = camera.order.place(header_ns, clock_ns or time.time_ns())
         if placed.taken:
             sentence = f"images come {placed.problem}, so the arrival time is used: set the stamps in the driver"
             camera.stamps.report(sentence if placed.problem else "")
         camera.clock_problem = _clock_problem(header_ns, clock_ns)
-        is_alone = all(c is camera or c.clock_problem for c in self._cameras.values())
-        if placed.back_ns and (is_alone or not camera.clock_problem):
+        if not camera.clock_problem:
+            camera.on_clock_ns = arrival.time_ns
+        if placed.back_ns and not self._has_another_clock(camera, arrival):
             back_s = placed.back_ns / 1e9
             self._log.warning(f"the images' stamps jumped back by {back_s:.3f} s: earlier images are forgotten")
             self._health.count("clock jumps")

@@ -61,6 +61,9 @@ class _Offline:
         self.estimate = estimate = self._localizer.localize(sample.frame(self._intrinsics(width, height)))
         return Reply("", time.monotonic_ns(), estimate.timings_ms)
 
+    def leave_out(self, camera: str, why: str) -> None:
+        """See Mode."""
+
     def forget(self) -> None:
         """See Mode."""
         self._localizer.reset()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vpr_ros.base import geometry
 from vpr_ros.base.errors import DriveError, ImageError, MapError
 from vpr_ros.base.image import preprocess
 from vpr_ros.base.tally import Tally
@@ -21,7 +22,7 @@ from vpr_ros.inference.describer import check_description
 from vpr_ros.localize.calibrator import fit
 from vpr_ros.localize.held_out import describe_drive
 from vpr_ros.localize.localizer import Localizer
-from vpr_ros.maps.builder import add_drive, build_map
+from vpr_ros.maps.builder import add_drive, build_map, coarser
 from vpr_ros.maps.editor import store_otherwise
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.place_map import PlaceMap
@@ -290,3 +291,17 @@ def test_a_killed_build_loses_only_what_was_in_flight(tmp_path, describer, paint
         assert stamps == [1_000_000_000 * (1 + k) for k in range(len(stamps))]
         drive = painted_drive(length=5.0 * (len(stamps) + 4))
         assert add_drive(killed, drive, describer).new == 4
+
+
+def test_a_drive_added_at_another_spacing_is_told(tmp_path, describer, painted_drive):
+    """A build that was stopped at --every 2 went on at 5, with two spacings in one map. A facade is no dense street."""
+
+    class Climbing(painted_drive):  # 5 m higher and 0.1 m further with each image
+        def pose(self, along):
+            return geometry.transform(geometry.R_BODY_OPTICAL, np.array([0.02 * along, 0.0, along]))
+
+    for drive in (painted_drive(length=30.0), Climbing(length=30.0)):
+        path = tmp_path / f"{type(drive).__name__}.vprmap"
+        with build_map(path, [drive], describer, every_m=0.0, views_each=1) as place_map:
+            assert coarser(place_map, 5.0) == ""
+            assert "has a place every 5.0 m: --every 5.0 gives" in coarser(place_map, 20.0)

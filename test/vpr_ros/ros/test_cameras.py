@@ -133,6 +133,8 @@ def test_faults_of_one_camera_do_not_hide_behind_the_other(
             feed(pipeline, robot, np.zeros((240, 320, 3), np.uint8), 10.0 + 0.2 * k, "rear")
             feed(pipeline, robot, street.draw(3), 10.0 + 0.2 * k, "front")
         assert pipeline.problem.startswith("/rear/image: the image shows nothing")
+        told: list[tuple[str, str]] = []
+        monkeypatch.setattr(pipeline.mode, "leave_out", lambda camera, why: told.append((camera, why)))
         belief = pipeline.mode.localizer.filter.belief  # type: ignore[attr-defined]
         for k in range(3):  # it steps back, and resets nothing
             outcome = feed(pipeline, robot, street.draw(8), 1.0 + 0.2 * k, "rear", clock_s=3611.0 + 0.2 * k)
@@ -141,11 +143,27 @@ def test_faults_of_one_camera_do_not_hide_behind_the_other(
             assert pipeline.mode.localizer.filter.belief is belief  # type: ignore[attr-defined]
         assert pipeline.clock_problem.startswith("/rear/image: images are stamped 60 minutes before the clock")
         assert health.counts["images left out: of another clock"] == 2 and not health.counts["clock jumps"]
+        assert len(told) == 2 and all(camera == "/rear/image" and "60 minutes" in why for camera, why in told)
         assert feed(pipeline, robot, street.draw(3), 11.0, "front").reply is not None
         for k in range(3):
             feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 12.0 + k, "rear")
             feed(pipeline, robot, street.draw(3), 12.0 + k, "front")
         assert health.bad_in_a_row == ("/rear/image", 3)
+    finally:
+        pipeline.close()
+        node.destroy_node()
+
+
+def test_cameras_of_another_clock_alone_are_used(street: Any, robot: Any) -> None:
+    """A bag without sim time: with one camera whose data never decodes, the other one was left out, too."""
+    node, health = ResponsiveNode("localizer"), Health()
+    params = NodeParams(map=str(street.map), more_images=("/rear/image",), threads=1)
+    pipeline = WiredPipeline(node, params, health)
+    try:
+        pipeline._pipeline._mount.store(mountings(), fixed=True)
+        for k in range(3):
+            feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 10.0 + k, "front", clock_s=5000.0 + k)
+            assert feed(pipeline, robot, street.draw(3), 10.0 + k, "rear", clock_s=5000.0 + k).reply is not None
     finally:
         pipeline.close()
         node.destroy_node()

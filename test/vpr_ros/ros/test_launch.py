@@ -46,10 +46,11 @@ def test_every_parameter_is_a_launch_argument() -> None:
 
     texts = {"prior.pose": "/amcl_pose", "filter.speed": "3", "rerank.methods": "[local_features]", "image": "(unset)"}
     others = {"params_file": "a.yaml", "map_yaml": "b.yaml", "other.pose": "c", "use_sim_time": "true"}
-    given = given_parameters(texts | others)
+    given = given_parameters(texts | others, "localize")
     assert given.pop("prior.pose").evaluate(None) == "/amcl_pose"
     assert given == {"filter.speed": 3, "rerank.methods": ["local_features"], "use_sim_time": True}
-    assert set(given_parameters({"filter.sped": "3"})) == {"filter.sped"}  # the node refuses it
+    assert set(given_parameters({"filter.sped": "3"}, "localize")) == {"filter.sped"}  # the node refuses it
+    assert set(given_parameters({"session": "3", "map": "a"}, "localize")) == {"map"}
 
 
 def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:

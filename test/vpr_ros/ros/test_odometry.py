@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
+from vpr_ros.base import geometry
 from vpr_ros.ros.health.counters import Health
 from vpr_ros.ros.input.odometry import OdometryTrack
 
@@ -50,11 +51,20 @@ def test_restarts_are_noticed(
         (30.5, 1.5, 0),
         (0.0, 0.3, 1),
         (15.0, 0.5, 1),
-        (38.0, 1.5, 1),
+        (53.0, 1.5, 1),
         (0.0, 1.5, 1),
         (80.0, 4.0, 1),
     ],
-    ids=["gap", "long gap", "braking in one", "fast restart", "dock nearby", "moved by 8 m", "restart", "out of reach"],
+    ids=[
+        "gap",
+        "long gap",
+        "braking in one",
+        "fast restart",
+        "dock nearby",
+        "moved on by 8 m",
+        "restart",
+        "out of reach",
+    ],
 )
 def test_a_gap_is_no_restart_and_a_restart_in_a_gap_is_one(
     track: OdometryTrack, robot: Any, then: float, silence_s: float, starts: int
@@ -70,6 +80,56 @@ def test_a_gap_is_no_restart_and_a_restart_in_a_gap_is_one(
     pose = track.at(round((10.0 + silence_s) * 1e9))
     assert pose is not None and pose.start == starts
     assert pose.T_odom_child[0, 3] == pytest.approx(then)
+
+
+def drive(seconds: np.ndarray, speed: float, radius: float) -> list[tuple[float, np.ndarray]]:
+    """(stamp, T_odom_base) of a robot on a circle."""
+    return [
+        (
+            10.0 + float(s),
+            geometry.transform(
+                geometry.matrix_from_rpy(0, 0, speed * s / radius),
+                radius * np.array([np.sin(speed * s / radius), 1 - np.cos(speed * s / radius), 0.0]),
+            ),
+        )
+        for s in seconds
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hertz", "jitter_s", "lost_s", "speed", "radius"),
+    [
+        (1.0, 0.01, 0.0, 10.0, 1e6),
+        (0.5, 0.0, 0.0, 1.5, 1e6),
+        (0.9, 0.05, 0.0, 10.0, 30.0),
+        (20.0, 0.0, 1.2, 10.0, 20.0),
+        (20.0, 0.0, 1.6, 3.0, 10.0),
+        (20.0, 0.0, 2.0, 1.0, 2.0),
+    ],
+    ids=["1 Hz", "0.5 Hz", "0.9 Hz in a curve", "gaps in a curve", "gaps in a slow curve", "gaps in a tight curve"],
+)
+def test_slow_and_lossy_odometry_is_no_restart(
+    robot: Any, hertz: float, jitter_s: float, lost_s: float, speed: float, radius: float
+) -> None:
+    """Nearly every message of a slow source began another drive, and so did every second that was lost in a curve."""
+    health = Health()
+    track = OdometryTrack("/odom", 0.5, health, robot.node.get_logger())
+    seconds = np.arange(0, 60, 1 / hertz) + np.random.default_rng(0).uniform(-jitter_s, jitter_s, int(60 * hertz))
+    for stamp_s, T in drive(seconds[(seconds % 10 > lost_s) | (lost_s == 0)], speed, radius):
+        track.store(robot.odometry_at(T, stamp_s))
+    assert health.counts["odometry restarts"] <= int(hertz < 1)  # the first step of a slow source has no time to go by
+
+
+@pytest.mark.parametrize(("turned", "starts"), [(0.7, 0), (2.5, 1)], ids=["a fast turn", "another origin"])
+def test_a_turn_that_no_robot_makes_is_a_restart(robot: Any, turned: float, starts: int) -> None:
+    """A driver that is started again on the spot looks the same way as it did at first, and another way than now."""
+    track = OdometryTrack("/odom", 0.5, Health(), robot.node.get_logger())
+    for stamp_s, T in drive(np.arange(0, 2, 0.1), 1.0, 1e6):
+        track.store(robot.odometry_at(T, stamp_s))
+    T = T @ geometry.transform(geometry.matrix_from_rpy(0, 0, turned), np.array([0.1, 0, 0]))
+    track.store(robot.odometry_at(T, stamp_s + 0.1))
+    pose = track.at(round((stamp_s + 0.1) * 1e9))
+    assert pose is not None and pose.start == starts
 
 
 @pytest.mark.parametrize("hertz", [3.2, 20.0, 100.0])

@@ -14,7 +14,7 @@ from rclpy.serialization import serialize_message
 
 from vpr_ros.base.image_order import DUPLICATE, LATE
 from vpr_ros.ros.health.counters import Health
-from vpr_ros.ros.modes.mode import ImageSample
+from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 from vpr_ros.ros.wiring import WiredPipeline
@@ -53,3 +53,25 @@ def test_an_image_without_odometry_is_no_restart_of_it(
         pipeline.close()
         node.destroy_node()
     assert len(restarts) == 1 and told == [0, 1, 1, 1]
+
+
+def test_odometry_of_the_nodes_clock_says_nothing_of_another_ones_times(
+    street: Any, robot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera 20 s behind got the odometry of 20 s ago. In a bag without sim time both are of another clock."""
+    node, seen = ResponsiveNode("localizer"), []
+    pipeline = WiredPipeline(node, NodeParams(map=str(street.map), base_frame="", odom="/odom", threads=1), Health())
+    try:
+        monkeypatch.setattr(pipeline.mode, "answer", lambda sample: seen.append(sample) or Reply("", 0))
+        track: Any = pipeline._pipeline._odometry
+        monkeypatch.setattr(pipeline._pipeline, "_camera_in_odom", lambda odometry, *_: odometry)
+        for k in range(300):
+            track.store(robot.odometry(0.1 * k, 100.0 + 0.1 * k))
+        for stamp_s, clock_s in ((129.0, 129.5), (109.0, 129.6), (110.0, 5000.0)):
+            arrival = pipeline.arrival(serialize_message(robot.image(street.draw(3), stamp_s)), "image")
+            pipeline.process(replace(arrival, clock_ns=round(clock_s * 1e9)))
+            pipeline._pipeline._cameras.clear()  # its stamps go back here
+    finally:
+        pipeline.close()
+        node.destroy_node()
+    assert [sample.T_odom_camera is not None for sample in seen] == [True, False, True]

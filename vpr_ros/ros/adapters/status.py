@@ -54,6 +54,12 @@ class StatusOutput:
             self._answers[answer.camera] = answer.map_header, answer.arrived_ns, bool(answer.clock_problem)
         self._update()
 
+    def leave_out(self, camera: str, why: str) -> None:
+        """Name one of several cameras, whose image cannot be used."""
+        with self._lock:
+            self._tracker.left_out(camera, why, time.monotonic())
+        self._update()
+
     def forget(self) -> None:
         """Nothing is known until the next answer."""
         with self._lock:

@@ -23,13 +23,16 @@ class OdometryListener:
     """Subscribes to an odometry topic."""
 
     def __init__(self, node: Node, topic: str, track: OdometryTrack) -> None:
-        self._node = node
+        self._node, self._track = node, track
         profile = qos.overridden(node, topic, QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
-        self._subscription = node.create_subscription(Odometry, topic, track.store, profile)
+        self._subscription = node.create_subscription(Odometry, topic, self._take, profile)
 
     def close(self) -> None:
         """Stop listening."""
         self._node.destroy_subscription(self._subscription)
+
+    def _take(self, message: Odometry) -> None:
+        self._track.store(message)
 
 
 class PriorListener:

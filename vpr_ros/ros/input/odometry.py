@@ -21,7 +21,9 @@ _STEP_M, _SPEED_M_S = 1.0, 60.0
 _STEP_RAD, _TURN_RAD_S = 0.5, 20.0
 # Where its velocity is known: so many times as fast, and that much faster.
 _FASTER, _FASTER_M_S, _FASTER_RAD_S = 2.0, 5.0, 4.0
-_SILENCE_NS = 1_000_000_000  # after a longer gap, a jump from where its velocity leads counts as a restart
+# After more than a second and three messages' time: as fast as before, and turning that much faster.
+_SILENCE_NS, _SILENT_MESSAGES, _SILENT_RAD_S = 1_000_000_000, 3, 0.5
+_LONG = 3  # after so many times that, it stood, or went straight on
 _LATELY_NS = 100_000_000  # a velocity is told over this time ahead
 
 
@@ -55,6 +57,7 @@ class OdometryTrack:
         self._track = PoseTrack(self._gap_ns)
         self._start = 0
         self._last: tuple[int, np.ndarray] | None = None
+        self._interval_ns = 0  # between the two newest messages
         self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
 
@@ -66,8 +69,8 @@ class OdometryTrack:
                 return None
             return OdometryPose(T_odom_child, self._odom_frame, self._child_frame, self._start, self._last[0])
 
-    def store(self, message: Any) -> None:
-        """Store a nav_msgs/Odometry message."""
+    def store(self, message: Any) -> bool:
+        """Store a nav_msgs/Odometry message; whether it was taken."""
         T_odom_child = matrix_from_pose(message.pose.pose)
         if T_odom_child is None:
             self._health.count("odometry rejected")
@@ -75,14 +78,15 @@ class OdometryTrack:
                 f"odometry on {self.topic} is not a finite pose with a unit quaternion; rejected",
                 throttle_duration_sec=5.0,
             )
-            return
+            return False
         stamp_ns = to_ns(message.header.stamp)
         with self._lock:
             if self._last is not None:
                 jumped_back = self._jump_back.at(stamp_ns, self._last[0])
-                if stamp_ns < self._last[0] and not jumped_back:
-                    self._health.count("odometry out of order")
-                    return
+                if stamp_ns <= self._last[0] and not jumped_back:
+                    again = stamp_ns == self._last[0]
+                    self._health.count("odometry with a repeated stamp" if again else "odometry out of order")
+                    return False
             if why := self._break(stamp_ns, T_odom_child):
                 self._track.clear()
                 self._start += 1
@@ -92,7 +96,9 @@ class OdometryTrack:
             self._odom_frame = message.header.frame_id.lstrip("/")
             self._child_frame = message.child_frame_id.lstrip("/")
             self._track.add(stamp_ns, T_odom_child)
+            self._interval_ns = 0 if self._last is None else max(stamp_ns - self._last[0], 0)
             self._last = stamp_ns, T_odom_child
+            return True
 
     def _break(self, stamp_ns: int, T_odom_child: np.ndarray) -> str:
         """Why a pose does not continue the track; empty if it does."""
@@ -103,30 +109,33 @@ class OdometryTrack:
         if seconds < 0:
             return f"went back in time by {-seconds:.3f} s"
         moved, turned = _step(T_odom_last, T_odom_child)
-        if stamp_ns - last_ns <= max(_SILENCE_NS, self._gap_ns):
-            speed, turn_rate = self._fastest()
-            step_m, step_rad = _STEP_M + speed * seconds, _STEP_RAD + turn_rate * seconds
-            off_m, off_rad = moved, turned
-        else:  # as if it stood, or drove on
-            step_m, step_rad = _STEP_M, _STEP_RAD
+        velocity = self._velocity()
+        speed, turn_rate = velocity or (_SPEED_M_S, _TURN_RAD_S)
+        silence_ns = max(_SILENCE_NS, self._gap_ns, _SILENT_MESSAGES * self._interval_ns)
+        if stamp_ns - last_ns <= silence_ns:
+            speed, turn_rate = _FASTER * speed + _FASTER_M_S, _FASTER * turn_rate + _FASTER_RAD_S
+        elif velocity is not None and stamp_ns - last_ns <= _LONG * silence_ns:
+            turn_rate += _SILENT_RAD_S
+        else:
             T_ahead = self._track.ahead(stamp_ns)
-            ahead = (moved, turned) if T_ahead is None else _step(T_ahead, T_odom_child)
-            off_m, off_rad = min((moved, turned), ahead)
-        if off_m > step_m:
+            if T_ahead is not None:
+                moved, turned = min((moved, turned), _step(T_ahead, T_odom_child))
+            speed = turn_rate = 0.0
+        if moved > _STEP_M + min(speed, _SPEED_M_S) * seconds:
             return f"jumped by {moved:.1f} m within {seconds:.3f} s"
-        if off_rad > step_rad:
+        if turned > _STEP_RAD + min(turn_rate, _TURN_RAD_S) * seconds:
             return f"turned by {np.degrees(turned):.0f} deg within {seconds:.3f} s"
         return ""
 
-    def _fastest(self) -> tuple[float, float]:
-        """Metres and radians a second that the robot moves at most after its last pose."""
+    def _velocity(self) -> tuple[float, float] | None:
+        """Metres and radians a second at the last pose; None if they are unknown."""
         assert self._last is not None
         last_ns, T_odom_last = self._last
         T_ahead = self._track.ahead(last_ns + _LATELY_NS)
         if T_ahead is None:
-            return _SPEED_M_S, _TURN_RAD_S
-        moved, turned = (step / (_LATELY_NS * 1e-9) for step in _step(T_odom_last, T_ahead))
-        return min(_FASTER * moved + _FASTER_M_S, _SPEED_M_S), min(_FASTER * turned + _FASTER_RAD_S, _TURN_RAD_S)
+            return None
+        moved, turned = _step(T_odom_last, T_ahead)
+        return moved / (_LATELY_NS * 1e-9), turned / (_LATELY_NS * 1e-9)
 
 
 def _step(T_from: np.ndarray, T_to: np.ndarray) -> tuple[float, float]:

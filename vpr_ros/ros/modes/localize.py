@@ -77,6 +77,8 @@ class LocalizeMode:
         self._services: list[Any] = []
         self._outbox: LiveOutbox | None = None
         try:
+            self._status = StatusOutput(node, params.image_timeout)
+            self._adapters.append(self._status)
             self._adapters += _optional_adapters(node, params)
             self._outbox = _open_outbox(node, params, localizer)
         except BaseException:
@@ -140,6 +142,10 @@ class LocalizeMode:
             if self._outbox is not None:
                 self._outbox.take(sample.stamp_ns, sample.image_rgb, sample.camera, estimate)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
+
+    def leave_out(self, camera: str, why: str) -> None:
+        """See Mode."""
+        self._status.leave_out(camera, why)
 
     def lookup(self, sample: ImageSample) -> Answer:
         """The places that one image resembles. Does not use or update the temporal filter."""
@@ -296,10 +302,9 @@ def _open_outbox(node: ResponsiveNode, params: NodeParams, localizer: Localizer)
 
 
 def _optional_adapters(node: ResponsiveNode, params: NodeParams) -> Sequence[Adapter]:
-    """~/status, the adapters that the parameters choose, and ~/matches and ~/localize if vpr_msgs is built."""
+    """The adapters that the parameters choose, and ~/matches and ~/localize if vpr_msgs is built."""
     adapters: list[Adapter] = []
     try:
-        adapters.append(StatusOutput(node, params.image_timeout))
         if params.publish_tf:
             adapters.append(MapToOdom(node, params.transform_tolerance, params.image_timeout))
         if params.answers_file:

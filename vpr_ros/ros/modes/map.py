@@ -125,6 +125,9 @@ class MapMode:
         self._last_words = in_words(observation)
         return Reply(self._last_words, time.monotonic_ns(), observation.timings_ms)
 
+    def leave_out(self, camera: str, why: str) -> None:
+        """See Mode: this one has one camera."""
+
     def forget(self) -> None:
         """Begin another drive of the session: the clock jumped back."""
         with self._using:

@@ -83,6 +83,10 @@ class Mode(Protocol):
         """Process one image. Raises ImageError if it cannot be used."""
         ...
 
+    def leave_out(self, camera: str, why: str) -> None:
+        """An image of one of several cameras cannot be used. camera: its topic. why: one sentence."""
+        ...
+
     def forget(self) -> None:
         """Forget all earlier images: the clock jumped back."""
         ...

@@ -64,6 +64,10 @@ class StatusTracker:
         status = _unknown(obstacle) if obstacle else _status(estimate, gap)
         self._last[camera] = _Answered(now_s, replace(status, camera=camera), obstacle)
 
+    def left_out(self, camera: str, why: str, now_s: float) -> None:
+        """One of several cameras has an image that cannot be used."""
+        self._last[camera] = _Answered(now_s, replace(_unknown(why), camera=camera), why)
+
     def forget(self) -> None:
         """The latest answers count no more: another map, or another clock."""
         self._last.clear()
@@ -84,9 +88,9 @@ class StatusTracker:
         used = [answered for answered in lately if not answered.obstacle]
         status = max(used, key=lambda answered: answered.at_s).status if used else latest.status
         obstacles = {answered.status.camera: answered.obstacle for answered in lately if answered.obstacle}
-        if len(self._last) == 1 or not obstacles:
+        if not obstacles:
             return status
-        named = "; ".join(f"{camera}: {obstacle}" for camera, obstacle in sorted(obstacles.items()))
+        named = "; ".join(f"{camera}: {why}" if camera else why for camera, why in sorted(obstacles.items()))
         return replace(status, reason=f"{status.reason}; {named}" if used else named)
 
 
