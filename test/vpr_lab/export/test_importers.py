@@ -138,6 +138,9 @@ SOURCE = """
     cosplace, mixvpr, salad, boq, vlad = (seeded(kind) for kind in (CosPlace, MixVPR, Salad, BoQ, Vlad))
     ready = cosplace()
 
+    def uneven():  # pools 79 x 79 cells to 2 x 2, for which ONNX has nothing
+        return nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+
     def fails():
         raise ValueError("no such\\nbackbone")
 
@@ -163,6 +166,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "clone" / name).write_text(textwrap.dedent(source))
     yield tmp_path
     sys.modules.pop("published", None)
+
+
+def test_a_layer_that_onnx_lacks_is_one_sentence(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """torch prints its graph, a screen of it twice, past Python's stdout; and the sentence ended in a link cut off."""
+    with pytest.raises(
+        VprError, match=r"cannot write published:uneven as ONNX .*adaptive_avg_pool2d.*input size\): ch"
+    ):
+        bring(folder, "published:uneven", size=(320, 320))
+    assert capfd.readouterr().out == ""
+    print("said")
+    assert capfd.readouterr().out == "said\n"
 
 
 def bring(folder: Path, text: str, framework: str = "torch", name: str = "", **wanted: Any) -> Imported:

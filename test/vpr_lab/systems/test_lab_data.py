@@ -135,6 +135,14 @@ def test_a_network_of_other_drives_is_refused(tiny_shards: list[Any], tmp_path: 
             replace(lab, data=data).make("gem")
 
 
+def test_a_recipe_whose_weights_are_missing_leaves_nothing_behind(tiny_shards: list[Any], tmp_path: Path) -> None:
+    """The error says to leave weights empty, and then the folder "was trained otherwise", though nothing had been."""
+    lab = Bench(LabData(tiny_shards[:3], [], tiny_shards[3:]), tmp_path, overrides=TINY, pictures=False)
+    with pytest.raises(ModelError, match="no starting weights"):
+        replace(lab, overrides={**TINY, "train.weights": str(tmp_path / "none.npz")}).make("gem")
+    lab.make("gem")
+
+
 def test_what_a_network_begins_with_is_part_of_it(tiny_shards: list[Any], tmp_path: Path) -> None:
     """Begun with another network's parts, or with those of a recipe that changed since, it is not what its row says."""
     lab = Bench(LabData(tiny_shards[:3], [], tiny_shards[3:]), tmp_path / "runs", overrides=TINY, pictures=False)

@@ -74,6 +74,17 @@ def test_a_held_out_drive_that_is_in_the_map_measures_nothing(own, describer, pa
             refresh_map(own, [], describer, quiet, held_out=[drive])
 
 
+def test_a_held_out_drive_that_is_in_the_map_is_refused_before_drives_are_described(own, describer, painted_drive):
+    """It was said at the end, after what takes hours with real drives."""
+
+    class Unread(painted_drive):
+        def __iter__(self):
+            raise AssertionError("the new drive was read")
+
+    with pytest.raises(MapError, match="has images of again"):
+        refresh_map(own, [Unread("new")], describer, quiet, held_out=[painted_drive("again", length=30.0, noise=4.0)])
+
+
 def test_what_was_not_compared_is_said(own, describer, painted_drive):
     """Without a held-out drive the user reads that nothing was measured, and that the calibration is the old one."""
     with PlaceMap.open(own, writable=True) as place_map:
