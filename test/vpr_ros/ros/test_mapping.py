@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import needs
@@ -26,11 +27,13 @@ from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import ConfigError, VprError
 from vpr_ros.base.messages import matrix_from_pose, stamp_ns
+from vpr_ros.base.records import LoopClosure, Observation
 from vpr_ros.drives.bag import BagDrive, DriveOptions
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.matching.extractors import open_extractor
 from vpr_ros.ros.modes.map import MapMode
+from vpr_ros.ros.modes.mode import ImageSample
 from vpr_ros.ros.params import NodeParams
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -321,6 +324,23 @@ def test_a_configure_that_fails_leaves_no_session(
     with pytest.raises((VprError, InvalidTopicNameException), match=words):
         MapMode.open(node, NodeParams(mode="map", session=str(session), **wrong), None)  # type: ignore[arg-type]
     assert {path for path in tmp_path.iterdir() if path.suffix != ".faiss"} == before
+
+
+def test_a_closure_has_the_mounting_of_each_of_its_keyframes(node: LifecycleNode, tmp_path: Path) -> None:
+    """A camera on a head that turns: with the mounting of now for both, edges were turned by the head's angle."""
+    mapping = MapMode.open(node, NodeParams(mode="map", session=str(tmp_path / "day.vprmap")), None)  # type: ignore[arg-type]
+    told: list[Any] = []
+    mapping._adapters[:] = [SimpleNamespace(keyframe=lambda _: None, closed=told.append, close=lambda: None)]
+    closure = LoopClosure(2 * 10**9, 2, 10**9, 1, "day-1", "", np.eye(4), 0.9, 0.9)
+    turned = [T_BASE_CAMERA @ geometry.transform(geometry.matrix_from_rpy(0, yaw, 0), np.zeros(3)) for yaw in (0, 1, 2)]
+    for number, (T_base_camera, closures) in enumerate(zip(turned, ((), (), (closure,)), strict=True), 1):
+        sample = ImageSample(
+            0, number * 10**9, "camera", np.zeros((4, 4, 3), np.uint8), T_base_camera, np.eye(4), "odom"
+        )
+        mapping._publish(Observation(sample.stamp_ns, number, closures, descriptor=np.zeros(8, np.float32)), sample)
+    mapping.close()
+    np.testing.assert_allclose(told[0].T_match_base, geometry.inverse(turned[0]))
+    np.testing.assert_allclose(told[0].T_camera_base, geometry.inverse(turned[1]))
 
 
 def test_a_configure_that_fails_keeps_what_was_there(describer: Any, node: LifecycleNode, tmp_path: Path) -> None:
