@@ -15,6 +15,8 @@ class RayConstants:
     """Cores that Ray reserves for a describer on one."""
     block_bytes: int = 16 * 1024 * 1024
     """Size of the blocks of prepared images that travel between machines; what a dead node costs is some of them."""
+    reach_s: float = 5.0
+    """Seconds for a cluster's address to answer."""
     describe_together: int = 32
     """Images that a describer gets at once."""
 

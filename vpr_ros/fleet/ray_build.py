@@ -36,7 +36,6 @@ from vpr_ros.maps.storage import BUILT, Storage
 logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "gpu")
-_REACH_S = 5.0  # for a cluster's address to answer
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _check_address(address: str) -> None:
     if not (colon and port.isdigit()):
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), RAY.reach_s).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"there is no Ray cluster at '{address}' ({brief(error)}): give its address, or local"

@@ -25,6 +25,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.vocabulary import MOST_IMAGES, Vocabulary, learn, with_vocabulary
 from vpr_ros.maps import map_file
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import STATISTICS
 from vpr_ros.maps.features import check_camera, check_kind
 from vpr_ros.maps.map_drives import name_in_map
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -49,7 +50,6 @@ from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
 
-_COARSER = 1.25  # than a map's places, from which on a drive's are told of
 
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
@@ -295,7 +295,7 @@ def coarser(place_map: PlaceMap, every_m: float) -> str:
     follows = places.drives[1:] == places.drives[:-1]
     steps = np.linalg.norm(np.diff(places.positions, axis=0), axis=1)[follows]
     spacing = float(np.median(steps)) if len(steps) else every_m
-    if every_m <= _COARSER * spacing or not spacing:
+    if every_m <= STATISTICS.coarser * spacing or not spacing:
         return ""
     return f"{place_map.path} has a place every {spacing:.1f} m: --every {spacing:.1f} gives new drives as many"
 

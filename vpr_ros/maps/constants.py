@@ -104,6 +104,8 @@ class StatisticsConstants:
     in_memory: int = 64_000_000
     """Bytes of decoded descriptors up to which they are kept in memory: 5 000 places of three views and 1024 numbers.
     Those of a larger map are read from its file, a few for each image."""
+    coarser: float = 1.25
+    """Distance between places of a drive that is added, in multiples of the map's spacing, that is told."""
 
 
 @dataclass(frozen=True)
