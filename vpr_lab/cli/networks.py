@@ -105,7 +105,7 @@ def run(
 ) -> None:
     """Train by a recipe, or resume a run."""
     from vpr_lab.training.checkpoint import starting_from
-    from vpr_lab.training.loop import check_begun, train
+    from vpr_lab.training.loop import train
     from vpr_lab.training.recipe import Recipe
     from vpr_ros.base.config import load_yaml, save_yaml
 
@@ -117,8 +117,8 @@ def run(
     elif start:
         prepare = starting_from(start, lambda taken: typer.echo(f"starts from {start}: {', '.join(taken)}"))
     output.mkdir(parents=True, exist_ok=True)
-    check_begun(output, resolved, learnt, kept)
-    save_yaml(resolved, output / "recipe.yaml")
+    if not (output / "last.pt").is_file():  # else it is there, and train refuses another one
+        save_yaml(resolved, output / "recipe.yaml")
     best = train(resolved, learnt, kept, output, device, prepare)
     typer.echo(f"best checkpoint: {best}")
 

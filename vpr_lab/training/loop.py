@@ -49,7 +49,7 @@ def train(
     recipe's epochs; a later call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    check_begun(folder, recipe, shards, held_out)
+    _check_begun(folder, recipe, shards, held_out)
     drives = _drives(shards, held_out)
     learnt = _teaching(shards, recipe)
     held_out = [shard for shard in held_out if _validates(shard, recipe)]
@@ -98,7 +98,7 @@ def train(
     return folder / "best.pt"
 
 
-def check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
+def _check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
     """Raises ConfigError if a run's folder was begun with another recipe, or other drives."""
     path = folder / "last.pt"
     if not path.is_file():

@@ -93,7 +93,7 @@ class PoseTrack:
             if after == 0 or stamp_ns - self._stamps_ns[after - 1] > gap_ns:
                 return None
             if after == len(self._stamps_ns):
-                T_ahead = self._ahead(stamp_ns, self._gap_ns)
+                T_ahead = self._ahead(stamp_ns, gap_ns)
                 return self._poses[-1] if T_ahead is None else T_ahead
             start_ns, end_ns = self._stamps_ns[after - 1], self._stamps_ns[after]
             T_start, T_end = self._poses[after - 1], self._poses[after]

@@ -148,7 +148,7 @@ def release(
     from tempfile import TemporaryDirectory
 
     from vpr_ros.fleet.lake import Lake
-    from vpr_ros.fleet.release import check_pushed, first_release, next_release, roll_back
+    from vpr_ros.fleet.release import first_release, next_release, pushed_since, roll_back
     from vpr_ros.inference.open import open_describer
     from vpr_ros.localize.calibrator import fit
     from vpr_ros.localize.held_out import describe_drive
@@ -162,7 +162,7 @@ def release(
     if not opened:
         raise ConfigError("no held-out drive is given: a release is tested on drives that no robot pushed")
     last = opened_lake.release()
-    check_pushed(opened_lake, last)
+    pushed_since(opened_lake, last)  # fails now rather than after drives are described
     with TemporaryDirectory() as folder, reported_tally() as tally:
         empty = opened_lake.frame_of(Path(folder) / "frame.vprmap", last)
         with empty:

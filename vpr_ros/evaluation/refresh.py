@@ -12,12 +12,11 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluation.held_out_figures import Figures, HeldOutDrives
 from vpr_ros.inference.describer import Describer
-from vpr_ros.localize.held_out import DescribedDrive, describe_drive
+from vpr_ros.localize.held_out import check_held_out, describe_drive
 from vpr_ros.maps.builder import Added, add_drive
 from vpr_ros.maps.editor import rewritten
 from vpr_ros.maps.features import choose_extractor
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.maps.places import Places
 from vpr_ros.maps.refresh import Dropped, check_refreshable, drop_redundant
 
 LEAST_IMAGES = 200  # from which on a share of 0.005 is an image
@@ -73,15 +72,17 @@ def refresh_map(
         for drive in held_out:
             with progress(f"describing {drive.name}") as step:
                 described.append(describe_drive(drive, place_map, describer, step, tally))
+        in_map = f"{path} or a new drive has", "give --held-out a drive that is not in the map"
         was = place_map.places if described else None
-        _check_held_out(path, described, was)  # before an hour of describing
+        if was is not None:
+            check_held_out(described, was, *in_map)  # before an hour of describing
         for drive in drives:
             with progress(f"adding {drive.name}") as step:
                 added.append(add_drive(place_map, drive, describer, every_m, every_s, step, tally, extractor))
         figures: dict[str, Figures] = {}
         if described:
             everything = place_map.places
-            _check_held_out(path, described, everything)
+            check_held_out(described, everything, *in_map)
             judge = HeldOutDrives(described, describer, everything)
             if not judge.images:
                 raise DriveError(f"no image of {', '.join(d.name for d in held_out)} was taken on {path}")
@@ -96,16 +97,6 @@ def refresh_map(
             _check_loss(path, figures, max_loss, looks)
         notes = _notes(path, output, place_map, dropped, figures)
     return Refreshing(tuple(added), dropped, figures, notes)
-
-
-def _check_held_out(path: Path, described: Sequence[DescribedDrive], places: Places | None) -> None:
-    """Raises MapError if places were made from images of a held-out drive."""
-    for asked in described:
-        if places is not None and asked.is_in(places):
-            raise MapError(
-                f"{path} or a new drive has images of {asked.name}, so it measures nothing: give --held-out a drive "
-                "that is not in the map"
-            )
 
 
 def _check_loss(path: Path, figures: dict[str, Figures], max_loss: float, looks: int) -> None:

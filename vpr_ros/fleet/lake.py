@@ -146,7 +146,7 @@ class Lake:
     def check(self) -> None:
         """Raises MapError if its folder is missing; of another address, only its use shows that."""
         if "://" not in self.uri and not Path(self.uri).is_dir():
-            raise MapError(f"there is no lake at {self.uri}: make one with vpr fleet release LAKE --first MAP")
+            raise self._missing()
 
     def push(self, path: Path, robot: str) -> int:
         """Add the keyframes of a map, in one transaction; their number, 0 if they are there already."""
@@ -276,9 +276,10 @@ class Lake:
         try:
             return self._database.open_table(name)
         except (OSError, ValueError, RuntimeError) as error:
-            raise MapError(
-                f"there is no lake at {self.uri} ({brief(error)}): make one with vpr fleet release LAKE --first MAP"
-            ) from error
+            raise self._missing(f" ({brief(error)})") from error
+
+    def _missing(self, why: str = "") -> MapError:
+        return MapError(f"there is no lake at {self.uri}{why}: make one with vpr fleet release LAKE --first MAP")
 
 
 def write_map(path: Path, release: Release, rows: Iterable[Rows], near: np.ndarray) -> None:

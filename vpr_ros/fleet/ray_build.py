@@ -139,13 +139,15 @@ def _cluster(address: str) -> Iterator[None]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"there is no Ray cluster at '{address}' ({brief(error)}): give its address, or local"
-        ) from error
+        raise _no_cluster(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    return ConfigError(f"there is no Ray cluster at '{address}' ({brief(error)}): give its address, or local")
 
 
 def _check_address(address: str) -> None:
@@ -156,9 +158,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), RAY.reach_s).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"there is no Ray cluster at '{address}' ({brief(error)}): give its address, or local"
-        ) from error
+        raise _no_cluster(address, error) from error
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vpr_ros.evaluation.recall import right_at_1
 from vpr_ros.fleet.constants import OUTBOX, RELEASE
 from vpr_ros.fleet.keyframes import looks_known, lowered
 from vpr_ros.fleet.lake import Head, Lake, Release, Rows, rows_of
-from vpr_ros.localize.held_out import DescribedDrive
+from vpr_ros.localize.held_out import DescribedDrive, check_held_out
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
@@ -61,7 +61,7 @@ def first_release(lake: Lake, path: Path) -> Release:
     return release
 
 
-def check_pushed(lake: Lake, last: Release) -> list[str]:
+def pushed_since(lake: Lake, last: Release) -> list[str]:
     """What was pushed since the last release. Raises MapError if that is nothing."""
     released = set(last.batches)
     if pending := [batch for batch in lake.batches() if batch not in released]:
@@ -77,7 +77,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
     nothing is changed then.
     """
     last = lake.release()
-    pending = check_pushed(lake, last)
+    pending = pushed_since(lake, last)
     seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
     new: list[Rows] = []
@@ -91,12 +91,8 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
             new.append(moved)
     added = _thinned(old.places, new, known)
     candidate = joined([old, *([added] if added is not None else [])])
-    for asked in held_out:
-        if asked.is_in(candidate.places):
-            raise MapError(
-                f"the release would have images of {asked.name}, so it measures nothing: give a drive that is not in "
-                "the lake; nothing is changed"
-            )
+    remedy = "give a drive that is not in the lake; nothing is changed"
+    check_held_out(held_out, candidate.places, "the release would have", remedy)
     before, after = (recall(rows.places, held_out) for rows in (old, candidate))
     if after < before - RELEASE.worse:
         raise MapError(

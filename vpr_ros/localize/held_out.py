@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError, ImageError
+from vpr_ros.base.errors import DriveError, ImageError, MapError
 from vpr_ros.base.image import has_content, preprocess
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
@@ -42,6 +42,13 @@ class DescribedDrive:
             same_image(self.descriptors[row], places.descriptors[place, 0])
             for row, place in zip(ours, theirs, strict=True)
         )
+
+
+def check_held_out(described: Sequence[DescribedDrive], places: Places, whose: str, remedy: str) -> None:
+    """Raises MapError if places were made from images of a held-out drive. whose, remedy: its beginning and end."""
+    for drive in described:
+        if drive.is_in(places):
+            raise MapError(f"{whose} images of {drive.name}, so it measures nothing: {remedy}")
 
 
 def describe_drive(

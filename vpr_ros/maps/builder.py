@@ -50,7 +50,6 @@ from vpr_ros.matching.local_features import Extractor
 
 logger = logging.getLogger(__name__)
 
-
 _CORES = os.cpu_count() or 1
 _LEAST_GROUP = 8  # places written together
 _GROUPS_AHEAD = 3  # groups read before the oldest is written; a kill loses them and that one
@@ -291,10 +290,8 @@ def add_drive(
 
 def coarser(place_map: PlaceMap, every_m: float) -> str:
     """A sentence if drives that are added every so many metres get fewer places than the map's have; else empty."""
-    places = place_map.whereabouts
-    follows = places.drives[1:] == places.drives[:-1]
-    steps = np.linalg.norm(np.diff(places.positions, axis=0), axis=1)[follows]
-    spacing = float(np.median(steps)) if len(steps) else every_m
+    lengths = place_map.whereabouts.step_lengths(3)
+    spacing = float(np.median(lengths)) if len(lengths) else every_m
     if every_m <= STATISTICS.coarser * spacing or not spacing:
         return ""
     return f"{place_map.path} has a place every {spacing:.1f} m: --every {spacing:.1f} gives new drives as many"

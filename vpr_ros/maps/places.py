@@ -144,9 +144,13 @@ class Places:
     @cached_property
     def spacing(self) -> float:
         """Typical distance between one place and the next of its drive, metres; 1 for a map of one place."""
+        lengths = self.step_lengths(2)
+        return max(float(np.median(lengths)), 0.1) if len(lengths) else 1.0
+
+    def step_lengths(self, axes: int) -> np.ndarray:
+        """Distances (K,) of places and the next one of their drive, metres, along the first 2 or all 3 axes."""
         follows = self.drives[1:] == self.drives[:-1]
-        steps = np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1)[follows]
-        return max(float(np.median(steps)), 0.1) if len(steps) else 1.0
+        return np.asarray(np.linalg.norm(np.diff(self.positions[:, :axes], axis=0), axis=1)[follows])
 
     @cached_property
     def neighbours(self) -> Neighbours:

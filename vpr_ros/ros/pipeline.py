@@ -139,7 +139,7 @@ class Pipeline:
             if sample.T_odom_camera is None and self.mode.needs_odometry:
                 return Outcome(placed.stamp_ns, "no odometry at its time")
             if self._priors is not None:  # last, since a start pose is given once
-                T_base_camera = sample.T_base_camera if self._mount.has_base else None
+                T_base_camera = sample.T_base_camera if self._mount.base_frame else None
                 sample = replace(sample, priors=self._priors.at(sample.stamp_ns, T_base_camera))
             reply = self.mode.answer(sample)
         except VprError as error:

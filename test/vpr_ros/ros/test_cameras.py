@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,79 +95,76 @@ def feed(
     return pipeline._pipeline.process(replace(arrival, clock_ns=round((clock_s or stamp_s) * 1e9)))
 
 
-def test_each_camera_has_its_own_order_and_faults(street: Any, robot: Any) -> None:
-    """Their images overtake each other; a camera whose mounting is unknown is left out, counted and named."""
+@pytest.fixture
+def front_and_rear(street: Any, robot: Any) -> Iterator[tuple[WiredPipeline, Health]]:
+    """The pipeline of a robot with two cameras, whose mountings are not known yet, and what it counts."""
     node, health = ResponsiveNode("localizer"), Health()
     params = NodeParams(map=str(street.map), more_images=("/rear/image",), threads=1)
     pipeline = WiredPipeline(node, params, health)
-    try:
-        transforms = pipeline._pipeline._mount
-        transforms.store(mountings(("front",)), fixed=True)
-        for k in range(4):
-            feed(pipeline, robot, street.draw(3), 10.0 + 0.2 * k, "front")
-            feed(pipeline, robot, street.draw(3), 9.9 + 0.2 * k, "rear")
-        assert health.counts["images answered"] == 4
-        assert health.counts["images left out: mounting unknown"] == 4
-        assert "rear_optical" in pipeline._pipeline._cameras["/rear/image"].mount._sentence
-        assert not pipeline._pipeline._cameras["image"].mount._sentence
-        transforms.store(mountings(), fixed=True)
-        outcome = feed(pipeline, robot, street.draw(3), 11.0, "rear")
-        assert outcome.reply is not None and health.counts["images late (overtaken by a newer one)"] == 0
-    finally:
-        pipeline.close()
-        node.destroy_node()
+    yield pipeline, health
+    pipeline.close()
+    node.destroy_node()
+
+
+def test_each_camera_has_its_own_order_and_faults(
+    street: Any, robot: Any, front_and_rear: tuple[WiredPipeline, Health]
+) -> None:
+    """Their images overtake each other; a camera whose mounting is unknown is left out, counted and named."""
+    pipeline, health = front_and_rear
+    transforms = pipeline._pipeline._mount
+    transforms.store(mountings(("front",)), fixed=True)
+    for k in range(4):
+        feed(pipeline, robot, street.draw(3), 10.0 + 0.2 * k, "front")
+        feed(pipeline, robot, street.draw(3), 9.9 + 0.2 * k, "rear")
+    assert health.counts["images answered"] == 4
+    assert health.counts["images left out: mounting unknown"] == 4
+    assert "rear_optical" in pipeline._pipeline._cameras["/rear/image"].mount._sentence
+    assert not pipeline._pipeline._cameras["image"].mount._sentence
+    transforms.store(mountings(), fixed=True)
+    outcome = feed(pipeline, robot, street.draw(3), 11.0, "rear")
+    assert outcome.reply is not None and health.counts["images late (overtaken by a newer one)"] == 0
 
 
 def test_faults_of_one_camera_do_not_hide_behind_the_other(
-    street: Any, robot: Any, monkeypatch: pytest.MonkeyPatch
+    street: Any, robot: Any, front_and_rear: tuple[WiredPipeline, Health], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rear camera is covered, then its clock an hour off, then its data damaged. Each flickered between good images
     of the front camera, and of another clock, they took the belief to where the robot had been.
     """
     monkeypatch.setattr(condition, "_PATIENCE_S", 0.0)
-    node, health = ResponsiveNode("localizer"), Health()
-    params = NodeParams(map=str(street.map), more_images=("/rear/image",), threads=1)
-    pipeline = WiredPipeline(node, params, health)
-    try:
-        pipeline._pipeline._mount.store(mountings(), fixed=True)
-        for k in range(3):
-            feed(pipeline, robot, np.zeros((240, 320, 3), np.uint8), 10.0 + 0.2 * k, "rear")
-            feed(pipeline, robot, street.draw(3), 10.0 + 0.2 * k, "front")
-        assert pipeline.problem.startswith("/rear/image: the image shows nothing")
-        told: list[tuple[str, str]] = []
-        monkeypatch.setattr(pipeline.mode, "leave_out", lambda camera, why: told.append((camera, why)))
-        belief = pipeline.mode.localizer.filter.belief  # type: ignore[attr-defined]
-        for k in range(3):  # it steps back, and resets nothing
-            outcome = feed(pipeline, robot, street.draw(8), 1.0 + 0.2 * k, "rear", clock_s=3611.0 + 0.2 * k)
-            wanted = "stamped 60 minutes before the clock" if k else LATE
-            assert wanted in outcome.problem and outcome.reply is None
-            assert pipeline.mode.localizer.filter.belief is belief  # type: ignore[attr-defined]
-        assert pipeline.clock_problem.startswith("/rear/image: images are stamped 60 minutes before the clock")
-        assert health.counts["images left out: of another clock"] == 2 and not health.counts["clock jumps"]
-        assert len(told) == 2 and all(camera == "/rear/image" and "60 minutes" in why for camera, why in told)
-        assert feed(pipeline, robot, street.draw(3), 11.0, "front").reply is not None
-        for k in range(3):
-            feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 12.0 + k, "rear")
-            feed(pipeline, robot, street.draw(3), 12.0 + k, "front")
-        assert health.bad_in_a_row == ("/rear/image", 3)
-    finally:
-        pipeline.close()
-        node.destroy_node()
+    pipeline, health = front_and_rear
+    pipeline._pipeline._mount.store(mountings(), fixed=True)
+    for k in range(3):
+        feed(pipeline, robot, np.zeros((240, 320, 3), np.uint8), 10.0 + 0.2 * k, "rear")
+        feed(pipeline, robot, street.draw(3), 10.0 + 0.2 * k, "front")
+    assert pipeline.problem.startswith("/rear/image: the image shows nothing")
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(pipeline.mode, "leave_out", lambda camera, why: told.append((camera, why)))
+    belief = pipeline.mode.localizer.filter.belief  # type: ignore[attr-defined]
+    for k in range(3):  # it steps back, and resets nothing
+        outcome = feed(pipeline, robot, street.draw(8), 1.0 + 0.2 * k, "rear", clock_s=3611.0 + 0.2 * k)
+        wanted = "stamped 60 minutes before the clock" if k else LATE
+        assert wanted in outcome.problem and outcome.reply is None
+        assert pipeline.mode.localizer.filter.belief is belief  # type: ignore[attr-defined]
+    assert pipeline.clock_problem.startswith("/rear/image: images are stamped 60 minutes before the clock")
+    assert health.counts["images left out: of another clock"] == 2 and not health.counts["clock jumps"]
+    assert len(told) == 2 and all(camera == "/rear/image" and "60 minutes" in why for camera, why in told)
+    assert feed(pipeline, robot, street.draw(3), 11.0, "front").reply is not None
+    for k in range(3):
+        feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 12.0 + k, "rear")
+        feed(pipeline, robot, street.draw(3), 12.0 + k, "front")
+    assert health.bad_in_a_row == ("/rear/image", 3)
 
 
-def test_cameras_of_another_clock_alone_are_used(street: Any, robot: Any) -> None:
+def test_cameras_of_another_clock_alone_are_used(
+    street: Any, robot: Any, front_and_rear: tuple[WiredPipeline, Health]
+) -> None:
     """A bag without sim time: with one camera whose data never decodes, the other one was left out, too."""
-    node, health = ResponsiveNode("localizer"), Health()
-    params = NodeParams(map=str(street.map), more_images=("/rear/image",), threads=1)
-    pipeline = WiredPipeline(node, params, health)
-    try:
-        pipeline._pipeline._mount.store(mountings(), fixed=True)
-        for k in range(3):
-            feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 10.0 + k, "front", clock_s=5000.0 + k)
-            assert feed(pipeline, robot, street.draw(3), 10.0 + k, "rear", clock_s=5000.0 + k).reply is not None
-    finally:
-        pipeline.close()
-        node.destroy_node()
+    pipeline, _ = front_and_rear
+    pipeline._pipeline._mount.store(mountings(), fixed=True)
+    for k in range(3):
+        feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 10.0 + k, "front", clock_s=5000.0 + k)
+        assert feed(pipeline, robot, street.draw(3), 10.0 + k, "rear", clock_s=5000.0 + k).reply is not None
 
 
 @pytest.mark.parametrize(

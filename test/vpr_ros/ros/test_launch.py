@@ -41,7 +41,7 @@ def test_every_argument_is_described(name: str) -> None:
 
 
 def test_every_parameter_is_a_launch_argument() -> None:
-    """Guides say `prior.pose:=/amcl_pose`. Launch files that did not declare it passed it on to nobody, in silence."""
+    """Guides say `prior.pose:=/amcl_pose`. Launch files that did not declare it dropped it without a word."""
     from vpr_ros.ros.launching import given_parameters
 
     texts = {"prior.pose": "/amcl_pose", "filter.speed": "3", "rerank.methods": "[local_features]", "image": "(unset)"}

@@ -57,7 +57,7 @@ def test_off_the_map_is_not_said_while_a_part_of_it_is_missing() -> None:
 
 
 def test_a_covered_camera_among_others_is_named_and_costs_nothing() -> None:
-    """With one of two cameras covered, the state was UNKNOWN and LOCALIZED in turns, and nobody said which one."""
+    """With one of two cameras covered, the state was UNKNOWN and LOCALIZED in turns, without its name."""
     tracker = StatusTracker(timeout_s=5.0)
     covered = "the image is black"
     for now_s in (1.0, 1.2):

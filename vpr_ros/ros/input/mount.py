@@ -53,11 +53,6 @@ class CameraMount:
             track.add(stamp_ns(stamped.header.stamp), T)
             self._tree.move(parent, child, track)
 
-    @property
-    def has_base(self) -> bool:
-        """Whether poses are those of the robot's base, and not of the camera."""
-        return bool(self.base_frame)
-
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
         if not self.base_frame:

@@ -66,7 +66,7 @@ class StatusTracker:
 
     def left_out(self, camera: str, why: str, now_s: float) -> None:
         """One of several cameras has an image that cannot be used."""
-        self._last[camera] = _Answered(now_s, replace(_unknown(why), camera=camera), why)
+        self._last[camera] = _Answered(now_s, _unknown(why, camera), why)
 
     def forget(self) -> None:
         """The latest answers count no more: another map, or another clock."""
@@ -81,9 +81,7 @@ class StatusTracker:
             return _unknown("no image has been answered yet")
         latest = max(self._last.values(), key=lambda answered: answered.at_s)
         if now_s - latest.at_s > self._timeout_s:
-            return replace(
-                _unknown(f"no image has been answered for {now_s - latest.at_s:.0f} s"), camera=latest.status.camera
-            )
+            return _unknown(f"no image has been answered for {now_s - latest.at_s:.0f} s", latest.status.camera)
         lately = [answered for answered in self._last.values() if now_s - answered.at_s <= self._timeout_s]
         used = [answered for answered in lately if not answered.obstacle]
         status = max(used, key=lambda answered: answered.at_s).status if used else latest.status
@@ -94,8 +92,8 @@ class StatusTracker:
         return replace(status, reason=f"{status.reason}; {named}" if used else named)
 
 
-def _unknown(reason: str) -> Status:
-    return Status(State.UNKNOWN, 0.0, reason)
+def _unknown(reason: str, camera: str = "") -> Status:
+    return Status(State.UNKNOWN, 0.0, reason, camera)
 
 
 def _status(estimate: Estimate, gap: str) -> Status:
