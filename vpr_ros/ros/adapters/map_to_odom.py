@@ -14,6 +14,7 @@ from vpr_ros.base.errors import MissingDependencyError
 from vpr_ros.base.image_order import LATE_NS
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Answer
+from vpr_ros.ros.outputs.status import SURE
 
 _PERIOD_S = 0.05  # 20 Hz, as AMCL and RTAB-Map publish it
 _SAME_CLOCK_NS = 10_000_000_000  # images with stamps closer to now are of the node's clock, only delayed
@@ -40,9 +41,9 @@ class _Alignment:
 
 
 class MapToOdom:
-    """Broadcasts T_map_odom of the last answer with a pose on /tf, 20 times a second while images are answered.
+    """Broadcasts T_map_odom of the last sure pose on /tf, 20 times a second while images are answered.
 
-    However probable that is: ~/status says how sure it is.
+    Sure, since a transform has no covariance: a consumer cannot weigh it. Between sure poses odometry carries on.
 
     It is post-dated by ``tolerance_s``, so that a lookup at the present time succeeds between two images. For images of
     another clock (a bag without sim time), "now" is the newest image's stamp plus the time since its arrival.
@@ -69,7 +70,7 @@ class MapToOdom:
         self._timer = node.create_timer(_PERIOD_S, self._broadcast)
 
     def publish(self, answer: Answer) -> None:
-        """Broadcast an answer at once; nothing before the first answer with odometry."""
+        """Broadcast an answer at once; nothing before the first sure pose with odometry."""
         map_frame = answer.map_header.frame_id
         if answer.T_odom_base is not None and answer.odom_frame in ("", map_frame):
             self._node.get_logger().warning(
@@ -83,8 +84,13 @@ class MapToOdom:
             last = self._alignment = None
         T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
         if best is not None and answer.T_camera_base is not None and answer.T_odom_base is not None:
-            T_map_base = best.T_map_camera @ answer.T_camera_base
-            T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
+            if best.probability >= SURE:
+                T_map_base = best.T_map_camera @ answer.T_camera_base
+                T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
+            elif T_map_odom is None:
+                waits = f"{map_frame} -> {answer.odom_frame} waits for a pose of {SURE:.0%}"
+                text = f"publish_tf: {waits}; the best has {best.probability:.0%}"
+                self._node.get_logger().info(text, throttle_duration_sec=10.0)
         if T_map_odom is None or not odom_frame:
             return
         self._alignment = _Alignment(
@@ -115,7 +121,7 @@ class MapToOdom:
             self._publisher.publish(self._message_type(transforms=[transform]))
 
     def forget(self) -> None:
-        """Broadcast nothing until the next answer with a pose."""
+        """Broadcast nothing until the next sure pose."""
         self._alignment = None
 
     def close(self) -> None:

@@ -28,11 +28,11 @@ SECOND = 10**9
 TFMessage = module_with("tf2_msgs.msg", of="TFMessage").TFMessage
 
 
-def answer(x: float, stamp_ns: int) -> Answer:
-    """The robot is sure to be at x."""
+def answer(x: float, stamp_ns: int, probability: float = 0.98) -> Answer:
+    """The robot is at x with this probability."""
     T = np.eye(4)
     T[0, 3] = x
-    estimate = Estimate(stamp_ns, [Hypothesis(T, np.eye(6), 0.98, (1,))], [], 0.01)
+    estimate = Estimate(stamp_ns, [Hypothesis(T, np.eye(6), probability, (1,))], [], 0.01)
     header = Header(stamp=convert.time_message(stamp_ns), frame_id="map")
     return Answer(0, estimate, header, header, np.eye(4), np.eye(4), "odom")
 
@@ -105,6 +105,24 @@ def test_odometry_that_restarts_ends_the_transform(robot: Any) -> None:
         assert adapter._alignment.T_map_odom[0, 3] == 20.0
         adapter.publish(replace(answer(0.0, 3 * SECOND), estimate=off_map, odometry_start=1))
         assert adapter._alignment is None
+    finally:
+        adapter.close()
+        node.destroy_node()
+
+
+def test_only_sure_poses_move_the_transform(robot: Any) -> None:
+    """A pose of 40 % at the other end of the map moved the robot there in TF, where nobody sees a probability."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.5)
+    try:
+        adapter.publish(answer(300.0, SECOND, probability=0.4))
+        assert adapter._alignment is None
+        adapter.publish(answer(20.0, 2 * SECOND))
+        adapter.publish(answer(300.0, 3 * SECOND, probability=0.4))
+        assert adapter._alignment is not None and adapter._alignment.T_map_odom[0, 3] == 20.0
+        assert adapter._alignment.stamp_ns == 3 * SECOND  # and goes on
+        adapter.publish(answer(25.0, 4 * SECOND, probability=0.9))
+        assert adapter._alignment.T_map_odom[0, 3] == 25.0
     finally:
         adapter.close()
         node.destroy_node()
