@@ -42,6 +42,12 @@ class FilterConstants:
     """Metres per second, largest speed without odometry."""
     lately: float = 0.2
     """Share of an image's speed in the running mean, for images that show nothing."""
+    lapse: float = 3.0
+    """Multiples of the usual time between images, after which images were missed. The seconds beyond it"""
+    lapse_s: float = 2.0
+    """forget 63 % of what the images before said, each time so many, without odometry"""
+    lapse_kept: float = 0.15
+    """and if less than this share of the last view is still seen. Views 5 m apart keep 0.46 on simulated streets."""
     longest: float = 2.0
     """Largest motion without odometry, in multiples of the estimated distance."""
     ahead_spread: float = 0.3

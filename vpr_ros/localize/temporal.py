@@ -76,6 +76,7 @@ class BayesFilter:
         self._belief = SparseValues.constant(on_map / self._rig.cells, self._rig.cells)
         self._off_map = 1.0 - on_map
         self._last: tuple[int, np.ndarray | None] | None = None
+        self._interval_s: float | None = None  # usual one between images
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
         self._turn_pending = 0.0
@@ -133,7 +134,9 @@ class BayesFilter:
         if change is not None and not change.same_view:
             self._end(self._looks[camera], change)
         if self._last is not None:
-            self._predict(self._motion(*self._last, stamp_ns, T_odom_first, change, camera), change, camera)
+            motion = self._motion(*self._last, stamp_ns, T_odom_first, change, camera)
+            self._lapse((stamp_ns - self._last[0]) * 1e-9, motion, change)
+            self._predict(motion, change, camera)
         self._last = (stamp_ns, T_odom_first)
         self._stamps_ns[camera] = stamp_ns
 
@@ -181,6 +184,20 @@ class BayesFilter:
         """Forget all images and begin with a prior's evidence, on the map as likely as off it."""
         self._begin(0.5 * self._places.variety)
         self._weigh(log_ratios)
+
+    def _lapse(self, seconds: float, motion: Motion, change: Change | None) -> None:
+        """After a time without images, another view says nothing of the motion: forget, the more the longer it was.
+
+        seconds: since the last image. Odometry and a view that partly lasts say where the robot is.
+        """
+        usual, self._interval_s = self._interval_s, seconds
+        if usual is None:
+            return
+        self._interval_s = usual + FILTER.lately * (min(seconds, FILTER.lapse * usual) - usual)
+        missed = seconds - FILTER.lapse * usual
+        if missed > 0 and motion.T is None and change is not None and change.kept < FILTER.lapse_kept:
+            self._doubt(1 - float(np.exp(-missed / FILTER.lapse_s)))
+            self._scale.at(None)
 
     def _motion(
         self,

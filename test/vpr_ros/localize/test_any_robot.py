@@ -115,6 +115,25 @@ def test_a_blinking_camera_makes_neither_surer_nor_deaf(toy_world: Any, odometry
     assert abs(certainty(views[-1]) - certainty(views[3])) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("pause_s", "view_kept", "odometry", "forgotten"),
+    [(0.5, 0.02, False, False), (20.0, 0.99, False, False), (20.0, 0.02, True, False), (20.0, 0.02, False, True)],
+)
+def test_missed_images_forget_where_the_robot_was(
+    toy_world: Any, pause_s: float, view_kept: float, odometry: bool, forgotten: bool
+) -> None:
+    """Without images for 12 s a robot at 8 m/s was 100 m away, and got poses beside the old place at 92 %. One that
+    stood, went on without a pause, or has odometry, is where its images and odometry say.
+    """
+    found = localizer(toy_world)
+    for along in np.arange(20.0, 70.0, 2.5):
+        pose = toy_world.pose(along) if odometry else None
+        found.recognise(int(along / 5.0 * SECOND), toy_world.descriptor(along, 0.1), pose)
+    pose, change = toy_world.pose(75.0) if odometry else None, Change(view_kept, 7.5, view_kept)
+    found.filter.predict(int((67.5 / 5.0 + pause_s) * SECOND), pose, change)
+    assert (found.filter.belief.sum() < 0.15) == forgotten
+
+
 def test_turning_on_the_spot_counts_as_seeing_something_else(toy_world: Any) -> None:
     """From a wall that no map has to a mapped view, without a metre of translation."""
     found = localizer(toy_world)
