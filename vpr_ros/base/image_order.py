@@ -99,15 +99,16 @@ def clock_problem(stamp_ns: int, clock_ns: int) -> str:
     away_ns = stamp_ns - clock_ns
     if -_OLDEST_NS < away_ns < _AHEAD_NS:
         return ""
+    far, side = time_span_text(abs(away_ns) / _SECOND_NS), "after" if away_ns > 0 else "before"
     return (
-        f"images are stamped {_far(abs(away_ns) / _SECOND_NS)} {'after' if away_ns > 0 else 'before'} the clock "
+        f"images are stamped {far} {side} the clock "
         f"({time_text(stamp_ns)}, clock {time_text(clock_ns)}): set the camera driver to stamp with system time, or "
         "set use_sim_time for a bag"
     )
 
 
-def _far(seconds: float) -> str:
-    """A time to read, in its largest unit."""
+def time_span_text(seconds: float) -> str:
+    """A length of time to read, in its largest unit."""
     for unit, length in (("years", 365.25 * 86_400), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.{int(unit == 'years')}f} {unit}"

@@ -7,12 +7,14 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -20,6 +22,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.base.errors import VprError
 from vpr_ros.ros import param_server, params
@@ -37,6 +40,7 @@ from vpr_ros.ros.wiring import WiredPipeline
 
 _SWITCH_S = 1e-4  # Python's thread switch interval: how long the worker waits for the executor's thread
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
+_LATELY_S = 5.0  # after a lost image, for which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -59,6 +63,7 @@ class LocalizerNode(ResponsiveNode):
         self._worker: Worker[Arrival] | None = None
         self._images: list[Subscription] = []
         self._active_since = 0.0
+        self._lost, self._lost_s = "", 0.0  # a sentence about images that the transport lost, and when it last did
         self._diagnostics = self.create_publisher(diagnostics.DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._refuse_changes)
@@ -67,8 +72,11 @@ class LocalizerNode(ResponsiveNode):
         self, namespace: str, parameters: list[Any], ignore_override: bool = False
     ) -> list[Parameter]:
         """As rclpy's, which raises for an override of [] in the constructor, as an empty list has no type."""
-        untyped = ParameterDescriptor(dynamic_typing=True)
-        parameters = [(*item[:2], untyped) if item[1:2] == (None,) else item for item in parameters]
+        for number, item in enumerate(parameters):
+            if item[1:2] == (None,):
+                descriptor = item[2] if len(item) > 2 else ParameterDescriptor()
+                descriptor.dynamic_typing = True
+                parameters[number] = (*item[:2], descriptor)
         return super().declare_parameters(namespace, parameters, ignore_override)
 
     async def start(self) -> None:
@@ -128,11 +136,31 @@ class LocalizerNode(ResponsiveNode):
         for topic in self._params.image_topics:
             profile = qos.overridden(self, topic, QoSProfile(depth=self._params.queue_size, reliability=reliability))
             take, kind = partial(self._take_image, topic=topic), pipeline.message_types[topic]
-            # raw: the worker's thread deserialises images, and only those that are not dropped.
-            images.append(self.create_subscription(kind, topic, take, profile, raw=True))
+            images.append(self._subscribed(kind, topic, take, profile))
             self._images = images
         names = ", ".join(subscription.topic_name for subscription in images)
         self.get_logger().info(f"{pipeline.mode.description} with images from {names}")
+
+    def _subscribed(
+        self, kind: type[Image] | type[CompressedImage], topic: str, take: Callable[[bytes], None], profile: QoSProfile
+    ) -> Subscription:
+        """A subscription that also hears of lost images, where the middleware tells.
+
+        It is raw: the worker's thread deserialises images, and only those that are not dropped.
+        """
+        lost = SubscriptionEventCallbacks(message_lost=partial(self._lose_images, topic=topic))
+        try:
+            return self.create_subscription(kind, topic, take, profile, raw=True, event_callbacks=lost)
+        except UnsupportedEventTypeError:
+            return self.create_subscription(kind, topic, take, profile, raw=True)
+
+    def _lose_images(self, event: Any, topic: str) -> None:
+        self._health.count("images lost on the way", event.total_count_change)
+        if self._params.reliability == "reliable":  # only overtaken by newer ones while the node was busy
+            return
+        self._lost = subscription_watch.lost(self.resolve_topic_name(topic), event.total_count)
+        self._lost_s = time.monotonic()
+        self.get_logger().warning(self._lost, throttle_duration_sec=30.0)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe from images. Maps and network stay loaded."""
@@ -234,6 +262,8 @@ class LocalizerNode(ResponsiveNode):
             return Status(diagnostics.WARN, f"the last {bad} images{of} could not be used: the log says why")
         if pipeline.clock_problem:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
+        if self._lost and time.monotonic() - self._lost_s < _LATELY_S:
+            return Status(diagnostics.WARN, f"{self._health.last_answer}; {self._lost}")
         return Status(diagnostics.OK, self._health.last_answer)
 
 

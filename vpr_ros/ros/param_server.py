@@ -60,6 +60,8 @@ def refusal(changes: list[Parameter]) -> str:
             if change.name.startswith(qos.PREFIX):
                 qos.read(change.name, change.value)
             if change.name in ours:
+                if change.type_ == Parameter.Type.NOT_SET:  # rclpy would accept it, and refuse to set it again
+                    raise ConfigError(f"{WHERE}: {change.name} cannot be deleted; set another value")
                 fitting(change.name, change.value)
         except ConfigError as error:
             return str(error)

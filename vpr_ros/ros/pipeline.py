@@ -226,8 +226,10 @@ class Pipeline:
         """(4, 4), or None without odometry; the reason is counted and reported."""
         if self._odometry is None:
             return None
-        T_odom_camera, why = None, f"no odometry on {self._odometry.topic} near the images' stamps (odom_gap)"
-        if odometry is not None:
+        T_odom_camera, why = None, ""
+        if odometry is None:
+            why = self._odometry.missing(stamp_ns)
+        else:
             T_child_camera = self._mount.camera_in(odometry.child_frame, camera_frame, stamp_ns)
             why = f"odometry is of frame '{odometry.child_frame}', but the camera's pose in it is unknown"
             if T_child_camera is not None:

@@ -84,8 +84,9 @@ class WiredPipeline:
 
     def on_timer(self) -> None:
         """Call once a second, in the executor's thread."""
-        if self._transforms is not None:
-            self._transforms.on_timer()
+        for listener in (self._transforms, self._odometry):
+            if listener is not None:
+                listener.on_timer()
         self.mode.on_timer()
 
     def close(self) -> None:

@@ -117,7 +117,28 @@ def test_slow_and_lossy_odometry_is_no_restart(
     seconds = np.arange(0, 60, 1 / hertz) + np.random.default_rng(0).uniform(-jitter_s, jitter_s, int(60 * hertz))
     for stamp_s, T in drive(seconds[(seconds % 10 > lost_s) | (lost_s == 0)], speed, radius):
         track.store(robot.odometry_at(T, stamp_s))
-    assert health.counts["odometry restarts"] <= int(hertz < 1)  # the first step of a slow source has no time to go by
+    assert not health.counts["odometry restarts"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "image_s", "words"),
+    [
+        ([], 10.0, "no message has come on /odom"),
+        ([np.nan], 10.0, "no odometry on /odom is a finite pose with a unit quaternion"),
+        ([9.0, 9.1], 3610.0, "odometry on /odom is 60 minutes before the images: their clocks differ"),
+        ([8.0, 9.5], 10.5, "odometry on /odom comes more than odom_gap (0.5 s) apart"),
+        ([8.9, 9.0], 10.5, "no odometry on /odom within odom_gap (0.5 s) of the images' stamps"),
+    ],
+    ids=["silent", "rejected", "another clock", "slow", "late"],
+)
+def test_missing_odometry_has_its_reason(robot: Any, seconds: list[float], image_s: float, words: str) -> None:
+    """One sentence stood for all of these, and sent everybody to odom_gap."""
+    track = OdometryTrack("/odom", 0.5, Health(), robot.node.get_logger())
+    for stamp_s in seconds:
+        T = np.eye(4) if np.isfinite(stamp_s) else np.full((4, 4), np.nan)
+        track.store(robot.odometry_at(T, np.nan_to_num(stamp_s)))
+    assert track.at(int(image_s * 1e9)) is None
+    assert words in track.missing(int(image_s * 1e9))
 
 
 @pytest.mark.parametrize(("turned", "starts"), [(0.7, 0), (2.5, 1)], ids=["a fast turn", "another origin"])

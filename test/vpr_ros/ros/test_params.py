@@ -81,3 +81,28 @@ def test_the_outbox_is_of_mode_localize() -> None:
     assert found.outbox.path == str(Path.home() / "outbox")
     with pytest.raises(ConfigError, match=r"outbox\.path needs mode:=localize"):
         params.node_params({"mode": "map", "session": "s.vprmap", "odom": "odom", "outbox": {"path": "outbox"}})
+
+
+def test_tools_see_what_a_parameter_is() -> None:
+    """`ros2 param describe` and rqt showed nothing: descriptions and ranges were lost on the way into rclpy. A deleted
+    parameter could not be set again.
+    """
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from vpr_ros.ros.localizer_node import LocalizerNode
+
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", "-p", "map:=town.vprmap", "-p", "filter.speed:=2.0"], context=context)
+    try:
+        node = LocalizerNode(context=context)
+        for name, field, hint in params.leaves():
+            descriptor = node.describe_parameter(name)
+            assert descriptor.description.startswith(field.metadata["description"]), name
+            assert hint is not float or field.metadata["low"] is None or descriptor.floating_point_range, name
+        (result,) = node.set_parameters([Parameter("map", Parameter.Type.NOT_SET, None)])
+        assert not result.successful and "map cannot be deleted" in result.reason
+        assert node.get_parameter("map").value == "town.vprmap"
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)

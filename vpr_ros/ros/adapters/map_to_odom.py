@@ -63,6 +63,7 @@ class MapToOdom:
         self._node = node
         self._message_type = TFMessage
         self._tolerance_ns, self._timeout_ns = int(tolerance_s * 1e9), int(timeout_s * 1e9)
+        self.problem = ""  # why nothing is sent, one sentence
         self._alignment: _Alignment | None = None
         self._sent_ns = 0  # the stamp of the last transform
         self._sending = threading.Lock()  # the worker's thread and the timer both send
@@ -72,12 +73,13 @@ class MapToOdom:
     def publish(self, answer: Answer) -> None:
         """Broadcast an answer at once; nothing before the first sure pose with odometry."""
         map_frame = answer.map_header.frame_id
+        self.problem = ""
         if answer.T_odom_base is not None and answer.odom_frame in ("", map_frame):
-            self._node.get_logger().warning(
+            self.problem = (
                 f"publish_tf: odometry is in frame '{answer.odom_frame}', so there is no {map_frame} -> odom to send; "
-                "set the frame_id of its messages to that of odometry",
-                throttle_duration_sec=30.0,
+                "set the frame_id of its messages to that of odometry"
             )
+            self._node.get_logger().warning(self.problem, throttle_duration_sec=30.0)
             return
         last, best = self._alignment, answer.estimate.best
         if last is not None and last.odometry_start != answer.odometry_start:

@@ -25,7 +25,10 @@ class Log(Protocol):
 
 
 class Condition:
-    """One possible problem: logged once it has lasted for two seconds, and again when it is over."""
+    """One possible problem: logged once it has lasted for two seconds, and again when it is over.
+
+    It lasts while images show it again within two seconds, even if others between them do not.
+    """
 
     def __init__(self, log: Log, over: str, camera: str = "") -> None:
         """over: log line when the problem has ended. camera: its topic, which is named, where there are several."""
@@ -34,21 +37,32 @@ class Condition:
         self._over = self._name + over
         self._sentence = ""
         self._since_s = 0.0
+        self._seen_s = 0.0  # when an image showed it last
+        self._present = False  # whether the latest image does
         self._logged = False
 
     @property
     def lasting(self) -> str:
         """The problem, as one sentence, if it has lasted for two seconds; else empty."""
-        return self._sentence if time.monotonic() - self._since_s > _PATIENCE_S else ""
+        now_s = time.monotonic()
+        if not self._present and now_s - self._seen_s > _PATIENCE_S:
+            return ""
+        until_s = now_s if self._present else self._seen_s
+        return self._sentence if until_s - self._since_s > _PATIENCE_S else ""
 
     def report(self, sentence: str) -> None:
         """sentence: the problem of the current image, or empty."""
         sentence = sentence and self._name + sentence
-        if sentence != self._sentence:
-            self._sentence, self._since_s = sentence, time.monotonic()
-            if self._logged and not sentence:
+        now_s = time.monotonic()
+        self._present = bool(sentence)
+        if sentence:
+            if sentence != self._sentence:
+                self._since_s, self._logged = now_s, False
+            self._sentence, self._seen_s = sentence, now_s
+        elif self._sentence and now_s - self._seen_s > _PATIENCE_S:
+            if self._logged:
                 self._log.info(self._over)
-            self._logged = False
+            self._sentence, self._logged = "", False
         if self.lasting and not self._logged:
-            self._log.error(sentence)
+            self._log.error(self._sentence)
             self._logged = True

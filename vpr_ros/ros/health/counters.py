@@ -57,10 +57,10 @@ class Health:
         with self._lock:
             return next(iter(self._bad_in_a_row.most_common(1)), ("", 0))
 
-    def count(self, kind: str) -> None:
-        """Add one to the counter of this name."""
+    def count(self, kind: str, number: int = 1) -> None:
+        """Add to the counter of this name."""
         with self._lock:
-            self.counts[kind] += 1
+            self.counts[kind] += number
 
     def answered(self, sample: FrameTiming | None, text: str, camera: str = "") -> None:
         """Count an answered image. sample: None if nothing was computed. text: the answer in words."""

@@ -12,7 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import NavSatFix
 
-from vpr_ros.ros.input import qos
+from vpr_ros.ros.input import qos, subscription_watch
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.input.odometry import OdometryTrack
 from vpr_ros.ros.input.priors import PriorTrack
@@ -26,6 +26,11 @@ class OdometryListener:
         self._node, self._track = node, track
         profile = qos.overridden(node, topic, QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
         self._subscription = node.create_subscription(Odometry, topic, self._take, profile)
+
+    def on_timer(self) -> None:
+        """Find out why no message has come. Call once a second, in the executor's thread."""
+        if not self._track.heard:
+            self._track.silence = subscription_watch.no_odometry(self._node, self._subscription)
 
     def close(self) -> None:
         """Stop listening."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.image_order import JumpBack
+from vpr_ros.base.image_order import JumpBack, time_span_text
 from vpr_ros.base.messages import matrix_from_pose
 from vpr_ros.base.messages import stamp_ns as to_ns
 from vpr_ros.base.track import PoseTrack
@@ -23,8 +23,10 @@ _STEP_RAD, _TURN_RAD_S = 0.5, 20.0
 _FASTER, _FASTER_M_S, _FASTER_RAD_S = 2.0, 5.0, 4.0
 # After more than a second and three messages' time: as fast as before, and turning that much faster.
 _SILENCE_NS, _SILENT_MESSAGES, _SILENT_RAD_S = 1_000_000_000, 3, 0.5
+_FIRST_NS = 3_000_000_000  # between the first two messages: the source may be as slow as this
 _LONG = 3  # after so many times that, it stood, or went straight on
 _LATELY_NS = 100_000_000  # a velocity is told over this time ahead
+_FAR_S = 5.0  # between odometry and images, from which on their clocks differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,24 @@ class OdometryTrack:
         self._interval_ns = 0  # between the two newest messages
         self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
+        self.heard = False  # whether a message has come, usable or not
+        self.silence = f"no message has come on {topic}"  # why none has, one sentence
+
+    def missing(self, stamp_ns: int) -> str:
+        """Why there is no pose at a stamp, one sentence."""
+        with self._lock:
+            last, interval_ns = self._last, self._interval_ns
+        gap_s = self._gap_ns * 1e-9
+        if last is None:
+            unusable = f"no odometry on {self.topic} is a finite pose with a unit quaternion"
+            return unusable if self.heard else self.silence
+        away_s = (last[0] - stamp_ns) * 1e-9
+        if abs(away_s) > max(_FAR_S, 2 * gap_s):
+            far, side = time_span_text(abs(away_s)), "after" if away_s > 0 else "before"
+            return f"odometry on {self.topic} is {far} {side} the images: their clocks differ, or it has stopped"
+        if interval_ns > self._gap_ns:
+            return f"odometry on {self.topic} comes more than odom_gap ({gap_s:g} s) apart: raise its rate, or odom_gap"
+        return f"no odometry on {self.topic} within odom_gap ({gap_s:g} s) of the images' stamps"
 
     def at(self, stamp_ns: int) -> OdometryPose | None:
         """The odometry at a stamp, or None if none is close enough in time."""
@@ -71,6 +91,7 @@ class OdometryTrack:
 
     def store(self, message: Any) -> bool:
         """Store a nav_msgs/Odometry message; whether it was taken."""
+        self.heard = True
         T_odom_child = matrix_from_pose(message.pose.pose)
         if T_odom_child is None:
             self._health.count("odometry rejected")
@@ -112,6 +133,8 @@ class OdometryTrack:
         velocity = self._velocity()
         speed, turn_rate = velocity or (_SPEED_M_S, _TURN_RAD_S)
         silence_ns = max(_SILENCE_NS, self._gap_ns, _SILENT_MESSAGES * self._interval_ns)
+        if not self._interval_ns:
+            silence_ns = max(silence_ns, _FIRST_NS)
         if stamp_ns - last_ns <= silence_ns:
             speed, turn_rate = _FASTER * speed + _FASTER_M_S, _FASTER * turn_rate + _FASTER_RAD_S
         elif velocity is not None and stamp_ns - last_ns <= _LONG * silence_ns:

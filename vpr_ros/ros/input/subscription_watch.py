@@ -10,6 +10,7 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # what rmw calls a publisher that it has just begun to find
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -19,30 +20,62 @@ def type_name(message_type: type[Image] | type[CompressedImage]) -> str:
 
 
 def silence(node: Node, subscription: Subscription, message_type: str, seconds: float) -> str:
-    """One sentence about a subscription that receives nothing.
+    """One sentence about a subscription to images that receives nothing.
 
     message_type: as ROS tools print it, "sensor_msgs/msg/Image". seconds: how long it has been silent.
     """
+    return f"no image for {seconds:.0f} s on {_why_silent(node, subscription, message_type, 'image', 'reliability')}"
+
+
+def no_odometry(node: Node, subscription: Subscription) -> str:
+    """One sentence about a subscription to odometry that received nothing."""
+    return f"no odometry on {_why_silent(node, subscription, 'nav_msgs/msg/Odometry', 'odom')}"
+
+
+def lost(topic: str, count: int) -> str:
+    """One sentence about images that best effort lost. topic: resolved. count: of them, since the activation."""
+    return (
+        f"{count} image(s) on {topic} were lost on the way to this node: set reliability:=reliable if the publisher "
+        "is, or raise net.core.rmem_max, or send compressed images"
+    )
+
+
+def _why_silent(
+    node: Node, subscription: Subscription, message_type: str, parameter: str, reliability: str = ""
+) -> str:
+    """The topic, how it is asked for, and why nothing may come.
+
+    parameter: the node's, with the topic. reliability: the parameter for it; without one it is overridden by name.
+    """
     topic = subscription.topic_name  # resolved: namespace and remapping applied
     ours = ReliabilityPolicy(subscription.qos_profile.reliability)
-    asked = f"{message_type}, {_name(ours)}, depth {subscription.qos_profile.depth}"
-    head = f"no image for {seconds:.0f} s on {topic} ({asked}): "
-    publishers = node.get_publishers_info_by_topic(topic)
+    durability = DurabilityPolicy(subscription.qos_profile.durability)
+    head = f"{topic} ({message_type}, {_name(ours)}, depth {subscription.qos_profile.depth}): "
+    is_image = message_type in IMAGE_TYPES
+    publishers = [info for info in node.get_publishers_info_by_topic(topic) if info.node_name != _UNKNOWN]
     if not publishers:
-        return head + "it has no publisher; " + _others(node)
-    who = "; ".join(_publisher(info) for info in publishers)
+        return head + "it has no publisher" + (f"; {_others(node)}" if is_image else f"; set {parameter} to its topic")
+    override = f"qos_overrides.{topic}.subscription"
     of_our_type = [info for info in publishers if info.topic_type == message_type]
     if not of_our_type:
-        advice = (
-            "set image_type to match" if publishers[0].topic_type in IMAGE_TYPES else "set image to the camera's topic"
-        )
+        other = is_image and publishers[0].topic_type in IMAGE_TYPES
+        what = "the camera's topic" if is_image else f"a topic of {message_type}"
+        advice = "set image_type to match" if other else f"set {parameter} to {what}"
     elif ours == ReliabilityPolicy.RELIABLE and all(
         info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for info in of_our_type
     ):
-        advice = "best_effort publishers never reach a reliable subscription; set reliability:=best_effort"
+        set_it = f"set {reliability or f'{override}.reliability'}:=best_effort"
+        advice = f"best_effort publishers never reach a reliable subscription; {set_it}"
+    elif durability == DurabilityPolicy.TRANSIENT_LOCAL and all(
+        info.qos_profile.durability == DurabilityPolicy.VOLATILE for info in of_our_type
+    ):
+        advice = f"volatile publishers never reach a transient_local subscription; set {override}.durability:=volatile"
     else:
-        advice = "the publisher sends nothing; check the camera, the network and the bag player"
-    return head + f"published by {who}; {advice}"
+        source = "the camera" if is_image else "what publishes it"
+        advice = f"the publisher sends nothing; check {source}, the network and the bag player"
+        if is_image and ours == ReliabilityPolicy.BEST_EFFORT:
+            advice += ", or set reliability:=reliable if its images are large"
+    return head + f"published by {'; '.join(_publisher(info) for info in publishers)}; {advice}"
 
 
 def _publisher(info: TopicEndpointInfo) -> str:

@@ -116,7 +116,9 @@ class LocalizeMode:
         of_outbox = "" if outbox is None else outbox.problem
         content = [camera.content.lasting for camera in self._cameras.values()]
         measuring = [camera.measuring.lasting for camera in self._cameras.values()]
-        return "; ".join(filter(None, (*content, self.localizer.place_map.problem, *measuring, of_outbox)))
+        of_adapters = [getattr(adapter, "problem", "") for adapter in self._adapters]
+        of_map = self.localizer.place_map.problem
+        return "; ".join(filter(None, (*content, of_map, *measuring, *of_adapters, of_outbox)))
 
     @property
     def map_frame(self) -> str:
