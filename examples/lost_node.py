@@ -6,9 +6,11 @@ Needs vpr_msgs and a running localiser:
     python examples/lost_node.py --ros-args -p patience:=3.0
 """
 
+import contextlib
 from typing import Any
 
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Bool
@@ -47,7 +49,8 @@ class LostNode(Node):
 
 def main() -> None:
     rclpy.init()
-    rclpy.spin(LostNode())
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(LostNode())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _SENDING_S = 0.2  # time for a result to be sent before its server is destroyed
 class _Goal:
     """A goal that is being worked on.
 
-    since_ns, until_ns: its start and its end, monotonic clock; until_ns is None without a limit.
+    since_ns, until_ns: monotonic clock: images that arrived later count; its end, None without a limit.
     last: what the latest image said.
     """
 
@@ -34,6 +34,7 @@ class _Goal:
     probability: float
     since_ns: int
     until_ns: int | None
+    timeout_s: float
     result: Future
     last: str = "no image has been answered"
 
@@ -41,9 +42,9 @@ class _Goal:
 class LocalizeAction:
     """Serves one goal at a time; a new one replaces it. Takes answers as an adapter does.
 
-    A goal ends when a pose is sure enough, at its timeout, when it is cancelled or replaced, when the node is
-    deactivated or shut down, and when earlier images are forgotten (another map, ~/relocalize, a clock that jumped).
-    All but ``publish`` and ``forget`` run in the executor's thread.
+    A goal ends when a pose is sure enough, at its timeout, when it is cancelled or replaced, and when the node is
+    deactivated or shut down. Where earlier images are forgotten, it goes on with later ones. All but ``publish`` and
+    ``forget`` run in the executor's thread.
     """
 
     def __init__(self, node: ResponsiveNode) -> None:
@@ -66,13 +67,11 @@ class LocalizeAction:
             self._node.executor.create_task(self._take, answer)
 
     def forget(self) -> None:
-        """End the goal: what was said to it is void."""
+        """Begin the goal again: another map, ~/relocalize or a clock that jumped made earlier images void."""
         goal = self._goal
-        if goal is not None and self._node.executor is not None:
-            why = (
-                "earlier images were forgotten (another map, ~/relocalize, or a clock that jumped): send the goal again"
-            )
-            self._node.executor.create_task(self._end, goal, why)
+        if goal is not None:
+            goal.since_ns = time.monotonic_ns()
+            goal.last = "earlier images were forgotten, and none has been answered since"
 
     def close(self) -> None:
         """End the goal, then destroy timer and server."""
@@ -90,7 +89,7 @@ class LocalizeAction:
         timeout_ns = asked.timeout.sec * 10**9 + asked.timeout.nanosec
         until_ns = now_ns + timeout_ns if timeout_ns else None
         result = Future(executor=self._node.executor)
-        goal = self._goal = _Goal(handle, asked.probability or SURE, now_ns, until_ns, result)
+        goal = self._goal = _Goal(handle, asked.probability or SURE, now_ns, until_ns, timeout_ns * 1e-9, result)
 
         async def wait(_: ServerGoalHandle) -> Localize.Result:
             return await result
@@ -112,8 +111,7 @@ class LocalizeAction:
         elif self._node.state not in ("activating", "active"):
             self._end(goal, "the node is not active, so it takes no images")
         elif goal.until_ns is not None and time.monotonic_ns() >= goal.until_ns:
-            waited_s = (goal.until_ns - goal.since_ns) * 1e-9
-            self._end(goal, f"no pose of probability {goal.probability:.2f} within {waited_s:.1f} s: {goal.last}")
+            self._end(goal, f"no pose of probability {goal.probability:.2f} within {goal.timeout_s:.1f} s: {goal.last}")
 
     def _take(self, answer: Answer) -> None:
         """Send what an image says as feedback, and end the goal if that is sure enough."""
