@@ -6,8 +6,10 @@ unknown key is an error that names the nearest known one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -92,9 +94,17 @@ def checked(hint: Any, field: dataclasses.Field[Any], value: Any, where: str) ->
     return value
 
 
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """A YAML value as the hinted type: bool, int, float, str, tuple, dict, or a union with None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, str) and hint is float and _EXPONENT.fullmatch(value):  # YAML reads 1e3 as a text
+        value = float(value)
+    if isinstance(value, str) and origin is tuple and set(arguments) <= {float, Ellipsis}:
+        with contextlib.suppress(ValueError):  # "0 0 1", as in the node's parameters
+            value = [float(word) for word in value.replace(",", " ").split()]
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) != len(value):

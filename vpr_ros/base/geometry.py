@@ -52,6 +52,20 @@ def is_upside_down(T: np.ndarray) -> np.ndarray:
     return np.asarray(T[..., 2, 1] > _VERTICAL)
 
 
+def is_rigid(T: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
+    """(...,) bool: whether (..., 4, 4) finite matrices are rotation and translation. Files round; mirrors are none."""
+    R = T[..., :3, :3]
+    orthonormal = np.all(np.abs(R @ np.swapaxes(R, -1, -2) - np.eye(3)) <= tolerance, axis=(-1, -2))
+    return np.asarray(orthonormal & (np.linalg.det(R) > 0) & np.all(T[..., 3, :] == [0, 0, 0, 1], axis=-1))
+
+
+def is_pose(T: object) -> bool:
+    """Whether something is a (4, 4) array of finite floats: a rotation, a translation and the row 0 0 0 1."""
+    if not (isinstance(T, np.ndarray) and T.shape == (4, 4) and T.dtype.kind == "f"):
+        return False
+    return bool(np.isfinite(T).all() and is_rigid(T))
+
+
 def inverse(T: np.ndarray) -> np.ndarray:
     """Inverse of rigid motions, (..., 4, 4)."""
     R_transposed = np.swapaxes(T[..., :3, :3], -1, -2)

@@ -14,6 +14,7 @@ from vpr_ros.base.times import Span
 
 _LATELY_NS = 100_000_000  # a velocity is that of this time
 _SHORTEST_NS = 5_000_000  # of a time that tells one
+_SAME_POSE = 1e-6  # of its numbers
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
 
 
@@ -24,6 +25,13 @@ class Track:
     stamps_ns: np.ndarray
     T: np.ndarray
     max_gap_ns: int
+
+    @staticmethod
+    def contradictions(stamps_ns: list[int] | np.ndarray, T: list[np.ndarray] | np.ndarray) -> int:
+        """Number of poses that differ from an earlier one with the same stamp, as where two runs are joined."""
+        poses = np.asarray(T, dtype=float).reshape(-1, 16)
+        _, first, of = np.unique(np.asarray(stamps_ns, dtype=np.int64), return_index=True, return_inverse=True)
+        return int(np.any(np.abs(poses - poses[first[of.reshape(-1)]]) > _SAME_POSE, axis=1).sum())
 
     @classmethod
     def of(cls, stamps_ns: list[int] | np.ndarray, T: list[np.ndarray] | np.ndarray, max_gap_ns: int) -> Track:

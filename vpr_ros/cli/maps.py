@@ -316,8 +316,9 @@ def set_poses(
     from vpr_ros.drives.tum import read_tum
     from vpr_ros.maps.editor import set_poses
 
-    track = read_tum(trajectory, int(max_gap * 1e9))
-    moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
+    with reported_tally() as tally:
+        track = read_tum(trajectory, int(max_gap * 1e9), tally)
+        moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
     typer.echo(f"{output or place_map}: {moved} places have poses in '{world}'")
     if missing:
         typer.echo(f"{missing} places of {place_map} are left out: {trajectory} has no pose at their times")

@@ -81,6 +81,9 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader.close()
 
 
+_ZSTD = bytes([0x28, 0xB5, 0x2F, 0xFD])  # what compressed data begins with
+
+
 @contextmanager
 def _of_ros(path: Path) -> Iterator[None]:
     """Reading the fields of messages, whose definitions are the bag's. Raises DriveError where they are not ROS's."""
@@ -118,6 +121,11 @@ def _messages(
         try:
             message = reader.deserialize(raw, connection.msgtype)
         except Exception as error:  # see _opened
+            if bytes(raw[:4]) == _ZSTD:
+                raise DriveError(
+                    f"the bag {path} has compressed messages, which only its metadata.yaml says: give its folder, or "
+                    f"without that file run `ros2 bag reindex {path.parent}`"
+                ) from error
             raise DriveError(
                 f"the bag {path} has a damaged message on {connection.topic} ({brief(error)}): repair it with "
                 f"{_repair(path)}"

@@ -35,15 +35,31 @@ def with_own_names(table: Table, tally: Tally) -> Table:
         names = {name: own.get(name, name) for name in table.columns}
     else:
         names = {name: _EUROC.get(name) or _name_of(name, table) for name in table.columns}
-        unused = [name for name in names.values() if name not in _ALL]
+        names = _with_height(names)
+        used = _used(set(names.values()))
+        unused = [name for name in table.columns if names[name] not in used]
         tally.add(
-            f"column(s) not used: those of {', '.join(_ALL)} are",
+            f"column(s) not used: those of {', '.join(_ALL)} are, and one of each kind",
             f"{table.path.name}: {', '.join(unused)}",
             len(unused),
         )
     once = Counter(names.values())
     repeated = (*(names.get(name, name) for name in table.repeated), *(name for name in once if once[name] > 1))
     return Table(table.path, {names[name]: cells for name, cells in table.columns.items()}, repeated)
+
+
+def _with_height(names: dict[str, str]) -> dict[str, str]:
+    """Heights are alt beside lat and lon, z beside x and y; tools mix the two."""
+    have = set(names.values())
+    other, own = ("z", "alt") if "lat" in have else ("alt", "z")
+    return names if own in have else {name: own if now == other else now for name, now in names.items()}
+
+
+def _used(have: set[str]) -> set[str]:
+    """The columns that are read: one of each kind, if there are several."""
+    used = {"file", *list(filter(have.__contains__, TIMES))[:1]}
+    used |= {"lat", "lon", "alt"} if "lat" in have else {"x", "y", "z"}
+    return used | (set(QUATERNION) if "qx" in have or "yaw" not in have else {"yaw"})
 
 
 def _name_of(name: str, table: Table) -> str:

@@ -12,12 +12,13 @@ import yaml
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import is_rigid
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import apart
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
-from vpr_ros.drives.files import file_frame, read_bytes, read_table
+from vpr_ros.drives.files import file_frame, list_images, read_bytes, read_table
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
@@ -25,6 +26,7 @@ TIME, FILE = "timestamp [ns]", "filename"
 POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
 QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 _OPENCV = re.compile(rb"^%YAML.*$|^---.*$|!!opencv-matrix", re.MULTILINE)  # what OpenCV adds to YAML
+_ROUNDED = 1e-2  # of T_BS: files have few digits
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
 _OTHER_POSES = ("vicon0", "leica0")  # of another frame, and without orientations
 
@@ -76,7 +78,12 @@ class EurocDrive:
         """(stamp, image) of each row of a camera's data.csv, in order of time."""
         table = read_table(folder / "data.csv")
         stamps = table.stamps_ns(TIME, "nanoseconds", "the images' times").tolist()
-        listed = sorted(zip(stamps, table.text(FILE, "the images' names"), strict=True))
+        rows = list(zip(stamps, table.text(FILE, "the images' names"), strict=True))
+        listed = sorted(set(rows))
+        self.tally.add("row(s) left out: an earlier row names the same image", str(table.path), len(rows) - len(listed))
+        named = {name for _, name in listed}
+        others = [image for image in list_images(folder / "data") if image.name not in named]
+        self.tally.add_files("image(s) left out: data.csv does not name them", others)
         found = [(stamp, folder / "data" / name) for stamp, name in listed if (folder / "data" / name).is_file()]
         if not found:
             raise DriveError(f"none of the images that {table.path} names is in {folder / 'data'}")
@@ -122,9 +129,11 @@ def _sensor(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        sensor = yaml.safe_load(_OPENCV.sub(b"", read_bytes(path)))
-        if "T_BS" in sensor:
-            np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4))
+        sensor = yaml.safe_load(_OPENCV.sub(b"", read_bytes(path))) or {}
+        if "T_BS" in sensor and not is_rigid(
+            np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4)), _ROUNDED
+        ):
+            raise ValueError("T_BS is no rotation and translation")
         return dict(sensor)
     except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
         raise DriveError(f"{path} cannot be read as EuRoC's sensor.yaml: {str(error).splitlines()[0]}") from error

@@ -24,6 +24,10 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.times import check_spacing, nanoseconds
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
+_DATE = re.compile(
+    r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$"
+)  # before a time of day
+_LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are more
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 
 
@@ -41,18 +45,26 @@ def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def numbers_of(images: Sequence[Path]) -> list[int]:
-    """The numbers that the names of images end in, such as 12 of "frame_0012.png"; [] if they are not frame numbers.
+    """The frame numbers in the names of images, such as 12 of "left_0012_crop2.png"; [] if they have none.
 
-    They are if every name has one, after the same text, and they ascend with few gaps. Otherwise the last digits may be
-    tenths of a second, or the seconds of a minute.
+    Of all numbers in the names one ascends from image to image, and all else is the same; of a single name it is the
+    last. It is no frame number if it is a time: with decimals, beside a date, or as large as seconds since 1970.
     """
-    found = [re.fullmatch(r"(.*?)(\d+)\D*", image.stem, re.DOTALL) for image in images]
-    names = [(match[1], int(match[2])) for match in found if match is not None]
-    numbers = [number for _, number in names]
-    if len(numbers) < len(images) or len({before for before, _ in names}) > 1:
+    names = [re.split(r"(\d+)", image.stem) for image in images]
+    if not names or len({tuple(name[::2]) for name in names}) > 1 or len(names[0]) < 2:
         return []
-    ascend = all(first < second for first, second in pairwise(numbers))
-    return numbers if numbers and ascend and numbers[-1] < 10 * len(images) + 10 else []
+    columns = list(zip(*([int(digits) for digits in name[1::2]] for name in names), strict=True))
+    varying = [number for number, column in enumerate(columns) if len(set(column)) > 1]
+    if len(varying) != (len(names) > 1):
+        return []
+    (number,) = varying or [len(columns) - 1]
+    before, digits, after = "".join(names[0][: 2 * number + 1]), names[0][2 * number + 1], names[0][2 * number + 2 :]
+    decimals = re.search(r"\d\.$", before) or (len(after) > 1 and after[0] == ".")
+    date = _DATE.search(before)
+    clock = date is not None and (len(digits) >= 6 or date["minute"])
+    found = list(columns[number])
+    ascend = all(first < second for first, second in pairwise(found))
+    return found if ascend and not decimals and not clock and found[-1] < _LEAST_TIME else []
 
 
 def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[int, Path]:
@@ -92,6 +104,11 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DriveError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_text(path: Path) -> str:
+    """A text file, without the mark that some editors put before it. Raises DriveError if it cannot be read."""
+    return read_bytes(path).decode("utf-8-sig", errors="replace")
 
 
 def read_image(path: Path) -> np.ndarray:

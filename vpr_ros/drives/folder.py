@@ -21,7 +21,7 @@ from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, rea
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.tum import is_tum, read_tum
+from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
 
 _LARGEST_M = 1e9  # of a coordinate
 _POSE_FILES = (".tum", ".nmea", ".gpx", ".kml")
@@ -51,7 +51,8 @@ class FolderDrive:
       and poses are interpolated at these times; images with other names are left out.
     - Time: ``stamp_ns`` (whole nanoseconds) or ``stamp`` (seconds). Equal stamps of images are moved apart by 1 ns.
     - Position: ``x, y`` and optionally ``z`` (metres, east north up); or ``lat, lon`` and optionally ``alt`` (WGS84,
-      degrees and metres; an empty ``alt`` is 0).
+      degrees and metres; an empty ``alt`` is 0). ``alt`` is taken for ``z`` and ``z`` for ``alt`` where there is no
+      other.
     - Orientation: ``qx, qy, qz, qw`` of the camera's optical frame (x right, y down, z forward); or ``yaw``, radians
       counter-clockwise from east. Optional with lat and lon: without it the camera looks along the track.
 
@@ -88,7 +89,7 @@ class FolderDrive:
             self._images = list_images(images)
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
-            self.tally.add_files("file(s) left out: poses are read from a .csv or .tum file", _other_tables(folder))
+            self._count_other_tables(folder)
         pictures = [path for path in sorted(images.iterdir()) if _OTHER_PICTURES.fullmatch(path.suffix)]
         self.tally.add_files("file(s) left out: convert them to JPEG or PNG", pictures)
         if not self._images:
@@ -99,27 +100,49 @@ class FolderDrive:
         table = with_own_names(read_table(path), self.tally)
         if "file" in table.columns:
             table = _one_row_each(table, self.tally)
-        poses, self.world = _poses(table, options, self.tally)
         stamps = _stamps(table)
+        poses, self.world = _poses(table, stamps, options, self.tally)
         by_file = "file" in table.columns  # so that no pose is interpolated
-        track = None if stamps is None else _track(stamps, poses, NO_GAP if by_file else options.max_pose_gap_ns)
+        track = None
+        if stamps is not None:
+            known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
+            times, posed = [stamp for stamp, _ in known], [T for _, T in known]
+            track = Track.of(times, posed, NO_GAP if by_file else options.max_pose_gap_ns)
+            self.tally.add(TWO_POSES, path.name, 0 if by_file else Track.contradictions(times, posed))
         self.pose_span = None if track is None or not len(track.stamps_ns) else track.span
         if by_file:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
             repeated_times = 0 if stamps is None else len(stamps) - len(set(stamps))
             self.tally.add("image(s) have the time of another one: times may be rounded", path.name, repeated_times)
             named = {os.path.realpath(image) for image in self._images}
-            others = [image for image in list_images(folder) if os.path.realpath(image) not in named]
+            folders = sorted({folder, *(image.parent for image in self._images)})
+            images = [image for among in folders for image in list_images(among)]
+            others = [image for image in images if os.path.realpath(image) not in named]
             self.tally.add_files("image(s) left out: no row names them", others)
         else:
             self._images, self._stamps, self._T = _by_stamp(table, track, folder, self.tally)
 
     def _read_trajectory(self, path: Path, images: Path, options: DriveOptions) -> None:
-        track = read_tum(path, options.max_pose_gap_ns)
+        track = read_tum(path, options.max_pose_gap_ns, self.tally)
         if options.mount is not None:
             track = track.compose(options.mount)
         self.table, self.world, self.pose_span = path, LOCAL, track.span
         self._images, self._stamps, self._T = _named_by_stamp(images, "seconds", track, path, self.tally)
+
+    def _count_other_tables(self, folder: Path) -> None:
+        """Files that look like poses and are not read, each with its reason."""
+        kinds: dict[str, list[Path]] = {}
+        for path in _other_tables(folder):
+            reason = "poses are read from a .csv or .tum file"
+            if path.name == "groundtruth.txt" or path.suffix.lower() == ".tum":
+                reason = "they have no lines of stamp x y z qx qy qz qw"
+                if is_tum(path):
+                    reason = "the images' names are no stamps in seconds, such as 1700000000.5.png"
+                    several = path.suffix.lower() == ".tum" and len(list(folder.glob("*.[tT][uU][mM]"))) > 1
+                    reason = "there are several .tum files, keep one" if several else reason
+            kinds.setdefault(f"file(s) left out: {reason}", []).append(path)
+        for kind, paths in kinds.items():
+            self.tally.add_files(kind, paths)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -169,7 +192,11 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
     """The table with the first row of each image. Raises DriveError if another row has a different pose."""
     columns = [name for name in POSES if name in table.columns]
     first: dict[str, int] = {}
+    unnamed = 0
     for row, cell in enumerate(table.columns["file"]):
+        if not cell:
+            unnamed += 1
+            continue
         kept = first.setdefault(os.path.normpath(table.path.parent / cell), row)
         for name in columns:
             one, other = table.columns[name][kept], table.columns[name][row]
@@ -179,6 +206,7 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
                 )
         if kept != row:
             tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
+    tally.add("row(s) left out: they name no image", str(table.path), unnamed)
     columns_kept = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
     return replace(table, columns=columns_kept)
 
@@ -189,14 +217,10 @@ def _stamps(table: Table) -> list[int] | None:
     return None if column is None else table.stamps_ns(column, TIMES[column], "times").tolist()
 
 
-def _track(stamps: list[int], poses: list[np.ndarray | None], max_gap_ns: int) -> Track:
-    """The poses of the rows that have one, over time."""
-    known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-    return Track.of([stamp for stamp, _ in known], [T for _, T in known], max_gap_ns)
-
-
-def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.ndarray | None], str]:
-    """T_map_camera of each row, None if a cell is empty, and the name of their world."""
+def _poses(
+    table: Table, stamps: list[int] | None, options: DriveOptions, tally: Tally
+) -> tuple[list[np.ndarray | None], str]:
+    """T_map_camera of each row, None if a cell is empty, and the name of their world. stamps: of the rows, if given."""
     positions, world = _positions(table, options.world, tally)
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
@@ -216,10 +240,13 @@ def _poses(table: Table, options: DriveOptions, tally: Tally) -> tuple[list[np.n
                 f"{table.path} has values up to {largest:g} in column 'yaw', which is in radians: convert degrees"
             )
     elif known.any():
-        course = headings_from_track(positions[known])
+        order = np.flatnonzero(known)
+        if stamps is not None:
+            order = order[np.argsort(np.array(stamps, dtype=np.int64)[order], kind="stable")]
+        course = headings_from_track(positions[order])
         if course is None:
             raise DriveError(f"{table.path} has no column 'yaw', and its positions do not move to give a heading")
-        yaw[known] = course
+        yaw[order] = course
     moved = planar_poses(positions, yaw) @ camera
     return [T if ok else None for T, ok in zip(moved, known, strict=True)], world
 
@@ -281,7 +308,8 @@ def _named_by_stamp(folder: Path, unit: str, track: Track, path: Path, tally: Ta
             problem = problem or error
             others.append(image)
     if problem is not None and not stamped:
-        raise DriveError(f"{others[0]} is not named by its stamp, and {path} has no column 'file': {problem}")
+        no_names = "names no images" if path.suffix.lower() != ".csv" else "has no column 'file'"
+        raise DriveError(f"{others[0]} is not named by its stamp, and {path} {no_names}: {problem}")
     tally.add_files("image(s) left out: their names are not stamps", others)
     stamped.sort()
     times = [stamp for stamp, _ in stamped]

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours
+_FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
 _STEP_M = 10.0  # eastward, to measure the rotation between zones
 
 
@@ -72,11 +73,25 @@ def utm_from_latlon(
     ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
     zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
     east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
-    if not np.isfinite(east).all():
+    away_deg = np.abs((longitude - (6 * zone[0] - 183) + 180) % 360 - 180)
+    if not np.isfinite(east).all() or np.median(away_deg * np.cos(np.radians(latitude))) > _FURTHEST_DEG:
         raise DriveError(f"the positions are too far from '{utm_world(*zone)}': set world to another zone")
     positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
     _warn(latitude, longitude, positions, utm_world(*zone))
     return positions, utm_world(*zone)
+
+
+def warn_of_jumps(T_map: np.ndarray, where: str) -> None:
+    """Warn of kilometres between poses (N, 4, 4) that follow each other. where: the file."""
+    steps = np.linalg.norm(np.diff(T_map[:, :2, 3], axis=0), axis=1)
+    jumps = np.flatnonzero(~(steps < _JUMP_M))
+    if len(jumps):
+        row = int(jumps[0])
+        here, there = T_map[row, :2, 3], T_map[row + 1, :2, 3]
+        logger.warning(
+            "positions jump by %.1f km from %.0f, %.0f to %.0f, %.0f m (%d such jump(s)): check %s",
+            steps[row] / 1000, *here, *there, len(jumps), where,
+        )  # fmt: skip
 
 
 def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, world: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, VprError, brief
+from vpr_ros.base.geometry import is_pose
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive
 
@@ -75,12 +76,17 @@ class GuardedDrive:
         """Raises DriveError for an invalid stamp or pose, and warns of stamps that go back."""
         if isinstance(frame.stamp_ns, bool) or not isinstance(frame.stamp_ns, (int, np.integer)):
             raise self._fault(f"stamp_ns is {frame.stamp_ns!r}; give integer nanoseconds")
+        if not -(2**63) <= frame.stamp_ns < 2**63:
+            raise self._fault(f"stamp_ns {frame.stamp_ns} does not fit 64 bits; give nanoseconds since 1970")
         for name in ("T_map_camera", "T_odom_camera"):
             pose = getattr(frame, name)
-            if pose is not None and not _is_pose(pose):
-                shape = f"of shape {pose.shape}" if isinstance(pose, np.ndarray) else f"a {type(pose).__name__}"
+            if pose is not None and not is_pose(pose):
+                what = f"a {type(pose).__name__}"
+                if isinstance(pose, np.ndarray):
+                    right = pose.shape == (4, 4) and pose.dtype.kind == "f"
+                    what = "no finite rigid transform" if right else f"of shape {pose.shape} and type {pose.dtype}"
                 raise self._fault(
-                    f"{name} at stamp {frame.stamp_ns} is {shape}; give a (4, 4) array of finite floats: a rotation, a "
+                    f"{name} at stamp {frame.stamp_ns} is {what}; give a (4, 4) array of finite floats: a rotation, a "
                     "translation in metres and the row 0 0 0 1"
                 )
         if frame.stamp_ns < self._last_ns and not self._warned:
@@ -109,16 +115,3 @@ class GuardedDrive:
                 return check(read())
 
         return guarded
-
-
-def _is_pose(pose: Any) -> bool:
-    """Whether something is a (4, 4) rigid transform."""
-    if (
-        not isinstance(pose, np.ndarray)
-        or pose.shape != (4, 4)
-        or pose.dtype.kind != "f"
-        or not np.isfinite(pose).all()
-    ):
-        return False
-    R = pose[:3, :3]
-    return bool(np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0 and (pose[3] == [0, 0, 0, 1]).all())

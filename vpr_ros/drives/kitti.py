@@ -11,16 +11,17 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import T_BODY_OPTICAL, transform
+from vpr_ros.base.geometry import T_BODY_OPTICAL, is_rigid, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import nanoseconds
-from vpr_ros.drives.files import beside, file_frame, list_images, number, read_bytes, read_image
+from vpr_ros.base.times import apart, nanoseconds
+from vpr_ros.drives.files import beside, file_frame, list_images, number, read_image, read_text
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
+_ROUNDED = 1e-2  # of a rotation's numbers: files have few digits
 _LARGEST = 1e9  # valid number: metres, seconds, pixels
 
 
@@ -51,12 +52,13 @@ class KittiDrive:
         self._camera = options.camera or ("image_2" if (path / "image_2").is_dir() else "image_0")
         self.tally = Tally()
         self._images = self._numbered(path / self._camera)
-        self.path, self.name, self.numbers = path, path.name, list(self._images)
+        self.path, self.name = path, path.name
         poses = beside(path, "../../poses/{name}.txt", "poses.txt")
         self.world = "" if poses is None else f"kitti {path.name if poses.parent == path else poses.stem}"
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")
-        self._stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]
+        stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]
+        self.numbers, self._stamps_ns = self._by_time(stamps_ns)
         self._projections = self._read_calibration(path / "calib.txt")
         self._T = None if poses is None else self._read_poses(poses)
         right = path / _RIGHT_OF.get(self._camera, "none")
@@ -88,7 +90,7 @@ class KittiDrive:
         """The cells of a text file with one line for each image number."""
         if not path.is_file():
             raise DriveError(f"{path} is missing: it holds {purpose}")
-        lines = [line.split() for line in read_bytes(path).decode(errors="replace").rstrip().splitlines()]
+        lines = [line.split() for line in read_text(path).rstrip().splitlines()]
         for row, line in enumerate(lines, start=1):
             if len(line) != columns:  # a blank line too: skipping it would shift all later lines
                 raise DriveError(f"{path} is damaged: line {row} needs {columns} number(s), {purpose}")
@@ -96,6 +98,14 @@ class KittiDrive:
         if last >= len(lines):
             raise DriveError(f"{path} has {len(lines)} lines, {purpose}, and {image} would need line {last + 1}")
         return lines
+
+    def _by_time(self, stamps_ns: list[int]) -> tuple[list[int], dict[int, int]]:
+        """The images' numbers in order of time, and the stamp of each. stamps_ns: of all lines of times.txt."""
+        order = sorted(self._images, key=lambda number: stamps_ns[number])
+        listed = [stamps_ns[number] for number in order]
+        repeated = len(listed) - len(set(listed))
+        self.tally.add("image(s) have the time of another one: times may be rounded", "times.txt", repeated)
+        return order, dict(zip(order, apart(listed), strict=True))
 
     def _read_calibration(self, path: Path) -> dict[str, np.ndarray]:
         """Camera -> (3, 4) rectified projection from the first camera's frame."""
@@ -138,13 +148,19 @@ class KittiDrive:
         T_first_camera = transform(np.eye(3), -np.linalg.solve(P[:, :3], P[:, 3]))
         T_start_first = np.tile(np.eye(4), (len(poses), 1, 1))
         T_start_first[:, :3] = poses
+        if len(wrong := np.flatnonzero(~is_rigid(T_start_first, _ROUNDED))):
+            raise DriveError(
+                f"line {wrong[0] + 1} of {path} is no rigid motion ({len(wrong)} line(s) are not): the first three of "
+                "each four numbers must be a rotation, neither scaled nor mirrored"
+            )
         return T_BODY_OPTICAL @ T_start_first @ T_first_camera
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __iter__(self) -> Iterator[DriveFrame]:
-        for i, image in self._images.items():
+        for i in self.numbers:
+            image = self._images[i]
             right = None if self._right is None else self._right / image.name
             depth = partial(self._depth, image, right) if right is not None and right.is_file() else None
             T_map_camera = None if self._T is None else self._T[i]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from vpr_ros.base.config import option
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import beyond_a_turn, transform_from_xyzrpy
-from vpr_ros.base.world import canonical_world
+from vpr_ros.base.world import canonical_world, utm_of
 
 POSE_SOURCES = ("auto", "rtk", "ins", "vo")
 
@@ -73,6 +74,8 @@ class DriveOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "world", canonical_world(self.world))
+        if re.match(r"utm\s*\d", self.world, re.IGNORECASE) and utm_of(self.world) is None:
+            raise DriveError(f"world '{self.world}' is no UTM zone: give one from 1 to 60, such as 'utm 30 north'")
         if self.pose_source not in POSE_SOURCES:
             raise DriveError(f"unknown pose_source {self.pose_source!r}: choose one of {', '.join(POSE_SOURCES)}")
         if self.T_base_camera is not None and not (

@@ -13,6 +13,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import canonical_world
 from vpr_ros.drives.files import Table, beside, read_table
+from vpr_ros.drives.geodesy import warn_of_jumps
 
 _INS_GOOD = "INS_SOLUTION_GOOD"
 # The first vehicle frame, x forward, y right, z down, turned upright: x forward, y left, z up.
@@ -52,11 +53,15 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     if path.stem == "ins":
         good &= np.array(table.text("ins_status", "leaving out uncertain poses")) == _INS_GOOD
     tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
+    no_fix = good & (np.abs(poses[:, :2]) < 1.0).all(axis=1)
+    tally.add("position(s) left out: 0, 0 is no fix", str(path), int(no_fix.sum()))
+    good &= ~no_fix
     if not good.any():
         raise DriveError(f"{path} has no good pose: no row has ins_status {_INS_GOOD}")
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
+    warn_of_jumps(T_enu_ned @ T_ned_ins, str(path))
     track = Track.of(stamps_ns[good], T_enu_ned @ T_ned_ins @ inverse(T_vehicle_ins), max_gap_ns)
     zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
     worlds = np.unique(zones)

@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
+from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
-from vpr_ros.drives.files import number, read_bytes
+from vpr_ros.drives.files import number, read_text
 
-_START, _NUMBERS = 1 << 16, 8  # bytes that are looked at, numbers in a line
+TWO_POSES = "pose(s) left out: an earlier line has another pose of the same time"
+_NUMBERS = 8  # in a line
 
 
 def is_tum(path: Path) -> bool:
-    """Whether the first line of a file that is no comment has as many numbers as a pose."""
-    lines = (line.split() for line in read_bytes(path)[:_START].decode(errors="replace").splitlines())
-    first = next((words for words in lines if words and not words[0].startswith("#")), [])
-    try:
-        return len([number(word) for word in first]) == _NUMBERS
-    except ValueError:
-        return False
+    """Whether the first line of a file that is no comment and no header has as many numbers as a pose."""
+    return len(next(_lines(path), (0, []))[1]) == _NUMBERS
 
 
-def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
-    """The track in a file: stamps in seconds, exact to the nanosecond; metres; unit quaternions.
-
-    Lines that begin with # are skipped. Raises DriveError, which names the line, if the file cannot be read or has no
-    poses.
-    """
-    path, stamps_ns, poses = Path(path), [], []
-    for row, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and words of each line, from 1, without comments (#) and a header of names above the first pose."""
+    begun = False
+    for row, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
+        if begun or any(map(_is_number, words)):
+            begun = True
+            yield row, words
+
+
+def _is_number(word: str) -> bool:
+    try:
+        number(word)
+    except ValueError:
+        return False
+    return True
+
+
+def read_tum(path: Path | str, max_gap_ns: int = NO_GAP, tally: Tally | None = None) -> Track:
+    """The track in a file: stamps in seconds, exact to the nanosecond; metres; unit quaternions.
+
+    tally: counts poses whose time an earlier one has. Raises DriveError, which names the line, if the file cannot be
+    read or has no poses.
+    """
+    path, stamps_ns, poses = Path(path), [], []
+    for row, words in _lines(path):
         stamp_ns = nanoseconds(words[0], "seconds", f"line {row} of {path}, a trajectory in TUM format")
         try:
             x, y, z, *quat_xyzw = (number(word) for word in words[1:])
@@ -51,4 +66,6 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP) -> Track:
     if not poses:
         raise DriveError(f"{path} has no poses: it needs lines of stamp x y z qx qy qz qw")
     check_spacing(stamps_ns, "seconds", str(path))
+    if tally is not None:
+        tally.add(TWO_POSES, path.name, Track.contradictions(stamps_ns, poses))
     return Track.of(stamps_ns, poses, max_gap_ns)

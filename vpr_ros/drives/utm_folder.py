@@ -74,9 +74,11 @@ class UtmFolderDrive:
 
     def _pose(self, path: Path) -> np.ndarray:
         east, north = _number(path, 1), _number(path, 2)
-        if np.isnan(east) or np.isnan(north):
+        if not np.isfinite([east, north]).all():
             raise DriveError(f"the name of {path} has no position: name it @utm_east@utm_north@...")
-        compass, height = np.nan_to_num([_number(path, 9), _number(path, 12)])
+        compass, height = np.nan_to_num([_number(path, 9), _number(path, 12)], posinf=np.nan, neginf=np.nan)
+        if not np.isfinite([compass, height]).all():
+            raise DriveError(f"the name of {path} has an infinite heading or height")
         R = matrix_from_rpy(0.0, 0.0, np.pi / 2 - np.radians(compass))
         return transform(R, np.array([east, north, height])) @ self._camera
 

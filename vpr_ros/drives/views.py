@@ -48,7 +48,11 @@ class NumberedDrive(_View):
         super().__init__(drive)
         self.world = FRAMES
         if getattr(drive, "numbers", None) == []:
-            logger.warning("drive %s: the images' names have no frame numbers; their order is used", drive.name)
+            logger.warning(
+                "drive %s: its images are numbered in order, from 0, since their names have no frame number (one that "
+                "ascends while all else is the same, and no time)",
+                drive.name,
+            )
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends

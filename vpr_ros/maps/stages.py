@@ -27,6 +27,7 @@ from vpr_ros.maps.features import features_of
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.matching.local_features import Extractor
 
+INVALID_POSE = f"image(s) left out: a number of their pose is not finite, or beyond {map_file.FURTHEST:.0e} m"
 NEEDED = "so its images cannot be places: give poses, or --numbered to use frame numbers"
 
 Progress = Callable[[int, int], None]  # images passed so far, images of the drive
@@ -47,7 +48,7 @@ class Passage:
     def __init__(self, drive: Drive, there: Container[int], on_progress: Progress | None = None) -> None:
         """there: stamps of the drive's places in the map."""
         self.tally = Tally()
-        self.posed = self.there = 0
+        self.posed = self.there = self._duplicates = 0
         self.stamps_ns: list[int] = []
         self._T: list[np.ndarray] = []  # of the frames that are sampled
         self._drive, self._in_map, self._on_progress = drive, there, on_progress
@@ -61,25 +62,29 @@ class Passage:
             if frame.stamp_ns in self._in_map:
                 self.there += 1
             elif frame.stamp_ns in taken:
+                self._duplicates += 1
                 self.tally.add(f"image(s) left out: {DUPLICATE}", f"drive {self._drive.name}, stamp {frame.stamp_ns}")
             else:
                 taken.add(frame.stamp_ns)
                 yield frame
 
     def _with_poses(self) -> Iterator[DriveFrame]:
-        total, missing = len(self._drive), 0
+        total, missing, invalid = len(self._drive), 0, 0
         for count, frame in enumerate(self._drive, 1):
             self.stamps_ns.append(frame.stamp_ns)
             if has_pose(frame):
                 self.posed += 1
                 yield frame
-            else:
+            elif frame.T_map_camera is None:
                 missing += 1
+            else:
+                invalid += 1
             if self._on_progress:
                 self._on_progress(count, total)
         if self._on_progress:
             self._on_progress(total, total)
         count_without_pose(self.tally, self._drive, self.stamps_ns, missing)
+        self.tally.add(INVALID_POSE, f"drive {self._drive.name}", invalid)
 
     def finish(self, new: int, tally: Tally) -> None:
         """Add what was left out to a tally, at the end of the drive. new: number of places that it gave.
@@ -89,12 +94,14 @@ class Passage:
         tally.update(tally_of(self._drive))
         count_doubtful(self.tally, self._drive, self._T)
         tally.update(self.tally)
+        if not self.posed and self.tally.count(INVALID_POSE):
+            raise DriveError(f"no image of drive {self._drive.name} can be a place: {'; '.join(self.tally.lines())}")
         if not self.posed:
             raise without_poses(self._drive, self.stamps_ns, NEEDED)
         if not new and not self.there and self.tally.count(UNREADABLE):
             raise DriveError(f"no image of drive {self._drive.name} can be used: {self.tally.example(UNREADABLE)}")
         if new + self.there == 1:
-            tally.add(ONE_PLACE, f"drive {self._drive.name}", self.posed - 1)
+            tally.add(ONE_PLACE, f"drive {self._drive.name}", self.posed - 1 - self._duplicates)
 
 
 @dataclass(frozen=True, eq=False)

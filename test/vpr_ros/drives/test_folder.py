@@ -416,7 +416,13 @@ def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[st
     ("names", "numbers"),
     [
         (["frame_7.png", "frame_9.png", "frame_10.png"], [7, 9, 10]),
-        (["f_2_720p.png", "f_3_720p.png"], [0, 1]),
+        (["f_2_720p.png", "f_3_720p.png"], [2, 3]),
+        (["0000100.png", "0000101.png", "0000108.png"], [100, 101, 108]),  # a part of a recording
+        (["0.png", "200.png", "400.png"], [0, 200, 400]),
+        (["20231114_0007.png", "20231114_0009.png"], [7, 9]),
+        (["IMG_20231114_101010.png", "IMG_20231114_101011.png"], [0, 1]),
+        (["2023-11-14-10-20-05.png", "2023-11-14-10-20-06.png"], [0, 1]),
+        (["1700000000.5.png", "1700000001.5.png"], [0, 1]),
         ([f"2024-01-15 10.{m}.{s:02d}.png" for m, s in ((30, 58), (30, 59), (31, 0), (31, 1))], [0, 1, 2, 3]),
         (["10.5.png", "11.2.png", "12.9.png", "13.4.png"], [0, 1, 2, 3]),
         (["10.5.png", "11.6.png", "12.7.png"], [0, 1, 2]),
@@ -424,10 +430,12 @@ def test_numbered_images_are_those_of_their_names(tmp_path: Path, names: list[st
     ],
 )
 def test_names_number_images_only_if_they_count_them(tmp_path, caplog, names, numbers):
-    """Tenths of a second, or the seconds of a minute, were taken for places: 57, 58, 59, 0, 1."""
+    """Tenths of a second, or the seconds of a minute, were taken for places: 57, 58, 59, 0, 1. Images 100 to 108 of a
+    recording became 0 to 8, and R@1 was 0.
+    """
     drive = NumberedDrive(open_drive(images(tmp_path / "walk", names)))
     assert [int(frame.T_map_camera[0, 3]) for frame in drive] == numbers
-    assert ("have no frame numbers" in caplog.text) == (numbers[0] == 0)
+    assert ("are numbered in order, from 0" in caplog.text) == (numbers[:2] == [0, 1])
 
 
 def test_an_image_has_one_pose(tmp_path):
@@ -491,23 +499,30 @@ def test_a_trajectory_in_tums_format_has_the_poses(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("names", "files"),
+    ("names", "files", "why"),
     [
-        (["000000.png", "000001.png"], {"est.tum": "0 0 0 0 0 0 0 1\n1 9 0 0 0 0 0 1\n"}),  # numbers, and no seconds
-        (["5.25.png", "6.25.png"], {"groundtruth.txt": "1 0 0 0 0 1 0 0 0 0 1 0\n"}),  # KITTI's
-        (["5.25.png", "6.25.png"], {"groundtruth.txt": "0 17\n1 18\n"}),  # pairs of frames
-        (["5.25.png", "6.25.png"], {f"{name}.tum": "5 0 0 0 0 0 0 1\n7 9 0 0 0 0 0 1\n" for name in "ab"}),
+        (
+            ["000000.png", "000001.png"],
+            {"est.tum": "0 0 0 0 0 0 0 1\n1 9 0 0 0 0 0 1\n"},
+            "names are no stamps in seconds",
+        ),
+        (["5.25.png", "6.25.png"], {"groundtruth.txt": "1 0 0 0 0 1 0 0 0 0 1 0\n"}, "they have no lines of stamp"),
+        (["5.25.png", "6.25.png"], {"groundtruth.txt": "0 17\n1 18\n"}, "they have no lines of stamp"),
+        (["5.25.png", "6.25.png"], {f"{n}.tum": "5 0 0 0 0 0 0 1\n7 9 0 0 0 0 0 1\n" for n in "ab"}, "keep one"),
+        (["5.25.png", "6.25.png"], {"trajectory.txt": "5 0 0 0 0 0 0 1\n"}, "poses are read from a .csv or .tum file"),
     ],
 )
-def test_a_trajectory_that_does_not_fit_is_counted(tmp_path: Path, names: list[str], files: dict[str, str]) -> None:
-    """The images are there without poses, and with --numbered a drive."""
+def test_a_trajectory_that_does_not_fit_is_counted(
+    tmp_path: Path, names: list[str], files: dict[str, str], why: str
+) -> None:
+    """The images are there without poses, and with --numbered a drive. The reason was that groundtruth.txt is none."""
     folder = images(tmp_path / "d", names)
     for name, text in files.items():
         (folder / name).write_text(text)
     drive = open_drive(folder)
     assert [frame.T_map_camera for frame in drive] == [None, None]
     assert (
-        tally_of(drive).lines()[0].startswith(f"{len(files)} file(s) left out: poses are read from a .csv or .tum file")
+        tally_of(drive).lines()[0].startswith(f"{len(files)} file(s) left out: ") and why in tally_of(drive).lines()[0]
     )
 
 

@@ -22,6 +22,7 @@ from vpr_ros.maps.builder import add_drive, build_map
 from vpr_ros.maps.editor import merge_maps
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.stages import INVALID_POSE
 
 
 def walk(folder: Path, painted_drive, start: float, count: int = 6, options: str = "") -> Path:
@@ -200,7 +201,7 @@ def test_a_pose_that_is_not_finite_is_none(tmp_path, painted_drive, describer):
 
     tally = Tally()
     with build_map(tmp_path / "m.vprmap", [Shaken(length=30.0)], describer, tally=tally) as place_map:
-        assert len(place_map) == 4 and tally.count(NO_POSE) == 2 and place_map.origin.tolist() == [0, 0, 0]
+        assert len(place_map) == 4 and tally.count(INVALID_POSE) == 2 and place_map.origin.tolist() == [0, 0, 0]
 
 
 def test_merging_what_was_merged_keeps_all_three(week, tmp_path, describer, painted_drive):

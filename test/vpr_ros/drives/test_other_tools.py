@@ -1,0 +1,172 @@
+"""Recordings as other tools write them: read right, or refused, and what is left out is counted."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_ros.base.config import from_dict
+from vpr_ros.base.errors import ConfigError, DriveError
+from vpr_ros.base.geometry import heading
+from vpr_ros.drives.drive import tally_of
+from vpr_ros.drives.open import open_drive
+from vpr_ros.drives.options import DriveOptions
+
+EYE = "1 0 0 0 0 1 0 0 0 0 1 0"
+
+
+def images(folder: Path, names: list[str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 255, (24, 32, 3), np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(folder / name), pixels)
+    return folder
+
+
+def poses(drive: Any) -> np.ndarray:
+    return np.array([frame.T_map_camera for frame in drive])
+
+
+def test_headings_are_those_of_the_track_in_order_of_time(tmp_path: Path) -> None:
+    """Rows of a GPS log that was sorted by something else gave headings of -91 and 179 degrees, and no word."""
+    folder = images(tmp_path / "d", [f"{k}.png" for k in range(6)])
+    rows = [f"{k}.png,{100.0 + k},{48.0 + 1e-4 * k:.6f},9.0" for k in (3, 0, 5, 1, 4, 2)]
+    (folder / "poses.csv").write_text("file,stamp,lat,lon\n" + "\n".join(rows) + "\n")
+    np.testing.assert_allclose(np.degrees(heading(poses(open_drive(folder)))), 90, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "height", "unused"),
+    [
+        ("file,x,y,alt,yaw", "{k}.png,{k},0,{z},0", True, ""),
+        ("file,easting,northing,altitude,yaw", "{k}.png,{k},0,{z},0", True, ""),
+        ("file,lat,lon,z,yaw", "{k}.png,48.{k},9,{z},0", True, ""),
+        ("file,x,y,z,alt,yaw", "{k}.png,{k},0,{z},999,0", True, "alt"),
+        ("file,x,y,yaw,qx,qy,qz,qw", "{k}.png,{k},0,1,0,0,0,1", False, "yaw"),
+        ("file,lat,lon,yaw,x,y", "{k}.png,48.{k},9,0,5,5", False, "x, y"),
+        ("file,stamp,stamp_ns,x,y,yaw", "{k}.png,{k},{k}000000000,{k},0,0", False, "stamp"),
+    ],
+)
+def test_no_column_is_lost_in_silence(tmp_path: Path, header: str, row: str, height: bool, unused: str) -> None:
+    """Heights called alt beside x and y were 0: all floors of a house were one."""
+    folder = images(tmp_path / "d", [f"{k}.png" for k in range(3)])
+    rows = [row.format(k=k, z=10.0 * k) for k in range(3)]
+    (folder / "poses.csv").write_text("\n".join([header, *rows]) + "\n")
+    drive = open_drive(folder)
+    if height:
+        np.testing.assert_allclose(poses(drive)[:, 2, 3], [0, 10, 20])
+    lines = [line for line in tally_of(drive).lines() if "column(s) not used" in line]
+    assert bool(lines) == bool(unused) and all(f"poses.csv: {unused})" in line for line in lines)
+
+
+def kitti(folder: Path, times: list[str], rows: list[str]) -> Path:
+    images(folder / "image_0", [f"{k:06d}.png" for k in range(len(times))])
+    (folder / "times.txt").write_bytes(b"\xef\xbb\xbf" + "\n".join(times).encode() + b"\n")
+    (folder / "calib.txt").write_text("P0: 50 0 16 0 0 50 12 0 0 0 1 0\n")
+    (folder / "poses.txt").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("row", ["-1 0 0 0 0 1 0 0 0 0 1 0", "0 0 0 0 0 0 0 0 0 0 0 0", "2 0 0 0 0 2 0 0 0 0 2 0"])
+def test_what_is_no_rotation_is_refused(tmp_path: Path, row: str) -> None:
+    """A mirrored, scaled or empty matrix became some rotation, and the map was built."""
+    with pytest.raises(DriveError, match=r"line 2 of .*poses.txt is no rigid motion \(1 line"):
+        open_drive(kitti(tmp_path / "07", ["0", "1", "2"], [EYE, row, EYE]))
+
+
+def test_times_that_are_rounded_lose_no_image(tmp_path: Path) -> None:
+    """Eight of twelve images, 6 m apart, were duplicates; where all times were equal, they were also too close."""
+    rows = [f"1 0 0 0 0 1 0 0 0 0 1 {6 * k}" for k in range(6)]
+    drive = open_drive(kitti(tmp_path / "07", ["0", "0", "1", "1", "3", "2"], rows))
+    stamps = [frame.stamp_ns for frame in drive]
+    assert len(set(stamps)) == 6 and stamps == sorted(stamps)
+    np.testing.assert_allclose(poses(drive)[:, 0, 3], [0, 6, 12, 18, 30, 24])  # in order of time
+    assert "2 image(s) have the time of another one" in tally_of(drive).lines()[0]
+
+
+def euroc(folder: Path, rows: list[str], extra: str = "") -> Path:
+    camera = folder / "mav0" / "cam0"
+    images(camera / "data", [f"{k}.png" for k in range(4)])
+    (camera / "data.csv").write_text("#timestamp [ns],filename\n" + "\n".join(rows) + "\n")
+    (camera / "sensor.yaml").write_text(extra)
+    return folder
+
+
+def test_images_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:
+    """An interrupted copy of data.csv gave a drive of four images without a word."""
+    drive = open_drive(euroc(tmp_path / "e", ["1000000000,0.png", "2000000000,1.png", "2000000000,1.png"]))
+    assert len(list(drive)) == 2
+    told = "\n".join(tally_of(drive).lines())
+    assert "2 image(s) left out: data.csv does not name them (the first: 2.png)" in told
+    assert "1 row(s) left out: an earlier row names the same image" in told
+    folder = images(tmp_path / "d", ["in/0.png", "in/1.png", "in/2.png"])
+    (folder / "poses.csv").write_text("file,x,y,yaw\nin/0.png,0,0,0\nin/1.png,1,0,0\n,2,0,0\n,3,0,0\n")
+    told = "\n".join(tally_of(open_drive(folder)).lines())
+    assert "1 image(s) left out: no row names them (2.png)" in told
+    assert "2 row(s) left out: they name no image" in told
+
+
+@pytest.mark.parametrize(
+    "numbers", ["-1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1", "0," * 15 + "1", "2,0,0,0,0,2,0,0,0,0,2,0,0,0,0,1"]
+)
+def test_a_mounting_that_is_no_rotation_is_refused(tmp_path: Path, numbers: str) -> None:
+    with pytest.raises(DriveError, match="T_BS is no rotation and translation"):
+        open_drive(euroc(tmp_path / "e", ["1000000000,0.png"], f"T_BS: {{data: [{numbers}]}}\n"))
+
+
+def test_a_trajectory_with_a_mark_and_a_header_is_read(tmp_path: Path) -> None:
+    """Editors put a byte order mark before a text, and some tools the names of the columns."""
+    folder = images(tmp_path / "d", ["5.25.png", "6.25.png"])
+    text = "timestamp tx ty tz qx qy qz qw\n5 0 0 0 0 0 0 1\n7 20 0 0 0 0 0 1\n7 40 0 0 0 0 0 1\n"
+    (folder / "groundtruth.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    drive = open_drive(folder)
+    np.testing.assert_allclose(poses(drive)[:, 0, 3], [2.5, 12.5])
+    assert "1 pose(s) left out: an earlier line has another pose of the same time" in tally_of(drive).lines()[0]
+
+
+def test_two_runs_in_one_table_are_noticed(tmp_path: Path) -> None:
+    """Half of the poses were left out, whichever came first."""
+    folder = images(tmp_path / "d", ["5.5.png", "6.5.png"])
+    rows = [f"{t},{x + 10 * t},0,0" for x in (500, 0) for t in (5, 6, 7)]
+    (folder / "poses.csv").write_text("stamp,x,y,yaw\n" + "\n".join(rows) + "\n")
+    assert "3 pose(s) left out" in tally_of(open_drive(folder)).lines()[0]
+
+
+def test_a_zone_too_far_away_is_refused(tmp_path: Path) -> None:
+    """A drive at 9 degrees east in zone 60 was 14 000 km north, and zone 99 was any name."""
+    folder = images(tmp_path / "d", ["0.png", "1.png"])
+    (folder / "poses.csv").write_text("file,lat,lon,yaw\n0.png,48.0,9.0,0\n1.png,48.0001,9.0,0\n")
+    with pytest.raises(DriveError, match="too far from 'utm 60 north'"):
+        open_drive(folder, DriveOptions(world="utm 60 north"))
+    with pytest.raises(DriveError, match="'utm 99 north' is no UTM zone"):
+        DriveOptions(world="utm 99 north")
+    assert open_drive(folder, DriveOptions(world="utm 33 north")).world == "utm 33 north"  # the next one
+
+
+def test_rows_without_a_fix_are_no_positions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """RobotCar's rows of zeros made a map of 620 by 5735 km."""
+    run = tmp_path / "2023-11-14-22-13-20"
+    images(run / "stereo" / "centre", [f"{1_400_000_000_000_000 + k * 1_000_000}.png" for k in range(6)])
+    rows = []
+    for k in range(6):
+        north, east = (0.0, 0.0) if k == 2 else (5735000.0 + 5 * k + 3000 * (k > 4), 620000.0)
+        rows.append(f"{1_400_000_000_000_000 + k * 1_000_000},{north},{east},0,0,0,0,30U")
+    (run / "rtk.csv").write_text("timestamp,northing,easting,down,roll,pitch,yaw,utm_zone\n" + "\n".join(rows) + "\n")
+    with caplog.at_level(logging.WARNING):
+        drive = open_drive(run, DriveOptions(camera="stereo/centre", undistort=False))
+    assert any("1 position(s) left out: 0, 0 is no fix" in line for line in tally_of(drive).lines())
+    assert "positions jump by 3.0 km" in caplog.text
+
+
+def test_options_are_read_as_the_node_reads_them() -> None:
+    """The form that a bag's error suggests was refused on the command line: "expected tuple"."""
+    made = from_dict(DriveOptions, {"T_base_camera": "0 0 1 -1.57 0 -1.57", "max_pose_gap_s": "1e3"}, "-d")
+    assert made.T_base_camera == (0.0, 0.0, 1.0, -1.57, 0.0, -1.57) and made.max_pose_gap_s == 1000.0
+    with pytest.raises(ConfigError):
+        from_dict(DriveOptions, {"T_base_camera": "0 0 one"}, "-d")
