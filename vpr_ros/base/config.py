@@ -119,6 +119,13 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     raise ConfigError(f"{where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
 
 
+def check(config: Any, kind: type, where: str) -> None:
+    """Raise ConfigError if a configuration made in Python is of another kind, or has a value of wrong type or range."""
+    if not isinstance(config, kind):
+        raise ConfigError(f"{where} is a {type(config).__name__}: give a {kind.__name__}")
+    from_dict(kind, to_dict(config), where)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain data, ready for YAML: tuples become lists."""
 

@@ -29,6 +29,10 @@ class DriveError(VprError):
     """A drive lacks a file, a column or a topic, or one of them cannot be read."""
 
 
+class FrameError(VprError, ValueError):
+    """A frame has a stamp, a pose or a prior of another type, or a pose that is no rigid transform."""
+
+
 class ImageError(VprError):
     """An image is empty, truncated or in an unknown encoding."""
 

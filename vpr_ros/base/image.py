@@ -63,6 +63,8 @@ def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarra
 
     Raises ImageError if the array is not an (H, W, 3) uint8 RGB image.
     """
+    if not isinstance(image_rgb, np.ndarray):
+        raise ImageError(f"expected a (H, W, 3) uint8 RGB array, got a {type(image_rgb).__name__}")
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or image_rgb.size == 0:
         raise ImageError(f"expected a (H, W, 3) uint8 RGB image, got shape {image_rgb.shape} of {image_rgb.dtype}")
     import cv2

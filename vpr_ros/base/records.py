@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.errors import FrameError
+from vpr_ros.base.geometry import is_pose
 
 T = TypeVar("T")
 
@@ -41,6 +43,10 @@ class OnDemand(Sequence[T], Generic[T]):
         if item is None:
             item = self._made[number] = self._make(number % len(self._made))
         return item
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as a list: an estimate may leave its process."""
+        return list, (list(self),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,29 @@ class Frame:
     """Name of the camera, where a robot has several."""
     T_base_camera: np.ndarray | None = None
     """(4, 4) pose of the camera on the robot, whose x axis points forward; needed where it has several."""
+
+    def check(self) -> None:
+        """Raise FrameError, one sentence, for a field that would harm what is kept from image to image."""
+        if isinstance(self.stamp_ns, bool) or not isinstance(self.stamp_ns, (int, np.integer)):
+            raise FrameError(f"stamp_ns is {self.stamp_ns!r}: give integer nanoseconds")
+        for name in ("T_odom_camera", "T_base_camera"):
+            T = getattr(self, name)
+            if T is not None and not is_pose(T):
+                what = f"of shape {T.shape} and {T.dtype}" if isinstance(T, np.ndarray) else f"a {type(T).__name__}"
+                raise FrameError(f"{name} is no pose ({what}): give a (4, 4) array of finite floats, a rigid transform")
+        if not isinstance(self.priors, (tuple, list)) or not all(isinstance(prior, Prior) for prior in self.priors):
+            raise FrameError("priors is no tuple of Prior: give (prior,), or () without any")
+        for prior in self.priors:
+            position, covariance = np.asarray(prior.position, float), np.asarray(prior.covariance, float)
+            shaped = position.shape == (2,) and covariance.shape == (2, 2)
+            if (
+                not shaped
+                or not np.isfinite([*position, *covariance.flat]).all()
+                or np.linalg.eigvalsh(covariance)[0] <= 0
+            ):
+                raise FrameError("a prior needs a finite position (2,) and a positive covariance (2, 2), in metres")
+            if not 0 <= prior.wrong <= 1:
+                raise FrameError(f"a prior is wrong with probability {prior.wrong}: give one from 0 to 1")
 
 
 @dataclass(frozen=True, eq=False)

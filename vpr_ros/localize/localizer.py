@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
+from vpr_ros.base.config import check
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import NOTHING, has_content, preprocess
 from vpr_ros.base.records import Estimate, Frame, Hypothesis, Prior, likeliest
@@ -79,11 +80,12 @@ class Localizer:
         """index: of the places' descriptors, centred on ``map_mean``. rerankers: applied in this order.
 
         metric: measures the best pose; None: it is that of the places. place_map: closed by ``close``. Raises MapError
-        for a map without places.
+        for a map without places, ConfigError for a value of config that is out of range.
         """
         if len(places) == 0:
             raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
-        self.config = config or LocalizerConfig()
+        self.config = LocalizerConfig() if config is None else config
+        check(self.config, LocalizerConfig, "config")
         self.calibration = calibration or Calibration()
         self.places = places
         self.describer = describer
@@ -175,7 +177,11 @@ class Localizer:
         )
 
     def localize(self, frame: Frame) -> Estimate:
-        """Localise one image. Raises ImageError if it is not an (H, W, 3) uint8 RGB array."""
+        """Localise one image.
+
+        Raises ImageError if it is not an (H, W, 3) uint8 RGB array, FrameError for a stamp, pose or prior that is none.
+        """
+        frame.check()
         start = perf_counter()
         image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
         preprocessed = perf_counter()

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import FrameError, MapError
 from vpr_ros.base.image import NOTHING, has_content, preprocess, thumbnail
 from vpr_ros.base.records import Frame, LoopClosure, Observation
 from vpr_ros.inference.describer import Describer
@@ -135,10 +135,11 @@ class LoopCloser:
 
         It becomes a keyframe, on disk when this returns, if the robot has moved far enough and the image shows
         something. Raises ImageError if the image is not an (H, W, 3) uint8 RGB array, MapError if the session cannot be
-        written, ValueError for a frame without odometry.
+        written, FrameError for a frame without odometry or with a bad pose.
         """
+        frame.check()
         if frame.T_odom_camera is None:
-            raise ValueError("this frame has no odometry, which a growing map needs")
+            raise FrameError("this frame has no odometry (T_odom_camera), which a growing map needs")
         T_odom_camera = frame.T_odom_camera
         if self._T_odom_last is not None:
             self._driven_m += float(np.linalg.norm(T_odom_camera[:3, 3] - self._T_odom_last[:3, 3]))

@@ -84,6 +84,9 @@ def build_map(
     DriveError if a drive has no camera intrinsics.
     """
     drives = list(drives)
+    for name, least in (("every_m", every_m), ("every_s", every_s)):
+        if not 0 <= least < np.inf:
+            raise ConfigError(f"{name} is {least}: give 0 or more; 0 takes every image")
     was_there = resume and path.exists()
     if was_there:
         place_map = _begun(path, describer, views_each, vocabulary, storage, shard)
