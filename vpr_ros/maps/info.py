@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.errors import MapError
 from vpr_ros.maps.place_map import PlaceMap
+
+
+def _calibrated_on(place_map: PlaceMap) -> str:
+    """The drives that the map's calibration is from, or why it cannot be used."""
+    try:
+        return place_map.calibration.source
+    except MapError as error:
+        return str(error)
 
 
 def map_info(place_map: PlaceMap) -> dict[str, Any]:
@@ -30,7 +39,7 @@ def map_info(place_map: PlaceMap) -> dict[str, Any]:
         "vocabulary": place_map.model.vocabulary or "none of its own",
         "local_features": f"{kind}, of {place_map.feature_count()} places" if kind else "none",
         "refreshed": asdict(place_map.refreshed) if place_map.refreshed else "never",
-        "calibrated_on": place_map.calibration.source,
+        "calibrated_on": _calibrated_on(place_map),
         "descriptors": place_map.storage.descriptors,
         "thumbnails": "yes" if place_map.storage.thumbnails else "none",
         "bytes": place_map.bytes_by_kind(),

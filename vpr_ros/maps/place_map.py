@@ -106,6 +106,16 @@ def _is_odometry(meta: dict[str, str]) -> bool:
     return meta["odometry_world"] == meta["world"] != ""
 
 
+def _calibration_in(text: str) -> Calibration | MapError:
+    """What the meta table holds; the error if it is damaged: the map's places are whole all the same."""
+    try:
+        return Calibration.from_dict(json.loads(text))
+    except MapError as error:
+        return error
+    except ValueError as error:
+        return MapError(f"the calibration cannot be read ({brief(error)}): run `vpr map calibrate` again")
+
+
 class PlaceMap:
     """An open map file. Use as a context manager.
 
@@ -128,7 +138,7 @@ class PlaceMap:
             self.origin = np.array(json.loads(meta["origin"]), dtype=float)
             if self.origin.shape != (3,) or not np.isfinite(self.origin).all():
                 raise ValueError("its origin is not a finite position")
-            self.calibration = Calibration.from_dict(json.loads(meta["calibration"]))
+            self._calibration = _calibration_in(meta["calibration"])
             self.storage = Storage.from_meta(meta)
             self.refreshed = Refreshed.from_dict(json.loads(meta.get("refreshed", "null")))
             self.shard: str = meta.get("shard", "")
@@ -228,6 +238,10 @@ class PlaceMap:
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            if "closed" not in str(error):
+                raise
+            raise MapError(f"{self.path} is closed: open it again") from error
         except sqlite3.OperationalError as error:
             if str(error).startswith("no such"):
                 raise MapError(
@@ -275,6 +289,13 @@ class PlaceMap:
         self.check_model(describer.manifest.name, describer.manifest.fingerprint)
         if (learning := with_vocabulary(describer)) is not None:
             learning.vocabulary = self.vocabulary or learning.own_vocabulary
+
+    @property
+    def calibration(self) -> Calibration:
+        """The map's. Raises MapError if it is damaged; ``set_calibration`` replaces it."""
+        if isinstance(self._calibration, MapError):
+            raise MapError(f"{self.path}: {self._calibration}")
+        return self._calibration
 
     def default_calibration(self, manifest: Manifest) -> Calibration:
         """That of the map's model, whose manifest it is, for this map's vocabulary."""
@@ -446,7 +467,7 @@ class PlaceMap:
         self.check_intact()
         with self.together():
             map_file.set_meta(self._connection, calibration=json.dumps(calibration.to_dict()))
-        self.calibration = calibration
+        self._calibration = calibration
 
     @property
     def revision(self) -> int:

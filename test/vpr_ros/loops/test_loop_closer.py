@@ -176,7 +176,7 @@ def test_a_loop_closer_owns_its_maps(tmp_path, mapped, overcast):
         with pytest.raises(MapError, match="another process adds"):
             LoopCloser.open(session, threads=1)
     for store in (closer.session, *closer.earlier):
-        with pytest.raises(MapError, match="not a map"):
+        with pytest.raises(MapError, match="is closed: open it again"):
             len(store.place_map)
     assert not session.with_name("own.vprmap.lock").exists()
 

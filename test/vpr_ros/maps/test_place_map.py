@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from vpr_ros.base.errors import ConfigError, DriveError, MapError
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import Index, cache_path
+from vpr_ros.maps.info import map_info
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
@@ -134,6 +136,30 @@ def test_calibration_is_kept_with_the_map(town):
         Calibration.from_dict({"slope": float("nan")})
     with pytest.raises(MapError, match="calibrate"):
         Calibration.from_dict({"slop": 1.0})
+
+
+@pytest.mark.parametrize("text", ["{broken", "null", '{"temperature": NaN}', '{"nobody": 1}'])
+def test_a_damaged_calibration_can_be_fitted_again(town, text):
+    """The map could not be opened at all: `vpr map calibrate`, which the error named, gave the same error."""
+    path = town.path
+    town.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'calibration'", (text,))
+    connection.close()
+    with PlaceMap.open(path, writable=True) as place_map:
+        assert "run `vpr map calibrate` again" in map_info(place_map)["calibrated_on"]
+        with pytest.raises(MapError, match="calibration cannot be read"):
+            _ = place_map.calibration
+        place_map.set_calibration(Calibration(source="friday"))
+    with PlaceMap.open(path) as place_map:
+        assert place_map.calibration.source == "friday"
+
+
+def test_a_closed_map_is_not_called_corrupt(town):
+    """ "Build it again", said a healthy file after its with block."""
+    town.close()
+    with pytest.raises(MapError, match="is closed: open it again"):
+        len(town)
 
 
 def test_large_coordinates_get_an_origin(tmp_path, toy_world):
