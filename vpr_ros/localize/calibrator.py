@@ -170,14 +170,22 @@ def _tried(
 def _chosen(trials: Sequence[_Trial]) -> _Trial:
     """The first trial, in order from the default, that is as good as the best within its standard error.
 
-    Trials that miss more images off the map than the default are out, unless the default is wrong far more often.
+    If that is not the default, it is one that no other of these beats both on the map and off it. Trials that miss more
+    images off the map than the default are out, unless the default is wrong far more often.
     """
     allowed = [trial for trial in trials if not trial.wrong_off_map > trials[0].wrong_off_map]
     best = min(allowed, key=lambda trial: trial.wrong)
     if min(trial.wrong for trial in trials) < best.wrong - CALIBRATION_GRID.far_better:
         allowed = list(trials)
         best = min(allowed, key=lambda trial: trial.wrong)
-    return next(trial for trial in allowed if trial.wrong <= best.wrong + best.standard_error)
+    good = [trial for trial in allowed if trial.wrong <= best.wrong + best.standard_error]
+    return good[0] if good[0] is trials[0] else next(trial for trial in good if not any(_beats(o, trial) for o in good))
+
+
+def _beats(one: _Trial, other: _Trial) -> bool:
+    """Whether a trial is wrong less often than another on the map or off it, and nowhere more often."""
+    ours, theirs = (np.nan_to_num([trial.wrong_on_map, trial.wrong_off_map]) for trial in (one, other))
+    return bool(np.all(ours <= theirs) and np.any(ours < theirs))
 
 
 def _given(trial: _Trial) -> str:

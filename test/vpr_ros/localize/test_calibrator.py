@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpr_ros.localize.calibrator import Fitted, fit
+from vpr_ros.localize.calibrator import Fitted, _chosen, _Trial, fit
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
@@ -119,3 +119,16 @@ def test_detection_is_never_worse_than_the_defaults(toy_world: Any, default: Cal
         ]
         missed.append(sum(answer.best is not None for answer in answers))
     assert missed[1] <= missed[0]
+
+
+def test_a_candidate_that_another_beats_is_not_chosen() -> None:
+    """Of two as good within the standard error the first was taken, also if it was wrong more often on the map, and as
+    often off it.
+    """
+
+    def trial(threshold: float, on_map: float, off_map: float) -> _Trial:
+        return _Trial(Calibration(threshold=threshold), [], on_map, off_map, 400, 80)
+
+    default, first, second = trial(7.0, 0.1, 0.25), trial(8.75, 0.162, 0.0), trial(7.75, 0.126, 0.0)
+    assert _chosen([default, first, second]) is second
+    assert _chosen([trial(7.0, 0.13, 0.0), second]).calibration.threshold == 7.0  # the default, as it is as good
