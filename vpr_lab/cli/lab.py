@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from vpr_lab.cli.device import Device
 from vpr_ros.cli.common import pairs, progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Train published systems and set them side by side on your drives.")
@@ -47,7 +48,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Added to every recipe's seed.")] = 0,
     validation: Annotated[int, typer.Option(min=1, help="Training worlds held out for validation.")] = 1,
     reference: Annotated[str, typer.Option(help="Condition of the reference drives.")] = "overcast",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     set_: Annotated[
         list[str], typer.Option("--set", "-s", help="KEY=VALUE of every recipe, such as train.lr=0.001.")
     ] = [],  # noqa: B006

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from vpr_lab.cli.device import Device
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.cli.common import DriveOption, at_least, open_drives, pairs, progress_bar
+from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pairs, progress_bar
 
 if TYPE_CHECKING:
     from vpr_lab.training.datasets import Shard
@@ -96,7 +97,7 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; an interrupted run is resumed.")] = Path(
         "runs/train"
     ),
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     start: Annotated[
         Optional[Path],
         typer.Option(help="Checkpoint (.pt) whose parts of the same name and size the network starts from."),
@@ -138,7 +139,7 @@ def grid(
         list[str],
         typer.Option("--choose", "-c", help="KEY=VALUE of the grid, such as 'lr=[0.001, 0.0001]'; repeatable."),
     ] = [],  # noqa: B006
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
 ) -> None:
     """Search losses, miners, optimisers and schedules by successive halving."""
@@ -193,6 +194,7 @@ def export(
         list[str],
         typer.Option("--drive", help="To calibrate INT8 and to compare on: a reference, then queries; repeatable."),
     ] = [],  # noqa: B006
+    numbered: Numbered = False,
     drive_option: DriveOption = [],  # noqa: B006
     threads: Annotated[int, typer.Option(help="CPU threads while measuring, 0 for all.")] = 2,
     licence: Annotated[str, typer.Option(help="Licence and origin of a checkpoint's starting weights.")] = "",
@@ -203,7 +205,7 @@ def export(
 
     if int8 and not drives:
         raise ModelError("--int8 is calibrated on images: name at least one drive with --drive")
-    opened = open_drives(drives, drive_option)
+    opened = open_drives(drives, drive_option, numbered)
     source = find_model(model)
     if source.suffix == ".onnx" and not (fp16 or int8 or tensorrt):
         raise ModelError(f"{source.name} is exported already: ask for --fp16, --int8 or --tensorrt")

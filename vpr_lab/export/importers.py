@@ -9,7 +9,7 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,11 @@ def open_timm(text: str, folder: Path, wanted: Wanted) -> Original:
     _, height, width = config["input_size"]
     mean, std = (tuple(255 * number for number in config[key]) for key in ("mean", "std"))
     own = Preprocessing(height, width, mean, std)
-    return _original(network, f"timm {text}", text.partition("/")[2] or text, folder, wanted, own)
+    if network.num_classes:
+        raise ModelError(f"num_classes={network.num_classes} makes scores of classes the descriptor: leave it out")
+    classifier = network.default_cfg.get("classifier") or ()  # in published files, and not in this network
+    unused = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    return _original(network, f"timm {text}", text.partition("/")[2] or text, folder, wanted, own, unused)
 
 
 def _import_module(name: str) -> Any:
@@ -111,15 +115,21 @@ def _made(factory: Any, text: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _original(
-    network: Any, origin: str, name: str, folder: Path, wanted: Wanted, own: Preprocessing | None = None
+    network: Any,
+    origin: str,
+    name: str,
+    folder: Path,
+    wanted: Wanted,
+    own: Preprocessing | None = None,
+    unused: Sequence[str] = (),
 ) -> Original:
-    """A torch module as ONNX, and as torch runs it. own: its preprocessing, if it has one."""
+    """A torch module as ONNX, and as torch runs it. own: its preprocessing. unused: see _load_weights."""
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"{origin} gives a {type(network).__name__}, not a torch.nn.Module: name what makes the network"
         )
     if wanted.weights is not None:
-        _load_weights(network, wanted.weights)
+        _load_weights(network, wanted.weights, unused)
     network = network.eval().float().to("cpu")
     size = wanted.size or ((own.width, own.height) if own else None)
     if size is None:
@@ -227,8 +237,11 @@ class _Outputs(nn.Module):
         return tensors
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
-    """Load a state dict, also one in a checkpoint or of a module that was trained in parallel. Raises ModelError."""
+def _load_weights(network: nn.Module, path: Path, unused: Sequence[str]) -> None:
+    """Load a state dict, also one in a checkpoint or of a module that was trained in parallel. Raises ModelError.
+
+    unused: names of modules that the file may have and the network lacks.
+    """
     if not path.is_file():
         raise ModelError(f"no file of weights {path}")
     try:
@@ -247,6 +260,8 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     for prefix in ("module.", "model."):
         if state and all(name.startswith(prefix) for name in state) and not state.keys() <= wanted.keys():
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    for module in unused:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(f"{module}.") or name in wanted}
     missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     both = sorted(wanted.keys() & state.keys())
     shaped = [name for name in both if wanted[name].shape != getattr(state[name], "shape", None)]

@@ -70,7 +70,7 @@ class RunHealth:
 class Health:
     """The findings. sampled: places compared with the whole map. notes: what was not looked at, a sentence each.
 
-    points: of each problem, (K, 2) metres in the map, for the picture.
+    points: of each problem, (K, 2) metres in the map, for the picture. origin: metres, of the map in its world.
     """
 
     places: int
@@ -79,6 +79,7 @@ class Health:
     stretches: tuple[Stretch, ...]
     notes: tuple[str, ...]
     points: dict[str, np.ndarray] = field(default_factory=dict)
+    origin: tuple[float, float] = (0.0, 0.0)
 
     def of(self, problem: str) -> list[Stretch]:
         """The stretches with a problem, the one with the most images or places first."""
@@ -141,7 +142,9 @@ def examine(
         notes.append(f"for twins, {twins.compared} of {len(places)} places were compared with all, spread evenly")
     if twins.alone:
         notes.append(f"{twins.alone} of these have no place near them, so nothing says how alike neighbours are")
-    return Health(len(places), twins.compared, tuple(p.health for p in looked), tuple(found), tuple(notes), points)
+    health = tuple(passage.health for passage in looked)
+    at = float(origin[0]), float(origin[1])
+    return Health(len(places), twins.compared, health, tuple(found), tuple(notes), points, at)
 
 
 class _Passage:

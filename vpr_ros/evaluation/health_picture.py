@@ -29,7 +29,8 @@ def draw_health(health: Health, positions: np.ndarray, path: Path) -> None:
             if len(points):
                 label = f"{problem}: {len(points)}"
                 ax.plot(*_thinned(points).T, marker, color=colour, markersize=size, linestyle="none", label=label)
-        ax.set(aspect="equal", xlabel="east (m)", ylabel="north (m)")
+        east, north = (f" of {value:.0f}" if value else "" for value in health.origin)
+        ax.set(aspect="equal", xlabel=f"east{east} (m)", ylabel=f"north{north} (m)")
         ax.set(xlim=(low[0] - 25.0, high[0] + 25.0), ylim=(low[1] - 25.0, high[1] + 25.0))
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         with written_whole(path) as part:

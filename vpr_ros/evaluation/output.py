@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.files import written_whole
 from vpr_ros.base.geometry import heading, quat_xyzw_from_matrix
 from vpr_ros.evaluation.record import Answer, Run
 from vpr_ros.evaluation.summary import Assessment, Summary
@@ -54,9 +55,9 @@ def _condition(summary: Summary) -> dict[str, Any]:
 def write_results(path: Path, summaries: Sequence[Summary], everything: Summary, warning: str = "") -> None:
     """Write results.json. warning: see ``results``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps(results(summaries, everything, warning), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(results(summaries, everything, warning), indent=2, allow_nan=False)
+    with written_whole(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, assessment: Assessment) -> None:

@@ -89,7 +89,13 @@ def town(run: Assessment, plan: Plan) -> Figure | None:
     _mark_off_map(ax, truth, scores.called_off_map, scores.off_map)
     fig.colorbar(points, ax=ax, label="error of the estimate (m)", shrink=0.6, extend="max", pad=0.01)
     low, high = np.nanmin(corners, axis=0) - 25.0, np.nanmax(corners, axis=0) + 25.0
-    ax.set(aspect="equal", xlabel="east (m)", ylabel="north (m)", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ax.set(
+        aspect="equal",
+        xlabel="x of the map (m)",
+        ylabel="y of the map (m)",
+        xlim=(low[0], high[0]),
+        ylim=(low[1], high[1]),
+    )
     ax.grid(not plan.polygons)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return fig

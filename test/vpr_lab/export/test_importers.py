@@ -348,6 +348,9 @@ def test_timm(folder: Path) -> None:
         with pytest.raises(MissingDependencyError, match="pip install timm"):
             bring(folder, "resnet18", "timm")
         pytest.skip("timm is not installed")
-    torch.save(timm.create_model("mobilenetv3_small_050", num_classes=0).state_dict(), folder / "w.pth")
-    made = bring(folder, "mobilenetv3_small_050", "timm", weights=folder / "w.pth")
-    assert made.manifest.preprocessing.width == 224 and made.manifest.dimension == 1024
+    for classes in (0, 1000):  # published files have the classifier, which is not used
+        torch.save(timm.create_model("mobilenetv3_small_050", num_classes=classes).state_dict(), folder / "w.pth")
+        made = bring(folder, "mobilenetv3_small_050", "timm", f"of_{classes}", weights=folder / "w.pth")
+        assert made.manifest.preprocessing.width == 224 and made.manifest.dimension == 1024
+    with pytest.raises(VprError, match="num_classes=1000 makes scores of classes the descriptor"):
+        bring(folder, "mobilenetv3_small_050", "timm", weights=folder / "w.pth", options={"num_classes": 1000})
