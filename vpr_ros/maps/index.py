@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,7 @@ _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
 _LEAST_CELLS, _CELLS_SHARE = 8, 10  # cells of an IVF index that are searched: so many, or one in so many
 _QUERY_BITS = 4  # for each number of a query, in an index of one bit a number: as good as 8, and faster
 _BLOCK = 4096  # descriptors in a block of a growing index
+_LEAST_FREE = 1 << 20  # bytes: a disk with less is full
 
 
 class Index:
@@ -161,6 +163,8 @@ class Index:
         try:
             faiss.write_index(self._index, str(path))
         except RuntimeError as error:  # FAISS has no other
+            if shutil.disk_usage(path.parent).free < _LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
             raise OSError(errno.EIO, f"the index cannot be written ({brief(error)})", str(path)) from error
 
     @classmethod
