@@ -67,7 +67,7 @@ def test_a_map_is_data_and_no_program(town: Path, statement: str) -> None:
     with closing(sqlite3.connect(town)) as connection:
         connection.executescript(statement)
     with pytest.raises(MapError, match=r"town\.vprmap|calibration") as caught, PlaceMap.open(town) as opened:
-        _ = opened.places
+        _ = opened.calibration, opened.places
     assert "\n" not in str(caught.value)
 
 
