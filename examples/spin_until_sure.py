@@ -6,6 +6,7 @@ Needs vpr_msgs, a running localiser and a base that follows cmd_vel (geometry_ms
 """
 
 import contextlib
+import signal
 import time
 from typing import Any
 
@@ -28,31 +29,29 @@ class SpinUntilSure(Node):
         self.timeout_s: float = self.declare_parameter("timeout", 60.0).value
         self._publisher = self.create_publisher(Twist, "cmd_vel", 1)
         self._client = ActionClient(self, Localize, "localizer/localize")
-        self._command, self.result = Twist(), None
-        self.create_timer(0.1, lambda: self._publisher.publish(self._command))
+        self.command, self.result = Twist(), None
+        self.create_timer(0.1, lambda: self._publisher.publish(self.command))
 
     def start(self) -> None:
-        """Send the goal. Waits for the server first."""
+        """Send the goal and turn. Waits for the server first."""
         self._client.wait_for_server()
         goal = Localize.Goal(probability=0.9, timeout=Duration(sec=int(self.timeout_s)))
-        self._client.send_goal_async(goal).add_done_callback(self._on_accepted)
-
-    def _on_accepted(self, future: Any) -> None:
-        self._command.angular.z = self._turn
-        future.result().get_result_async().add_done_callback(self._on_result)
+        sent = self._client.send_goal_async(goal)
+        sent.add_done_callback(lambda sent: sent.result().get_result_async().add_done_callback(self._on_result))
+        self.command.angular.z = self._turn
 
     def _on_result(self, future: Any) -> None:
-        self.result = future.result().result
-        self._command = Twist()
-        self._publisher.publish(self._command)
+        self.result, self.command = future.result().result, Twist()
+        self._publisher.publish(self.command)
 
 
 if __name__ == "__main__":
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # so that the last command goes out on Ctrl-C, too
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # so that the last command goes out after a signal
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     node = SpinUntilSure()
     with contextlib.suppress(KeyboardInterrupt):
         node.start()
-        end = time.monotonic() + node.timeout_s + 2.0  # the server answers before that, if it is alive
+        end = time.monotonic() + (node.timeout_s + 2.0 if node.timeout_s else 1e9)  # if the server is alive, it answers
         while node.result is None and time.monotonic() < end:
             rclpy.spin_once(node, timeout_sec=0.1)
     node._publisher.publish(Twist())

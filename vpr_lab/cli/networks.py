@@ -219,7 +219,7 @@ def export(
         typer.echo(f"building the engine of {(made[0] if fp16 else path).name}, which can take minutes")
         made.append(export_engine(made[0] if fp16 else path))
     if made:
-        _report(path, made, opened, threads)
+        _report(path, made, opened, threads, numbered)
 
 
 def _write_onnx(checkpoint: Path, output: Path | None, licence: str) -> Path:
@@ -281,12 +281,12 @@ def _write_variants(path: Path, fp16: bool, int8: bool, drives: "list[Drive]") -
     return made
 
 
-def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -> None:
+def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int, numbered: bool) -> None:
     """Measure model and variants, print the table, and write the figures to each one's report and manifest."""
     from rich.console import Console
 
     from vpr_ros.base.errors import MissingDependencyError
-    from vpr_ros.evaluation.models import measure, open_for_measuring, save_report, table
+    from vpr_ros.evaluation.models import TOLERANCE_M, measure, open_for_measuring, save_report, table
 
     measured = [path]
     for variant in made:
@@ -296,7 +296,8 @@ def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int) -
         except MissingDependencyError as error:
             typer.echo(f"{variant}: written, but not measured here: {error}")
     with progress_bar("measuring") as progress:
-        figures = measure(measured, drives, threads, on_progress=progress)
+        within = TOLERANCE_M + 0.5 if numbered else TOLERANCE_M  # frame numbers are whole
+        figures = measure(measured, drives, threads, on_progress=progress, tolerance_m=within)
     for variant, own in zip(measured[1:], figures[1:], strict=True):
         save_report(variant, figures[0], own, [drive.name for drive in drives])
-    Console().print(table(figures))
+    Console().print(table(figures, unit="frames" if numbered else "m"))

@@ -86,9 +86,11 @@ def open_timm(text: str, folder: Path, wanted: Wanted) -> Original:
     _, height, width = config["input_size"]
     mean, std = (tuple(255 * number for number in config[key]) for key in ("mean", "std"))
     own = Preprocessing(height, width, mean, std)
-    if network.num_classes:
-        raise ModelError(f"num_classes={network.num_classes} makes scores of classes the descriptor: leave it out")
-    classifier = network.default_cfg.get("classifier") or ()  # in published files, and not in this network
+    if classes := getattr(network, "num_classes", 0):  # networks of features have none
+        raise ModelError(f"num_classes={classes} makes scores of classes the descriptor: leave it out")
+    classifier = (
+        getattr(network, "default_cfg", {}).get("classifier") or ()
+    )  # in published files, and not in this network
     unused = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     return _original(network, f"timm {text}", text.partition("/")[2] or text, folder, wanted, own, unused)
 

@@ -52,8 +52,8 @@ def is_upside_down(T: np.ndarray) -> np.ndarray:
     return np.asarray(T[..., 2, 1] > _VERTICAL)
 
 
-def is_rigid(T: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
-    """(...,) bool: whether (..., 4, 4) finite matrices are rotation and translation. Files round; mirrors are none."""
+def is_rigid(T: np.ndarray, tolerance: float = 2e-2) -> np.ndarray:
+    """(...,) bool: whether (..., 4, 4) finite matrices are rotation and translation. Two decimals are enough."""
     R = T[..., :3, :3]
     orthonormal = np.all(np.abs(R @ np.swapaxes(R, -1, -2) - np.eye(3)) <= tolerance, axis=(-1, -2))
     return np.asarray(orthonormal & (np.linalg.det(R) > 0) & np.all(T[..., 3, :] == [0, 0, 0, 1], axis=-1))

@@ -181,10 +181,10 @@ def compare(
         raise ConfigError("R@1 needs two drives of one world: --drive REFERENCE --drive QUERY")
     paths = [find_model(model) for model in models]
     opened = open_drives(drives, drive_option, numbered)
-    nearer_m = round(tolerance) + 0.5 if numbered else tolerance  # frame numbers are whole
+    nearer_m = int(tolerance) + 0.5 if numbered else tolerance  # frame numbers are whole
     with progress_bar("measuring") as progress:
         figures = measure(paths, opened, threads, every_m=every, on_progress=progress, tolerance_m=nearer_m)
-    Console().print(table(figures, tolerance, "frames" if numbered else "m"))
+    Console().print(table(figures, int(tolerance) if numbered else tolerance, "frames" if numbered else "m"))
 
 
 def _print_imported(imported: "Imported", wanted: "Wanted") -> None:

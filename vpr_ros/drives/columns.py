@@ -8,7 +8,7 @@ from collections import Counter
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives import euroc
-from vpr_ros.drives.files import Table
+from vpr_ros.drives.files import Table, is_number
 
 TIMES = {"stamp_ns": "nanoseconds", "stamp": "seconds"}
 QUATERNION = ("qx", "qy", "qz", "qw")
@@ -35,7 +35,7 @@ def with_own_names(table: Table, tally: Tally) -> Table:
         names = {name: own.get(name, name) for name in table.columns}
     else:
         names = {name: _EUROC.get(name) or _name_of(name, table) for name in table.columns}
-        names = _with_height(names)
+        names = _with_height(names, table)
         used = _used(set(names.values()))
         unused = [name for name in table.columns if names[name] not in used]
         tally.add(
@@ -48,11 +48,14 @@ def with_own_names(table: Table, tally: Tally) -> Table:
     return Table(table.path, {names[name]: cells for name, cells in table.columns.items()}, repeated)
 
 
-def _with_height(names: dict[str, str]) -> dict[str, str]:
-    """Heights are alt beside lat and lon, z beside x and y; tools mix the two."""
+def _with_height(names: dict[str, str], table: Table) -> dict[str, str]:
+    """Heights are alt beside lat and lon, z beside x and y; tools mix the two. With gaps neither is the other."""
     have = set(names.values())
     other, own = ("z", "alt") if "lat" in have else ("alt", "z")
-    return names if own in have else {name: own if now == other else now for name, now in names.items()}
+    column = next((name for name, now in names.items() if now == other), None)
+    if own in have or column is None or not all(map(is_number, table.columns[column])):
+        return names
+    return names | {column: own}
 
 
 def _used(have: set[str]) -> set[str]:

@@ -26,7 +26,6 @@ TIME, FILE = "timestamp [ns]", "filename"
 POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
 QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 _OPENCV = re.compile(rb"^%YAML.*$|^---.*$|!!opencv-matrix", re.MULTILINE)  # what OpenCV adds to YAML
-_ROUNDED = 1e-2  # of T_BS: files have few digits
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
 _OTHER_POSES = ("vicon0", "leica0")  # of another frame, and without orientations
 
@@ -130,9 +129,7 @@ def _sensor(path: Path) -> dict[str, Any]:
         return {}
     try:
         sensor = yaml.safe_load(_OPENCV.sub(b"", read_bytes(path))) or {}
-        if "T_BS" in sensor and not is_rigid(
-            np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4)), _ROUNDED
-        ):
+        if "T_BS" in sensor and not is_rigid(np.reshape(np.array(sensor["T_BS"]["data"], dtype=float), (4, 4))):
             raise ValueError("T_BS is no rotation and translation")
         return dict(sensor)
     except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:

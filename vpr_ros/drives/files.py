@@ -27,6 +27,7 @@ BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 _DATE = re.compile(
     r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$"
 )  # before a time of day
+_OF_DAY = re.compile(r"(?!00)[0-2]\d[0-5]\d[0-5]\d")  # hours, minutes, seconds
 _LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are more
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
 
@@ -58,10 +59,10 @@ def numbers_of(images: Sequence[Path]) -> list[int]:
     if len(varying) != (len(names) > 1):
         return []
     (number,) = varying or [len(columns) - 1]
-    before, digits, after = "".join(names[0][: 2 * number + 1]), names[0][2 * number + 1], names[0][2 * number + 2 :]
-    decimals = re.search(r"\d\.$", before) or (len(after) > 1 and after[0] == ".")
+    before, after = "".join(names[0][: 2 * number + 1]), names[0][2 * number + 2 :]
+    decimals = re.search(r"^\d+\.$|\d{9,}\.$", before) or (len(after) > 1 and after[0] == ".")
     date = _DATE.search(before)
-    clock = date is not None and (len(digits) >= 6 or date["minute"])
+    clock = date is not None and (date["minute"] or all(_OF_DAY.match(name[2 * number + 1]) for name in names))
     found = list(columns[number])
     ascend = all(first < second for first, second in pairwise(found))
     return found if ascend and not decimals and not clock and found[-1] < _LEAST_TIME else []
@@ -243,7 +244,7 @@ def _header(lines: list[_Line], folder: Path) -> tuple[list[str], list[_Line]]:
     if not rows:
         return [], []
     header: list[str] = []
-    if any(map(_is_number, rows[0][1])):  # not a header: that is the last line with # above
+    if any(map(is_number, rows[0][1])):  # not a header: that is the last line with # above
         hashed = [cells for number, cells in lines if number < rows[0][0] and len(cells) > 1]
         header = [hashed[-1][0].lstrip("# "), *hashed[-1][1:]] if hashed else []
     if not header:
@@ -253,7 +254,8 @@ def _header(lines: list[_Line], folder: Path) -> tuple[list[str], list[_Line]]:
     return [name.lower() for name in header], rows
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number."""
     try:
         number(cell)
     except ValueError:

@@ -21,7 +21,6 @@ from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
-_ROUNDED = 1e-2  # of a rotation's numbers: files have few digits
 _LARGEST = 1e9  # valid number: metres, seconds, pixels
 
 
@@ -148,7 +147,7 @@ class KittiDrive:
         T_first_camera = transform(np.eye(3), -np.linalg.solve(P[:, :3], P[:, 3]))
         T_start_first = np.tile(np.eye(4), (len(poses), 1, 1))
         T_start_first[:, :3] = poses
-        if len(wrong := np.flatnonzero(~is_rigid(T_start_first, _ROUNDED))):
+        if len(wrong := np.flatnonzero(~is_rigid(T_start_first))):
             raise DriveError(
                 f"line {wrong[0] + 1} of {path} is no rigid motion ({len(wrong)} line(s) are not): the first three of "
                 "each four numbers must be a rotation, neither scaled nor mirrored"

@@ -74,7 +74,7 @@ class DriveOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "world", canonical_world(self.world))
-        if re.match(r"utm\s*\d", self.world, re.IGNORECASE) and utm_of(self.world) is None:
+        if re.fullmatch(r"utm\s*\d+\s*(north|south|[a-z])?", self.world, re.IGNORECASE) and utm_of(self.world) is None:
             raise DriveError(f"world '{self.world}' is no UTM zone: give one from 1 to 60, such as 'utm 30 north'")
         if self.pose_source not in POSE_SOURCES:
             raise DriveError(f"unknown pose_source {self.pose_source!r}: choose one of {', '.join(POSE_SOURCES)}")

@@ -12,7 +12,7 @@ from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
-from vpr_ros.drives.files import number, read_text
+from vpr_ros.drives.files import is_number, number, read_text
 
 TWO_POSES = "pose(s) left out: an earlier line has another pose of the same time"
 _NUMBERS = 8  # in a line
@@ -30,17 +30,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if begun or any(map(_is_number, words)):
+        if begun or any(map(is_number, words)):
             begun = True
             yield row, words
-
-
-def _is_number(word: str) -> bool:
-    try:
-        number(word)
-    except ValueError:
-        return False
-    return True
 
 
 def read_tum(path: Path | str, max_gap_ns: int = NO_GAP, tally: Tally | None = None) -> Track:

@@ -18,6 +18,8 @@ from vpr_ros.drives.left_out import count_without_pose
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_STEP = 20  # between frame numbers, from which on they may be milliseconds
+
 
 class _View:
     """A drive derived from another, with the same name and files."""
@@ -52,6 +54,14 @@ class NumberedDrive(_View):
                 "drive %s: its images are numbered in order, from 0, since their names have no frame number (one that "
                 "ascends while all else is the same, and no time)",
                 drive.name,
+            )
+
+        elif (step := float(np.median(np.diff(getattr(drive, "numbers", None) or [0, 1])))) > _LARGEST_STEP:
+            logger.warning(
+                "drive %s: the numbers in its images' names rise by %g from image to image, and are taken for "
+                "metres; if they are times, name the images otherwise",
+                drive.name,
+                step,
             )
 
     def __iter__(self) -> Iterator[DriveFrame]:

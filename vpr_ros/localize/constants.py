@@ -46,6 +46,8 @@ class FilterConstants:
     """Multiples of the usual time between images, after which images were missed. The seconds beyond it"""
     lapse_s: float = 2.0
     """forget 63 % of what the images before said, each time so many, without odometry"""
+    shortest_s: float = 0.001
+    """Least seconds between two images of a camera that are two."""
     lapse_kept: float = 0.15
     """and if less than this share of the last view is still seen. Views 5 m apart keep 0.46 on simulated streets."""
     longest: float = 2.0

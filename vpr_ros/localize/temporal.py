@@ -76,7 +76,7 @@ class BayesFilter:
         self._belief = SparseValues.constant(on_map / self._rig.cells, self._rig.cells)
         self._off_map = 1.0 - on_map
         self._last: tuple[int, np.ndarray | None] | None = None
-        self._interval_s: float | None = None  # usual one between images
+        self._intervals_s: dict[int, float] = {}  # usual ones between a camera's images
         self._T_pending: np.ndarray = np.eye(4)
         self._reach_pending = 0.0
         self._turn_pending = 0.0
@@ -135,7 +135,7 @@ class BayesFilter:
             self._end(self._looks[camera], change)
         if self._last is not None:
             motion = self._motion(*self._last, stamp_ns, T_odom_first, change, camera)
-            self._lapse((stamp_ns - self._last[0]) * 1e-9, motion, change)
+            self._lapse(stamp_ns, motion, change, camera)
             self._predict(motion, change, camera)
         self._last = (stamp_ns, T_odom_first)
         self._stamps_ns[camera] = stamp_ns
@@ -185,18 +185,20 @@ class BayesFilter:
         self._begin(0.5 * self._places.variety)
         self._weigh(log_ratios)
 
-    def _lapse(self, seconds: float, motion: Motion, change: Change | None) -> None:
+    def _lapse(self, stamp_ns: int, motion: Motion, change: Change | None, camera: int) -> None:
         """After a time without images, another view says nothing of the motion: forget, the more the longer it was.
 
-        seconds: since the last image. Odometry and a view that partly lasts say where the robot is.
+        A time is long by what is usual of this camera. Odometry and a view that partly lasts say where the robot is.
         """
-        usual, self._interval_s = self._interval_s, seconds
-        if usual is None:
-            return
-        self._interval_s = usual + FILTER.lately * (min(seconds, FILTER.lapse * usual) - usual)
-        missed = seconds - FILTER.lapse * usual
-        if missed > 0 and motion.T is None and change is not None and change.kept < FILTER.lapse_kept:
-            self._doubt(1 - float(np.exp(-missed / FILTER.lapse_s)))
+        assert self._last is not None
+        own_s = (stamp_ns - self._stamps_ns.get(camera, stamp_ns)) * 1e-9
+        usual_s = self._intervals_s.get(camera, own_s)
+        if own_s > FILTER.shortest_s:
+            self._intervals_s[camera] = usual_s + FILTER.lately * (min(own_s, FILTER.lapse * usual_s) - usual_s)
+        missed_s = (stamp_ns - self._last[0]) * 1e-9 - FILTER.lapse * usual_s
+        unknown = motion.T is None and change is not None and change.kept < FILTER.lapse_kept
+        if unknown and missed_s > 0 and camera in self._intervals_s:
+            self._doubt(1 - float(np.exp(-missed_s / FILTER.lapse_s)))
             self._scale.at(None)
 
     def _motion(

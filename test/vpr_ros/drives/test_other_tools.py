@@ -12,10 +12,11 @@ import pytest
 
 from vpr_ros.base.config import from_dict
 from vpr_ros.base.errors import ConfigError, DriveError
-from vpr_ros.base.geometry import heading
+from vpr_ros.base.geometry import heading, matrix_from_rpy
 from vpr_ros.drives.drive import tally_of
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.options import DriveOptions
+from vpr_ros.drives.views import NumberedDrive
 
 EYE = "1 0 0 0 0 1 0 0 0 0 1 0"
 
@@ -47,6 +48,8 @@ def test_headings_are_those_of_the_track_in_order_of_time(tmp_path: Path) -> Non
         ("file,x,y,alt,yaw", "{k}.png,{k},0,{z},0", True, ""),
         ("file,easting,northing,altitude,yaw", "{k}.png,{k},0,{z},0", True, ""),
         ("file,lat,lon,z,yaw", "{k}.png,48.{k},9,{z},0", True, ""),
+        ("file,x,y,alt,yaw", "{k}.png,{k},0,,0", False, "alt"),  # with gaps: as before, in the plane
+        ("file,x,y,alt,yaw", "{k}.png,{k},0,n/a,0", False, "alt"),
         ("file,x,y,z,alt,yaw", "{k}.png,{k},0,{z},999,0", True, "alt"),
         ("file,x,y,yaw,qx,qy,qz,qw", "{k}.png,{k},0,1,0,0,0,1", False, "yaw"),
         ("file,lat,lon,yaw,x,y", "{k}.png,48.{k},9,0,5,5", False, "x, y"),
@@ -71,6 +74,13 @@ def kitti(folder: Path, times: list[str], rows: list[str]) -> Path:
     (folder / "calib.txt").write_text("P0: 50 0 16 0 0 50 12 0 0 0 1 0\n")
     (folder / "poses.txt").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def test_two_decimals_are_a_rotation(tmp_path: Path) -> None:
+    """Tools round: a rotation of two decimals is 0.017 off."""
+    turned = np.round(matrix_from_rpy(0.3, -0.5, 0.8), 2)
+    row = " ".join(f"{value:.2f}" for value in np.hstack([turned, np.zeros((3, 1))]).flat)
+    assert len(list(open_drive(kitti(tmp_path / "07", ["0", "1"], [row, row])))) == 2
 
 
 @pytest.mark.parametrize("row", ["-1 0 0 0 0 1 0 0 0 0 1 0", "0 0 0 0 0 0 0 0 0 0 0 0", "2 0 0 0 0 2 0 0 0 0 2 0"])
@@ -120,6 +130,15 @@ def test_a_mounting_that_is_no_rotation_is_refused(tmp_path: Path, numbers: str)
         open_drive(euroc(tmp_path / "e", ["1000000000,0.png"], f"T_BS: {{data: [{numbers}]}}\n"))
 
 
+def test_numbers_that_may_be_times_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Milliseconds in the names are metres with --numbered: no image of another drive has that number."""
+    NumberedDrive(open_drive(images(tmp_path / "ms", ["0.png", "33.png", "66.png"])))
+    assert "rise by 33 from image to image" in caplog.text
+    caplog.clear()
+    NumberedDrive(open_drive(images(tmp_path / "n", ["0.png", "1.png", "9.png"])))
+    assert not caplog.text
+
+
 def test_a_trajectory_with_a_mark_and_a_header_is_read(tmp_path: Path) -> None:
     """Editors put a byte order mark before a text, and some tools the names of the columns."""
     folder = images(tmp_path / "d", ["5.25.png", "6.25.png"])
@@ -146,6 +165,7 @@ def test_a_zone_too_far_away_is_refused(tmp_path: Path) -> None:
         open_drive(folder, DriveOptions(world="utm 60 north"))
     with pytest.raises(DriveError, match="'utm 99 north' is no UTM zone"):
         DriveOptions(world="utm 99 north")
+    assert DriveOptions(world="utm 2020 survey").world == "utm 2020 survey"  # a name of one's own
     assert open_drive(folder, DriveOptions(world="utm 33 north")).world == "utm 33 north"  # the next one
 
 

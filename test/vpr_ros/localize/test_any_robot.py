@@ -134,6 +134,24 @@ def test_missed_images_forget_where_the_robot_was(
     assert (found.filter.belief.sum() < 0.15) == forgotten
 
 
+@pytest.mark.parametrize("offsets_s", [(0.0, 0.0), (0.0, 0.01), (0.0, 0.01, 0.02, 0.03)])
+def test_several_cameras_miss_no_images(toy_world: Any, offsets_s: tuple[float, ...]) -> None:
+    """Their images come together once a second: the time to the next ones is no pause, whatever the views keep."""
+    found = localizer(toy_world)
+    T_base_camera = geometry.T_BODY_OPTICAL
+    doubts: list[float] = []
+    doubt = found.filter._doubt
+    found.filter._doubt = lambda share: (doubts.append(share), doubt(share))[1]  # type: ignore[method-assign]
+    for k in range(20):
+        for camera, offset_s in enumerate(offsets_s):
+            stamp_ns = int((k + offset_s) * SECOND)
+            found.recognise(
+                stamp_ns, toy_world.descriptor(20.0 + 8 * k), camera=f"{camera}", T_base_camera=T_base_camera
+            )
+            found.filter.predict(stamp_ns, None, Change(0.05, 8.0, 0.0), camera)
+    assert max(doubts[10:]) <= 0.25  # a change of view without motion may be doubted, FILTER.carried, no pause
+
+
 def test_turning_on_the_spot_counts_as_seeing_something_else(toy_world: Any) -> None:
     """From a wall that no map has to a mapped view, without a metre of translation."""
     found = localizer(toy_world)

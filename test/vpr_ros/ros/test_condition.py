@@ -68,3 +68,27 @@ def test_a_problem_of_a_slow_camera_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         problem.report("bad")
     now_s += 2.5
     assert problem.lasting == "bad" and log.lines == ["bad"]
+
+
+def test_a_number_that_changes_is_no_other_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "3 s ago", "4 s ago": each began anew, and diagnostics said OK for as long as it lasted."""
+    now_s = 100.0
+    monkeypatch.setattr(condition.time, "monotonic", lambda: now_s)
+    log = Lines()
+    problem = Condition(log, "over")
+    for k in range(40):
+        now_s = 100.0 + 0.25 * k
+        problem.report(f"odometry is {k // 4} s old")
+    assert problem.lasting == "odometry is 9 s old" and log.lines == ["odometry is 2 s old"]
+
+
+def test_a_silence_is_no_problem_that_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute without images after a good one: the first bad one is one bad image."""
+    now_s = 100.0
+    monkeypatch.setattr(condition.time, "monotonic", lambda: now_s)
+    log = Lines()
+    problem = Condition(log, "over")
+    for then_s, sentence in ((100.0, "bad"), (101.0, ""), (160.0, "bad")):
+        now_s = then_s
+        problem.report(sentence)
+    assert not problem.lasting and not log.lines

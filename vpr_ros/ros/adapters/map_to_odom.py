@@ -85,14 +85,12 @@ class MapToOdom:
         if last is not None and last.odometry_start != answer.odometry_start:
             last = self._alignment = None
         T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
-        if best is not None and answer.T_camera_base is not None and answer.T_odom_base is not None:
-            if best.probability >= SURE:
-                T_map_base = best.T_map_camera @ answer.T_camera_base
-                T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
-            elif T_map_odom is None:
-                waits = f"{map_frame} -> {answer.odom_frame} waits for a pose of {SURE:.0%}"
-                text = f"publish_tf: {waits}; the best has {best.probability:.0%}"
-                self._node.get_logger().info(text, throttle_duration_sec=10.0)
+        sure = best is not None and best.probability >= SURE
+        if best is not None and sure and answer.T_camera_base is not None and answer.T_odom_base is not None:
+            T_map_base = best.T_map_camera @ answer.T_camera_base
+            T_map_odom, odom_frame = T_map_base @ geometry.inverse(answer.T_odom_base), answer.odom_frame
+        if T_map_odom is None and answer.T_odom_base is not None:
+            self.problem = f"publish_tf: {map_frame} -> {answer.odom_frame} waits for a pose of {SURE:.0%}"
         if T_map_odom is None or not odom_frame:
             return
         self._alignment = _Alignment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Protocol
 
@@ -24,10 +25,16 @@ class Log(Protocol):
         ...
 
 
+def _kind(sentence: str) -> str:
+    """A sentence without its numbers."""
+    return re.sub(r"\d+", "", sentence)
+
+
 class Condition:
     """One possible problem: logged once it has lasted for two seconds, and again when it is over.
 
-    It lasts while images show it again within two seconds, even if others between them do not.
+    It lasts while images show it again within two seconds, even if others between them do not. Sentences that differ in
+    numbers only are one problem.
     """
 
     def __init__(self, log: Log, over: str, camera: str = "") -> None:
@@ -54,15 +61,16 @@ class Condition:
         """sentence: the problem of the current image, or empty."""
         sentence = sentence and self._name + sentence
         now_s = time.monotonic()
+        present = self._present and bool(sentence)  # in this image and in the one before
         self._present = bool(sentence)
-        if sentence:
-            if sentence != self._sentence:
-                self._since_s, self._logged = now_s, False
-            self._sentence, self._seen_s = sentence, now_s
-        elif self._sentence and now_s - self._seen_s > _PATIENCE_S:
+        if self._sentence and not present and now_s - self._seen_s > _PATIENCE_S:
             if self._logged:
                 self._log.info(self._over)
             self._sentence, self._logged = "", False
+        if sentence:
+            if _kind(sentence) != _kind(self._sentence):
+                self._since_s, self._logged = now_s, False
+            self._sentence, self._seen_s = sentence, now_s
         if self.lasting and not self._logged:
             self._log.error(self._sentence)
             self._logged = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ _SILENCE_NS, _SILENT_MESSAGES, _SILENT_RAD_S = 1_000_000_000, 3, 0.5
 _FIRST_NS = 3_000_000_000  # between the first two messages: the source may be as slow as this
 _LONG = 3  # after so many times that, it stood, or went straight on
 _LATELY_NS = 100_000_000  # a velocity is told over this time ahead
+_STOPPED_S = 2.0  # of silence
 _FAR_S = 5.0  # between odometry and images, from which on their clocks differ
 
 
@@ -62,6 +64,7 @@ class OdometryTrack:
         self._interval_ns = 0  # between the two newest messages
         self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
+        self._arrived_s = 0.0  # monotonic, of the newest message
         self.heard = False  # whether a message has come, usable or not
         self.silence = f"no message has come on {topic}"  # why none has, one sentence
 
@@ -73,10 +76,12 @@ class OdometryTrack:
         if last is None:
             unusable = f"no odometry on {self.topic} is a finite pose with a unit quaternion"
             return unusable if self.heard else self.silence
+        if time.monotonic() - self._arrived_s > max(_STOPPED_S, 3e-9 * interval_ns):
+            return f"odometry on {self.topic} has stopped"
         away_s = (last[0] - stamp_ns) * 1e-9
         if abs(away_s) > max(_FAR_S, 2 * gap_s):
             far, side = time_span_text(abs(away_s)), "after" if away_s > 0 else "before"
-            return f"odometry on {self.topic} is {far} {side} the images: their clocks differ, or it has stopped"
+            return f"odometry on {self.topic} is {far} {side} the images: their clocks differ"
         if interval_ns > self._gap_ns:
             return f"odometry on {self.topic} comes more than odom_gap ({gap_s:g} s) apart: raise its rate, or odom_gap"
         return f"no odometry on {self.topic} within odom_gap ({gap_s:g} s) of the images' stamps"
@@ -91,7 +96,7 @@ class OdometryTrack:
 
     def store(self, message: Any) -> bool:
         """Store a nav_msgs/Odometry message; whether it was taken."""
-        self.heard = True
+        self.heard, self._arrived_s = True, time.monotonic()
         T_odom_child = matrix_from_pose(message.pose.pose)
         if T_odom_child is None:
             self._health.count("odometry rejected")
