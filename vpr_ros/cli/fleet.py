@@ -1,5 +1,6 @@
 """`vpr fleet`: build, push, release, pull."""
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -118,6 +119,8 @@ def push(
     opened_lake = Lake(lake)
     opened_lake.check()
     opened = open_drives(list(drives or []), drive_option)
+    if not opened and place_map is not None:
+        raise ConfigError("--map is to localise drives on, and none is given: name one, or leave out --map")
     if opened and place_map is None:
         raise ConfigError("--map is missing: name the map to localise the drives on")
     if opened and place_map is not None:
@@ -154,6 +157,10 @@ def release(
     from vpr_ros.localize.held_out import describe_drive
 
     opened_lake = Lake(lake)
+    if first is not None and roll_back_to:
+        raise ConfigError("--first and --roll-back-to exclude each other: give one")
+    if held_out and (first is not None or roll_back_to):
+        raise ConfigError("--first and --roll-back-to test nothing: leave out the drives")
     if first is not None or roll_back_to:
         made = first_release(opened_lake, first) if first is not None else roll_back(opened_lake, roll_back_to)
         typer.echo(f"release {made.number}: {made.places} places, {made.note}")
@@ -177,10 +184,17 @@ def release(
         opened_lake, described, lambda places: fit(places, describer, described, default=default).calibration
     )
     for batch, why in result.release.set_aside[len(last.set_aside) :]:
-        typer.echo(f"set aside: push {batch[:12]}: {why}", err=True)
+        typer.echo(f"set aside: {opened_lake.pushed_by(batch)}: {why}", err=True)
+    for batch, why in result.left_out:
+        typer.echo(f"left out of {opened_lake.pushed_by(batch)}: {why}", err=True)
     typer.echo(
         f"release {result.release.number}: {result.release.places} places, {result.added} of them new; Recall@1 on "
         f"held-out drives {100 * result.before:.1f} % before, {100 * result.after:.1f} % now"
+        + (
+            f"; on new streets {100 * result.new_streets:.1f} % of {result.new_images} images"
+            if result.new_images
+            else ""
+        )
     )
 
 
@@ -218,6 +232,8 @@ def pull(
     chosen = opened.release(number)
     if near is not None and bbox is not None:
         raise ConfigError("--near and --bbox exclude each other: give one")
+    if bbox is not None and not all(map(math.isfinite, bbox)):
+        raise ConfigError("--bbox is not finite: give metres of the map's world")
     if bbox is not None and (bbox[0] >= bbox[2] or bbox[1] >= bbox[3]):
         raise ConfigError("--bbox is WEST SOUTH EAST NORTH: west must be less than east, and south less than north")
     box = box_around(chosen.head.world, *near) if near is not None else bbox

@@ -130,6 +130,11 @@ def examine(
     if unplaced := sum(passage.health.unplaced for passage in looked):
         notes.append(f"{unplaced} image(s) without a sure or true pose are nowhere on the picture")
     age = _days_since(places, looked)
+    undated = [passage.health.name for passage in looked if not are_dates(passage.stamps_ns)]
+    if age is not None and undated:
+        notes.append(
+            f"the stamps of {', '.join(undated)} are not dates, so these runs say nothing of how old places are"
+        )
     if age is None:
         notes.append("the stamps of some drives are not dates, so nothing is known of how old places are")
     else:

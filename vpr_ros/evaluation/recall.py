@@ -20,8 +20,19 @@ def right_at_1(
     the best of which counts; positions: (N, 3), N at least 1. F: the queries with a reference image within
     tolerance_m; others are left out. NaN in a position means unknown, which is near nothing.
     """
+    on_map, right = judged_at_1(queries, truth, descriptors, positions, tolerance_m)
+    return right[on_map]
+
+
+def judged_at_1(
+    queries: np.ndarray,
+    truth: np.ndarray,
+    descriptors: np.ndarray,
+    positions: np.ndarray,
+    tolerance_m: float = TOLERANCE_M,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``right_at_1`` of all queries: whether each has a reference image within the tolerance, and is right, (Q,)."""
     near = np.linalg.norm(truth[:, None] - positions[None], axis=2) < tolerance_m
     views = descriptors.reshape(-1, descriptors.shape[-1])
     similarity = (queries @ views.T).reshape(len(queries), len(descriptors), -1).max(axis=2)
-    right = near[np.arange(len(queries)), similarity.argmax(axis=1)]
-    return np.asarray(right[near.any(axis=1)])
+    return near.any(axis=1), near[np.arange(len(queries)), similarity.argmax(axis=1)]

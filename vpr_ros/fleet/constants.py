@@ -65,6 +65,8 @@ class ReleaseConstants:
     """Least share of the keyframes that look like a place whose poses agree; below it the frame is another."""
     seen: float = 0.5
     """Cosine from which on a keyframe looks like a place, see ``OutboxConstants``."""
+    apart_m: float = 200.0
+    """Metres between a keyframe and the nearest other one, or place of the map, beyond which its pose is wrong."""
     least_seen: int = 3
     """Keyframes that must look like a place: fewer show nothing about the frame."""
     same_m: float = 5.0

@@ -15,6 +15,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import cached_property, partial
@@ -155,7 +156,9 @@ class Lake:
         if not len(rows):
             return 0
         stamps = [rows.places.drives.tolist(), rows.places.stamps_ns.tolist()]
-        batch = hashlib.sha256(json.dumps([robot, head.to_json(), stamps]).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(json.dumps([robot, head.to_json(), stamps]).encode())
+        digest.update(np.ascontiguousarray(rows.places.descriptors).tobytes())  # robots call drives alike
+        batch = digest.hexdigest()[:32]
         table = self._table("keyframes")
 
         def add_once() -> int:
@@ -168,18 +171,29 @@ class Lake:
 
     def batches(self) -> list[str]:
         """The pushed batches, in the order they came."""
-        found = self._table("keyframes").search().select(["part"]).to_arrow().column("part").to_pylist()
+        with self._reading():
+            found = self._table("keyframes").search().select(["part"]).to_arrow().column("part").to_pylist()
         return [part for part in dict.fromkeys(found) if _PART.fullmatch(part)]
 
     def batch(self, part: str) -> tuple[Head, Rows]:
         """The keyframes of a pushed batch."""
-        table = self._table("keyframes").search().where(f"part = '{part}'").to_arrow()
+        with self._reading():
+            table = self._table("keyframes").search().where(f"part = '{part}'").to_arrow()
         head = Head.from_json(table.column("head")[0].as_py())
         return head, _rows_from(table, head)
 
+    def pushed_by(self, part: str) -> str:
+        """A pushed batch in words: its first digits, robot and drives."""
+        columns = ["robot", "drive"]
+        with self._reading():
+            rows = self._table("keyframes").search().where(f"part = '{part}'").select(columns).to_arrow().to_pylist()
+        drives = ", ".join(dict.fromkeys(row["drive"] for row in rows))
+        return f"push {part[:12]} of {rows[0]['robot']} ({drives})"
+
     def releases(self) -> list[Release]:
         """All releases, the first one first."""
-        rows = self._table("releases").search().to_arrow().to_pylist()
+        with self._reading():
+            rows = self._table("releases").search().to_arrow().to_pylist()
         found = []
         for row in rows:
             data = json.loads(row["data"])
@@ -219,20 +233,26 @@ class Lake:
         table = self._table("releases")
 
         def add_once() -> None:
-            there = [other.parts for other in self.releases() if other.number == release.number]
-            if there and there != [release.parts]:
-                raise MapError(f"release {release.number} was made meanwhile by another process: do it again")
-            if not there:
-                table.add(pyarrow.table(row, schema=table.schema))
+            inserting = table.merge_insert("number").when_not_matched_insert_all()
+            inserting.execute(pyarrow.table(row, schema=table.schema))
 
         _insist(add_once)
+        there = [(other.parts, other.time_s) for other in self.releases() if other.number == release.number]
+        if there != [(release.parts, release.time_s)]:
+            raise MapError(f"release {release.number} was made meanwhile by another process: do it again")
 
     def rows(self, release: Release, boxes: Sequence[Box] = ()) -> Iterator[Rows]:
         """The places of a release, all or those in boxes that do not overlap, some thousands at a time."""
         import pyarrow
 
         for where in _conditions(release, boxes):
-            for batch in self._table("places").search().where(where).to_batches(4096):
+            with self._reading():
+                batches = iter(self._table("places").search().where(where).to_batches(4096))
+            while True:
+                with self._reading():
+                    batch = next(batches, None)
+                if batch is None:
+                    break
                 if batch.num_rows:
                     yield _rows_from(pyarrow.Table.from_batches([batch]), release.head)
 
@@ -241,10 +261,11 @@ class Lake:
         import pyarrow
 
         columns = ["drive", "stamp_ns", *_POSE]
-        found = [
-            self._table("places").search().where(where).select(columns).to_arrow()
-            for where in _conditions(release, boxes)
-        ]
+        with self._reading():
+            found = [
+                self._table("places").search().where(where).select(columns).to_arrow()
+                for where in _conditions(release, boxes)
+            ]
         return _places_from(pyarrow.concat_tables(found), release.head)
 
     def pull(self, path: Path, release: Release, box: Box | None = None) -> PlaceMap:
@@ -271,11 +292,27 @@ class Lake:
         for name in _TABLES:
             _insist(partial(self._database.create_table, name, schema=_schema(name), exist_ok=True))
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MapError(
+                f"the lake {self.uri} cannot be read, or is damaged ({brief(error)}): restore what is missing"
+            ) from error
+
     def _table(self, name: str) -> Any:
         self.check()
         try:
             return self._database.open_table(name)
         except (OSError, ValueError, RuntimeError) as error:
+            with self._reading():
+                others = set(self._database.table_names()) & set(_TABLES)
+            if others:
+                raise MapError(
+                    f"the lake {self.uri} is damaged: its table '{name}' cannot be opened ({brief(error)}), and "
+                    f"{', '.join(sorted(others - {name}))} can; restore it"
+                ) from error
             raise self._missing(f" ({brief(error)})") from error
 
     def _missing(self, why: str = "") -> MapError:
@@ -303,8 +340,8 @@ def box_around(world: str, latitude: float, longitude: float, radius_m: float) -
 
     if not utm_of(world):
         raise MapError(f"the fleet's map lies in world '{world}', which has no latitudes: give --bbox, in its metres")
-    if not radius_m > 0:
-        raise MapError(f"a radius of {radius_m:g} m has no places: give metres above 0")
+    if not 0 < radius_m < np.inf or not np.isfinite([latitude, longitude]).all():
+        raise MapError("the area is not finite: give degrees, and a radius in metres above 0")
     position, _ = utm_from_latlon(np.array([latitude]), np.array([longitude]), np.zeros(1), world)
     east, north = map(float, position[0, :2])
     return east - radius_m, north - radius_m, east + radius_m, north + radius_m

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.evaluation.recall import right_at_1
+from vpr_ros.evaluation.recall import judged_at_1, right_at_1
 from vpr_ros.fleet.constants import OUTBOX, RELEASE
 from vpr_ros.fleet.keyframes import looks_known, lowered
 from vpr_ros.fleet.lake import Head, Lake, Release, Rows, rows_of
@@ -28,12 +28,20 @@ Calibrate = Callable[[Places], Calibration]
 
 @dataclass(frozen=True)
 class Made:
-    """The result: the release, the keyframes that it added, and Recall@1 before and after."""
+    """The result.
+
+    added: keyframes. before, after: Recall@1 of the held-out images that the last release covers, NaN if there are
+    none. new_streets: of those that only this one covers, and new_images: their number. left_out: of pushes that are in
+    it, each with a sentence about keyframes that are not.
+    """
 
     release: Release
     added: int
     before: float
     after: float
+    new_streets: float
+    new_images: int
+    left_out: tuple[tuple[str, str], ...]
 
 
 def first_release(lake: Lake, path: Path) -> Release:
@@ -72,33 +80,45 @@ def pushed_since(lake: Lake, last: Release) -> list[str]:
 def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Calibrate) -> Made:
     """Make a release of the last one and of all that was pushed since.
 
-    held_out: drives that no robot pushed, with true poses in the world. calibrate: fits the probabilities. Raises
-    MapError if nothing was pushed, if a held-out drive was, and if the candidate is worse than the last release:
-    nothing is changed then.
+    held_out: drives that no robot pushed, with true poses in the world. calibrate: fits the probabilities. If the
+    candidate is worse than the last release, the pushes that make it so are set aside. Raises MapError if nothing was
+    pushed, if a held-out drive was, and if all pushes make it worse: nothing is changed then.
     """
     last = lake.release()
     pending = pushed_since(lake, last)
     seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
-    new: list[Rows] = []
+    new: dict[str, Rows] = {}
     set_aside: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
     for batch in pending:
         head, rows = lake.batch(batch)
         moved = _aligned(old.places, rows, seen) if head == last.head else "it is of another model or another world"
         if isinstance(moved, str):
             set_aside.append((batch, moved))
-        else:
-            new.append(moved)
-    added = _thinned(old.places, new, known)
+            continue
+        new[batch] = _with_own_names([old, *new.values()], moved, batch)
+        if gone := len(rows) - len(moved):
+            left_out.append(
+                (batch, f"{gone} of {len(rows)} keyframes are far from where they look like, or from all others")
+            )
+    test = _Test(old, held_out)
+    added = _thinned(old.places, list(new.values()), known)
     candidate = joined([old, *([added] if added is not None else [])])
     remedy = "give a drive that is not in the lake; nothing is changed"
     check_held_out(held_out, candidate.places, "the release would have", remedy)
-    before, after = (recall(rows.places, held_out) for rows in (old, candidate))
-    if after < before - RELEASE.worse:
-        raise MapError(
-            f"the candidate recognises {100 * after:.1f} % of the held-out images and release {last.number} "
-            f"{100 * before:.1f} %, so it is not released: nothing is changed; look at what was pushed since"
-        )
+    if test.is_worse(candidate):
+        losing = _losing(old, new, known, test)
+        if len(losing) == len(new):
+            raise MapError(
+                f"the candidate recognises {100 * test.recall(candidate):.1f} % of the held-out images and release "
+                f"{last.number} {100 * test.before:.1f} %, so it is not released: nothing is changed; look at what was "
+                f"pushed since: {', '.join(lake.pushed_by(batch) for batch in losing)}"
+            )
+        set_aside += losing.items()
+        new = {batch: rows for batch, rows in new.items() if batch not in losing}
+        added = _thinned(old.places, list(new.values()), known)
+        candidate = joined([old, *([added] if added is not None else [])])
     release = replace(
         last,
         number=last.number + 1,
@@ -107,13 +127,88 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         set_aside=(*last.set_aside, *set_aside),
         calibration=calibrate(candidate.places).to_dict(),
         places=len(candidate),
-        recall=after,
+        recall=recall(candidate.places, held_out),
         note=f"{len(new)} of {len(pending)} pushes",
         time_s=time.time(),
     )
     lake.publish(release)
     lake.compact()
-    return Made(release, 0 if added is None else len(added), before, after)
+    return Made(
+        release,
+        0 if added is None else len(added),
+        test.before,
+        test.recall(candidate),
+        *test.of_new_streets(candidate),
+        tuple((batch, why) for batch, why in left_out if batch in new),
+    )
+
+
+class _Test:
+    """Held-out drives, judged on the images that the last release covers: others are no loss."""
+
+    def __init__(self, old: Rows, held_out: Sequence[DescribedDrive]) -> None:
+        self._held_out = held_out
+        self._covered, right = self._judged(old)
+        self.before = _mean(right[self._covered])
+
+    def recall(self, rows: Rows) -> float:
+        """Recall@1 of these images; NaN without any."""
+        return _mean(self._judged(rows)[1][self._covered])
+
+    def is_worse(self, rows: Rows) -> bool:
+        """Whether fewer of them are recognised than by the last release."""
+        return self.recall(rows) < self.before - RELEASE.worse
+
+    def of_new_streets(self, rows: Rows) -> tuple[float, int]:
+        """Recall@1 of the images that only these places cover, and their number."""
+        on_map, right = self._judged(rows)
+        new = on_map & ~self._covered
+        return _mean(right[new]), int(new.sum())
+
+    def _judged(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        stored = np.asarray(rows.places.descriptors, np.float32)
+        positions = rows.places.positions
+        found = [judged_at_1(d.descriptors, d.T_map_camera[:, :3, 3], stored, positions) for d in self._held_out]
+        none = np.zeros(0, bool)
+        return np.concatenate([none, *(on for on, _ in found)]), np.concatenate([none, *(right for _, right in found)])
+
+
+def _mean(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def _losing(old: Rows, new: dict[str, Rows], known: float, test: _Test) -> dict[str, str]:
+    """The pushes with which fewer held-out images are recognised, taken one after the other, and why."""
+    kept: list[Rows] = []
+    losing: dict[str, str] = {}
+    for batch, rows in new.items():
+        added = _thinned(old.places, [*kept, rows], known)
+        found = test.recall(old if added is None else joined([old, added]))
+        if found < test.before - RELEASE.worse:
+            losing[batch] = (
+                f"with it {100 * found:.1f} % of the held-out images are recognised, {100 * test.before:.1f} % without"
+            )
+        else:
+            kept.append(rows)
+    return losing
+
+
+def _with_own_names(before: Sequence[Rows], rows: Rows, batch: str) -> Rows:
+    """Rows whose drives have a name of their own where an earlier drive of that name has the same stamps.
+
+    Robots call drives alike, and stamps may begin with each recording.
+    """
+    taken = {
+        key for some in before for key in zip(some.places.drives.tolist(), some.places.stamps_ns.tolist(), strict=True)
+    }
+    drives = rows.places.drives.tolist()
+    twice = {
+        drive for drive, stamp in zip(drives, rows.places.stamps_ns.tolist(), strict=True) if (drive, stamp) in taken
+    }
+    if not twice:
+        return rows
+    own = np.array([f"{drive} ({batch[:8]})" if drive in twice else drive for drive in drives])
+    return Rows(replace(rows.places, drives=own), rows.thumbnails, rows.features)
 
 
 def roll_back(lake: Lake, number: int) -> Release:
@@ -152,7 +247,7 @@ def joined(rows: Sequence[Rows]) -> Rows:
 
 
 def _aligned(places: Places, rows: Rows, seen_from: float) -> Rows | str:
-    """Keyframes moved so that they agree with the map; a sentence if they cannot.
+    """Keyframes moved so that they agree with the map, without those that do not; a sentence if they cannot.
 
     What looks like a place of the map, wherever it is, must be near it: then their poses are of the map's frame. The
     median of what they are off is subtracted, such as the error of one day's satellites. seen_from: least cosine of
@@ -176,7 +271,22 @@ def _aligned(places: Places, rows: Rows, seen_from: float) -> Rows | str:
         return f"the poses of {(~agree).sum()} of {len(agree)} keyframes that look like a place disagree with it"
     moved = rows.places.T_map_camera.copy()
     moved[:, :2, 3] += np.median(off[agree, :2], axis=0)
-    return Rows(replace(rows.places, T_map_camera=moved), rows.thumbnails, rows.features)
+    right = _connected(places, moved[:, :2, 3])
+    right[np.flatnonzero(seen)[~agree]] = False
+    whole = Rows(replace(rows.places, T_map_camera=moved), rows.thumbnails, rows.features)
+    return whole.subset(np.flatnonzero(right))
+
+
+def _connected(places: Places, positions: np.ndarray) -> np.ndarray:
+    """Whether positions (N, 2) lie near the map, or near others that do, (N,): a robot that is sure jumps nowhere."""
+    reached = np.array([len(places.neighbours.within(point, RELEASE.apart_m)) > 0 for point in positions])
+    waiting = list(np.flatnonzero(reached))
+    while waiting:
+        away = np.linalg.norm(positions - positions[waiting.pop()], axis=1)
+        fresh = np.flatnonzero((away < RELEASE.apart_m) & ~reached)
+        reached[fresh] = True
+        waiting += fresh.tolist()
+    return reached
 
 
 def _thinned(places: Places, batches: Sequence[Rows], known: float) -> Rows | None:

@@ -96,7 +96,7 @@ def _check_together(sources: Sequence[Path], tally: Tally) -> int:
                 kind = kind or other.feature_kind()
                 total += len(other)
                 parts += [Shard.parse(other.shard)] if other.shard else []
-    are_all = len(parts) == len(sources)
+    are_all = len(parts) == len(sources) and len({part.count for part in parts}) == 1
     outcome = (
         "so their drives are not in the map" if are_all else "so their drives are in it only if another map has them"
     )

@@ -144,12 +144,22 @@ class HttpTiles:
             logger.warning("%s is damaged, and is fetched again", path)
             path.unlink(missing_ok=True)
         if not path.is_file():
+            self._check_cache(path.parent)
             try:
                 self._fetch(file, path)
             except _TRANSFER as error:
                 raise self._down(file.file, error) from error
         self._checked.add(file.sha256)
         return path
+
+    def _check_cache(self, folder: Path) -> None:
+        """Raises MapError if the cache cannot be written: the server would be blamed for it."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MapError(f"the cache {folder} cannot be written ({error.strerror}): set XDG_CACHE_HOME") from error
+        if not os.access(folder, os.W_OK):
+            raise MapError(f"the cache {folder} cannot be written: set XDG_CACHE_HOME to a folder that can")
 
     def _keep(self, data: bytes, found: TileManifest) -> None:
         """Cache the manifest, and say if it is another one than last time."""

@@ -28,7 +28,7 @@ lancedb = pytest.importorskip("lancedb", reason="lancedb is not installed (pip i
 from vpr_ros.fleet.keyframes import Keyframe  # noqa: E402
 from vpr_ros.fleet.lake import Lake  # noqa: E402
 from vpr_ros.fleet.outbox import GrowingOutbox, send  # noqa: E402
-from vpr_ros.fleet.release import first_release, next_release, roll_back  # noqa: E402
+from vpr_ros.fleet.release import first_release, joined, next_release, roll_back  # noqa: E402
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
 WORLD = "utm 33 north"
@@ -58,7 +58,7 @@ def write(tmp_path, toy_world) -> Callable[..., Path]:
             for k, (a, true, noisy) in enumerate(zip(along, along if places is None else places, noises, strict=True)):
                 T = toy_world.pose(float(a))
                 T[:3, 3] += offset
-                seed = sum(map(ord, name)) * 1000 + k
+                seed = sum(map(ord, name + folder)) * 1000 + k
                 place_map.add(name, k * SECOND, T, toy_world.descriptor(float(true), noisy, seed)[None], b"jpeg")
         return path
 
@@ -222,20 +222,83 @@ def test_a_drive_that_a_robot_pushed_is_not_held_out(lake, write, held_out, toy_
 
 
 def test_a_worse_release_is_refused(lake, write, held_out, toy_world):
-    """A drive whose poses are mostly right, with a stretch in which they are of another street."""
-    along = along_street(2.0, 398.0, 4.0)  # the held-out images themselves, half of a round away
-    wrong = len(along) // 6
-    places = np.concatenate([along[:wrong] + 200.0, along[wrong:]])
-    path = write("liar", along, places=places, noise=0.0)
-    with PlaceMap.open(path, writable=True) as place_map, place_map.together():
-        for row in range(wrong):
-            true = int(np.argmin(np.abs(along - along[row] - 200.0)))
-            blob = held_out[0].descriptors[true].astype("<f4").tobytes()
-            place_map._connection.execute("UPDATE places SET descriptor = ? WHERE id = ?", (blob, row + 1))
-    lake.push(path, "r1")
-    with pytest.raises(MapError, match=r"recognises .* so it is not released"):
+    """A drive that looks more like the held-out one than the map does, some metres too far away.
+
+    A good drive that was pushed beside it is released all the same: the bad one blocked the lake for ever.
+    """
+    lake.push(liar(lake, write, held_out, toy_world), "r1")
+    with pytest.raises(MapError, match=r"recognises .* so it is not released.*push [0-9a-f]{12} of r1 \(r1/liar\)"):
         release(lake, held_out)
     assert lake.release().number == 1 and sum(map(len, lake.rows(lake.release()))) == 80
+    lake.push(write("good", along_street(102.0, 160.0, 4.0), noise=0.6), "r2")
+    made = release(lake, held_out)
+    ((_, why),) = made.release.set_aside
+    assert made.release.number == 2 and made.after >= made.before - 0.005 and "are recognised" in why
+
+
+def liar(lake, write, held_out, toy_world):
+    """The map of a drive that shows what the held-out drive saw, at poses that are 25 m off: no more than may be."""
+    along = along_street(2.0, 398.0, 4.0)
+    (old,) = [rows.places for rows in lake.rows(lake.release())]
+    truth, poses = held_out[0].T_map_camera[:, :2, 3], along.copy()
+    for row in range(0, len(along), 6):  # others are right
+        place = old.positions[np.argmax(old.descriptors[:, 0] @ held_out[0].descriptors[row]), :2]
+        for moved in along[row] + np.arange(-28.0, 28.0, 0.05):
+            at = toy_world.pose(float(moved))[:2, 3] + ORIGIN[:2]
+            if np.linalg.norm(at - place) < 25.0 < np.linalg.norm(at - truth[row]):
+                poses[row] = moved
+                break
+    path = write("liar", poses, places=along, noise=0.0)
+    with PlaceMap.open(path, writable=True) as place_map, place_map.together():
+        for row in range(0, len(along), 6):
+            blob = held_out[0].descriptors[row].astype("<f4").tobytes()
+            place_map._connection.execute("UPDATE places SET descriptor = ? WHERE id = ?", (blob, row + 1))
+    return path
+
+
+def test_drives_that_are_called_alike_stay_two(lake, write, held_out):
+    """Folders named images, with stamps that begin at zero: no pull of any later release worked."""
+    for day, along in (("monday", (100.0, 200.0)), ("tuesday", (220.0, 320.0))):
+        at = along_street(*along, 4.0)
+        lake.push(write("images", at, noise=np.where(np.arange(len(at)) % 4, 8.0, 0.3), folder=day), "robot")
+        assert not release(lake, held_out).release.set_aside
+    rows = joined(list(lake.rows(lake.release()))).places
+    keys = list(zip(rows.drives.tolist(), rows.stamps_ns.tolist(), strict=True))
+    assert len(keys) == len(set(keys)) and len({drive for drive, _ in keys if "images" in drive}) == 2
+
+
+def test_pushes_of_other_images_are_other_pushes(lake, write):
+    """The second one of equal names and stamps counted as the first, and its keyframes were deleted unsent."""
+    assert lake.push(write("images", along_street(100.0, 200.0, 4.0), folder="monday"), "robot") == 25
+    assert lake.push(write("images", along_street(200.0, 300.0, 4.0), folder="tuesday"), "robot") == 25
+
+
+def test_new_streets_are_no_loss(tmp_path, write, held_out):
+    """The share of all images that a map covers fell, as new streets are harder, and the release was refused."""
+    lake = Lake(str(tmp_path / "half"))
+    first_release(lake, write("half", along_street(0.0, 200.0), noise=0.0))
+    along = along_street(150.0, 398.0, 4.0)
+    lake.push(write("rest", along, noise=np.where(along < 200, 0.3, 3.0)), "r1")
+    made = release(lake, held_out)
+    assert made.release.number == 2 and made.after >= made.before - 0.005
+    assert made.new_images > 20 and made.new_streets < made.before
+
+
+def test_keyframes_far_from_all_others_are_left_out(lake, write, held_out):
+    """Some poses at 0, 0 in a good drive were released, and the map was kilometres wide."""
+    along = along_street(100.0, 200.0, 2.0)
+    path = write("some", along, noise=np.where(np.arange(len(along)) % 4, 8.0, 0.3))
+    with PlaceMap.open(path, writable=True) as place_map, place_map.together():
+        for number in (7, 20, 33):  # the 33rd looks like its place
+            pose = place_map._connection.execute("SELECT pose FROM places WHERE id = ?", (number,)).fetchone()[0]
+            away = np.frombuffer(pose, "<f8") + np.array([5000.0 * number, 0, 0, 0, 0, 0, 0])
+            place_map._connection.execute("UPDATE places SET pose = ? WHERE id = ?", (away.tobytes(), number))
+    lake.push(path, "r1")
+    made = release(lake, held_out)
+    ((_, why),) = made.left_out
+    assert why.startswith("3 of 50 keyframes")
+    extent = np.ptp(joined(list(lake.rows(lake.release()))).places.positions, axis=0)
+    assert extent.max() < 1000
 
 
 def test_a_release_can_be_rolled_back(lake, write, held_out):
