@@ -103,8 +103,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
                 (batch, f"{gone} of {len(rows)} keyframes are far from where they look like, or from all others")
             )
     test = _Test(old, held_out)
-    added = _thinned(old.places, list(new.values()), known)
-    candidate = joined([old, *([added] if added is not None else [])])
+    added, candidate = _with(old, list(new.values()), known)
     remedy = "give a drive that is not in the lake; nothing is changed"
     check_held_out(held_out, candidate.places, "the release would have", remedy)
     if test.is_worse(candidate):
@@ -117,8 +116,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
             )
         set_aside += losing.items()
         new = {batch: rows for batch, rows in new.items() if batch not in losing}
-        added = _thinned(old.places, list(new.values()), known)
-        candidate = joined([old, *([added] if added is not None else [])])
+        added, candidate = _with(old, list(new.values()), known)
     release = replace(
         last,
         number=last.number + 1,
@@ -182,8 +180,7 @@ def _losing(old: Rows, new: dict[str, Rows], known: float, test: _Test) -> dict[
     kept: list[Rows] = []
     losing: dict[str, str] = {}
     for batch, rows in new.items():
-        added = _thinned(old.places, [*kept, rows], known)
-        found = test.recall(old if added is None else joined([old, added]))
+        found = test.recall(_with(old, [*kept, rows], known)[1])
         if found < test.before - RELEASE.worse:
             losing[batch] = (
                 f"with it {100 * found:.1f} % of the held-out images are recognised, {100 * test.before:.1f} % without"
@@ -287,6 +284,12 @@ def _connected(places: Places, positions: np.ndarray) -> np.ndarray:
         reached[fresh] = True
         waiting += fresh.tolist()
     return reached
+
+
+def _with(old: Rows, batches: Sequence[Rows], known: float) -> tuple[Rows | None, Rows]:
+    """What is new of some batches, None if nothing is, and the old places with it. known: see ``looks_known``."""
+    added = _thinned(old.places, batches, known)
+    return added, old if added is None else joined([old, added])
 
 
 def _thinned(places: Places, batches: Sequence[Rows], known: float) -> Rows | None:
