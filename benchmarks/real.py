@@ -54,7 +54,7 @@ from vpr_lab.network.static import unit
 from vpr_ros.base.image import Preprocessing, preprocess, views
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
-from vpr_ros.evaluation.recall import right_at_1
+from vpr_ros.evaluation.recall import right_at_1, within_frames
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.open import open_describer
 from vpr_ros.inference.vocabulary import learn_from, with_vocabulary
@@ -300,7 +300,7 @@ def found_right(
         queries, places = centred(queries, mean), centred(places, mean)
     else:
         queries, places = less_mean(queries), less_mean(places)
-    return right_at_1(queries, np.outer(truth, (1.0, 0.0, 0.0)), places, own.positions, tolerance + 0.5)
+    return right_at_1(queries, np.outer(truth, (1.0, 0.0, 0.0)), places, own.positions, within_frames(tolerance))
 
 
 def less_mean(descriptors: np.ndarray) -> np.ndarray:

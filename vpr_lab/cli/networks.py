@@ -286,7 +286,8 @@ def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int, n
     from rich.console import Console
 
     from vpr_ros.base.errors import MissingDependencyError
-    from vpr_ros.evaluation.models import TOLERANCE_M, measure, open_for_measuring, save_report, table
+    from vpr_ros.evaluation.models import measure, open_for_measuring, save_report, table
+    from vpr_ros.evaluation.recall import TOLERANCE_M, within_frames
 
     measured = [path]
     for variant in made:
@@ -296,7 +297,7 @@ def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int, n
         except MissingDependencyError as error:
             typer.echo(f"{variant}: written, but not measured here: {error}")
     with progress_bar("measuring") as progress:
-        within = TOLERANCE_M + 0.5 if numbered else TOLERANCE_M  # frame numbers are whole
+        within = within_frames(TOLERANCE_M) if numbered else TOLERANCE_M
         figures = measure(measured, drives, threads, on_progress=progress, tolerance_m=within)
     for variant, own in zip(measured[1:], figures[1:], strict=True):
         save_report(variant, figures[0], own, [drive.name for drive in drives])

@@ -88,9 +88,8 @@ def open_timm(text: str, folder: Path, wanted: Wanted) -> Original:
     own = Preprocessing(height, width, mean, std)
     if classes := getattr(network, "num_classes", 0):  # networks of features have none
         raise ModelError(f"num_classes={classes} makes scores of classes the descriptor: leave it out")
-    classifier = (
-        getattr(network, "default_cfg", {}).get("classifier") or ()
-    )  # in published files, and not in this network
+    # Published files have the classifier, and this network has not.
+    classifier = getattr(network, "default_cfg", {}).get("classifier") or ()
     unused = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     return _original(network, f"timm {text}", text.partition("/")[2] or text, folder, wanted, own, unused)
 

@@ -59,11 +59,13 @@ def is_rigid(T: np.ndarray, tolerance: float = 2e-2) -> np.ndarray:
     return np.asarray(orthonormal & (np.linalg.det(R) > 0) & np.all(T[..., 3, :] == [0, 0, 0, 1], axis=-1))
 
 
-def is_pose(T: object) -> bool:
-    """Whether something is a (4, 4) array of finite floats: a rotation, a translation and the row 0 0 0 1."""
-    if not (isinstance(T, np.ndarray) and T.shape == (4, 4) and T.dtype.kind == "f"):
-        return False
-    return bool(np.isfinite(T).all() and is_rigid(T))
+def pose_fault(T: object) -> str:
+    """What something is that is not a (4, 4) array of finite floats, a rigid transform, in words; empty if it is."""
+    if not isinstance(T, np.ndarray):
+        return f"a {type(T).__name__}"
+    if T.shape != (4, 4) or T.dtype.kind != "f":
+        return f"of shape {T.shape} and type {T.dtype}"
+    return "" if np.isfinite(T).all() and is_rigid(T) else "no finite rigid transform"
 
 
 def inverse(T: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import FrameError
-from vpr_ros.base.geometry import is_pose
+from vpr_ros.base.geometry import pose_fault
 
 T = TypeVar("T")
 
@@ -66,6 +66,16 @@ class Prior:
     lasting: bool = False
     """Whether it counts once and from then on, as a start pose does. Otherwise it counts for its image alone."""
 
+    def check(self) -> None:
+        """Raise FrameError, one sentence, for a position or a probability that is not valid."""
+        position, covariance = np.asarray(self.position, float), np.asarray(self.covariance, float)
+        shaped = position.shape == (2,) and covariance.shape == (2, 2)
+        finite = shaped and bool(np.isfinite(position).all() and np.isfinite(covariance).all())
+        if not finite or np.linalg.eigvalsh(covariance)[0] <= 0:
+            raise FrameError("a prior needs a finite position (2,) and a positive covariance (2, 2), in metres")
+        if not 0 <= self.wrong <= 1:
+            raise FrameError(f"a prior is wrong with probability {self.wrong}: give one from 0 to 1")
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -92,22 +102,12 @@ class Frame:
             raise FrameError(f"stamp_ns is {self.stamp_ns!r}: give integer nanoseconds")
         for name in ("T_odom_camera", "T_base_camera"):
             T = getattr(self, name)
-            if T is not None and not is_pose(T):
-                what = f"of shape {T.shape} and {T.dtype}" if isinstance(T, np.ndarray) else f"a {type(T).__name__}"
-                raise FrameError(f"{name} is no pose ({what}): give a (4, 4) array of finite floats, a rigid transform")
+            if T is not None and (fault := pose_fault(T)):
+                raise FrameError(f"{name} is {fault}: give a (4, 4) array of finite floats, a rigid transform")
         if not isinstance(self.priors, (tuple, list)) or not all(isinstance(prior, Prior) for prior in self.priors):
             raise FrameError("priors is no tuple of Prior: give (prior,), or () without any")
         for prior in self.priors:
-            position, covariance = np.asarray(prior.position, float), np.asarray(prior.covariance, float)
-            shaped = position.shape == (2,) and covariance.shape == (2, 2)
-            if (
-                not shaped
-                or not np.isfinite([*position, *covariance.flat]).all()
-                or np.linalg.eigvalsh(covariance)[0] <= 0
-            ):
-                raise FrameError("a prior needs a finite position (2,) and a positive covariance (2, 2), in metres")
-            if not 0 <= prior.wrong <= 1:
-                raise FrameError(f"a prior is wrong with probability {prior.wrong}: give one from 0 to 1")
+            prior.check()
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,6 +99,12 @@ def apart(stamps_ns: Sequence[int]) -> list[int]:
     return moved
 
 
+def in_order(stamps_ns: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Rows in order of time, and the stamps of these rows, ``apart``."""
+    rows = sorted(range(len(stamps_ns)), key=stamps_ns.__getitem__)
+    return rows, apart([stamps_ns[row] for row in rows])
+
+
 class Span(NamedTuple):
     """From when to when, nanoseconds. gap_ns: the usual one between poses, if it is too wide to be bridged; else 0."""
 

@@ -173,6 +173,7 @@ def compare(
     from rich.console import Console
 
     from vpr_ros.evaluation.models import measure, table
+    from vpr_ros.evaluation.recall import within_frames
     from vpr_ros.inference.models import find_model
 
     if len(models) < 2:
@@ -181,7 +182,7 @@ def compare(
         raise ConfigError("R@1 needs two drives of one world: --drive REFERENCE --drive QUERY")
     paths = [find_model(model) for model in models]
     opened = open_drives(drives, drive_option, numbered)
-    nearer_m = int(tolerance) + 0.5 if numbered else tolerance  # frame numbers are whole
+    nearer_m = within_frames(tolerance) if numbered else tolerance
     with progress_bar("measuring") as progress:
         figures = measure(paths, opened, threads, every_m=every, on_progress=progress, tolerance_m=nearer_m)
     Console().print(table(figures, int(tolerance) if numbered else tolerance, "frames" if numbered else "m"))

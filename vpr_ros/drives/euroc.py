@@ -20,6 +20,7 @@ from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.files import file_frame, list_images, read_bytes, read_table
 from vpr_ros.drives.formats import Format
+from vpr_ros.drives.left_out import NAMED_TWICE
 from vpr_ros.drives.options import DriveOptions
 
 TIME, FILE = "timestamp [ns]", "filename"
@@ -79,7 +80,7 @@ class EurocDrive:
         stamps = table.stamps_ns(TIME, "nanoseconds", "the images' times").tolist()
         rows = list(zip(stamps, table.text(FILE, "the images' names"), strict=True))
         listed = sorted(set(rows))
-        self.tally.add("row(s) left out: an earlier row names the same image", str(table.path), len(rows) - len(listed))
+        self.tally.add(NAMED_TWICE, str(table.path), len(rows) - len(listed))
         named = {name for _, name in listed}
         others = [image for image in list_images(folder / "data") if image.name not in named]
         self.tally.add_files("image(s) left out: data.csv does not name them", others)

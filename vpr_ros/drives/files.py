@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -24,9 +25,8 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.times import check_spacing, nanoseconds
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-_DATE = re.compile(
-    r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$"
-)  # before a time of day
+# A date before a time of day, and its hours and minutes if they come before the last number.
+_DATE = re.compile(r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$")
 _OF_DAY = re.compile(r"(?!00)[0-2]\d[0-5]\d[0-5]\d")  # hours, minutes, seconds
 _LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are more
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
@@ -107,9 +107,18 @@ def read_bytes(path: Path) -> bytes:
         raise DriveError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def open_text(path: Path) -> TextIO:
+    """A text file, without the mark that some editors put before it. Raises DriveError if it cannot be opened."""
+    try:
+        return path.open(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DriveError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_text(path: Path) -> str:
-    """A text file, without the mark that some editors put before it. Raises DriveError if it cannot be read."""
-    return read_bytes(path).decode("utf-8-sig", errors="replace")
+    """All of ``open_text``."""
+    with open_text(path) as file:
+        return file.read()
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -13,13 +13,14 @@ import numpy as np
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import Span, apart, nanoseconds
+from vpr_ros.base.times import Span, apart, in_order, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
 from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
+from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
 
@@ -113,7 +114,7 @@ class FolderDrive:
         if by_file:
             self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
             repeated_times = 0 if stamps is None else len(stamps) - len(set(stamps))
-            self.tally.add("image(s) have the time of another one: times may be rounded", path.name, repeated_times)
+            self.tally.add(ROUNDED, path.name, repeated_times)
             named = {os.path.realpath(image) for image in self._images}
             folders = sorted({folder, *(image.parent for image in self._images)})
             images = [image for among in folders for image in list_images(among)]
@@ -205,7 +206,7 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
                     f"{table.path} has two poses of {cell}, with {name} {one} and {other}: keep one row for each image"
                 )
         if kept != row:
-            tally.add("row(s) left out: an earlier row names the same image", f"{table.path}: {cell}")
+            tally.add(NAMED_TWICE, f"{table.path}: {cell}")
     tally.add("row(s) left out: they name no image", str(table.path), unnamed)
     columns_kept = {name: [cells[row] for row in first.values()] for name, cells in table.columns.items()}
     return replace(table, columns=columns_kept)
@@ -283,8 +284,8 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
         raise DriveError(f"{len(missing)} image(s) that {table.path} names are missing, the first: {missing[0]}")
     if stamps is None:
         return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
-    order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
-    return [images[i] for i in order], apart([stamps[i] for i in order]), [poses[i] for i in order]
+    rows, moved = in_order(stamps)
+    return [images[row] for row in rows], moved, [poses[row] for row in rows]
 
 
 def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> _Frames:

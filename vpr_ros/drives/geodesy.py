@@ -81,17 +81,18 @@ def utm_from_latlon(
     return positions, utm_world(*zone)
 
 
-def warn_of_jumps(T_map: np.ndarray, where: str) -> None:
-    """Warn of kilometres between poses (N, 4, 4) that follow each other. where: the file."""
-    steps = np.linalg.norm(np.diff(T_map[:, :2, 3], axis=0), axis=1)
+def warn_of_jumps(positions: np.ndarray, named: np.ndarray, form: str, check: str) -> None:
+    """Warn of kilometres between positions (N, 2 or more) that follow each other.
+
+    named: (N, 2) the positions as their file has them. form: of a pair of these, in the warning. check: what to check.
+    """
+    steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
     jumps = np.flatnonzero(~(steps < _JUMP_M))
     if len(jumps):
         row = int(jumps[0])
-        here, there = T_map[row, :2, 3], T_map[row + 1, :2, 3]
-        logger.warning(
-            "positions jump by %.1f km from %.0f, %.0f to %.0f, %.0f m (%d such jump(s)): check %s",
-            steps[row] / 1000, *here, *there, len(jumps), where,
-        )  # fmt: skip
+        here, there = (form % tuple(named[k]) for k in (row, row + 1))
+        text = "positions jump by %.1f km from %s to %s (%d such jump(s)): check %s"
+        logger.warning(text, steps[row] / 1000, here, there, len(jumps), check)
 
 
 def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, world: str) -> None:
@@ -99,19 +100,7 @@ def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, wo
     if len(zones) > 1:
         named = ", ".join(map(str, zones))
         logger.warning("positions lie in UTM zones %s: all are converted to '%s'", named, world)
-    steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-    jumps = np.flatnonzero(~(steps < _JUMP_M))
-    if len(jumps):
-        row = int(jumps[0])
-        logger.warning(
-            "positions jump by %.1f km from %.6f, %.6f to %.6f, %.6f (%d such jump(s)): check the receiver's log",
-            steps[row] / 1000,
-            latitude[row],
-            longitude[row],
-            latitude[row + 1],
-            longitude[row + 1],
-            len(jumps),
-        )
+    warn_of_jumps(positions, np.column_stack([latitude, longitude]), "%.6f, %.6f", "the receiver's log")
 
 
 @functools.lru_cache(maxsize=8)

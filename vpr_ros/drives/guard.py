@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base.errors import DriveError, VprError, brief
-from vpr_ros.base.geometry import is_pose
+from vpr_ros.base.geometry import pose_fault
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.drive import Drive
 
@@ -80,13 +80,9 @@ class GuardedDrive:
             raise self._fault(f"stamp_ns {frame.stamp_ns} does not fit 64 bits; give nanoseconds since 1970")
         for name in ("T_map_camera", "T_odom_camera"):
             pose = getattr(frame, name)
-            if pose is not None and not is_pose(pose):
-                what = f"a {type(pose).__name__}"
-                if isinstance(pose, np.ndarray):
-                    right = pose.shape == (4, 4) and pose.dtype.kind == "f"
-                    what = "no finite rigid transform" if right else f"of shape {pose.shape} and type {pose.dtype}"
+            if pose is not None and (fault := pose_fault(pose)):
                 raise self._fault(
-                    f"{name} at stamp {frame.stamp_ns} is {what}; give a (4, 4) array of finite floats: a rotation, a "
+                    f"{name} at stamp {frame.stamp_ns} is {fault}; give a (4, 4) array of finite floats: a rotation, a "
                     "translation in metres and the row 0 0 0 1"
                 )
         if frame.stamp_ns < self._last_ns and not self._warned:

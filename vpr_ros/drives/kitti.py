@@ -14,9 +14,10 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import T_BODY_OPTICAL, is_rigid, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import apart, nanoseconds
+from vpr_ros.base.times import in_order, nanoseconds
 from vpr_ros.drives.files import beside, file_frame, list_images, number, read_image, read_text
 from vpr_ros.drives.formats import Format
+from vpr_ros.drives.left_out import ROUNDED
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
@@ -100,11 +101,12 @@ class KittiDrive:
 
     def _by_time(self, stamps_ns: list[int]) -> tuple[list[int], dict[int, int]]:
         """The images' numbers in order of time, and the stamp of each. stamps_ns: of all lines of times.txt."""
-        order = sorted(self._images, key=lambda number: stamps_ns[number])
-        listed = [stamps_ns[number] for number in order]
-        repeated = len(listed) - len(set(listed))
-        self.tally.add("image(s) have the time of another one: times may be rounded", "times.txt", repeated)
-        return order, dict(zip(order, apart(listed), strict=True))
+        numbers = list(self._images)
+        listed = [stamps_ns[number] for number in numbers]
+        self.tally.add(ROUNDED, "times.txt", len(listed) - len(set(listed)))
+        rows, moved = in_order(listed)
+        order = [numbers[row] for row in rows]
+        return order, dict(zip(order, moved, strict=True))
 
     def _read_calibration(self, path: Path) -> dict[str, np.ndarray]:
         """Camera -> (3, 4) rectified projection from the first camera's frame."""

@@ -61,8 +61,10 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
-    warn_of_jumps(T_enu_ned @ T_ned_ins, str(path))
-    track = Track.of(stamps_ns[good], T_enu_ned @ T_ned_ins @ inverse(T_vehicle_ins), max_gap_ns)
+    T_enu_ins = T_enu_ned @ T_ned_ins
+    east_north = T_enu_ins[:, :2, 3]
+    warn_of_jumps(east_north, east_north, "%.0f, %.0f m", str(path))
+    track = Track.of(stamps_ns[good], T_enu_ins @ inverse(T_vehicle_ins), max_gap_ns)
     zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
     worlds = np.unique(zones)
     if len(worlds) > 1:

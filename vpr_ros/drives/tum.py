@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
-from vpr_ros.drives.files import is_number, number, read_text
+from vpr_ros.drives.files import is_number, number, open_text
 
 TWO_POSES = "pose(s) left out: an earlier line has another pose of the same time"
 _NUMBERS = 8  # in a line
@@ -20,19 +21,21 @@ _NUMBERS = 8  # in a line
 
 def is_tum(path: Path) -> bool:
     """Whether the first line of a file that is no comment and no header has as many numbers as a pose."""
-    return len(next(_lines(path), (0, []))[1]) == _NUMBERS
+    with closing(_lines(path)) as lines:  # only its start is read
+        return len(next(lines, (0, []))[1]) == _NUMBERS
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path) -> Generator[tuple[int, list[str]], None, None]:
     """Number and words of each line, from 1, without comments (#) and a header of names above the first pose."""
     begun = False
-    for row, line in enumerate(read_text(path).splitlines(), start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        if begun or any(map(is_number, words)):
-            begun = True
-            yield row, words
+    with open_text(path) as file:
+        for row, line in enumerate(file, start=1):
+            words = line.split()
+            if not words or words[0].startswith("#"):
+                continue
+            if begun or any(map(is_number, words)):
+                begun = True
+                yield row, words
 
 
 def read_tum(path: Path | str, max_gap_ns: int = NO_GAP, tally: Tally | None = None) -> Track:

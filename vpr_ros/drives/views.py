@@ -55,7 +55,6 @@ class NumberedDrive(_View):
                 "ascends while all else is the same, and no time)",
                 drive.name,
             )
-
         elif (step := float(np.median(np.diff(getattr(drive, "numbers", None) or [0, 1])))) > _LARGEST_STEP:
             logger.warning(
                 "drive %s: the numbers in its images' names rise by %g from image to image, and are taken for "

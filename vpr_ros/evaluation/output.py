@@ -54,7 +54,6 @@ def _condition(summary: Summary) -> dict[str, Any]:
 
 def write_results(path: Path, summaries: Sequence[Summary], everything: Summary, warning: str = "") -> None:
     """Write results.json. warning: see ``results``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results(summaries, everything, warning), indent=2, allow_nan=False)
     with written_whole(path) as part:
         part.write_text(text + "\n", encoding="utf-8")

@@ -7,6 +7,11 @@ import numpy as np
 TOLERANCE_M = 25.0
 
 
+def within_frames(frames: float) -> float:
+    """tolerance_m under which images of a ``NumberedDrive`` at most so many frames away are right: these are whole."""
+    return int(frames) + 0.5
+
+
 def right_at_1(
     queries: np.ndarray,
     truth: np.ndarray,

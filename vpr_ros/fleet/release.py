@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.evaluation.recall import judged_at_1, right_at_1
+from vpr_ros.evaluation.recall import judged_at_1
 from vpr_ros.fleet.constants import OUTBOX, RELEASE
 from vpr_ros.fleet.keyframes import looks_known, lowered
 from vpr_ros.fleet.lake import Head, Lake, Release, Rows, rows_of
@@ -88,6 +88,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
     pending = pushed_since(lake, last)
     seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
+    taken = set(_keys(old))
     new: dict[str, Rows] = {}
     set_aside: list[tuple[str, str]] = []
     left_out: list[tuple[str, str]] = []
@@ -97,7 +98,8 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         if isinstance(moved, str):
             set_aside.append((batch, moved))
             continue
-        new[batch] = _with_own_names([old, *new.values()], moved, batch)
+        new[batch] = _with_own_names(taken, moved, batch)
+        taken.update(_keys(new[batch]))
         if gone := len(rows) - len(moved):
             left_out.append(
                 (batch, f"{gone} of {len(rows)} keyframes are far from where they look like, or from all others")
@@ -106,17 +108,19 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
     added, candidate = _with(old, list(new.values()), known)
     remedy = "give a drive that is not in the lake; nothing is changed"
     check_held_out(held_out, candidate.places, "the release would have", remedy)
-    if test.is_worse(candidate):
+    found = test.of(candidate)
+    if test.is_worse(found):
         losing = _losing(old, new, known, test)
         if len(losing) == len(new):
             raise MapError(
-                f"the candidate recognises {100 * test.recall(candidate):.1f} % of the held-out images and release "
+                f"the candidate recognises {100 * found.again:.1f} % of the held-out images and release "
                 f"{last.number} {100 * test.before:.1f} %, so it is not released: nothing is changed; look at what was "
                 f"pushed since: {', '.join(lake.pushed_by(batch) for batch in losing)}"
             )
         set_aside += losing.items()
         new = {batch: rows for batch, rows in new.items() if batch not in losing}
         added, candidate = _with(old, list(new.values()), known)
+        found = test.of(candidate)
     release = replace(
         last,
         number=last.number + 1,
@@ -125,7 +129,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         set_aside=(*last.set_aside, *set_aside),
         calibration=calibrate(candidate.places).to_dict(),
         places=len(candidate),
-        recall=recall(candidate.places, held_out),
+        recall=found.on_map,
         note=f"{len(new)} of {len(pending)} pushes",
         time_s=time.time(),
     )
@@ -135,10 +139,25 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         release,
         0 if added is None else len(added),
         test.before,
-        test.recall(candidate),
-        *test.of_new_streets(candidate),
+        found.again,
+        found.new_streets,
+        found.new_images,
         tuple((batch, why) for batch, why in left_out if batch in new),
     )
+
+
+@dataclass(frozen=True)
+class _Recalled:
+    """Recall@1 of held-out images; NaN without any.
+
+    on_map: that some places cover. again: of these, those that the last release covers. new_streets: the others.
+    new_images: number of the others.
+    """
+
+    on_map: float
+    again: float
+    new_streets: float
+    new_images: int
 
 
 class _Test:
@@ -149,19 +168,15 @@ class _Test:
         self._covered, right = self._judged(old)
         self.before = _mean(right[self._covered])
 
-    def recall(self, rows: Rows) -> float:
-        """Recall@1 of these images; NaN without any."""
-        return _mean(self._judged(rows)[1][self._covered])
-
-    def is_worse(self, rows: Rows) -> bool:
-        """Whether fewer of them are recognised than by the last release."""
-        return self.recall(rows) < self.before - RELEASE.worse
-
-    def of_new_streets(self, rows: Rows) -> tuple[float, int]:
-        """Recall@1 of the images that only these places cover, and their number."""
+    def of(self, rows: Rows) -> _Recalled:
+        """What some places recall. It compares all images with all of them."""
         on_map, right = self._judged(rows)
         new = on_map & ~self._covered
-        return _mean(right[new]), int(new.sum())
+        return _Recalled(_mean(right[on_map]), _mean(right[self._covered]), _mean(right[new]), int(new.sum()))
+
+    def is_worse(self, found: _Recalled) -> bool:
+        """Whether fewer images are recognised than by the last release."""
+        return found.again < self.before - RELEASE.worse
 
     def _judged(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         stored = np.asarray(rows.places.descriptors, np.float32)
@@ -180,30 +195,31 @@ def _losing(old: Rows, new: dict[str, Rows], known: float, test: _Test) -> dict[
     kept: list[Rows] = []
     losing: dict[str, str] = {}
     for batch, rows in new.items():
-        found = test.recall(_with(old, [*kept, rows], known)[1])
-        if found < test.before - RELEASE.worse:
-            losing[batch] = (
-                f"with it {100 * found:.1f} % of the held-out images are recognised, {100 * test.before:.1f} % without"
+        found = test.of(_with(old, [*kept, rows], known)[1])
+        if test.is_worse(found):
+            shares = (
+                f"{100 * found.again:.1f} % of the held-out images are recognised, {100 * test.before:.1f} % without"
             )
+            losing[batch] = f"with it {shares}"
         else:
             kept.append(rows)
     return losing
 
 
-def _with_own_names(before: Sequence[Rows], rows: Rows, batch: str) -> Rows:
+def _keys(rows: Rows) -> list[tuple[str, int]]:
+    """Drive and stamp of each row: no two places of a map have both."""
+    return list(zip(rows.places.drives.tolist(), rows.places.stamps_ns.tolist(), strict=True))
+
+
+def _with_own_names(taken: set[tuple[str, int]], rows: Rows, batch: str) -> Rows:
     """Rows whose drives have a name of their own where an earlier drive of that name has the same stamps.
 
-    Robots call drives alike, and stamps may begin with each recording.
+    Robots call drives alike, and stamps may begin with each recording. taken: ``_keys`` of the earlier ones.
     """
-    taken = {
-        key for some in before for key in zip(some.places.drives.tolist(), some.places.stamps_ns.tolist(), strict=True)
-    }
-    drives = rows.places.drives.tolist()
-    twice = {
-        drive for drive, stamp in zip(drives, rows.places.stamps_ns.tolist(), strict=True) if (drive, stamp) in taken
-    }
+    twice = {drive for drive, _ in taken.intersection(_keys(rows))}
     if not twice:
         return rows
+    drives = rows.places.drives.tolist()
     own = np.array([f"{drive} ({batch[:8]})" if drive in twice else drive for drive in drives])
     return Rows(replace(rows.places, drives=own), rows.thumbnails, rows.features)
 
@@ -222,13 +238,6 @@ def roll_back(lake: Lake, number: int) -> Release:
     )
     lake.publish(release)
     return release
-
-
-def recall(places: Places, drives: Sequence[DescribedDrive]) -> float:
-    """Recall@1 of the images of drives that are on the map."""
-    stored = np.asarray(places.descriptors, np.float32)
-    right = [right_at_1(drive.descriptors, drive.T_map_camera[:, :3, 3], stored, places.positions) for drive in drives]
-    return float(np.mean(np.concatenate(right))) if right and sum(map(len, right)) else float("nan")
 
 
 def joined(rows: Sequence[Rows]) -> Rows:

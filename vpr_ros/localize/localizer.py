@@ -179,7 +179,7 @@ class Localizer:
     def localize(self, frame: Frame) -> Estimate:
         """Localise one image.
 
-        Raises ImageError if it is not an (H, W, 3) uint8 RGB array, FrameError for a stamp, pose or prior that is none.
+        Raises ImageError if it is not an (H, W, 3) uint8 RGB array, FrameError for an invalid stamp, pose or prior.
         """
         frame.check()
         start = perf_counter()

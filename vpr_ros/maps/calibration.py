@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import MapError, brief
 from vpr_ros.maps.constants import LEGACY, UNLEARNT
 
 
@@ -80,6 +81,15 @@ class Calibration:
         return replace(calibration, threshold=calibration.threshold + UNLEARNT * calibration.similarity_weight)
 
     @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """As ``from_dict``, of JSON. Raises MapError."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise _unreadable(error) from error
+        return cls.from_dict(data)
+
+    @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         """Read the output of ``to_dict``. Raises MapError if a constant is unknown, not finite or out of range."""
         try:
@@ -94,9 +104,13 @@ class Calibration:
             if not (min(numbers) >= 0 and max(numbers) < 1e6 and calibration.temperature > 0 and calibration.floor < 1):
                 raise ValueError("a constant is out of range")
         except (TypeError, ValueError) as error:
-            raise MapError(f"the calibration cannot be read ({error}): run `vpr map calibrate` again") from error
+            raise _unreadable(error) from error
         return calibration
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def _unreadable(error: Exception) -> MapError:
+    return MapError(f"the calibration cannot be read ({brief(error)}): run `vpr map calibrate` again")

@@ -109,11 +109,9 @@ def _is_odometry(meta: dict[str, str]) -> bool:
 def _calibration_in(text: str) -> Calibration | MapError:
     """What the meta table holds; the error if it is damaged: the map's places are whole all the same."""
     try:
-        return Calibration.from_dict(json.loads(text))
+        return Calibration.from_json(text)
     except MapError as error:
         return error
-    except ValueError as error:
-        return MapError(f"the calibration cannot be read ({brief(error)}): run `vpr map calibrate` again")
 
 
 class PlaceMap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -156,10 +157,13 @@ class HttpTiles:
         """Raises MapError if the cache cannot be written: the server would be blamed for it."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise MapError(f"the cache {folder} cannot be written ({error.strerror}): set XDG_CACHE_HOME") from error
-        if not os.access(folder, os.W_OK):
-            raise MapError(f"the cache {folder} cannot be written: set XDG_CACHE_HOME to a folder that can")
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> MapError:
+        return MapError(f"the cache {self._cache} cannot be written ({error.strerror}): set XDG_CACHE_HOME")
 
     def _keep(self, data: bytes, found: TileManifest) -> None:
         """Cache the manifest, and say if it is another one than last time."""
@@ -175,9 +179,7 @@ class HttpTiles:
             with written_whole(self._manifest_path) as part:
                 part.write_bytes(data)
         except OSError as error:
-            raise MapError(
-                f"the cache {self._cache} cannot be written ({error.strerror}): set XDG_CACHE_HOME"
-            ) from error
+            raise self._unwritable(error) from error
 
     def _path(self, file: TileFile) -> Path:
         return self._cache / "files" / file.sha256

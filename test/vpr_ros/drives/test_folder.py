@@ -517,7 +517,7 @@ def test_a_trajectory_in_tums_format_has_the_poses(tmp_path: Path, name: str) ->
 def test_a_trajectory_that_does_not_fit_is_counted(
     tmp_path: Path, names: list[str], files: dict[str, str], why: str
 ) -> None:
-    """The images are there without poses, and with --numbered a drive. The reason was that groundtruth.txt is none."""
+    """The images are there without poses, and with --numbered a drive. The reason named groundtruth.txt as unknown."""
     folder = images(tmp_path / "d", names)
     for name, text in files.items():
         (folder / name).write_text(text)

@@ -138,7 +138,7 @@ def test_calibration_is_kept_with_the_map(town):
         Calibration.from_dict({"slop": 1.0})
 
 
-@pytest.mark.parametrize("text", ["{broken", "null", '{"temperature": NaN}', '{"nobody": 1}'])
+@pytest.mark.parametrize("text", ["{broken", "null", '{"temperature": NaN}', '{"unknown": 1}'])
 def test_a_damaged_calibration_can_be_fitted_again(town, text):
     """The map could not be opened at all: `vpr map calibrate`, which the error named, gave the same error."""
     path = town.path

@@ -64,9 +64,13 @@ class OdometryTrack:
         self._interval_ns = 0  # between the two newest messages
         self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
-        self._arrived_s = 0.0  # monotonic, of the newest message
-        self.heard = False  # whether a message has come, usable or not
+        self._arrived_s = 0.0  # monotonic, of the newest message, usable or not; 0 before the first
         self.silence = f"no message has come on {topic}"  # why none has, one sentence
+
+    @property
+    def heard(self) -> bool:
+        """Whether a message has come, usable or not."""
+        return self._arrived_s > 0
 
     def missing(self, stamp_ns: int) -> str:
         """Why there is no pose at a stamp, one sentence."""
@@ -96,7 +100,7 @@ class OdometryTrack:
 
     def store(self, message: Any) -> bool:
         """Store a nav_msgs/Odometry message; whether it was taken."""
-        self.heard, self._arrived_s = True, time.monotonic()
+        self._arrived_s = time.monotonic()
         T_odom_child = matrix_from_pose(message.pose.pose)
         if T_odom_child is None:
             self._health.count("odometry rejected")

@@ -43,7 +43,7 @@ class LocalizeAction:
     """Serves one goal at a time; a new one replaces it. Takes answers as an adapter does.
 
     A goal ends when a pose is sure enough, at its timeout, when it is cancelled or replaced, and when the node is
-    deactivated or shut down. Where earlier images are forgotten, it goes on with later ones. All but ``publish`` and
+    deactivated or shut down. If earlier images are forgotten, it continues with later ones. All but ``publish`` and
     ``forget`` run in the executor's thread.
     """
 

@@ -111,7 +111,7 @@ def test_odometry_that_restarts_ends_the_transform(robot: Any) -> None:
 
 
 def test_only_sure_poses_move_the_transform(robot: Any) -> None:
-    """A pose of 40 % at the other end of the map moved the robot there in TF, where nobody sees a probability."""
+    """A pose of 40 % at the other end of the map moved the robot there in TF, which has no probability."""
     node = LifecycleNode("localizer")
     adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.5)
     try:
