@@ -88,22 +88,7 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
     pending = pushed_since(lake, last)
     seen, known = (lowered(cosine, bool(last.vocabulary)) for cosine in (RELEASE.seen, OUTBOX.known))
     old = joined(list(lake.rows(last)))
-    taken = set(_keys(old))
-    new: dict[str, Rows] = {}
-    set_aside: list[tuple[str, str]] = []
-    left_out: list[tuple[str, str]] = []
-    for batch in pending:
-        head, rows = lake.batch(batch)
-        moved = _aligned(old.places, rows, seen) if head == last.head else "it is of another model or another world"
-        if isinstance(moved, str):
-            set_aside.append((batch, moved))
-            continue
-        new[batch] = _with_own_names(taken, moved, batch)
-        taken.update(_keys(new[batch]))
-        if gone := len(rows) - len(moved):
-            left_out.append(
-                (batch, f"{gone} of {len(rows)} keyframes are far from where they look like, or from all others")
-            )
+    new, set_aside, left_out = _checked(lake, pending, last.head, old, seen)
     test = _Test(old, held_out)
     added, candidate = _with(old, list(new.values()), known)
     remedy = "give a drive that is not in the lake; nothing is changed"
@@ -144,6 +129,32 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         found.new_images,
         tuple((batch, why) for batch, why in left_out if batch in new),
     )
+
+
+def _checked(
+    lake: Lake, pending: Sequence[str], head: Head, old: Rows, seen: float
+) -> tuple[dict[str, Rows], list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pushes by batch, moved to agree with the old places; those set aside and why; what is left out of the others.
+
+    seen: least cosine of what looks alike.
+    """
+    taken = set(_keys(old))
+    new: dict[str, Rows] = {}
+    set_aside: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
+    for batch in pending:
+        own, rows = lake.batch(batch)
+        moved = _aligned(old.places, rows, seen) if own == head else "it is of another model or another world"
+        if isinstance(moved, str):
+            set_aside.append((batch, moved))
+            continue
+        new[batch] = _with_own_names(taken, moved, batch)
+        taken.update(_keys(new[batch]))
+        if gone := len(rows) - len(moved):
+            left_out.append(
+                (batch, f"{gone} of {len(rows)} keyframes are far from where they look like, or from all others")
+            )
+    return new, set_aside, left_out
 
 
 @dataclass(frozen=True)
