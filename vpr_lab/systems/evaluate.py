@@ -53,7 +53,7 @@ def rank_drives(ranker: Ranker, shards: Sequence[Shard], reference_condition: st
         start = perf_counter()
         order, _ = ranker.rank(query, reference, max(RANKS))
         spent += perf_counter() - start
-        distance = np.linalg.norm(query.position[:, None] - reference.position[None], axis=2)
+        distance = np.linalg.norm(query.position[:, None, :2] - reference.position[None, :, :2], axis=2)
         error = np.take_along_axis(distance, order, axis=1)
         ranked.append(Ranked(query, reference, order, error, distance.min(axis=1) < TOLERANCE_M))
     if not ranked:

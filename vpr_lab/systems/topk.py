@@ -49,8 +49,8 @@ def draw_topk(
     (though there is a right one), the rest any; if there are too few of a kind, others stand in.
     """
     order = np.asarray(order)[:, :SHOWN_PLACES]
-    distance = np.linalg.norm(query.position[:, None] - reference.position[order], axis=2)
-    nearest = np.array([np.linalg.norm(reference.position - own, axis=1).min() for own in query.position])
+    distance = np.linalg.norm(query.position[:, None, :2] - reference.position[order, :2], axis=2)
+    nearest = np.array([np.linalg.norm((reference.position - own)[:, :2], axis=1).min() for own in query.position])
     chosen = choose_rows(distance[:, 0] < tolerance_m, nearest < tolerance_m, rows, np.random.default_rng(seed))
     shapes = [query.images[chosen[0]].shape, reference.images[int(order[0, 0])].shape]
     tallest = max(height / width for height, width, _ in shapes)

@@ -9,6 +9,10 @@ import numpy as np
 from vpr_ros.base.errors import ConfigError
 
 _COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # numbers of distortion coefficients of OpenCV's models
+_REFINED = 4  # steps of Newton's method
+_STEP = 1e-5  # of a ray, for the derivative
+_OFF_PX = 0.1  # of a ray's own pixel from the one it is of
+_WIDEST = 11.4  # tangent of 85 degrees from the optical axis
 _ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
 
 
@@ -64,15 +68,42 @@ class Intrinsics:
         return Intrinsics(width, height, K, self.distortion, self.fisheye)
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, 2) pixels -> (N, 2) float64 x / z, y / z in the optical frame, distortion undone."""
+        """(N, 2) pixels -> (N, 2) float64 x / z, y / z in the optical frame, distortion undone.
+
+        NaN where there is none: beside the camera or behind it, and where the model does not hold.
+        """
         import cv2
 
         if len(pixels) == 0:
             return np.zeros((0, 2))
-        points = np.asarray(pixels, dtype=np.float64).reshape(-1, 1, 2)
+        points = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+        if not self.distortion:
+            return np.asarray((points - self.K[:2, 2]) / (self.K[0, 0], self.K[1, 1]))
         undistort = cv2.fisheye.undistortPoints if self.fisheye else cv2.undistortPoints
-        distortion = np.array(self.distortion, dtype=np.float64) if self.distortion else np.zeros(5)
-        return np.asarray(undistort(points, np.asarray(self.K, dtype=np.float64), distortion)).reshape(-1, 2)
+        K, distortion = np.asarray(self.K, dtype=np.float64), np.array(self.distortion, dtype=np.float64)
+        rays = np.asarray(undistort(points[:, None], K, distortion)).reshape(-1, 2)
+        for _ in range(_REFINED):  # OpenCV stops a few pixels off where the distortion is strong
+            rays = np.clip(np.nan_to_num(rays), -_WIDEST, _WIDEST)
+            off = points - self.pixels(rays)
+            across, down = ((self.pixels(rays + step) - self.pixels(rays)) / _STEP for step in np.eye(2) * _STEP)
+            turned = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                x = (off[:, 0] * down[:, 1] - off[:, 1] * down[:, 0]) / turned
+                y = (off[:, 1] * across[:, 0] - off[:, 0] * across[:, 1]) / turned
+            rays = rays + np.column_stack([x, y])
+        away = np.linalg.norm(self.pixels(rays) - points, axis=1)
+        rays[~((away < _OFF_PX) & (np.linalg.norm(rays, axis=1) < _WIDEST))] = np.nan
+        return rays
+
+    def pixels(self, rays: np.ndarray) -> np.ndarray:
+        """(N, 2) x / z, y / z in the optical frame -> (N, 2) float64 pixels; the inverse of ``rays``."""
+        import cv2
+
+        points = np.column_stack([rays, np.ones(len(rays))])[:, None]
+        K, distortion = np.asarray(self.K, dtype=np.float64), np.array(self.distortion or (0.0,) * 4, dtype=np.float64)
+        project = cv2.fisheye.projectPoints if self.fisheye else cv2.projectPoints
+        found = project(points, np.zeros(3), np.zeros(3), K, distortion)[0]
+        return np.asarray(found).reshape(-1, 2)
 
     def rectified(self, image: np.ndarray) -> np.ndarray:
         """(height, width) image of this camera -> the same without distortion, with the same K.

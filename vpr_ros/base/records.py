@@ -73,6 +73,8 @@ class Prior:
         finite = shaped and bool(np.isfinite(position).all() and np.isfinite(covariance).all())
         if not finite or np.linalg.eigvalsh(covariance)[0] <= 0:
             raise FrameError("a prior needs a finite position (2,) and a positive covariance (2, 2), in metres")
+        if self.heading is not None and not (np.isfinite(self.heading) and 0 < self.heading_sigma < np.inf):
+            raise FrameError("a prior needs a finite heading in radians, or None, and a positive heading_sigma")
         if not 0 <= self.wrong <= 1:
             raise FrameError(f"a prior is wrong with probability {self.wrong}: give one from 0 to 1")
 

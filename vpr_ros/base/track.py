@@ -15,7 +15,42 @@ from vpr_ros.base.times import Span
 _LATELY_NS = 100_000_000  # a velocity is that of this time
 _SHORTEST_NS = 5_000_000  # of a time that tells one
 _SAME_POSE = 1e-6  # of its numbers
+SAME_PLACE_M = 0.01  # within which positions are the same: of a standing robot, or views of one panorama
+_SHORTEST_TRIP = 8  # positions, below which any order may be that of a trip
+_AHEAD = 1.5  # two steps of a trip, over one
+_FURTHER = 3.0  # the next position of a trip that goes nowhere, over the nearest
+_LOOKED_AT = 200  # positions whose nearest is looked for
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
+
+
+def is_trip(positions: np.ndarray) -> bool:
+    """Whether positions (N, 2 or 3), metres, follow each other as on a trip, and not as the names of images do.
+
+    On a trip two steps lead nearly twice as far as one. Where they do not, as in a crowded room, the next position is
+    still about as near as the nearest.
+    """
+    around = np.asarray(positions, float)[:, :2]
+    if len(around) < _SHORTEST_TRIP:
+        return True
+    steps = np.linalg.norm(np.diff(around, axis=0), axis=1)
+    around = around[np.append(True, steps > SAME_PLACE_M)]
+    if len(around) < _SHORTEST_TRIP:
+        return True
+    step = np.median(np.linalg.norm(np.diff(around, axis=0), axis=1))
+    two = np.median(np.linalg.norm(around[2:] - around[:-2], axis=1))
+    return bool(two >= _AHEAD * step or step <= _FURTHER * np.median(nearest_distances(around)))
+
+
+def nearest_distances(positions: np.ndarray) -> np.ndarray:
+    """Distances (K,), metres, of some of the positions (N, 2) to the nearest other one, in the plane."""
+    distinct = np.unique(np.round(positions[:, :2] / SAME_PLACE_M), axis=0) * SAME_PLACE_M
+    rows = np.unique(np.linspace(0, len(distinct) - 1, min(len(distinct), _LOOKED_AT)).astype(int))
+    found = []
+    for row in rows if len(distinct) > 1 else []:
+        away = np.linalg.norm(distinct - distinct[row], axis=1)
+        away[row] = np.inf
+        found.append(away.min())
+    return np.array(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Shared parts of the commands: options, opening drives, progress bars."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -64,6 +64,23 @@ def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfi
     if path is None:
         return config
     return from_dict(NodeParams, merged(read_params_file(path), changes), str(path)).localizer
+
+
+def alone_if_shuffled(config: "LocalizerConfig", overrides: list[str], drives: "Sequence[Drive]") -> "LocalizerConfig":
+    """The configuration without the filter over time, with a note, where images are in no order of a trip."""
+    from dataclasses import replace
+
+    from vpr_ros.drives.drive import is_trip_of
+
+    shuffled = [drive.name for drive in drives if not is_trip_of(drive)]
+    if not shuffled or not config.filter.enabled or any(text.startswith("filter.enabled=") for text in overrides):
+        return config
+    typer.echo(
+        f"note: the images of {', '.join(shuffled)} are not in the order of a trip, so each is answered alone, without "
+        "the filter over time (--set filter.enabled=true keeps it)",
+        err=True,
+    )
+    return replace(config, filter=replace(config.filter, enabled=False))
 
 
 def open_drives(specs: list[str], options: list[str], numbered: bool = False) -> "list[Drive]":

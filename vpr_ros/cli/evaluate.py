@@ -12,6 +12,7 @@ from vpr_ros.cli.common import (
     MapModel,
     Numbered,
     Set,
+    alone_if_shuffled,
     at_least,
     localizer_config,
     open_drives,
@@ -66,13 +67,15 @@ def evaluate(
 
     opened = open_drives(drives, drive_option, numbered)
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
-    chosen = localizer_config(config, set_)
+    chosen = alone_if_shuffled(localizer_config(config, set_), set_, opened)
     with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, chosen) as localizer:
         if seen := {drive.name for drive in opened} & set(localizer.calibration.source.split(", ")):
             typer.echo(f"note: the map was calibrated on {', '.join(sorted(seen))}: evaluate another drive", err=True)
         if localizer.place_map.world == FRAMES and not numbered:
             typer.echo("note: the places of this map are frame numbers: give --numbered to judge by them", err=True)
-        _write(localizer, [(drive, None) for drive in sampled], output, _tolerance(tolerance, numbered), tally)
+        _write(
+            localizer, [(drive, None) for drive in sampled], output, _tolerance(tolerance, localizer, numbered), tally
+        )
         save_yaml(chosen, output / "localizer.yaml")
 
 
@@ -119,15 +122,15 @@ def replay(
     params = node_params({**given, "image": drive.image_topic, "odom": drive.odom_topic})
     with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, params.localizer) as loc:
         replayed = BagReplay(loc, drive, params, pace)
-        _write(loc, [(drive, replayed)], output, _tolerance(tolerance), tally)
+        _write(loc, [(drive, replayed)], output, _tolerance(tolerance, loc), tally)
         tally.update(replayed.tally)
         save_yaml(params, output / "node.yaml")
 
 
-def _tolerance(reach: float, numbered: bool = False) -> "Tolerance":
+def _tolerance(reach: float, localizer: "Localizer", numbered: bool = False) -> "Tolerance":
     from vpr_ros.evaluation.record import Tolerance
 
-    return Tolerance(reach, int(reach) if numbered else None, reach)
+    return Tolerance(reach, int(reach), reach) if numbered else Tolerance.in_metres(reach, localizer.places.spacing)
 
 
 def _open(map_path: str, model: str, backend: str, config: "LocalizerConfig") -> "Localizer":

@@ -15,6 +15,7 @@ from vpr_ros.cli.common import (
     Model,
     Numbered,
     Set,
+    alone_if_shuffled,
     at_least,
     localizer_config,
     open_drives,
@@ -264,8 +265,8 @@ def calibrate(
     from vpr_ros.localize.held_out import describe_drive
     from vpr_ros.maps.place_map import PlaceMap
 
-    chosen = localizer_config(config, set_)
     opened = open_drives(drives, drive_option, numbered)
+    chosen = alone_if_shuffled(localizer_config(config, set_), set_, opened)
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.prepare(describer)

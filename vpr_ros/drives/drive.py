@@ -26,6 +26,7 @@ class Drive(Protocol):
     pose_span: a ``times.Span`` from the first to the last true pose, or None.
     table: the CSV file with the poses, or None.
     numbers: the frame numbers in the images' names; [] if the names have none.
+    is_trip: whether the images come in the order of a trip (``base.track.is_trip``).
     """
 
     name: str
@@ -52,6 +53,11 @@ def tally_of(drive: Drive) -> Tally:
 def pose_span_of(drive: Drive) -> Span | None:
     """The time from the first to the last true pose of a drive, None if it has none."""
     return getattr(drive, "pose_span", None)
+
+
+def is_trip_of(drive: Drive) -> bool:
+    """Whether the images of a drive come in the order of a trip, and not in that of their names."""
+    return bool(getattr(drive, "is_trip", True))
 
 
 def numbers_of(drive: Drive) -> Iterable[int]:

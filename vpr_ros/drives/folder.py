@@ -14,12 +14,12 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, apart, in_order, nanoseconds
-from vpr_ros.base.track import NO_GAP, Track, camera_on_body, planar_poses
+from vpr_ros.base.track import NO_GAP, Track, camera_on_body, is_trip, planar_poses
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
 from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
+from vpr_ros.drives.geodesy import good_fixes, headings_from_track, on_grid, utm_from_latlon
 from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
@@ -55,7 +55,8 @@ class FolderDrive:
       degrees and metres; an empty ``alt`` is 0). ``alt`` is taken for ``z`` and ``z`` for ``alt`` where there is no
       other.
     - Orientation: ``qx, qy, qz, qw`` of the camera's optical frame (x right, y down, z forward); or ``yaw``, radians
-      counter-clockwise from east. Optional with lat and lon: without it the camera looks along the track.
+      counter-clockwise from east. Optional with lat and lon: without it the camera looks along the track. With lat and
+      lon, east is that of the meridian, not of the UTM grid.
 
     With DriveOptions.T_base_camera, positions and orientations are the robot's, not the camera's. A row with an empty
     cell in these columns, or with latitude and longitude 0, has no pose. A second row for an image is left out if its
@@ -145,6 +146,11 @@ class FolderDrive:
         for kind, paths in kinds.items():
             self.tally.add_files(kind, paths)
 
+    @property
+    def is_trip(self) -> bool:
+        """Whether the images come in the order of a trip."""
+        return is_trip(np.array([T[:3, 3] for T in self._T if T is not None]).reshape(-1, 3))
+
     def __len__(self) -> int:
         return len(self._images)
 
@@ -226,7 +232,7 @@ def _poses(
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
         what = "orientations (or give yaw)"
-        poses = table.poses(positions, table.numbers(QUATERNION, what))
+        poses = _on_grid(table.poses(positions, table.numbers(QUATERNION, what)), world)
         # With a mount the quaternions are the robot's, without one the camera's own.
         camera = np.eye(4) if options.mount is None else options.mount
         return [None if T is None else T @ camera for T in poses], world
@@ -248,8 +254,17 @@ def _poses(
         if course is None:
             raise DriveError(f"{table.path} has no column 'yaw', and its positions do not move to give a heading")
         yaw[order] = course
-    moved = planar_poses(positions, yaw) @ camera
-    return [T if ok else None for T, ok in zip(moved, known, strict=True)], world
+    poses = [T if ok else None for T, ok in zip(planar_poses(positions, yaw), known, strict=True)]
+    if "yaw" in table.columns:  # else it is of the track, on the grid
+        poses = _on_grid(poses, world)
+    return [None if T is None else T @ camera for T in poses], world
+
+
+def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | None]:
+    """Poses turned to the grid of their world, see ``geodesy.on_grid``."""
+    known = [T for T in poses if T is not None]
+    turned = iter(on_grid(np.array(known).reshape(-1, 4, 4), world))
+    return [None if T is None else next(turned) for T in poses]
 
 
 def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]:

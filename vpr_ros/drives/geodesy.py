@@ -23,6 +23,7 @@ _NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours
 _FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
 _STEP_M = 10.0  # eastward, to measure the rotation between zones
+_STEP_DEG = 1e-4  # northward, to measure that of a zone's grid
 
 
 def utm_zone(latitude: float, longitude: float) -> int:
@@ -108,6 +109,25 @@ def _projection(number: int, northern: bool) -> pyproj.Transformer:
     import pyproj
 
     return pyproj.Transformer.from_crs("EPSG:4326", f"EPSG:{(32600 if northern else 32700) + number}", always_xy=True)
+
+
+def on_grid(T: np.ndarray, world: str) -> np.ndarray:
+    """Poses (N, 4, 4) in a world of UTM coordinates, turned about up from true north to that of its grid.
+
+    The two differ by the grid convergence, up to three degrees and, near the poles, more. Poses of other worlds are
+    returned as they are.
+    """
+    zone = utm_of(world)
+    if zone is None:
+        return T
+    projection = _projection(*zone)
+    longitude, latitude = projection.transform(T[:, 0, 3], T[:, 1, 3], direction="INVERSE")
+    east, north = projection.transform(longitude, latitude + _STEP_DEG)
+    turn = np.arctan2(-(east - T[:, 0, 3]), north - T[:, 1, 3])
+    turned = T.copy()
+    for pose, angle in zip(turned, np.where(np.isfinite(turn), turn, 0.0), strict=True):
+        pose[:3, :3] = matrix_from_rpy(0.0, 0.0, float(angle)) @ pose[:3, :3]
+    return turned
 
 
 def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -12,10 +12,11 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import matrix_from_rpy, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.track import camera_on_body
+from vpr_ros.base.track import camera_on_body, is_trip
 from vpr_ros.base.world import canonical_world, utm_of, utm_world
 from vpr_ros.drives.files import IMAGE_SUFFIXES, file_frame, number
 from vpr_ros.drives.formats import Format
+from vpr_ros.drives.geodesy import on_grid
 from vpr_ros.drives.options import DriveOptions
 
 
@@ -29,7 +30,7 @@ class UtmFolderDrive:
 
     Only east and north (metres, UTM) are required; other fields may be empty, trailing ones missing.
     letter: the MGRS band, which gives the hemisphere if lat is empty.
-    heading: degrees clockwise from north; north if empty, which is counted.
+    heading: degrees clockwise from true north; north if empty, which is counted.
     height: metres.
     pitch, roll: not used, because data sets disagree on their meaning.
     Frames are in order of their names, subfolders included, and 1 / frame_rate_hz apart, since such sets are places,
@@ -48,10 +49,16 @@ class UtmFolderDrive:
         self.tally.add_files("image(s) left out: no position in their names", others)
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
-        self._T = [self._pose(p) for p in self._images]
         self.world = self._world()
+        poses = np.array([self._pose(p) for p in self._images])
+        self._T = on_grid(poses, self.world) @ self._camera
         unturned = [path for path in self._images if not _field(path, 9)]
         self.tally.add_files("image(s) have no heading in their names and are taken to look north", unturned)
+
+    @property
+    def is_trip(self) -> bool:
+        """Whether the images come in the order of a trip."""
+        return is_trip(self._T[:, :3, 3])
 
     def __len__(self) -> int:
         return len(self._images)
@@ -80,7 +87,7 @@ class UtmFolderDrive:
         if not np.isfinite([compass, height]).all():
             raise DriveError(f"the name of {path} has an infinite heading or height")
         R = matrix_from_rpy(0.0, 0.0, np.pi / 2 - np.radians(compass))
-        return transform(R, np.array([east, north, height])) @ self._camera
+        return transform(R, np.array([east, north, height]))
 
 
 def _field(path: Path, field: int) -> str:

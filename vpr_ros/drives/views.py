@@ -13,7 +13,7 @@ from vpr_ros.base import geometry
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.world import FRAMES
-from vpr_ros.drives.drive import Drive, numbers_of, path_of, pose_span_of, sample, tally_of
+from vpr_ros.drives.drive import Drive, is_trip_of, numbers_of, path_of, pose_span_of, sample, tally_of
 from vpr_ros.drives.left_out import count_without_pose
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,11 @@ class _View:
     def tally(self) -> Tally:
         """What the drive left out."""
         return tally_of(self._drive)
+
+    @property
+    def is_trip(self) -> bool:
+        """Whether the images come in the order of a trip."""
+        return is_trip_of(self._drive)
 
 
 class NumberedDrive(_View):
@@ -62,6 +67,11 @@ class NumberedDrive(_View):
                 drive.name,
                 step,
             )
+
+    @property
+    def is_trip(self) -> bool:
+        """Frame numbers ascend."""
+        return True
 
     def __iter__(self) -> Iterator[DriveFrame]:
         for number, frame in zip(numbers_of(self._drive), self._drive, strict=False):  # count() never ends

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHI2_95_3DOF = 7.815  # 95 % quantile of chi-squared with three degrees of freedom
+CHI2_95_2DOF = 5.991  # 95 % quantile of chi-squared with two degrees of freedom
 CURVE_DISTANCES_M = tuple(range(50))
 
 
@@ -107,8 +107,11 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
 
 
 def adaptive_reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Reliability:
-    """Bins of equal count (to one), which crowded confidences near 1 cannot hide in."""
-    members = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    """Bins of equal count, which crowded confidences near 1 cannot hide in. Equal confidences share a bin."""
+    order = np.argsort(confidence, kind="stable")
+    ascending = confidence[order]
+    ends = np.minimum(np.arange(1, bins) * len(order) // bins, max(len(order) - 1, 0))
+    members = np.split(order, np.searchsorted(ascending, ascending[ends], "left") if len(order) else ends)
     uppers = [confidence[m[-1]] if len(m) else np.nan for m in members]
     lowest = float(np.min(confidence)) if len(confidence) else float("nan")
     return _binned(np.array([lowest, *uppers]), members, confidence, correct)

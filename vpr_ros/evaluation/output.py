@@ -49,7 +49,11 @@ def _condition(summary: Summary) -> dict[str, Any]:
         out |= {f"average_precision{suffix}": recall.average_precision}
         out |= {f"recall@100%precision{suffix}": recall.at_full_precision}
     rest = {key: value for key, value in asdict(summary).items() if key not in ("condition", "single", "filtered")}
-    return out | rest | {"tolerance": str(summary.tolerance)}
+    found = out | rest | {"tolerance": str(summary.tolerance)}
+    if summary.tolerance.frames is not None:  # numbers of frames have neither metres nor headings
+        found["position_error_frames"] = found.pop("position_error_m")
+        found = {key: value for key, value in found.items() if not key.startswith(("top1_", "heading_", "nees_"))}
+    return found
 
 
 def write_results(path: Path, summaries: Sequence[Summary], everything: Summary, warning: str = "") -> None:
@@ -143,7 +147,8 @@ def write_tum(path: Path, poses: Iterable[tuple[int, np.ndarray | None]]) -> Non
             if T is None or not np.isfinite(T).all():
                 continue
             values = [*T[:3, 3], *quat_xyzw_from_matrix(T[:3, :3])]
-            stamp = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
+            seconds, nanoseconds = divmod(abs(stamp_ns), 10**9)
+            stamp = f"{'-' * (stamp_ns < 0)}{seconds}.{nanoseconds:09d}"
             file.write(" ".join([stamp, *(f"{value:.9f}" for value in values)]) + "\n")
 
 

@@ -17,6 +17,7 @@ from vpr_ros.base.records import DriveFrame, Estimate, Hypothesis, likeliest
 
 FORMAT = "vpr_ros answers 1"
 MATCHES_KEPT = 25
+_OFF_MAP_SPACINGS = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,14 @@ class Tolerance:
     off_map_metres: float = 25.0
     levels: bool = False
 
+    @classmethod
+    def in_metres(cls, metres: float, spacing: float) -> Tolerance:
+        """That of a map with places so many metres apart: an image between two of them is not off it."""
+        return cls(metres, off_map_metres=max(metres, min(_OFF_MAP_SPACINGS * spacing, cls.off_map_metres)))
+
     def right(self, error: np.ndarray) -> np.ndarray:
         """Whether errors are within the tolerance; False for NaN."""
-        return error < self.metres if self.frames is None else np.round(error) <= self.frames
+        return error < self.metres if self.frames is None else error < self.frames + 0.5
 
     @property
     def unit(self) -> str:

@@ -20,6 +20,8 @@ class FilterConstants:
     """Radians, standard deviation of the heading between neighbouring places: in a turn they differ this much."""
     smallest_belief: float = 1e-4
     """Belief below this is background and is not moved."""
+    least_weight: float = 1e-12
+    """Weight of all places around a predicted pose, up to which there is none."""
     individual: int = 1000
     """Places whose belief and evidence are kept one by one; the others share a value, so that an image takes the same
     time on a map of any size."""

@@ -228,6 +228,8 @@ class Localizer:
         camera, T_base_camera: see ``Frame``.
         """
         start = perf_counter()
+        for one in priors:
+            one.check()
         number, eye = self._camera(camera, T_base_camera)
         if not self.config.filter.enabled or self.filter.is_past(stamp_ns, number):
             self.reset()

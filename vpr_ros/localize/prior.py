@@ -15,13 +15,17 @@ from vpr_ros.maps.scores import largest
 
 
 class PriorModel:
-    """Weighs cells by priors. A prior counts against one that lies anywhere on the map's area."""
+    """Weighs cells by priors.
+
+    A prior counts against one that lies anywhere on the map's area, as far as its own errors carry it: the vaguer it
+    is, the less it says.
+    """
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._sigma = PRIOR.spacings * rig.places.spacing  # the camera is near a place, not on it
         extent = np.ptp(rig.places.positions[:, :2], axis=0) + 2 * PRIOR.margin_m
-        self._log_area = float(np.log(extent).sum())
+        self._extent = extent
 
     def log_ratios(self, priors: Sequence[Prior], camera: int = 0) -> SparseValues | None:
         """Evidence of each cell against "not on this map"; None without priors. camera: that they speak of."""
@@ -44,11 +48,13 @@ class PriorModel:
         T_map_camera = self._rig.poses(cells) @ self._rig.T_first_camera(camera)
         offsets = T_map_camera[:, :2, 3] - prior.position[:2]
         squared = np.einsum("ni,ij,nj->n", offsets, np.linalg.inv(covariance), offsets)
-        log_density = -0.5 * squared - 0.5 * np.log(np.linalg.det(covariance)) - np.log(2 * np.pi) + self._log_area
+        log_density = -0.5 * squared - 0.5 * np.log(np.linalg.det(covariance)) - np.log(2 * np.pi)
+        log_density += np.log(self._extent + np.sqrt(2 * np.pi * np.diag(covariance))).sum()
         if prior.heading is not None:
             sigma = np.hypot(prior.heading_sigma, PRIOR.heading)
             turn = geometry.wrap_angle(geometry.heading(T_map_camera) - prior.heading)
-            uniform = np.log(sigma) - 0.5 * np.log(2 * np.pi)  # log density of any heading, relative to this normal law
+            # Log density of any heading, relative to this normal law; a wide law that goes round is no less.
+            uniform = min(np.log(sigma) - 0.5 * np.log(2 * np.pi), 0.0)
             log_density += np.maximum(-0.5 * (turn / sigma) ** 2 - uniform, -PRIOR.turned)
         values = np.logaddexp(np.log1p(-wrong) + log_density, np.log(wrong))
         return SparseValues.with_rows(cells, values, float(np.log(wrong)), self._rig.cells)

@@ -332,9 +332,10 @@ class BayesFilter:
         total = np.bincount(row, weight, minlength=len(sources))
         kept = self._kept(sources, T_predicted, (row, distance, turn))
         carried = of_sources * kept
+        carried[total <= FILTER.least_weight] = 0.0  # no place lies where it would go
         self._off_map += float(np.sum(of_sources - carried))
         left = self._belief.replaced(moved, 0.0)
-        share = weight * (carried / np.maximum(total, 1e-12))[row]
+        share = weight * (carried / np.maximum(total, FILTER.least_weight))[row]
         self._belief = left.added(cell, share).reduced(above=FILTER.ignored_belief)
 
     def _driven(self, T_predicted: np.ndarray, metres: float) -> np.ndarray:

@@ -51,7 +51,9 @@ class SpeedCheck:
         self._warned = False
 
     def add(self, seconds: float, seen_m: float) -> None:
-        """One image: the time since the last one, and the distance that its view has changed by."""
+        """One image: the time since the last one, and the distance that its view has changed by, inf for the first."""
+        if not np.isfinite(seen_m):
+            return
         self._seconds += seconds
         self._set += self._speed * seconds
         self._seen += seen_m
@@ -148,7 +150,7 @@ class ViewChange:
 
     def _along(self, places: Places) -> tuple[np.ndarray, float]:
         """How much the view changes from each place to the next (N,), and typically; see ``_changed``."""
-        follows = places.drives[1:] == places.drives[:-1]
+        follows = places.follows
         if not follows.any():
             typical = float(self._changed(np.asarray(VIEW_CHANGE.neighbour_kept)))
             return np.full(len(places), typical), typical

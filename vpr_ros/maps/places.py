@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
+from vpr_ros.base.track import SAME_PLACE_M, is_trip, nearest_distances
 from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, SCORES, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
 from vpr_ros.maps.stored_descriptors import at_rows, paired_cosines
@@ -120,7 +121,7 @@ class Places:
         found = np.zeros(STATISTICS.later)
         for later in range(1, min(STATISTICS.later, len(self) - 1) + 1):
             rows = spread(len(self) - later, VARIETY.pairs)
-            rows = rows[self.drives[rows + later] == self.drives[rows]]
+            rows = rows[(self.drives[rows + later] == self.drives[rows]) & self.follows[rows]]
             if len(rows):
                 found[later - 1] = np.median(self.cosines(rows, rows + later))
         return found
@@ -143,14 +144,36 @@ class Places:
 
     @cached_property
     def spacing(self) -> float:
-        """Typical distance between one place and the next of its drive, metres; 1 for a map of one place."""
+        """Typical distance between one place and the next of its drive, metres; 1 for a map of one place.
+
+        In a drive that is no trip (``base.track.is_trip``), the nearest place stands for the next.
+        """
         lengths = self.step_lengths(2)
         return max(float(np.median(lengths)), 0.1) if len(lengths) else 1.0
 
-    def step_lengths(self, axes: int) -> np.ndarray:
-        """Distances (K,) of places and the next one of their drive, metres, along the first 2 or all 3 axes."""
+    @cached_property
+    def follows(self) -> np.ndarray:
+        """Whether each place but the first comes next on the trip of the one before it, (N - 1,) bool."""
         follows = self.drives[1:] == self.drives[:-1]
-        return np.asarray(np.linalg.norm(np.diff(self.positions[:, :axes], axis=0), axis=1)[follows])
+        for rows in self._unordered:
+            follows[rows[0] : rows[-1]] = False
+        return np.asarray(follows)
+
+    @cached_property
+    def _unordered(self) -> list[np.ndarray]:
+        """Rows of each drive whose places are in another order than that of a trip."""
+        starts = np.flatnonzero(self.drives[1:] != self.drives[:-1]) + 1
+        drives = np.split(np.arange(len(self)), starts)
+        return [rows for rows in drives if not is_trip(self.positions[rows])]
+
+    def step_lengths(self, axes: int) -> np.ndarray:
+        """Distances (K,) of places and the next one of their drive, metres, along the first 2 or all 3 axes.
+
+        Those of a standing robot, and of views of one panorama, count where there are no others.
+        """
+        lengths = np.linalg.norm(np.diff(self.positions[:, :axes], axis=0), axis=1)[self.follows]
+        lengths = np.concatenate([lengths, *(nearest_distances(self.positions[rows]) for rows in self._unordered)])
+        return np.asarray(lengths[moved] if (moved := lengths > SAME_PLACE_M).any() else lengths)
 
     @cached_property
     def neighbours(self) -> Neighbours:

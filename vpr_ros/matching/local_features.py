@@ -141,4 +141,6 @@ def features_at(
         at = ((pixels + 0.5) * scale).astype(int)
         depths = depth[at[:, 1].clip(0, depth.shape[0] - 1), at[:, 0].clip(0, depth.shape[1] - 1)]
     pixel = 2 / float(camera.K[0, 0] + camera.K[1, 1])
-    return LocalFeatures(kind, camera.rays(pixels).astype(np.float32), depths.astype(np.float32), descriptors, pixel)
+    rays = camera.rays(pixels).astype(np.float32)
+    seen = np.isfinite(rays).all(axis=1)
+    return LocalFeatures(kind, rays[seen], depths[seen].astype(np.float32), descriptors[seen], pixel)

@@ -53,3 +53,20 @@ def test_numbers_that_are_no_camera_are_refused(arguments):
     """An uncalibrated camera publishes zeros: better no camera than a wrong one."""
     with pytest.raises(ConfigError):
         Intrinsics(*arguments)
+
+
+def test_rays_of_strong_distortion_lead_back_to_their_pixels() -> None:
+    """OpenCV's own iteration stops 4 to 8 pixels off in the corners of such a lens."""
+    K = np.array([[607.0, 0, 639], [0, 607, 366], [0, 0, 1]])
+    camera = Intrinsics(1280, 720, K, (0.5, -2.7, 0.0005, -0.0002, 1.6, 0.38, -2.5, 1.5))
+    pixels = np.array([[x, y] for x in (0.0, 640, 1279) for y in (0.0, 360, 719)])
+    np.testing.assert_allclose(camera.pixels(camera.rays(pixels)), pixels, atol=1e-6)
+
+
+def test_a_fisheye_has_no_ray_beside_the_camera() -> None:
+    """Beyond 90 degrees x / z has the sign of the opposite side: such features would measure poses from nothing."""
+    K = np.array([[190.98, 0, 254.93], [0, 190.97, 256.9], [0, 0, 1]])
+    camera = Intrinsics(512, 512, K, (0.0034, 0.0007, -0.002, 0.0002), True)
+    rays = camera.rays(np.array([[254.93, 256.9], [440.0, 256.9], [1.0, 1.0], [511.0, 511.0]]))
+    assert np.isfinite(rays[:2]).all() and rays[1, 0] > 1
+    assert np.isnan(rays[2:]).all()

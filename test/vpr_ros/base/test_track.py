@@ -6,7 +6,7 @@ import numpy as np
 
 from vpr_ros.base.frames import FrameTree
 from vpr_ros.base.geometry import inverse, matrix_from_rpy, transform
-from vpr_ros.base.track import PoseTrack, Track
+from vpr_ros.base.track import PoseTrack, Track, is_trip
 
 
 def shift(x: float, y: float = 0.0, yaw: float = 0.0) -> np.ndarray:
@@ -76,3 +76,20 @@ def test_a_late_pose_is_left_out_and_an_old_one_starts_anew() -> None:
     for stamp in (-2000, -1900):  # a second one follows the first
         track.add(stamp * ms, shift(5.0))
     assert track.at(150 * ms) is None and track.at(-1900 * ms)[0, 3] == 5
+
+
+def test_the_order_of_a_trip_is_told_from_that_of_names() -> None:
+    """The spacing of a map, how its views change, and the filter over time need the order of driving.
+
+    A trip with laps, a robot that stands on the way, and one that hardly moves are trips.
+    """
+    along = np.column_stack([np.arange(0, 400, 5.0), np.zeros(80)])
+    laps = np.concatenate([along, along[::-1] + np.array([1.5, 1.0]), along + np.array([0.5, 0.3])])
+    standing = np.repeat(along, 7, axis=0)
+    room = np.cumsum(np.random.default_rng(0).normal(0, 0.02, (300, 2)), axis=0)
+    assert all(map(is_trip, (along, laps, standing, room)))
+    streets = np.concatenate([along + np.array([1.3 * k, 90 * k]) for k in (0, 3, 1, 4, 2)])
+    by_easting = streets[np.lexsort(streets.T[::-1])]
+    shuffled = np.random.default_rng(0).permutation(streets)
+    panoramas = np.repeat(by_easting, 12, axis=0)
+    assert not any(map(is_trip, (by_easting, shuffled, panoramas)))

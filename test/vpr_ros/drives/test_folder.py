@@ -221,7 +221,10 @@ def test_rounded_times_and_tables_of_other_formats_are_named(tmp_path: Path) -> 
 
 
 def test_names_with_utm_positions(tmp_path: Path) -> None:
-    """Position, height, and a compass heading (clockwise from north) turned into ours; the heading may be missing."""
+    """Position, height, and a compass heading (clockwise from true north) turned into ours; it may be missing.
+
+    1.74 degrees east of the zone's middle and 51.8 north, the grid is 1.37 degrees off true north.
+    """
     names = [
         "@0620084.40@5735712.77@30@U@51.7@-1.2@pano@@90@@@61.5@201412@@.jpg",
         "@0620090.00@5735712.77@30@U@@@@@@@@@@@.jpg",
@@ -231,8 +234,8 @@ def test_names_with_utm_positions(tmp_path: Path) -> None:
     frames = list(drive)
     assert drive.world == "utm 30 north" and len(drive) == 3
     np.testing.assert_allclose(frames[0].T_map_camera[:3, 3], [620084.40, 5735712.77, 61.5])
-    assert heading(frames[0].T_map_camera) == pytest.approx(0, abs=1e-9)  # east
-    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2)  # unknown: north
+    assert heading(frames[0].T_map_camera) == pytest.approx(np.radians(1.37), abs=1e-3)  # east
+    assert heading(frames[1].T_map_camera) == pytest.approx(np.pi / 2 + np.radians(1.37), abs=1e-3)  # unknown: north
     assert frames[2].T_map_camera[0, 3] == 620095
     images(tmp_path / "bad", ["@east@north@.jpg"])
     with pytest.raises(DriveError, match="'east', not a number"):
@@ -346,7 +349,8 @@ def test_utm_coordinates_stay_so_in_any_world(tmp_path: Path, caplog: pytest.Log
     beyond = images(tmp_path / "d", ["@290000@5540000@32@U@@@@@90@.jpg"])
     (frame,) = open_drive(beyond, DriveOptions(world="utm 31 north"))
     np.testing.assert_allclose(frame.T_map_camera[:2, 3], [720188.5, 5540408.9], atol=0.1)
-    assert heading(frame.T_map_camera) == pytest.approx(0.08, abs=0.01)  # grid east there
+    # Of true east: 3.07 degrees east of that zone's middle and 50 north.
+    assert heading(frame.T_map_camera) == pytest.approx(np.radians(3.07 * np.sin(np.radians(50))), abs=1e-3)
     degrees = images(tmp_path / "degrees", ["a.png", "b.png"])
     (degrees / "poses.csv").write_text("file,lat,lon\na.png,50,6.001\nb.png,50,6.002\n")
     for folder in (beyond, degrees):
@@ -541,3 +545,29 @@ def test_what_a_folder_holds_that_is_not_read_is_said(tmp_path: Path) -> None:
         DriveError, match=r"is not a drive of a known format: give a folder in it that is one, such as .*left"
     ):
         open_drive(folder.parent)
+
+
+def test_a_yaw_from_true_east_is_turned_to_the_grid(tmp_path: Path) -> None:
+    """Beside lat and lon, yaw is from true east. In Bergen the grid is 3.2 degrees off, and the course is on the grid.
+
+    A camera that looks along a drive due east must look along its course.
+    """
+    folder = images(tmp_path / "bergen", [f"{k}.png" for k in range(10)])
+    latitude, longitude = 60.39, 5.3
+    rows = [f"{k}.png,{latitude},{longitude + k * 1e-4},0.0" for k in range(10)]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,yaw", *rows]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    east, north = (poses[-1] - poses[0])[:2, 3]
+    assert abs(np.degrees(np.arctan2(north, east))) > 3
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+
+
+def test_a_set_of_images_is_no_trip(tmp_path: Path) -> None:
+    """Names sort by easting, so that neighbours in the set lie in different streets. Rows in time are a trip."""
+    streets = [(10 * east + 3 * k, 100 * north) for k, north in enumerate((0, 2, 1)) for east in range(12)]
+    named = images(tmp_path / "named", [f"@{500000 + x}@{5700000 + y}@30@U@.jpg" for x, y in streets])
+    assert not open_drive(named).is_trip
+    driven = images(tmp_path / "driven", [f"{k:02d}.png" for k in range(len(streets))])
+    rows = [f"{k:02d}.png,{k},{x},{y},0.0" for k, (x, y) in enumerate(streets)]
+    (driven / "poses.csv").write_text("\n".join(["file,stamp,x,y,yaw", *rows]))
+    assert open_drive(driven).is_trip

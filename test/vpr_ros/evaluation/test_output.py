@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.geometry import matrix_from_quat_xyzw
-from vpr_ros.evaluation.output import write_csv, write_results, write_trajectories, write_tum
-from vpr_ros.evaluation.record import Run
+from vpr_ros.evaluation.output import _condition, write_csv, write_results, write_trajectories, write_tum
+from vpr_ros.evaluation.record import Run, Tolerance
 from vpr_ros.evaluation.summary import assess, summarise_all
 
 Make = Callable[..., Any]
@@ -85,3 +86,14 @@ def test_evo_reads_both_trajectories(street: Run, tmp_path: Path) -> None:
     ape = metrics.APE(metrics.PoseRelation.translation_part)
     ape.process_data((reference, estimate))
     np.testing.assert_allclose(ape.error, [2, 6, 40, 110], atol=1e-6)
+
+
+def test_numbered_frames_have_no_metres_and_stamps_a_sign(make_run: Make, answer: Make, tmp_path: Path) -> None:
+    """results.json had position_error_m of frames and a heading of 0; a stamp of -1.5 s was written as -2.5."""
+    run = replace(make_run([answer(0, 50, [50])]), tolerance=Tolerance(3.0, 3, 3.0))
+    found = _condition(assess(run).summary)
+    assert "position_error_frames" in found
+    assert not [key for key in found if key.startswith(("top1_", "heading_", "nees_", "position_error_m"))]
+    write_tum(tmp_path / "t.tum", [(-1_500_000_000, np.eye(4)), (-1, np.eye(4)), (1_500_000_000, np.eye(4))])
+    stamps = [line.split()[0] for line in (tmp_path / "t.tum").read_text().splitlines()]
+    assert stamps == ["-1.500000000", "-0.000000001", "1.500000000"]

@@ -106,6 +106,27 @@ def test_errors_of_the_poses(make_run: Make, answer: Make, hypothesis: Make) -> 
     assert summary.nees_within_95 == 1.0
 
 
+def test_heights_that_do_not_agree_are_no_error(make_run: Make, answer: Make, hypothesis: Make) -> None:
+    """Satellites give heights that jump by tens of metres: NEES was 3600 for a pose that was right."""
+    high = hypothesis(53, 0.9, 4.0)
+    high.T_map_camera[2, 3] += 30
+    summary = assess(make_run([answer(0, 50, [50], [high])])).summary
+    assert summary.nees_mean == pytest.approx(9 / 4) and summary.position_error_m["p50"] == pytest.approx(3.0)
+
+
+def test_a_pose_between_two_places_is_no_second_way_to_be_right(make_run: Make, answer: Make, hypothesis: Make) -> None:
+    """With a tolerance of 1 m on places 10 m apart, images between them have no right place, but right poses.
+
+    Recall, and the area under its curve, was above 1; and these images were off the map.
+    """
+    tolerance = Tolerance.in_metres(1.0, spacing=10.0)
+    assert tolerance.off_map_metres == 25.0 and Tolerance.in_metres(40.0, 10.0).off_map_metres == 40.0
+    answers = [answer(k, 3.0 * k, [10], [hypothesis(3.0 * k, 0.9)]) for k in range(30)]
+    summary = assess(dataclasses.replace(make_run(answers), tolerance=tolerance)).summary
+    assert summary.filtered.average_precision == summary.filtered.at_full_precision == pytest.approx(1.0)
+    assert summary.off_map == 0 and summary.false_off_map == 0
+
+
 def test_latency_and_steps(street: Run) -> None:
     summary = assess(street).summary
     assert summary.latency_ms == pytest.approx({"p50": 20.0, "p95": 29.0, "p99": 29.8})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vpr_ros.base.errors import FrameError
 from vpr_ros.base.geometry import heading
 from vpr_ros.base.records import Estimate, Prior
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
@@ -121,3 +122,25 @@ def test_a_wrong_start_pose_is_outvoted_by_the_view_that_it_came_in(toy_world: A
         image, pose = toy_world.descriptor(100.0, 0.1, k), toy_world.pose(100.0)
         answer = found.recognise(k * SECOND, image, pose, priors=priors)
     assert error(toy_world, answer, 100.0) < 25
+
+
+def test_the_vaguer_a_prior_the_less_it_says(toy_world: Any) -> None:
+    """Many sources say "unknown" by a huge variance. That is neither for nor against the map, as no prior at all."""
+    model = PriorModel(Rig(toy_world.places()))
+    here = toy_world.pose(100.0)
+    for unsure in (at(toy_world, 100.0, sigma=1e5), at(toy_world, 100.0, 1e5, heading=2.0, heading_sigma=1e3)):
+        found = model.log_ratios([unsure])
+        assert found is not None and np.abs(found.values).max() < 0.05
+    known = model.log_ratios([at(toy_world, 100.0)])
+    turned = model.log_ratios([at(toy_world, 100.0, heading=float(heading(here)) + np.pi, heading_sigma=1e3)])
+    assert known is not None and turned is not None
+    np.testing.assert_allclose(turned.values, known.values, atol=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"heading": np.nan}, {"heading": 0.0, "heading_sigma": np.nan}])
+def test_a_heading_that_is_no_number_is_refused(toy_world: Any, wrong: dict[str, float]) -> None:
+    """It made the belief NaN, for that image and for all after it."""
+    with pytest.raises(FrameError, match="finite heading"):
+        at(toy_world, 100.0, **wrong).check()
+    with pytest.raises(FrameError, match="finite heading"):
+        localizer(toy_world).recognise(0, toy_world.descriptor(100.0), priors=(at(toy_world, 100.0, **wrong),))

@@ -161,3 +161,15 @@ def test_whereabouts_come_from_a_cache(path: Path, monkeypatch: pytest.MonkeyPat
         connection.execute("UPDATE places SET stamp_ns = stamp_ns + 7000")
     connection.close()
     assert np.array_equal(opened(path, monkeypatch, 0).stamps_ns, true.stamps_ns + 7000)
+
+
+def test_the_spacing_of_images_in_any_order(toy_world) -> None:
+    """Sets whose names begin with the easting: places of one street are far apart in the map, and not on it.
+
+    The spacing was 131 m instead of 5 m in a town, which published one pose for all of it.
+    """
+    whole = toy_world.places()
+    shuffled = whole.subset(np.random.default_rng(0).permutation(len(whole)))
+    assert shuffled.spacing == pytest.approx(whole.spacing, rel=0.3)
+    assert whole.follows.all() and not shuffled.follows.any()
+    assert not shuffled.later_cosines.any()
