@@ -7,12 +7,12 @@ Needs vpr_msgs and a running localiser:
 """
 
 import contextlib
+import time
 from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.time import Time
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -25,7 +25,7 @@ class LostNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("lost", **options)
         self._patience_s: float = self.declare_parameter("patience", 3.0).value
-        self._on_map_at: Time = self.get_clock().now()
+        self._on_map_s = time.monotonic()  # no ROS time: that of a bag begins late, and jumps back
         self._lost = False
         self._publisher = self.create_publisher(Bool, "~/lost", 1)
         self._relocalize = self.create_client(Trigger, "localizer/relocalize")
@@ -34,10 +34,10 @@ class LostNode(Node):
 
     def _on_matches(self, message: Matches) -> None:
         if message.off_map_probability < 0.5:
-            self._on_map_at = self.get_clock().now()
+            self._on_map_s = time.monotonic()
 
     def _on_timer(self) -> None:
-        since_s = (self.get_clock().now() - self._on_map_at).nanoseconds * 1e-9
+        since_s = time.monotonic() - self._on_map_s
         lost = since_s > self._patience_s
         if lost and not self._lost:
             self.get_logger().warning(f"lost for {since_s:.1f} s: stop the robot here")

@@ -7,7 +7,7 @@ import typer
 
 from vpr_lab.cli.device import Device
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pairs, progress_bar
+from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pairs, progress_bar, reported_tally
 
 if TYPE_CHECKING:
     from vpr_lab.training.datasets import Shard
@@ -44,9 +44,9 @@ def cache(
 
     opened = open_drives(drives, drive_option)
     folders = []
-    with progress_bar("caching drives") as progress:
+    with reported_tally() as tally, progress_bar("caching drives") as progress:
         for done, drive in enumerate(opened, 1):
-            folders.append(cache_drive(drive, output, Preprocessing(size, size), every, dense, condition))
+            folders.append(cache_drive(drive, output, Preprocessing(size, size), every, dense, condition, tally=tally))
             progress(done, len(opened))
     shards = {(shard.world, shard.name): shard for shard in load_shards(output)}
     for folder in folders:

@@ -112,7 +112,8 @@ def _made(factory: Any, text: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         return factory(**options)  # type: ignore[no-any-return]
     except Exception as error:  # of the user's code
-        raise ModelError(f"{text} cannot be called with the options given (--option): {brief(error)}") from error
+        given = f"the options {', '.join(options)}" if options else "no --option"
+        raise ModelError(f"{text} cannot be called with {given}: {type(error).__name__}: {brief(error)}") from error
 
 
 def _original(

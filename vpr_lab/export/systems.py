@@ -19,7 +19,7 @@ from vpr_lab.network.geowarp import GeoWarp
 from vpr_lab.plugins.geowarp import GeoWarpManifest, encoder_path, score_path
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.geowarp import encode
-from vpr_ros.base.errors import ModelError
+from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.files import written_whole
 from vpr_ros.inference.describer import fingerprint_file
 from vpr_ros.inference.onnx import open_session
@@ -51,7 +51,14 @@ def _export_geowarp(folder: Path, output: Path) -> str:
     facts = _json(folder / "training.json")
     if not {"encoder", "image_size"} <= set(facts):
         raise ModelError(f"{folder}/training.json does not name GeoWarp's encoder: run its recipe again")
-    base = Checkpoint.load(folder.parent / Path(facts["encoder"]).stem / "best.pt").network.eval().float()
+    encoder_folder = folder.parent / Path(facts["encoder"]).stem
+    was = next(iter(facts.get("trained_by", {}).get("encoder", {}).values()), None)
+    now = _json(encoder_folder / "training.json").get("trained_by")
+    if was is not None and now is not None and was != now:
+        raise ModelError(
+            f"{encoder_folder} was trained again since {folder} was trained on it: run {folder.name} again"
+        )
+    base = Checkpoint.load(encoder_folder / "best.pt").network.eval().float()
     network, (height, width) = _load(folder / "geowarp.pt"), facts["image_size"]
     random = np.random.default_rng(0)
     images = torch.from_numpy(random.integers(0, 256, (3, height, width, 3), np.uint8))
@@ -101,8 +108,8 @@ def _load(path: Path) -> GeoWarp:
     network = GeoWarp()
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
-        raise ModelError(f"{path} is not a GeoWarp of this version: {str(error).splitlines()[0]}") from error
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, EOFError, OSError) as error:
+        raise ModelError(f"{path} is damaged, or not a GeoWarp of this version: {brief(error)}") from error
     return network.eval()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vpr_lab.systems.published import PUBLISHED
+from vpr_ros.base.config import difference
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation import style
 
@@ -53,15 +54,24 @@ def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _check_alike(rows: Sequence[dict[str, Any]]) -> None:
     """Raises ConfigError if rows of one recipe differ in more than the seed: their mean would mean nothing."""
     compared = {name: [row[name] for row in rows if name in row] for name in _ALIKE}
+    compared["trainings"] = [_without_seeds(row["trained_by"]) for row in rows if "trained_by" in row]
     compared["conditions"] = [sorted(row["scores"]) for row in rows]
     compared["recall counts"] = [sorted(own["recall"]) for row in rows for own in row["scores"].values()]
     for name, values in compared.items():
         other = next((value for value in values if value != values[0]), None)
         if other is not None:
+            what = f"{values[0]} and {other}" if name != "trainings" else difference(values[0], other)
             raise ConfigError(
-                f"rows of {rows[0]['recipe']} cannot be averaged, their {name} differ: {values[0]} and {other}; "
-                "give folders that were run alike"
+                f"rows of {rows[0]['recipe']} cannot be averaged, their {name} differ: {what}; give folders that were "
+                "run alike"
             )
+
+
+def _without_seeds(trained_by: Any) -> Any:
+    """What decided on weights, nested, but for the seeds."""
+    if not isinstance(trained_by, dict):
+        return trained_by
+    return {name: _without_seeds(value) for name, value in trained_by.items() if name != "seed"}
 
 
 def conditions(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.recipe import Recipe, translate_recipe
 from vpr_ros.base.config import from_dict, to_dict
-from vpr_ros.base.errors import ConfigError, ModelError
+from vpr_ros.base.errors import ConfigError, ModelError, brief
 from vpr_ros.base.files import written_whole
 
 
@@ -30,8 +30,7 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write the checkpoint whole or not at all."""
         content = {"recipe": to_dict(self.recipe), "network": self.network.state_dict(), "epoch": self.epoch}
-        with written_whole(path) as part:
-            torch.save({**content, "scores": self.scores, "state": self.state}, part)
+        save_torch({**content, "scores": self.scores, "state": self.state}, path)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -45,9 +44,20 @@ class Checkpoint:
             network.load_state_dict(content["network"])
         except pickle.UnpicklingError as error:  # torch's advice is to trust the file
             raise ModelError(f"{path} is not a checkpoint: give a .pt file of `vpr train` or `vpr lab`") from error
-        except (RuntimeError, KeyError, TypeError, EOFError, OSError) as error:
-            raise ModelError(f"{path} is not a checkpoint of this version: {str(error).splitlines()[0]}") from error
+        except (RuntimeError, LookupError, TypeError, EOFError, OSError) as error:
+            raise ModelError(
+                f"{path} is damaged, or not a checkpoint of this version ({brief(error)}): remove it, or give another"
+            ) from error
         return cls(recipe, network, content["epoch"], content["scores"], content["state"])
+
+
+def save_torch(content: Any, path: Path) -> None:
+    """Write what torch saves, whole or not at all. Raises OSError where it cannot be written, as on a full disk."""
+    with written_whole(path) as part, part.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's own, while it handles the file's
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def starting_from(path: Path, on_start: Callable[[list[str]], None] | None = None) -> Callable[[PlaceNetwork], None]:

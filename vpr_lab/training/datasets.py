@@ -9,10 +9,13 @@ not at all.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +24,13 @@ from torch.utils.data import Dataset
 from vpr_lab.training.augment import Augmentation, augment
 from vpr_lab.training.dense_depth import dense_depth
 from vpr_ros.base import geometry
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.files import written_whole
 from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample
+from vpr_ros.drives.left_out import UNREADABLE
 
 DEPTH_STRIDE = 4
 
@@ -53,6 +58,12 @@ class Shard:
         """Whether any of a few images has depth at any pixel."""
         return bool(np.any(self.depth[:: max(1, len(self) // 8)] > 0))
 
+    @property
+    def checksum(self) -> str:
+        """Of its poses and some of its images: a cache can be made again under the same names."""
+        some = self.images[:: max(1, len(self) // 8)].tobytes()
+        return f"{len(self)} images, {zlib.crc32(some, zlib.crc32(self.position.tobytes())):08x}"
+
     def __len__(self) -> int:
         return len(self.position)
 
@@ -65,12 +76,14 @@ def cache_drive(
     dense: bool = False,
     condition: str = "",
     sky: bool = False,
+    tally: Tally | None = None,
 ) -> Path:
     """Write one drive into a cache and return its folder; an existing one is kept, but takes the condition.
 
     dense: fill the holes in depth, such as those between a lidar's scans. condition: see Shard. sky: pixels without
-    depth are the sky. Frames without a true pose are left out; frames without depth get zeros. Raises DriveError if
-    none is left, or the condition is not a word.
+    depth are the sky. Frames without a true pose are left out; frames without depth get zeros. tally: counts images
+    that cannot be read, which are left out. Raises DriveError if none is left, or the condition is not a word; OSError
+    where there is no room.
     """
     if condition != _file_name(condition):
         raise DriveError(f"invalid condition '{condition}': use letters, digits, - _ and . only")
@@ -92,22 +105,55 @@ def cache_drive(
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    try:
+        kept = _write_frames(part, frames, preprocessing, dense, sky, Tally() if tally is None else tally)
+        if not kept:
+            raise DriveError(f"no image of drive {drive.name} can be read")
+        T = np.stack([frame.T_map_camera for frame in kept])  # type: ignore[misc]
+        _save_poses(part, T[:, :3, 3], geometry.heading(T), condition)
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write_frames(
+    part: Path, frames: Sequence[DriveFrame], preprocessing: Preprocessing, dense: bool, sky: bool, tally: Tally
+) -> list[DriveFrame]:
+    """Write images and depth of frames; returns those that can be read."""
     height, width = preprocessing.height, preprocessing.width
-    images = np.lib.format.open_memmap(part / "images.npy", "w+", np.uint8, (len(frames), height, width, 3))
     depth_shape = (len(frames), height // DEPTH_STRIDE, width // DEPTH_STRIDE)
-    depth = np.lib.format.open_memmap(part / "depth.npy", "w+", np.float16, depth_shape)
-    for row, frame in enumerate(frames):
-        images[row] = preprocess(frame.read(), preprocessing)
-        small = _small_depth(frame, depth_shape[1], depth_shape[2])
+    images = _reserved(part / "images.npy", np.uint8, (len(frames), height, width, 3))
+    depth = _reserved(part / "depth.npy", np.float16, depth_shape)
+    kept: list[DriveFrame] = []
+    for frame in frames:
+        row = len(kept)
+        try:
+            images[row] = preprocess(frame.read(), preprocessing)
+            small = _small_depth(frame, depth_shape[1], depth_shape[2])
+        except (ImageError, DriveError) as error:
+            tally.add(UNREADABLE, str(error))
+            continue
         depth[row] = dense_depth(small.astype(np.float32)) if dense else small
         if sky and frame.read_depth is not None:
             depth[row][depth[row] == 0] = np.inf
-    T = np.stack([frame.T_map_camera for frame in frames])  # type: ignore[misc]
-    _save_poses(part, T[:, :3, 3], geometry.heading(T), condition)
-    images.flush()
-    depth.flush()
-    part.rename(folder)
-    return folder
+        kept.append(frame)
+    for array, name in ((images, "images"), (depth, "depth")):
+        array.flush()
+        if 0 < len(kept) < len(frames):
+            np.save(part / f"{name}_kept.npy", array[: len(kept)])
+            (part / f"{name}_kept.npy").replace(part / f"{name}.npy")
+    return kept
+
+
+def _reserved(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new array in a file whose room is taken at once: a full disk would end the process later, without a word."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _save_poses(folder: Path, position: np.ndarray, heading: np.ndarray, condition: str) -> None:
@@ -120,6 +166,8 @@ def _small_depth(frame: DriveFrame, height: int, width: int) -> np.ndarray:
     if frame.read_depth is None:
         return np.zeros((height, width), np.float16)
     depth = frame.read_depth()
+    if depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating):
+        raise DriveError(f"depth is {depth.dtype} of shape {depth.shape}: give (H, W) floats, metres")
     rows = ((np.arange(height) + 0.5) * depth.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * depth.shape[1] / width).astype(int)
     return depth[np.ix_(rows, columns)].astype(np.float16)
@@ -262,8 +310,6 @@ class PlaceBatches(Dataset[dict[str, torch.Tensor]]):
         self._by_world: dict[str, list[Place]] = {}
         for place in places:
             self._by_world.setdefault(place.world, []).append(place)
-        if not places:
-            raise DriveError("no place is seen by two drives: training needs drives of the same streets")
 
     def __len__(self) -> int:
         return self.batches

@@ -23,10 +23,11 @@ from vpr_lab.network.place_network import PlaceNetwork
 from vpr_lab.training.augment import Augmentation, augment
 from vpr_lab.training.checkpoint import Checkpoint
 from vpr_lab.training.datasets import Shard
-from vpr_lab.training.loop import place_batches, resume, training_state
+from vpr_lab.training.loop import check_begun, drives_of, place_batches, resume, training_state
 from vpr_lab.training.losses import PlaceLoss, relational_loss
 from vpr_lab.training.recipe import Recipe
 from vpr_lab.training.validate import autocast, recall_by_condition
+from vpr_ros.base.config import difference, to_dict
 from vpr_ros.base.errors import ConfigError
 
 _BATCH = 64
@@ -98,14 +99,18 @@ def train_head(
     resumed from its partial file. Raises ConfigError for a checkpoint without hallucinated depth.
     """
     source = checkpoint.network
+    if path.is_file() and (done_by := Checkpoint.load(path).recipe) != recipe:
+        what = difference(to_dict(done_by), to_dict(recipe))
+        raise ConfigError(f"{path} is of another recipe ({what}): give another output")
     if not source.hallucinates:
         raise ConfigError(
             "a head is trained on frozen features and hallucinated depth: the checkpoint's network, of kind "
             f"'{source.config.kind}', gives no depth"
         )
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    check_begun(partial, recipe, shards, held_out)
     features = compute_features(source, shards, recipe.augmentation, recipe.bf16, recipe.seed)
     kept_aside = compute_features(source, held_out, None, recipe.bf16) if held_out else None
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     network, scores = fit_head(recipe, source, features, kept_aside, partial=partial)
     done = Checkpoint(recipe, network, checkpoint.epoch + recipe.epochs, [*checkpoint.scores, *scores], {})
     done.save(path)
@@ -169,7 +174,8 @@ def fit_head(
         scores.append({"loss": total, **recall})
         console.print(f"epoch {epoch + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores[-1].items()))
         if partial is not None:
-            state = training_state(place_loss, optimiser, schedule)
+            learnt_from = drives_of(features.shards, [] if kept_aside is None else kept_aside.shards)
+            state = {**training_state(place_loss, optimiser, schedule), "drives": learnt_from}
             Checkpoint(recipe, network, epoch + 1, scores, state).save(partial)
     return network.eval(), scores
 

@@ -22,6 +22,7 @@ from vpr_lab.training.datasets import ImageBatches, PlaceBatches, Shard, find_pl
 from vpr_lab.training.objective import Objective
 from vpr_lab.training.recipe import Recipe
 from vpr_lab.training.validate import autocast, validate
+from vpr_ros.base.config import difference, to_dict
 from vpr_ros.base.errors import ConfigError, DriveError
 
 OPTIMISERS: dict[str, Any] = {
@@ -49,8 +50,8 @@ def train(
     recipe's epochs; a later call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _check_begun(folder, recipe, shards, held_out)
-    drives = _drives(shards, held_out)
+    check_begun(folder / "last.pt", recipe, shards, held_out)
+    drives = drives_of(shards, held_out)
     learnt = _teaching(shards, recipe)
     held_out = [shard for shard in held_out if _validates(shard, recipe)]
     network = start(recipe, learnt, device, prepare)
@@ -98,13 +99,12 @@ def train(
     return folder / "best.pt"
 
 
-def _check_begun(folder: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
-    """Raises ConfigError if a run's folder was begun with another recipe, or other drives."""
-    path = folder / "last.pt"
+def check_begun(path: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
+    """Raises ConfigError if a run's last checkpoint is of another recipe, or of other drives."""
     if not path.is_file():
         return
     last = _of_recipe(path, recipe)
-    was, now = last.state.get("drives"), _drives(shards, held_out)
+    was, now = last.state.get("drives"), drives_of(shards, held_out)
     for kind, names in now.items():
         if was is not None and was[kind] != names:
             then, given = (", ".join(drives) or "none" for drives in (was[kind], names))
@@ -118,14 +118,15 @@ def _of_recipe(path: Path, recipe: Recipe) -> Checkpoint:
     """A checkpoint. Raises ConfigError if it is of another recipe."""
     last = Checkpoint.load(path)
     if last.recipe != recipe:
-        raise ConfigError(f"{path} belongs to another recipe: remove it, or give another folder")
+        what = difference(to_dict(last.recipe), to_dict(recipe))
+        raise ConfigError(f"{path} belongs to another recipe ({what}): give that one, or another folder")
     return last
 
 
-def _drives(shards: Sequence[Shard], held_out: Sequence[Shard]) -> dict[str, list[str]]:
-    """Names of what a run learns from and is validated on."""
+def drives_of(shards: Sequence[Shard], held_out: Sequence[Shard]) -> dict[str, list[str]]:
+    """Names of what a run learns from and is validated on, with a sum of their images and poses."""
     kinds = {"to learn from": shards, "held out": held_out}
-    return {kind: sorted(f"{shard.world}/{shard.name}" for shard in given) for kind, given in kinds.items()}
+    return {kind: sorted(f"{one.world}/{one.name} ({one.checksum})" for one in given) for kind, given in kinds.items()}
 
 
 def _teaching(shards: Sequence[Shard], recipe: Recipe) -> list[Shard]:
@@ -175,10 +176,14 @@ def start(
 
 
 def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
-    """The recipe's batches over all places of the shards."""
+    """The recipe's batches over all places of the shards. Raises DriveError if two drives never see one place."""
+    places = find_places(shards, recipe.place_spacing_m, recipe.place_radius_m)
+    if not places:
+        of = f" of the recipe's conditions ({', '.join(recipe.conditions)})" if recipe.conditions else ""
+        raise DriveError(f"no place is seen by two drives{of}: training needs drives of the same streets")
     return PlaceBatches(
         shards,
-        find_places(shards, recipe.place_spacing_m, recipe.place_radius_m),
+        places,
         recipe.augmentation,
         recipe.batches_per_epoch,
         recipe.places_per_batch,

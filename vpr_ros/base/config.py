@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from vpr_ros.base.errors import ConfigError, nearest_name
 
 C = TypeVar("C")
+_MOST_NAMED = 3  # differences in an error
 
 
 def option(
@@ -161,6 +162,24 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = merged(out[key], value) if both else value
+    return out
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two nested mappings, for an error: "train.lr 0.1, not 0.2, ..."; empty if nothing does."""
+    was, found = _flat(before), _flat(now)
+    changed = [name for name in {**found, **was} if was.get(name) != found.get(name)]
+    named = (f"{name} {was.get(name, 'nothing')}, not {found.get(name, 'nothing')}" for name in changed[:_MOST_NAMED])
+    more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+    return ", ".join(named) + more
+
+
+def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 0.1}} -> {"train.lr": 0.1}."""
+    out: dict[str, Any] = {}
+    for name, value in nested.items():
+        inner = _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        out.update(inner)
     return out
 
 

@@ -1,6 +1,7 @@
 """The errors a user can cause. Each message is one sentence that says what to do; the command line prints only it."""
 
 import difflib
+import os
 from collections.abc import Sequence
 
 
@@ -19,6 +20,12 @@ def brief(error: object, most: int = 200) -> str:
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else "?" for character in words)
     return (line if len(line) <= most else f"{line[:most]}...") or type(error).__name__
+
+
+def check_path(path: object, what: str) -> None:
+    """Raises ConfigError if what should be a path is none. what: it is of."""
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ConfigError(f"{what} is opened by its path, not by {path!r}: give a str or a Path")
 
 
 class ConfigError(VprError):

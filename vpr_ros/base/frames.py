@@ -30,10 +30,12 @@ class FrameTree:
         self._fixed: dict[str, tuple[str, np.ndarray]] = {}
         self._moving: dict[str, tuple[str, Poses]] = {}
 
-    def fix(self, parent: str, child: str, T_parent_child: np.ndarray) -> None:
-        """A transform that holds at all times."""
+    def fix(self, parent: str, child: str, T_parent_child: np.ndarray) -> bool:
+        """A transform that holds at all times. Whether another one of these frames held before."""
         with self._lock:
+            before = self._fixed.get(child)
             self._fixed[child] = (parent, T_parent_child)
+        return before is not None and (before[0] != parent or not np.allclose(before[1], T_parent_child, atol=1e-3))
 
     def move(self, parent: str, child: str, poses: Poses) -> None:
         """A transform that changes. poses: T_parent_child over time."""

@@ -102,6 +102,10 @@ class Frame:
         """Raise FrameError, one sentence, for a field that would harm what is kept from image to image."""
         if isinstance(self.stamp_ns, bool) or not isinstance(self.stamp_ns, (int, np.integer)):
             raise FrameError(f"stamp_ns is {self.stamp_ns!r}: give integer nanoseconds")
+        if not -(2**63) <= self.stamp_ns < 2**63:
+            raise FrameError(f"stamp_ns {self.stamp_ns} does not fit 64 bits: give nanoseconds since 1970")
+        if self.intrinsics is not None and not isinstance(self.intrinsics, Intrinsics):
+            raise FrameError("intrinsics is no Intrinsics: give Intrinsics(width, height, K), or None")
         for name in ("T_odom_camera", "T_base_camera"):
             T = getattr(self, name)
             if T is not None and (fault := pose_fault(T)):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import logging
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -59,6 +60,17 @@ def _imported(load_it: Callable[[], Any], name: str, kind: str) -> Any:
         ) from error
     except Exception as error:  # of another package's module
         raise ConfigError(f"{kind} '{name}' cannot be loaded: {brief(error)}") from error
+
+
+@contextmanager
+def guarding(kind: str, name: str) -> Iterator[None]:
+    """Turns an exception of another package's part into a ConfigError that names the part. kind: what to call it."""
+    try:
+        yield
+    except VprError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{kind} '{name}' failed: {type(error).__name__}: {brief(error)}") from error
 
 
 def load_registered(group: str, kind: str, of: type | tuple[type, ...] = object) -> dict[str, Any]:

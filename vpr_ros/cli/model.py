@@ -35,6 +35,9 @@ def import_(
     option: Annotated[
         list[str], typer.Option(help="KEY=VALUE for FACTORY, ENTRY or timm, such as fc_output_dim=512; repeatable.")
     ] = [],  # noqa: B006
+    from_: Annotated[
+        str, typer.Option("--from", help="Network by an importer that another package registers, as IMPORTER:TEXT.")
+    ] = "",
     input_: Annotated[
         str,
         typer.Option(
@@ -69,10 +72,15 @@ def import_(
     from vpr_ros.inference.importing import Wanted, import_model, open_onnx, open_other
 
     others = {key: text for key, text in {"torch": torch, "hub": hub, "timm": timm}.items() if text}
+    if from_:
+        framework, colon, text = from_.partition(":")
+        if not colon:
+            raise ConfigError(f"--from {from_}: give IMPORTER:TEXT, such as keras:model.h5")
+        others = {**others, framework: text}
     if len(others) + (network is not None) != 1:
-        raise ConfigError("give one network: an .onnx file, --torch, --hub or --timm")
+        raise ConfigError("give one network: an .onnx file, --torch, --hub, --timm or --from")
     if network is not None and (weights or option):
-        raise ConfigError("--weights and --option are for --torch, --hub and --timm: an .onnx file has its weights")
+        raise ConfigError("--weights and --option are not for an .onnx file: it has its weights")
     wanted = Wanted(
         input=input_,
         size=_size(size),

@@ -72,6 +72,7 @@ class PoseGraph:
         self._estimate: list[np.ndarray] = []  # of the nodes, T_session_base
         self._T_session_map: np.ndarray | None = None
         self._waiting: list[Closure] = []
+        self.too_early = 0  # closures of times before the first pose of odometry, which are left out
         self._unplaced: list[
             tuple[int, np.ndarray, np.ndarray]
         ] = []  # node, T_map_node, covariance: map not placed yet
@@ -163,6 +164,10 @@ class PoseGraph:
 
     def _close(self, closure: Closure) -> bool:
         """Add a closure as a factor; False if odometry has not reached it yet."""
+        first_ns = closure.stamp_ns if closure.earlier else min(closure.stamp_ns, closure.match_stamp_ns)
+        if self._stamps and first_ns < self._stamps[0]:
+            self.too_early += 1
+            return True
         query = self._attach(closure.stamp_ns)
         if query is None:
             return False

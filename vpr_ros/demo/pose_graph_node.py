@@ -108,6 +108,11 @@ class PoseGraphNode(Node):
     def _publish(self) -> None:
         """Optimise, and publish the whole path."""
         self._graph.optimise()
+        if self._graph.too_early:
+            self.get_logger().warning(
+                f"{self._graph.too_early} closure(s) left out: they are of times before this node had odometry",
+                throttle_duration_sec=30.0,
+            )
         track = self._graph.path()
         path = Path()
         path.header.frame_id = "map"

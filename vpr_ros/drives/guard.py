@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.errors import DriveError, VprError, brief
 from vpr_ros.base.geometry import pose_fault
 from vpr_ros.base.records import DriveFrame
@@ -68,12 +69,16 @@ class GuardedDrive:
         return dataclasses.replace(
             frame,
             read=self._guarded(frame.read, self._checked_image),
-            read_depth=None if depth is None else self._guarded(depth),
+            read_depth=None if depth is None else self._guarded(depth, self._checked_depth),
             detach=None if detach is None else lambda: self._guarded(detach(), self._checked_image),
         )
 
     def _check(self, frame: DriveFrame) -> None:
-        """Raises DriveError for an invalid stamp or pose, and warns of stamps that go back."""
+        """Raises DriveError for an invalid frame, stamp or pose, and warns of stamps that go back."""
+        if not isinstance(frame, DriveFrame):
+            raise self._fault(f"a frame is {type(frame).__name__}; give a DriveFrame")
+        if frame.intrinsics is not None and not isinstance(frame.intrinsics, Intrinsics):
+            raise self._fault(f"intrinsics are {type(frame.intrinsics).__name__}; give Intrinsics, or None")
         if isinstance(frame.stamp_ns, bool) or not isinstance(frame.stamp_ns, (int, np.integer)):
             raise self._fault(f"stamp_ns is {frame.stamp_ns!r}; give integer nanoseconds")
         if not -(2**63) <= frame.stamp_ns < 2**63:
@@ -92,10 +97,17 @@ class GuardedDrive:
 
     def _checked_image(self, image: np.ndarray) -> np.ndarray:
         right = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-        if not right:
+        if not right or not image.size:
             what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise self._fault(f"an image is {what}; give an (H, W, 3) array of uint8, RGB")
         return image
+
+    def _checked_depth(self, depth: np.ndarray) -> np.ndarray:
+        floats = isinstance(depth, np.ndarray) and np.issubdtype(depth.dtype, np.floating)
+        if not floats or depth.ndim != 2 or not depth.size or np.nan_to_num(depth, nan=-1.0).min() < 0:
+            what = f"{depth.dtype} of shape {depth.shape}" if isinstance(depth, np.ndarray) else type(depth).__name__
+            raise self._fault(f"depth is {what}; give an (H, W) array of floats: metres, 0 where it is unknown")
+        return depth
 
     def _fault(self, sentence: str) -> DriveError:
         return _fault(self._format_name, self._file, sentence)

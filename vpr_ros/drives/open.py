@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vpr_ros.base.config import from_texts
-from vpr_ros.base.errors import DriveError, brief
+from vpr_ros.base.errors import DriveError, brief, check_path
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.formats import Format, all_formats
@@ -99,6 +99,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Recording:
     """Recognise the format of what lies at a path, and read the options that it has."""
+    check_path(spec, "a drive")
     path = Path(spec).expanduser()
     if path.name in ("", ".."):  # a drive has the name of its folder
         path = path.resolve()

@@ -120,7 +120,9 @@ class GrowingOutbox:
     @property
     def size_bytes(self) -> int:
         """Of all files in the outbox."""
-        return sum(_size(path) for path in self._outbox.iterdir())
+        with suppress(FileNotFoundError):  # somebody may have removed it
+            return sum(_size(path) for path in self._outbox.iterdir())
+        return 0
 
     @property
     def has_room(self) -> bool:
@@ -132,13 +134,24 @@ class GrowingOutbox:
         if not self.has_room:
             return False
         if self._map is None:
+            self._outbox.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
             _finish(self._outbox)  # what could not be finished before
             self._map, self._count = PlaceMap.create(self._outbox / _GROWING, **self._empty), 0
-        keyframe.add_to(self._map, drive)
+        try:
+            keyframe.add_to(self._map, drive)
+        except MapError:
+            self._abandon()  # so that the next one begins another file
+            raise
         self._count, self._latest_s = self._count + 1, time.monotonic()
         if self._count >= OUTBOX.together:
             self.finish()
         return True
+
+    def _abandon(self) -> None:
+        made, self._map = self._map, None
+        with suppress(MapError):
+            if made is not None:
+                made.close()
 
     def on_timer(self) -> None:
         """Finish the file if nothing came for a while."""

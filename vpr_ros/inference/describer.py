@@ -118,11 +118,17 @@ class Description:
     """(B, h, w) float32 metres, see ``Manifest.metres``; None for a model without depth."""
 
 
+_NO_UNIT = 0.02  # by which a descriptor's length may be off: float16 has three digits
+
+
 def check_description(description: Description, manifest: Manifest, count: int) -> None:
     """Raises ModelError if a network's output for count images is not as its manifest says.
 
     ImageError if the numbers of an image are not finite, as those of a plain one may be.
     """
+    if not isinstance(description, Description):
+        what = type(description).__name__
+        raise ModelError(f"what runs the model {manifest.name} gives {what}, expected a Description")
     found, depth = description.descriptors, description.depth
     if found.shape != (count, manifest.dimension):
         raise ModelError(
@@ -131,6 +137,12 @@ def check_description(description: Description, manifest: Manifest, count: int) 
         )
     if bad := count - int(np.isfinite(found).all(axis=1).sum()):
         raise ImageError(f"the model {manifest.name} makes no descriptor of {bad} of {count} image(s): not a number")
+    lengths = np.linalg.norm(found.astype(np.float32), axis=1)
+    if count and (off := np.abs(lengths - 1)).max() > _NO_UNIT:
+        raise ModelError(
+            f"the model {manifest.name} gives descriptors of length {lengths[off.argmax()]:.3g}, expected 1: "
+            "normalise them"
+        )
     if depth is not None and (depth.ndim != 3 or len(depth) != count or depth.size == 0):
         raise ModelError(
             f"the model {manifest.name} gives depth of shape {depth.shape} for {count} images: export it again"

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.base.errors import ModelError, brief, nearest_name
+from vpr_ros.base.errors import ConfigError, ModelError, brief, nearest_name
 from vpr_ros.base.files import written_whole
 from vpr_ros.base.image import IMAGENET, Preprocessing
-from vpr_ros.base.registry import load
+from vpr_ros.base.registry import guarding, load
 from vpr_ros.inference.describer import LARGEST_DIMENSION, Description, Manifest, fingerprint_file
 from vpr_ros.inference.models import find_model
 from vpr_ros.inference.onnx import OnnxDescriber, open_session
@@ -35,6 +35,7 @@ GROUP = "vpr.importers"
 INPUTS = ("nchw_float", "nhwc_float", "nhwc_uint8", "nchw_uint8")
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".torch", ".safetensors", ".bin")
 _LARGEST_SIDE = 4096
+_DARKEST = 0.1  # brightness of a trial image, of that of the brightest
 _TRIAL_IMAGES = 4
 _PATCHES = 6  # of colour along each side of a trial image
 _CONSTANT = 1e-5  # descriptors of different images that differ by less are no descriptors
@@ -114,7 +115,11 @@ def open_other(framework: str, text: str, folder: Path, wanted: Wanted) -> Origi
     Raises ModelError, ConfigError for an unknown framework, MissingDependencyError.
     """
     import_onnx()  # fails now rather than after the network was made
-    opened: Original = load(GROUP, framework, {}, "importer")(text, folder, wanted)
+    importer = load(GROUP, framework, {}, "importer")
+    with guarding("importer", framework):
+        opened = importer(text, folder, wanted)
+    if not isinstance(opened, Original):
+        raise ConfigError(f"importer '{framework}' returns {type(opened).__name__}, expected an Original")
     return opened
 
 
@@ -202,7 +207,8 @@ def _check_name(name: str, folder: Path) -> Path:
             return path
         if not taken.with_suffix(".json").exists():  # the file that is imported, in this folder
             return path
-    raise ModelError(f"the name '{name}' is taken by {taken}: give another one with --name, or a folder with --output")
+    elsewhere = ", or a folder with --output" if taken.parent.resolve() == folder.resolve() else ""
+    raise ModelError(f"the name '{name}' is taken by {taken}: give another one with --name{elsewhere}")
 
 
 def _input(found: Input, wanted: Wanted, name: str) -> Input:
@@ -241,12 +247,16 @@ def _times_255(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 
 def trial_images(size: Preprocessing, count: int = _TRIAL_IMAGES) -> np.ndarray:
-    """(B, height, width, 3) uint8: random patches of colour with noise, so that no two look alike."""
+    """(B, height, width, 3) uint8: random patches of colour with noise, so that no two look alike, from dark to bright.
+
+    A traced network may have taken a branch that only bright images take.
+    """
     import cv2
 
     random = np.random.default_rng(0)
     patches = random.integers(0, 256, (count, _PATCHES, _PATCHES, 3)).astype(np.float32)
     smooth = np.stack([cv2.resize(patch, (size.width, size.height)) for patch in patches])
+    smooth *= np.linspace(_DARKEST, 1, count, dtype=np.float32)[:, None, None, None]
     return np.clip(smooth + random.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 
@@ -336,5 +346,5 @@ def _compare(path: Path, images: np.ndarray, expected: Description) -> Parity:
         parity = Parity.of(describer.describe(images), expected)
         parity.check()
     except ModelError as error:
-        raise ModelError(ONE_AT_A_TIME) from error
+        raise ModelError(f"{ONE_AT_A_TIME}, in which images do not change each other") from error
     return parity

@@ -10,8 +10,9 @@ import logging
 from pathlib import Path
 
 from vpr_ros.base.errors import MissingDependencyError, ModelError, nearest_name
-from vpr_ros.base.registry import load, names
+from vpr_ros.base.registry import guarding, load, names
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.guard import GuardedDescriber
 from vpr_ros.inference.models import DEFAULT_MODEL, MODEL_SUFFIXES, find_model
 
 GROUP = "vpr.backends"
@@ -61,5 +62,9 @@ def _open(path: Path, backend: str, threads: int) -> Describer:
 
 
 def _with(backend: str, path: Path, threads: int) -> Describer:
-    describer: Describer = load(GROUP, backend, OWN, "backend")(path, threads)
-    return describer
+    opened = load(GROUP, backend, OWN, "backend")
+    if backend in OWN:
+        own: Describer = opened(path, threads)
+        return own
+    with guarding("backend", backend):
+        return GuardedDescriber(opened(path, threads), "backend", backend)

@@ -92,6 +92,10 @@ class ViewChangeConstants:
 
     same_view: float = 0.95
     """Share of the view above which an image shows the same view again."""
+    stuck_spacings: float = 2.0
+    """Distance by odometry over which a view cannot stay the same, in multiples of the map's spacing;"""
+    stuck_m: tuple[float, float] = (2.0, 5.0)
+    """its bounds, metres. On the real recordings no two frames show the same view."""
     largest_elsewhere: float = 0.95
     """Largest cosine that places far apart are taken to have."""
     neighbour_kept: float = 0.5

@@ -13,23 +13,24 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import check
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import ConfigError, FrameError, MapError, check_path
 from vpr_ros.base.image import NOTHING, has_content, preprocess
 from vpr_ros.base.records import Estimate, Frame, Hypothesis, Prior, likeliest
-from vpr_ros.base.registry import load, parse
+from vpr_ros.base.registry import guarding, load, parse
 from vpr_ros.inference.describer import Describer
+from vpr_ros.inference.guard import GuardedDescriber
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import NEAR
+from vpr_ros.localize.constants import NEAR, VIEW_CHANGE
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
 from vpr_ros.localize.ranking import ranking
-from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers
+from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers, reranked
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
-from vpr_ros.localize.view_change import ViewChange
+from vpr_ros.localize.view_change import Change, ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
@@ -40,21 +41,45 @@ from vpr_ros.maps.tiled_map import index_of, open_map
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
 
+STUCK = (
+    "the image stays the same while the robot drives by its odometry, so it is no evidence: see whether the camera "
+    "hangs, or the wheels slip"
+)
 NO_CONTENT = f"{NOTHING}, so it is no evidence: check the camera"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass
 class Eye:
     """What is kept from image to image of one camera."""
 
     session_mean: SessionMean
     view_change: ViewChange
+    T_odom_view: np.ndarray | None = None  # where its view was new
+    is_stuck: bool = False  # whether it shows one view while the robot drives
+
+    def look(self, change: Change, T_odom_camera: np.ndarray | None, spacing: float) -> bool:
+        """Take an image. Whether the camera is stuck since this one: drivers repeat their last image when it hangs.
+
+        change: since the last view. spacing: of the map's places, metres.
+        """
+        was_stuck, self.is_stuck = self.is_stuck, False
+        if T_odom_camera is None or self.T_odom_view is None or not change.same_view:
+            self.T_odom_view = T_odom_camera
+            return False
+        moved = float(np.linalg.norm(T_odom_camera[:3, 3] - self.T_odom_view[:3, 3]))
+        self.is_stuck = bool(moved > np.clip(VIEW_CHANGE.stuck_spacings * spacing, *VIEW_CHANGE.stuck_m))
+        return self.is_stuck and not was_stuck
+
+    def reset(self) -> None:
+        """Forget the camera's images."""
+        self.session_mean.reset()
+        self.view_change.reset()
+        self.T_odom_view, self.is_stuck = None, False
 
     def another(self) -> Eye:
         """For another camera, without this one's images."""
         other = Eye(copy(self.session_mean), copy(self.view_change))
-        other.session_mean.reset()
-        other.view_change.reset()
+        other.reset()
         return other
 
 
@@ -118,14 +143,20 @@ class Localizer:
         ``TiledMap.open_tiles``. Raises MapError, ModelError or ConfigError, one sentence each, if map
         and model do not fit each other or cannot be read.
         """
-        config = config or LocalizerConfig()
+        config = LocalizerConfig() if config is None else config
+        if not isinstance(config, LocalizerConfig):
+            raise ConfigError(f"config is {type(config).__name__}: give a LocalizerConfig, or None")
+        check(config, LocalizerConfig, "config")
+        check_path(map_path, "a map")
         place_map = open_map(map_path, wait)
         try:
             describer = open_describer(model or place_map.model.name, backend, threads)
             place_map.prepare(describer)
             if config.search.describer:
                 name, options = parse(config.search.describer, "search.describer")
-                describer = load("vpr.describers", name, {}, "describer")(describer, options)
+                opened = load("vpr.describers", name, {}, "describer")
+                with guarding("describer", name):
+                    describer = GuardedDescriber(opened(describer, options), "describer", name)
             mean = map_mean(place_map.places, config.search.mean_centring)
             index = index_of(place_map, config.search.index, mean).on(config.search.device)
             rerankers = open_rerankers(RerankContext(place_map, config, backend, threads))
@@ -181,6 +212,8 @@ class Localizer:
 
         Raises ImageError if it is not an (H, W, 3) uint8 RGB array, FrameError for an invalid stamp, pose or prior.
         """
+        if not isinstance(frame, Frame):
+            raise FrameError(f"localize takes a Frame, not {type(frame).__name__}: give Frame(stamp_ns, image_rgb)")
         frame.check()
         start = perf_counter()
         image = preprocess(frame.image_rgb, self.describer.manifest.preprocessing)
@@ -228,6 +261,9 @@ class Localizer:
         camera, T_base_camera: see ``Frame``.
         """
         start = perf_counter()
+        dimension = self.places.descriptors.shape[2]
+        if np.shape(descriptor) != (dimension,) or not np.isfinite(descriptor).all():
+            raise FrameError(f"recognise takes a finite descriptor of {dimension} numbers")
         for one in priors:
             one.check()
         number, eye = self._camera(camera, T_base_camera)
@@ -235,6 +271,11 @@ class Localizer:
             self.reset()
         prior = self._started_at(priors, number)
         change = None if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
+        if change is not None:
+            if eye.look(change, T_odom_camera, self.places.spacing):
+                self.filter.reset()  # it held the robot at that view while it drove
+            if eye.is_stuck:
+                problem, change = STUCK, None
         descriptor = centred(descriptor, eye.session_mean.mean) if problem else eye.session_mean.centred(descriptor)
         T_odom_first = None if T_odom_camera is None else self.rig.T_odom_first(number, T_odom_camera)
         self.filter.predict(stamp_ns, T_odom_first, change, number)
@@ -330,21 +371,22 @@ class Localizer:
         """Rows (K,), best first, after all re-rankers. The time of each is added to the timings."""
         for reranker in self.rerankers:
             start = perf_counter()
-            rows = reranker.rerank(image_rgb, rows, scores)
+            rows = reranked(reranker, image_rgb, rows, scores, len(self.places))
             timings_ms[reranker.name] = 1e3 * (perf_counter() - start)
         return rows
 
     def restart_odometry(self) -> None:
         """The next pose of odometry is unrelated to those before: the motion up to it is unknown."""
         self.filter.restart_odometry()
+        for eye in self.eyes:
+            eye.T_odom_view = None
         if self.metric is not None:
             self.metric.reset()
 
     def reset(self) -> None:
         """Forget all images so far: filter, mean-centring and re-rankers."""
         for eye in self.eyes:
-            eye.session_mean.reset()
-            eye.view_change.reset()
+            eye.reset()
         self.filter.reset()
         self._near_searches = 0
         if self.metric is not None:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vpr_ros.base.registry import load, parse
+from vpr_ros.base.errors import ConfigError, brief
+from vpr_ros.base.registry import guarding, load, parse
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.maps.place_map import PlaceMap
 
@@ -63,5 +64,28 @@ def open_rerankers(context: RerankContext) -> list[Reranker]:
     opened: list[Reranker] = []
     for text in context.config.rerank.methods:
         name, options = parse(text, _WHERE)
-        opened.append(load(GROUP, name, OWN, "re-ranker")(context, options))
+        make = load(GROUP, name, OWN, "re-ranker")
+        with guarding("re-ranker", name):
+            made = make(context, options)
+        if not all(hasattr(made, part) for part in ("name", "rerank", "reset")):
+            raise ConfigError(f"re-ranker '{name}' opens {type(made).__name__}, which lacks name, rerank or reset")
+        opened.append(made)
     return opened
+
+
+def reranked(
+    reranker: Reranker, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray, places: int
+) -> np.ndarray:
+    """``Reranker.rerank``. Raises ConfigError, which names it, if it fails or returns other than rows of places.
+
+    places: number of those of the map.
+    """
+    with guarding("re-ranker", reranker.name):
+        found = np.asarray(reranker.rerank(image_rgb, rows.copy(), scores.copy()))
+        right = found.shape == rows.shape and found.dtype.kind in "iu" and len(np.unique(found)) == len(found)
+        if not right or found.min() < 0 or found.max() >= places:
+            raise ConfigError(
+                f"re-ranker '{reranker.name}' returns {brief(found)}: give {len(rows)} different rows of places, "
+                f"integers from 0 to {places - 1}"
+            )
+    return found

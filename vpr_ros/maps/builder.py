@@ -83,7 +83,13 @@ def build_map(
     another world; ConfigError if a later shard has no vocabulary and the model wants one. With an extractor, also
     DriveError if a drive has no camera intrinsics.
     """
+    if isinstance(drives, str) or hasattr(drives, "world"):
+        raise ConfigError("build_map takes several drives: give [drive]")
     drives = list(drives)
+    if no_drive := next((drive for drive in drives if not hasattr(drive, "world")), None):
+        raise ConfigError(f"{no_drive!r} is no drive: give what open_drive returns")
+    if not hasattr(describer, "manifest"):
+        raise ConfigError(f"{describer!r} is no network: give what open_describer returns")
     for name, least in (("every_m", every_m), ("every_s", every_s)):
         if not 0 <= least < np.inf:
             raise ConfigError(f"{name} is {least}: give 0 or more; 0 takes every image")

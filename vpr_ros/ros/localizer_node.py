@@ -214,7 +214,11 @@ class LocalizerNode(ResponsiveNode):
         """Refuse values that do not fit, and changes after configure, which would have no effect."""
         ours = [name for name, _, _ in params.leaves()]
         reason = param_server.refusal(changes)
-        if not reason and (self._pipeline is not None or self.operation) and any(c.name in ours for c in changes):
+        if (
+            not reason
+            and (self._pipeline is not None or self.operation)
+            and any(c.name in ours or c.name.startswith(qos.PREFIX) for c in changes)
+        ):
             reason = "configure reads the parameters: clean up first"
         return SetParametersResult(successful=not reason, reason=reason)
 

@@ -49,6 +49,8 @@ class WiredPipeline:
             if track is not None:
                 self._odometry = OdometryListener(node, params.odom, track)
             self.mode: LiveMode = _MODES[params.mode].open(node, params, mount)
+            if track is not None:
+                track.on_restart = self.mode.odometry_restarted
             priors = self._listen_to_priors(params, health)
         except BaseException:
             self._stop_listening()

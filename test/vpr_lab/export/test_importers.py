@@ -300,7 +300,7 @@ MISTAKES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "no file": ("torch", "none.py:salad", {}, r"none\.py cannot be imported: there is no file"),
     "unknown factory": ("torch", "published:sallad", {}, "has no 'sallad'; did you mean 'salad'"),
     "wrong option": ("torch", "published:salad", {"options": {"cluster": 3}}, "unexpected keyword argument 'cluster'"),
-    "it fails": ("torch", "published:fails", {}, "with the options given .*: no such backbone"),
+    "it fails": ("torch", "published:fails", {}, "with no --option: ValueError: no such backbone"),
     "no network": ("torch", "published:number", {}, "gives a int, not a torch.nn.Module"),
     "no size": ("torch", "published:salad", {"size": None}, "does not say its images' size: give --size"),
     "wrong size": (

@@ -159,3 +159,13 @@ def test_a_long_road_without_a_loop() -> None:
     path = graph.path()
     assert len(path.T) == 4000
     np.testing.assert_allclose(path.T[-1][:3, 3], [3999.0, 0.0, 0.0], atol=0.1)
+
+
+def test_closures_on_times_before_the_first_odometry_are_left_out() -> None:
+    """As after a restart in the middle of a drive. They waited for ever, and made each optimisation slower."""
+    truth = square()
+    late = run(truth[100:], truth[100:], [])
+    for row in range(50):
+        late.add_closure(Closure(stamp(row + 120), -stamp(row + 1), np.eye(4), COVARIANCE))
+    late.optimise()
+    assert late.too_early == 50 and not late._waiting

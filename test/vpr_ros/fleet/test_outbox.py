@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +201,24 @@ def test_poses_that_are_raw_odometry_are_refused(tmp_path: Path) -> None:
     made = PlaceMap.create(tmp_path / "m.vprmap", model, session_world("monday"), is_odometry=True)
     with made, pytest.raises(MapError, match="raw odometry"):
         GrowingOutbox(tmp_path / "outbox", made, 1e9)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_outbox_that_somebody_removes_is_made_again(
+    make_map: Callable[..., PlaceMap], tmp_path: Path, whole: bool
+) -> None:
+    """Of the file or the folder: the node stored nothing more until it was started again."""
+    outbox = tmp_path / "outbox"
+    with make_map("town.vprmap", [("monday", 1, 0.0, 0.0)]) as place_map:
+        growing = GrowingOutbox(outbox, place_map, 1e9)
+    assert growing.add(keyframe(0), "drive")
+    if whole:
+        shutil.rmtree(outbox)
+    else:
+        for path in outbox.glob("growing*"):
+            path.unlink()
+    with suppress(MapError):  # of the file that is gone
+        growing.add(keyframe(1), "drive")
+    assert growing.add(keyframe(2), "drive")
+    growing.close()
+    assert 2 in stamps(outbox)

@@ -22,7 +22,7 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.inference.describer import Description
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
-from vpr_ros.localize.localizer import NO_CONTENT, Localizer
+from vpr_ros.localize.localizer import NO_CONTENT, STUCK, Localizer
 from vpr_ros.localize.look import Look
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.view_change import Change, SeenScale, ViewChange
@@ -479,3 +479,23 @@ def test_an_index_that_would_crash_is_refused(toy_world: Any) -> None:
     wide = replace(places, descriptors=np.pad(places.descriptors, ((0, 0), (0, 0), (0, 448))))
     with pytest.raises(ConfigError, match="trained on at least 512 descriptors, and 80 places have 80; try Flat"):
         Localizer(wide, None, config, SURE)  # type: ignore[arg-type]
+
+
+def test_a_camera_that_repeats_its_last_image_is_named(toy_world: Any) -> None:
+    """Drivers do that when a camera hangs, with fresh stamps: the answer stayed at 98 % while the robot drove 250 m."""
+    found = localizer(toy_world)
+    for along in np.arange(0.0, 60.0, 5.0):
+        answer = found.recognise(
+            int(along * SECOND), toy_world.descriptor(along, 0.1, int(along)), toy_world.pose(along)
+        )
+    assert error(toy_world, answer, 55.0) < 10
+    for along in np.arange(57.0, 120.0, 1.0):
+        repeated = toy_world.descriptor(55.0, 0.02, int(along))
+        answer = found.recognise(int(along * SECOND), repeated, toy_world.pose(along))
+        if along > 61:
+            assert answer.problem == STUCK and certainty(answer) < 0.9
+    for along in np.arange(120.0, 180.0, 5.0):
+        answer = found.recognise(
+            int(along * SECOND), toy_world.descriptor(along, 0.1, int(along)), toy_world.pose(along)
+        )
+    assert not answer.problem and error(toy_world, answer, 175.0) < 10 and certainty(answer) > 0.9

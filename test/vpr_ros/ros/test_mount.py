@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -52,3 +54,20 @@ def test_camera_pose_holds_for_odometry_of_another_frame_too() -> None:
     np.testing.assert_allclose(mount.camera_in("base_footprint", "camera_link", 0)[:3, :3], T_BODY_OPTICAL[:3, :3])
     np.testing.assert_allclose(bare.camera_in("base_footprint", "camera_link", 0)[:3, 3], [0.3, 0, 1.1])
     assert mount.camera_in("imu", "camera_link", 0) is None
+
+
+def test_a_mounting_that_another_robot_replaces_is_told() -> None:
+    """Two robots on one /tf_static: the second one's camera silently took the place of the first one's."""
+    mount = CameraMount("base_link")
+    first, second = (tf("base_link", "camera", x) for x in (0.2, 3.0))
+    assert not mount.store(first, fixed=True) and not mount.store(first, fixed=True)
+    assert "base_link -> camera on /tf_static has changed" in mount.store(second, fixed=True)
+
+
+def tf(parent: str, child: str, x: float) -> SimpleNamespace:
+    transform = SimpleNamespace(
+        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    )
+    stamp = SimpleNamespace(sec=0, nanosec=0)
+    header = SimpleNamespace(frame_id=parent, stamp=stamp)
+    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])

@@ -20,9 +20,10 @@ from vpr_lab.systems.crosslocate.pictures import draw_found
 from vpr_lab.systems.crosslocate.training import CrossLocateSettings, train_crosslocate
 from vpr_lab.systems.recipe import LabRecipe
 from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
+from vpr_lab.training.checkpoint import save_torch
 from vpr_ros.base.config import from_dict, option, to_dict
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.base.files import write_json, written_whole
+from vpr_ros.base.files import write_json
 from vpr_ros.drives.open import open_drive
 
 
@@ -91,8 +92,7 @@ def _trained(settings: TownSettings, bench: Workbench, folder: Path) -> tuple[Cr
             "dimension": network.head.dimension,
             "starts_from": Path(own).stem if own else "random",
         }
-        with written_whole(path) as part:
-            torch.save(network.state_dict(), part)
+        save_torch(network.state_dict(), path)
         write_json(finished, facts)
     facts = finished_facts(finished, trained_by)
     network = build_crosslocate(replace(training.network, weights="")).to(bench.device)

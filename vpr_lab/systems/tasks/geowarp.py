@@ -15,11 +15,12 @@ from vpr_lab.systems.data import summary
 from vpr_lab.systems.rankers import Ranker, batches, remembered
 from vpr_lab.systems.recipe import LabRecipe, recipe_name
 from vpr_lab.systems.tasks.trained_system import TrainedSystem, Workbench, finished_facts
+from vpr_lab.training.checkpoint import save_torch
 from vpr_lab.training.datasets import Shard
 from vpr_lab.training.geowarp import GeoWarpSettings, encode, train_geowarp
 from vpr_ros.base.config import from_dict, option, to_dict
 from vpr_ros.base.errors import ConfigError
-from vpr_ros.base.files import write_json, written_whole
+from vpr_ros.base.files import write_json
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def geowarp(recipe: LabRecipe, bench: Workbench, folder: Path) -> TrainedSystem:
     if not finished.is_file():
         start = perf_counter()
         network = train_geowarp(encoder, bench.data.training, settings, bench.seed)
-        with written_whole(path) as part:
-            torch.save(network.state_dict(), part)
+        save_torch(network.state_dict(), path)
         facts = {
             **base.facts,
             "trained_by": trained_by,

@@ -13,10 +13,8 @@ from vpr_lab.systems.data import LabData
 from vpr_lab.systems.rankers import Ranker
 from vpr_lab.systems.recipe import LabRecipe
 from vpr_lab.training.recipe import Recipe, translate_recipe
-from vpr_ros.base.config import from_dict, to_dict
+from vpr_ros.base.config import difference, from_dict, to_dict
 from vpr_ros.base.errors import ConfigError
-
-_MOST_NAMED = 3  # differences in an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +44,9 @@ def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
     what differs, if it is not the same there.
     """
     facts: dict[str, Any] = json.loads(path.read_text())
-    before, now = _flat(_in_todays_words(facts.get("trained_by", {}))), _flat(json.loads(json.dumps(trained_by)))
+    before, now = _in_todays_words(facts.get("trained_by", {})), json.loads(json.dumps(trained_by))
     if before != now:
-        changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
-        named = ", ".join(
-            f"{name} {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}" for name in changed[:_MOST_NAMED]
-        )
-        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
-        why = named + more if before else "it does not say by what"
+        why = difference(before, now) if before else "it does not say by what"
         raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
 
@@ -77,15 +70,6 @@ def _recipe_in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
         return to_dict(from_dict(Recipe, translated))
     except ConfigError:  # older still: it then differs, and is named
         return translated
-
-
-def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """{"train": {"lr": 0.1}} -> {"train.lr": 0.1}."""
-    out: dict[str, Any] = {}
-    for name, value in nested.items():
-        inner = _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-        out.update(inner)
-    return out
 
 
 class Workbench(Protocol):

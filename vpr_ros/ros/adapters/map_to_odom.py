@@ -65,6 +65,7 @@ class MapToOdom:
         self._tolerance_ns, self._timeout_ns = int(tolerance_s * 1e9), int(timeout_s * 1e9)
         self.problem = ""  # why nothing is sent, one sentence
         self._alignment: _Alignment | None = None
+        self._odometry_start = 0
         self._sent_ns = 0  # the stamp of the last transform
         self._sending = threading.Lock()  # the worker's thread and the timer both send
         self._publisher = node.create_lifecycle_publisher(TFMessage, "/tf", 100)
@@ -80,6 +81,8 @@ class MapToOdom:
                 "set the frame_id of its messages to that of odometry"
             )
             self._node.get_logger().warning(self.problem, throttle_duration_sec=30.0)
+            return
+        if answer.odometry_start < self._odometry_start:  # of the odometry before it restarted
             return
         last, best = self._alignment, answer.estimate.best
         if last is not None and last.odometry_start != answer.odometry_start:
@@ -109,6 +112,8 @@ class MapToOdom:
         last, now_ns = self._alignment, self._node.get_clock().now().nanoseconds
         if last is None or (elapsed_ns := time.monotonic_ns() - last.monotonic_ns) > self._timeout_ns:
             return
+        if now_ns < last.clock_ns:  # the clock went back, as where a bag starts again
+            return
         if abs(last.clock_ns - last.stamp_ns) > _SAME_CLOCK_NS:
             now_ns = last.stamp_ns + elapsed_ns
         stamp_ns = now_ns + self._tolerance_ns
@@ -119,6 +124,11 @@ class MapToOdom:
             stamp = convert.time_message(stamp_ns)
             transform = convert.transform_message(last.T_map_odom, last.map_frame, last.odom_frame, stamp)
             self._publisher.publish(self._message_type(transforms=[transform]))
+
+    def odometry_restarted(self, start: int) -> None:
+        """Broadcast nothing until a sure pose with the new odometry. start: number of restarts."""
+        self._odometry_start = start
+        self._alignment = None
 
     def forget(self) -> None:
         """Broadcast nothing until the next sure pose."""

@@ -26,7 +26,9 @@ class CameraCalibration:
         self._node = node
         self._given = params.intrinsics
         self._intrinsics: Intrinsics | None = None
-        self.of_image(1, 1)
+        self._size = (0, 0)  # of the latest image
+        if self._given is not None:
+            pinhole(self._given, 1, 1)
         self._refused = ""
         self._misfit = ""
         self._fits = False
@@ -55,6 +57,10 @@ class CameraCalibration:
         """Intrinsics for images of this size in pixels; None if the calibration is missing or does not fit."""
         if self._given is not None:
             return pinhole(self._given, width, height)
+        if (width, height) != self._size:
+            if self._size != (0, 0):  # another part of the sensor, or another resolution: only CameraInfo tells
+                self._intrinsics, self._fits = None, False
+            self._size = width, height
         camera = self._intrinsics
         if camera is None:
             return None

@@ -98,4 +98,8 @@ class TransformListener:
     def _subscribe(self, topic: str, durability: DurabilityPolicy) -> Subscription:
         fixed = durability == DurabilityPolicy.TRANSIENT_LOCAL
         profile = QoSProfile(depth=100, durability=durability)
-        return self._node.create_subscription(self._type, topic, partial(self._mount.store, fixed=fixed), profile)
+        return self._node.create_subscription(self._type, topic, partial(self._store, fixed=fixed), profile)
+
+    def _store(self, message: Any, fixed: bool) -> None:
+        if changed := self._mount.store(message, fixed):
+            self._node.get_logger().warning(changed, throttle_duration_sec=30.0)

@@ -37,21 +37,30 @@ class CameraMount:
         """TF is not available. why: for the sentence of ``missing``."""
         self._source = f"TF ({why})"
 
-    def store(self, message: Any, fixed: bool) -> None:
-        """Store a tf2_msgs/TFMessage. fixed: from /tf_static. Transforms that are not finite are skipped."""
+    def store(self, message: Any, fixed: bool) -> str:
+        """Store a tf2_msgs/TFMessage. fixed: from /tf_static. Transforms that are not finite are skipped.
+
+        Returns a sentence if a fixed transform has changed; else empty.
+        """
+        changed = ""
         for stamped in message.transforms:
             T = matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
             if T is None:
                 continue
             if fixed:
-                self._tree.fix(parent, child, T)
+                if self._tree.fix(parent, child, T):
+                    changed = (
+                        f"the transform {parent} -> {child} on /tf_static has changed: if two robots or two nodes "
+                        "publish it, remap /tf and /tf_static or give frames names of their own"
+                    )
                 continue
             track = self._tracks.get((parent, child))
             if track is None:
                 track = self._tracks[parent, child] = PoseTrack(_GAP_NS, _KEEP)
             track.add(stamp_ns(stamped.header.stamp), T)
             self._tree.move(parent, child, track)
+        return changed
 
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""

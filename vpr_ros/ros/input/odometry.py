@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,7 @@ class OdometryTrack:
         self._jump_back = JumpBack()
         self._odom_frame = self._child_frame = ""
         self._arrived_s = 0.0  # monotonic, of the newest message, usable or not; 0 before the first
+        self.on_restart: Callable[[int], None] = lambda start: None  # called with the number of restarts
         self.silence = f"no message has come on {topic}"  # why none has, one sentence
 
     @property
@@ -123,6 +125,7 @@ class OdometryTrack:
                 self._health.count("odometry restarts")
                 sentence = f"odometry on {self.topic} {why}: treated as a restart"
                 self._log.warning(sentence, throttle_duration_sec=5.0)
+                self.on_restart(self._start)
             self._odom_frame = message.header.frame_id.lstrip("/")
             self._child_frame = message.child_frame_id.lstrip("/")
             self._track.add(stamp_ns, T_odom_child)

@@ -28,12 +28,14 @@ from vpr_ros.ros.adapters.pose import PoseOutput
 from vpr_ros.ros.adapters.standard import StandardOutputs
 from vpr_ros.ros.adapters.status import StatusOutput
 from vpr_ros.ros.health.condition import Condition
+from vpr_ros.ros.health.odometry_check import OdometryCheck
 from vpr_ros.ros.input.camera_calibration import CameraCalibration
 from vpr_ros.ros.input.mount import CameraMount
 from vpr_ros.ros.modes.mode import ImageSample, Reply
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Adapter, Answer
 from vpr_ros.ros.outputs.live_outbox import LiveOutbox
+from vpr_ros.ros.outputs.status import SURE
 from vpr_ros.ros.params import NodeParams
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 from vpr_ros.ros.services import map_url
@@ -64,6 +66,8 @@ class LocalizeMode:
         self._params = params
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._odometry_start = 0
+        self._odometry_check = OdometryCheck()
+        self._odometry = Condition(node.get_logger(), "odometry fits the poses on the map now")
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
         self._cameras: dict[str, _Camera] = {}
@@ -118,7 +122,7 @@ class LocalizeMode:
         measuring = [camera.measuring.lasting for camera in self._cameras.values()]
         of_adapters = [getattr(adapter, "problem", "") for adapter in self._adapters]
         of_map = self.localizer.place_map.problem
-        return "; ".join(filter(None, (*content, of_map, *measuring, *of_adapters, of_outbox)))
+        return "; ".join(filter(None, (*content, self._odometry.lasting, of_map, *measuring, *of_adapters, of_outbox)))
 
     @property
     def map_frame(self) -> str:
@@ -131,19 +135,27 @@ class LocalizeMode:
             if sample.T_odom_camera is not None and sample.odometry_start != self._odometry_start:
                 self._odometry_start = sample.odometry_start
                 self.localizer.restart_odometry()
+                self._odometry_check.reset()
             camera = self._cameras[sample.camera]
             estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample, camera)))
             answer = self._answer(estimate, sample)
-            camera.content.report(estimate.problem)
             self._pose.publish(answer)  # first, as most users wait for it
             sent_ns = time.monotonic_ns()
             for adapter in self._adapters[1:]:
                 adapter.publish(answer)
+            camera.content.report(estimate.problem)
+            self._compare_odometry(answer, sample)
             if sample.camera == self._depth_camera:
                 self._depth.publish(estimate.depth, sample)
             if self._outbox is not None:
                 self._outbox.take(sample.stamp_ns, sample.image_rgb, sample.camera, estimate)
         return Reply(in_words(estimate), sent_ns, estimate.timings_ms)
+
+    def odometry_restarted(self, start: int) -> None:
+        """See LiveMode."""
+        for adapter in self._adapters:
+            if isinstance(adapter, MapToOdom):
+                adapter.odometry_restarted(start)
 
     def leave_out(self, camera: str, why: str) -> None:
         """See Mode."""
@@ -163,6 +175,7 @@ class LocalizeMode:
                 self.localizer.close()
                 self.localizer, self._stateless = localizer, None
             self.localizer.reset()
+            self._odometry_check.reset()
             if self._outbox is not None:
                 self._outbox.forget()
             for adapter in self._adapters:
@@ -205,6 +218,14 @@ class LocalizeMode:
         intrinsics = camera.calibration.of_image(width, height)
         camera.measuring.report(camera.calibration.problem)
         return intrinsics
+
+    def _compare_odometry(self, answer: Answer, sample: ImageSample) -> None:
+        """Report odometry that contradicts the poses on the map."""
+        best = answer.estimate.best
+        if best is None or best.probability < SURE or answer.obstacle or sample.T_odom_camera is None:
+            return
+        self._odometry_check.add(best.T_map_camera, sample.T_odom_camera, self.localizer.places.spacing)
+        self._odometry.report(self._odometry_check.problem)
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
         """The estimate of an image as adapters take it."""

@@ -133,6 +133,9 @@ class MapMode:
         with self._using:
             self._begin(None)
 
+    def odometry_restarted(self, start: int) -> None:
+        """See LiveMode: the next image tells."""
+
     def on_timer(self) -> None:
         """See LiveMode."""
         self._calibration.on_timer()

@@ -107,6 +107,10 @@ class LiveMode(Mode, Protocol):
         """The current problem as one sentence, or empty."""
         ...
 
+    def odometry_restarted(self, start: int) -> None:
+        """Odometry has restarted, for this many times. Called with its message, before an image comes."""
+        ...
+
     def on_timer(self) -> None:
         """Called once a second."""
         ...

@@ -104,5 +104,7 @@ def _status(estimate: Estimate, gap: str) -> Status:
         return Status(State.OFF_MAP, off_map, f"the robot is not on this map ({off_map:.0%})")
     words, missing = f"the best pose has a probability of {best.probability:.0%}", f"; {gap}" if gap else ""
     if best.probability < SURE:
-        return Status(State.UNSURE, best.probability, f"{words}, less than {SURE:.0%}{missing}")
+        less = min(best.probability, SURE - 0.01)  # in words, too
+        words = f"the best pose has a probability of {less:.0%}, less than {SURE:.0%}"
+        return Status(State.UNSURE, best.probability, f"{words}{missing}")
     return Status(State.LOCALIZED, best.probability, f"{words}{missing}")

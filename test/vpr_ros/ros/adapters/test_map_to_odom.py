@@ -126,3 +126,22 @@ def test_only_sure_poses_move_the_transform(robot: Any) -> None:
     finally:
         adapter.close()
         node.destroy_node()
+
+
+def test_odometry_that_restarts_ends_it_at_once(robot: Any) -> None:
+    """Without waiting for an image: none may come for a while, as where both hang at one USB hub.
+
+    An answer that was computed with the odometry before must not bring it back.
+    """
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=5.0)
+    adapter.publish(answer(1.0, 100 * SECOND))
+    assert adapter._alignment is not None
+    adapter.odometry_restarted(1)
+    assert adapter._alignment is None
+    adapter.publish(answer(2.0, 101 * SECOND))
+    assert adapter._alignment is None
+    adapter.publish(replace(answer(3.0, 102 * SECOND), odometry_start=1))
+    assert adapter._alignment is not None
+    adapter.close()
+    node.destroy_node()

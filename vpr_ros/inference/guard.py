@@ -1,0 +1,41 @@
+"""Guards the localiser against networks that other packages run: their faults become one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.base.registry import guarding
+from vpr_ros.inference.describer import Describer, Description, check_description
+from vpr_ros.inference.vocabulary import Vocabulary
+
+
+class GuardedDescriber:
+    """A describer whose output is checked. All else is the describer's own."""
+
+    def __init__(self, describer: Describer, kind: str, name: str) -> None:
+        """kind, name: what made it, for errors, such as backend and its name."""
+        self._describer, self._kind, self._name = describer, kind, name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_describer" or name.startswith("__"):  # asked for by pickle, before there is a describer
+            raise AttributeError(name)
+        return getattr(self._describer, name)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary in use; see ``VocabularyDescriber``."""
+        found: Vocabulary = self._describer.vocabulary  # type: ignore[attr-defined]
+        return found
+
+    @vocabulary.setter
+    def vocabulary(self, vocabulary: Vocabulary) -> None:
+        self._describer.vocabulary = vocabulary  # type: ignore[attr-defined]
+
+    def describe(self, images: np.ndarray) -> Description:
+        """See ``Describer``. Raises ConfigError if it fails, what ``check_description`` raises for other output."""
+        with guarding(self._kind, self._name):
+            description = self._describer.describe(images)
+        check_description(description, self._describer.manifest, len(images))
+        return description
