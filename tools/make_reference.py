@@ -109,7 +109,7 @@ def _default(parameter: Any) -> str:
         return "required"
     if isinstance(getattr(parameter, "show_default", None), str):
         return str(parameter.show_default)
-    value = parameter.default
+    value = getattr(parameter.default, "value", parameter.default)
     if getattr(parameter, "is_flag", False) or value in (None, "", [], ()) or callable(value):
         return ""
     return f"`{' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}`"

@@ -3,8 +3,12 @@
 The names of ``__all__`` are the public API. Each is imported when it is first used, so ``import vpr_ros`` stays quick.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime 1.30 and later sends usage data to its makers, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

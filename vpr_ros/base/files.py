@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED_S:
                 part.unlink()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # in containers, all have one pid
     try:
         yield part
         part.replace(path)

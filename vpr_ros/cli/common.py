@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from vpr_ros.localize.config import LocalizerConfig
 
 
-def at_least(least: float) -> Callable[[typer.CallbackParam, float], float]:
+def at_least(least: float, most: float = math.inf) -> Callable[[typer.CallbackParam, float], float]:
     """Callback for an option in metres or seconds, which also refuses nan and inf (typer's ``min`` does not)."""
 
     def check(option: typer.CallbackParam, value: float) -> float:
         if not least <= value < math.inf:
             raise ConfigError(f"{option.opts[0]} must be a finite number of at least {least:g}, not {value:g}")
+        if value > most:
+            raise ConfigError(f"{option.opts[0]} must be at most {most:g}, not {value:g}")
         return value
 
     return check
@@ -127,15 +129,16 @@ def output_folder(path: Path) -> Iterator[None]:
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar with a total; call it with (done, total)."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=None)
+        task = progress.add_task(escape(label), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
     if not console.is_terminal:
-        console.print(f"{label}: done")
+        console.print(f"{label}: done", markup=False)
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -33,7 +33,7 @@ def demo(
     summaries = [assessment.summary for assessment in assessments]
     for table in tables([*summaries, summarise_all(assessments)]):
         console.print(table)
-    console.print(f"figures: {output / 'results.json'}\nreport:  {report}")
+    console.print(f"figures: {output / 'results.json'}\nreport:  {report}", markup=False)
 
 
 @app.command()
@@ -53,4 +53,4 @@ def slam(
     console = Console()
     (header, *rows), report = run_slam(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar, rate)
     console.print(text_table("Loop closures and the error of the track", header, rows))
-    console.print(f"figures: {output / 'results.json'}\nreport:  {report}")
+    console.print(f"figures: {output / 'results.json'}\nreport:  {report}", markup=False)

@@ -1,6 +1,7 @@
 """Entry point of the `vpr` command. Nothing heavy is imported before a command runs."""
 
 import errno
+import io
 import sys
 from typing import NoReturn
 
@@ -73,6 +74,9 @@ def _fail(sentence: str) -> NoReturn:
 def main() -> None:
     """Run the command. An expected error prints one line, an unexpected one a traceback."""
     utf8.ensure()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of another encoding, by PYTHONIOENCODING
+            stream.reconfigure(errors="replace")
     try:
         app()
     except VprError as error:

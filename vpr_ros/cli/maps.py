@@ -1,5 +1,6 @@
 """`vpr map`: build, add, merge, upgrade, tile, calibrate, set-poses, info."""
 
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -26,6 +27,8 @@ from vpr_ros.cli.common import (
 from vpr_ros.inference.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from vpr_ros.inference.describer import Describer
@@ -82,6 +85,17 @@ VocabularyOf = Annotated[
 EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minimum time between places, seconds.")]
 
 
+@contextmanager
+def interrupted_build(output: Path) -> "Iterator[None]":
+    """Say how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output.exists():
+            typer.echo(f"interrupted: {output} holds the places so far; go on with --resume", err=True)
+        raise
+
+
 @app.command()
 def build(
     drives: Drives,
@@ -110,8 +124,9 @@ def build(
     ] = False,
 ) -> None:
     """Build a map from one or more drives."""
-    from vpr_ros.maps.builder import build_map, vocabulary_of
+    from vpr_ros.maps.builder import build_map, other_spacing, vocabulary_of
     from vpr_ros.maps.features import choose_extractor
+    from vpr_ros.maps.place_map import PlaceMap
     from vpr_ros.maps.shard import Shard
     from vpr_ros.maps.storage import Storage
 
@@ -120,7 +135,11 @@ def build(
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
     given = None if vocabulary is None else vocabulary_of(vocabulary, describer)
-    with reported_tally() as tally, progress_bar("building") as progress:
+    if resume and output.is_file():
+        with PlaceMap.open(output) as begun:
+            if note := other_spacing(begun, every):
+                typer.echo(f"note: {note}", err=True)
+    with interrupted_build(output), reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
             opened,
@@ -207,15 +226,27 @@ def upgrade(
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="New map; else MAP is replaced, whole or not at all.")
     ] = None,
-    descriptors: Descriptors = DescriptorType.int8,
+    descriptors: Annotated[
+        Optional[DescriptorType],
+        typer.Option(
+            help="Numbers of descriptors in the file, as for vpr map build; never more bits than the map has.",
+            show_default="as the map has, int8 instead of float32",
+        ),
+    ] = None,
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Make a map's file smaller. Its places and its calibration stay."""
     from vpr_ros.maps.editor import store_otherwise
-    from vpr_ros.maps.storage import Storage
+    from vpr_ros.maps.place_map import PlaceMap
+    from vpr_ros.maps.storage import DESCRIPTOR_TYPES, Storage
 
     before = place_map.stat().st_size if place_map.is_file() else 0
-    with store_otherwise(place_map, Storage(descriptors.value, not no_thumbnails), output) as made:
+    with PlaceMap.open(place_map) as source:
+        was = source.storage.descriptors
+    wanted = descriptors.value if descriptors else "int8" if was == "float32" else was
+    if DESCRIPTOR_TYPES.index(wanted) < DESCRIPTOR_TYPES.index(was):
+        raise ConfigError(f"{place_map} has descriptors of {was}, and what is lost does not come back as {wanted}")
+    with store_otherwise(place_map, Storage(wanted, not no_thumbnails), output) as made:
         finish(made)
         typer.echo(f"{before / 1e6:.2f} MB became {made.path.stat().st_size / 1e6:.2f} MB")
 

@@ -106,6 +106,7 @@ def list_() -> None:
     """List the models that have a name: those of the working folder, and the shipped ones."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from vpr_ros.inference.describer import Manifest
@@ -125,7 +126,7 @@ def list_() -> None:
         size = f"{manifest.preprocessing.width} x {manifest.preprocessing.height}"
         depth, megabytes = "yes" if manifest.depth else "no", f"{path.stat().st_size / 1e6:.1f}"
         licence = manifest.licence.partition(". ")[0][:_LICENCE] or "not said"
-        table.add_row(path.stem, str(manifest.dimension), depth, size, megabytes, licence)
+        table.add_row(escape(path.stem), str(manifest.dimension), depth, size, megabytes, escape(licence))
     Console().print(table)
     typer.echo(f"in {', '.join(dict.fromkeys(str(path.parent.resolve()) for path in paths)) or 'no folder'}")
     for sentence in broken:

@@ -41,7 +41,8 @@ def refresh(
         typer.Option(metavar="DRIVE", help="Drive with true poses, not in the map, to compare recall; repeatable."),
     ] = [],  # noqa: B006
     max_loss: Annotated[
-        float, typer.Option(callback=at_least(0.0), help="Recall@1 on held-out drives that may be lost, 0 to 1.")
+        float,
+        typer.Option(callback=at_least(0.0, 1.0), help="Recall@1 on held-out drives that may be lost, 0 to 1."),
     ] = 0.005,
     model: MapModel = "",
     backend: Backend = "auto",

@@ -293,6 +293,7 @@ def save_report(variant: Path, first: Figures, own: Figures, drives: Sequence[st
 def table(figures: Sequence[Figures], tolerance: float = TOLERANCE_M, unit: str = "m") -> Table:
     """One row a model, ready for ``Console.print``. tolerance: of R@1, in unit."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     title = (
@@ -307,7 +308,7 @@ def table(figures: Sequence[Figures], tolerance: float = TOLERANCE_M, unit: str 
     for row in figures:
         change = None if row.recall is None or first.recall is None else 100 * (row.recall - first.recall)
         made.add_row(
-            row.model.removeprefix(f"{first.model}_"),
+            escape(row.model.removeprefix(f"{first.model}_")),
             _shown(row.recall, "{:.1f}", 100),
             _shown(row.recall_error, "{:.1f}", 100),
             _shown(change, "{:+.2f}"),

@@ -26,13 +26,14 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
 def text_table(title: str, header: list[str], rows: list[list[str]]) -> Table:
     """A rich table, first column aligned left. A first cell equal to the one above is left blank."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for position, name in enumerate(header):
         table.add_column(name, justify="left" if position == 0 else "right")
     previous = ""
     for row in rows:
-        table.add_row("" if row[0] == previous else row[0], *row[1:])
+        table.add_row(*map(escape, ("" if row[0] == previous else row[0], *row[1:])))
         previous = row[0]
     return table

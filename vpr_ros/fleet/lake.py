@@ -204,7 +204,10 @@ class Lake:
                 raise MapError(f"a release of {self.uri} names parts that this version does not: the lake is damaged")
             found.append(Release(**data, head=head, set_aside=pairs, parts=parts, batches=batches,
                                  vocabulary=row["vocabulary"]))  # fmt: skip
-        return sorted(found, key=lambda release: release.number)
+        first: dict[int, Release] = {}  # rows come as they were committed: of two made at once the first counts
+        for release in found:
+            first.setdefault(release.number, release)
+        return [first[number] for number in sorted(first)]
 
     def release(self, number: int = 0) -> Release:
         """A release by its number; 0: the last. Raises MapError if the lake does not have it."""

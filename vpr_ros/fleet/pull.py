@@ -6,12 +6,9 @@ places are the same in the lake stay, and are not fetched again.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +23,17 @@ from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
 from vpr_ros.maps.tile_files import FolderTiles
-from vpr_ros.maps.tiles import MAKING, Progress, Tile, TileManifest, cells_of, check_side, earlier_tiles, write_tiles
+from vpr_ros.maps.tiles import (
+    MAKING,
+    Progress,
+    Tile,
+    TileManifest,
+    alone_in,
+    cells_of,
+    check_side,
+    earlier_tiles,
+    write_tiles,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +67,7 @@ def pull_tiles(
     side, if it cannot be written, or if another process pulls to it.
     """
     try:
-        with _alone(folder), TemporaryDirectory(dir=folder, prefix=MAKING) as making:
+        with alone_in(folder), TemporaryDirectory(dir=folder, prefix=MAKING) as making:
             return _pull(lake, folder, release, box, cell_m, Path(making) / "release.vprmap", on_progress)
     except OSError as error:
         raise MapError(f"cannot write tiles to {folder} ({brief(error)}): give another folder") from error
@@ -199,17 +206,3 @@ def _inside(positions: np.ndarray, box: Box) -> np.ndarray:
     west, south, east, north = box
     x, y = positions[:, 0], positions[:, 1]
     return np.asarray((x >= west) & (x <= east) & (y >= south) & (y <= north))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """A block in which no other process pulls to a folder, which is made if need be. Raises MapError, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise MapError(f"another process pulls to {folder}: wait for it") from error
-    finally:
-        os.close(opened)

@@ -106,13 +106,14 @@ def next_release(lake: Lake, held_out: Sequence[DescribedDrive], calibrate: Cali
         new = {batch: rows for batch, rows in new.items() if batch not in losing}
         added, candidate = _with(old, list(new.values()), known)
         found = test.of(candidate)
+    calibration = calibrate(candidate.places).to_dict()  # before the lake gets places: it may fail
     release = replace(
         last,
         number=last.number + 1,
         parts=last.parts if added is None else (*last.parts, lake.add_part(added, last.head)),
         batches=(*last.batches, *pending),
         set_aside=(*last.set_aside, *set_aside),
-        calibration=calibrate(candidate.places).to_dict(),
+        calibration=calibration,
         places=len(candidate),
         recall=found.on_map,
         note=f"{len(new)} of {len(pending)} pushes",

@@ -306,6 +306,15 @@ def coarser(place_map: PlaceMap, every_m: float) -> str:
     return f"{place_map.path} has a place every {spacing:.1f} m: --every {spacing:.1f} gives new drives as many"
 
 
+def other_spacing(place_map: PlaceMap, every_m: float) -> str:
+    """A sentence if a build that is resumed every so many metres was begun at another distance; else empty."""
+    lengths = place_map.whereabouts.step_lengths(3)
+    spacing = float(np.median(lengths)) if len(lengths) else 0.0
+    if not spacing or not every_m or 1 / STATISTICS.coarser <= every_m / spacing <= STATISTICS.coarser:
+        return ""
+    return f"{place_map.path} has a place every {spacing:.1f} m so far: --every {spacing:.1f} goes on as it was begun"
+
+
 @dataclass(frozen=True)
 class Added:
     """Result of adding a drive: its name in the map, the number of new places, and of places that existed already."""

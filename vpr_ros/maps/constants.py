@@ -164,6 +164,12 @@ class TileConstants:
     """Seconds of silence after which a server is taken to be down."""
     attempts: int = 3
     """Tries of a transfer that breaks, without a byte more in between."""
+    pause_s: float = 0.5
+    """Seconds before the next try; twice as long each time, up to"""
+    longest_pause_s: float = 8.0
+    """so many."""
+    patience_s: float = 60.0
+    """Seconds that whoever waits for tiles waits for a server that is busy or down."""
     open_files: int = 256
     """Tiles whose files are open, for places that are not in memory."""
 

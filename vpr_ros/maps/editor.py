@@ -174,6 +174,7 @@ def rewritten(path: Path, output: Path | None = None) -> Iterator[Path]:
             map_file.copy(path, part)
             yield part
         return
+    path = path.resolve()  # a link stays one
     try:
         with map_file.alone(path), written_whole(path) as part:
             map_file.copy(path, part)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -119,6 +121,10 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
         raise MapError(f"{path} is a folder: name a .vprmap file")
     if not there:
         raise MapError(f"no map {path}: build one with `vpr map build DRIVE -o MAP.vprmap`")
+    for wanted, what in ((os.R_OK, "read"), *([(os.W_OK, "written")] if writable else [])):
+        if not os.access(path, wanted):
+            raise MapError(f"the map {path} cannot be {what}: {os.strerror(errno.EACCES)}")
+    path = path.resolve()  # the journal lies beside the file, not beside a link to it
     # A killed writer leaves a journal, which only a writable connection can roll back.
     mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -573,6 +579,9 @@ def check_new(path: Path) -> None:
     if path.is_dir():
         raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")
     if path.exists():
-        raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
+        raise MapError(
+            f"{path} exists already: add to it with `vpr map add`, go on with an interrupted build with --resume, or "
+            "choose another name"
+        )
     if not path.parent.is_dir():
         raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import hashlib
@@ -9,7 +10,9 @@ import http.client
 import logging
 import os
 import shutil
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +28,24 @@ logger = logging.getLogger(__name__)
 
 _PIECE = 1 << 18  # bytes read at a time
 _TRANSFER = (OSError, http.client.HTTPException, ValueError)  # what a transfer may end with; URLError is an OSError
+
+
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # what a server says that may have it later
+
+
+class PassingError(MapError):
+    """A file cannot be had now, and may be had a moment later."""
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in _BUSY
+    return isinstance(error, (OSError, http.client.HTTPException))
+
+
+def _pause_s(fails: int) -> float:
+    """Seconds before the next try."""
+    return float(min(TILES.pause_s * 2 ** max(fails - 1, 0), TILES.longest_pause_s))
 
 
 class TileFiles(Protocol):
@@ -99,9 +120,18 @@ class HttpTiles:
     """
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
-        """cache: folder; by default ``cache_folder``."""
-        self._address = address.rstrip("/").removesuffix(f"/{MANIFEST}") + "/"
-        self.name = self._address.rstrip("/")
+        """address: may have a user name and a password, and a query. cache: folder; by default ``cache_folder``."""
+        try:
+            parts = urllib.parse.urlsplit(address)
+        except ValueError as error:
+            raise MapError(f"{address} cannot be had ({error}): is the address right?") from error
+        user, at, host = parts.netloc.rpartition("@")
+        folder = parts.path.rstrip("/").removesuffix(f"/{MANIFEST}")
+        self._address = urllib.parse.urlunsplit((parts.scheme, host, f"{folder}/", "", ""))
+        self._query = f"?{parts.query}" if parts.query else ""  # such as a token
+        login = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        self._login = {"Authorization": f"Basic {login}"} if at else {}
+        self.name = self._address.rstrip("/")  # for messages, without secrets
         self._cache = cache or cache_folder()
         known_as = hashlib.sha256(self._address.encode()).hexdigest()[:32]
         self._manifest_path = self._cache / "manifests" / f"{known_as}.json"
@@ -125,12 +155,27 @@ class HttpTiles:
 
     def _newest(self) -> tuple[bytes, TileManifest]:
         """The manifest that the server has. Raises MapError."""
-        try:
-            with self._request(MANIFEST) as answer:
-                data = answer.read(LARGEST_MANIFEST + 1)
-        except _TRANSFER as error:
-            raise self._down(MANIFEST, error) from error
-        return data, TileManifest.from_bytes(data, self.name)
+        fails = 0
+        while True:
+            try:
+                data = self._read(MANIFEST, LARGEST_MANIFEST + 1)
+                return data, TileManifest.from_bytes(data, self.name)
+            except _TRANSFER as error:
+                fails += 1
+                if fails >= TILES.attempts or not _may_pass(error):
+                    raise self._down(MANIFEST, error) from error
+                time.sleep(_pause_s(fails))
+
+    def _read(self, name: str, most: int) -> bytes:
+        """A small file. Raises one of _TRANSFER."""
+        with self._request(name) as answer:
+            data = answer.read(most)
+            length, coding = answer.headers.get("Content-Length"), answer.headers.get("Content-Encoding", "identity")
+        if coding.lower() != "identity":
+            raise ValueError(f"the server compresses it ({coding}): turn that off for these files")
+        if length is not None and len(data) < min(int(length), most):
+            raise OSError(f"{len(data)} of {length} bytes came")
+        return data
 
     def is_here(self, file: TileFile) -> bool:
         """See TileFiles."""
@@ -198,10 +243,11 @@ class HttpTiles:
             while (size := out.seek(0, os.SEEK_END)) < file.bytes:
                 try:
                     self._append(file, out)
-                except _TRANSFER:
+                except _TRANSFER as error:
                     fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
-                    if fails >= TILES.attempts:
+                    if fails >= TILES.attempts or not _may_pass(error):
                         raise
+                    time.sleep(_pause_s(fails))
             out.flush()
             if not _is_intact(part, file):
                 part.unlink()
@@ -235,10 +281,10 @@ class HttpTiles:
             raise OSError(f"{file.bytes - left} of {file.bytes} bytes came")
 
     def _request(self, name: str, start: int = 0) -> http.client.HTTPResponse:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "vpr_ros"}
+        headers = {"Accept-Encoding": "identity", "User-Agent": "vpr_ros", **self._login}
         if start:
             headers["Range"] = f"bytes={start}-"
-        request = urllib.request.Request(self._address + name, headers=headers)
+        request = urllib.request.Request(self._address + name + self._query, headers=headers)
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TILES.timeout_s)
         return answer
 
@@ -246,9 +292,8 @@ class HttpTiles:
         """The sentence for a file that did not come."""
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        return MapError(
-            f"{self._address}{name} cannot be had ({brief(error)}): is the server up, and the address right?"
-        )
+        kind = PassingError if _may_pass(error) else MapError
+        return kind(f"{self._address}{name} cannot be had ({brief(error)}): is the server up, and the address right?")
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,7 @@ from vpr_ros.maps import map_file
 from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.storage import Storage
-from vpr_ros.maps.tile_files import TileFiles
+from vpr_ros.maps.tile_files import PassingError, TileFiles
 from vpr_ros.maps.tiles import Tile, TileManifest, cells_of
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class TileKeeper:
         self._loaded: dict[int, np.ndarray] = {}  # records of tiles; replaced whole: the reader takes no lock
         self._open: OrderedDict[int, sqlite3.Connection] = OrderedDict()
         self._failed: dict[int, tuple[float, str]] = {}  # when and why a tile could not be had
+        self._passing: set[int] = set()  # those that the server may have later
+        self._patience_s = TILES.patience_s
         self._left_out = 0
         self._why = ""  # the first of those that failed
         self._release_problem = ""
@@ -148,7 +150,7 @@ class TileKeeper:
         """Those of rows (K,) of places whose tiles are ready, in that order; the others are counted."""
         if self._wait:
             for number in np.unique(self._tile_of[rows[~self._is_ready[self._tile_of[rows]]]]).tolist():
-                self._prepare(number)
+                self._wait_to_have(number)
         here = self._is_ready[self._tile_of[rows]]
         if here.all():
             return rows
@@ -156,6 +158,14 @@ class TileKeeper:
         missing = np.unique(self._tile_of[rows[~here]]).tolist()
         self._why = self._why or next((self._failed[number][1] for number in missing if number in self._failed), "")
         return rows[here]
+
+    def _wait_to_have(self, number: int) -> None:
+        """Have a tile here, and wait for a server that is busy or down, once for all tiles."""
+        while not self._prepare(number) and number in self._passing and self._patience_s > 0:
+            pause_s = min(TILES.pause_s, self._patience_s)
+            time.sleep(pause_s)
+            self._patience_s -= pause_s
+            self._failed[number] = 0.0, self._failed[number][1]  # try again now
 
     def descriptors(self, rows: np.ndarray) -> np.ndarray:
         """Descriptors (K, V, D) of places at rows (K,). Raises MapError if a tile is not ready."""
@@ -241,12 +251,16 @@ class TileKeeper:
                 self._check(path, number, tile)
             except MapError as error:
                 self._fail(number, str(error))
+                if isinstance(error, PassingError):
+                    self._passing.add(number)
                 return False
             except OSError as error:
                 self._fail(number, f"{self._files.name}: tile {tile.file} cannot be read ({brief(error)})")
                 return False
             if self._failed.pop(number, None):
                 logger.info("tile %s is here now", tile.file)
+            self._passing.discard(number)
+            self._patience_s = TILES.patience_s
             self._ready[number] = path
             self._is_ready[number] = True
             return True

@@ -7,13 +7,16 @@ release never changes a file that a robot is reading, and the manifest, written 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
+import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -31,6 +34,8 @@ from vpr_ros.maps.constants import STATISTICS, TILES
 from vpr_ros.maps.index import AUTO, Index, chosen_factory
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import WHOLE_MAP, Places
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = map_file.MANIFEST
 LARGEST_MANIFEST = 64 << 20  # bytes
@@ -186,7 +191,34 @@ def write_tiles(
     or cannot be written; ConfigError for a bad factory.
     """
     check_side(cell_m)
-    before = earlier_tiles(folder)
+    if pulled:  # whoever pulls has the folder for itself
+        return _release(place_map, folder, cell_m, factory, on_progress, pulled)
+    try:
+        with alone_in(folder):
+            return _release(place_map, folder, cell_m, factory, on_progress, pulled)
+    except OSError as error:
+        raise MapError(f"cannot write tiles to {folder}: {error}") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """A block in which no other process makes tiles in a folder, which is made if need be. Raises MapError, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise MapError(f"another process makes tiles in {folder}: wait for it") from error
+    finally:
+        os.close(opened)
+
+
+def _release(
+    place_map: PlaceMap, folder: Path, cell_m: float, factory: str, on_progress: Progress | None, pulled: bool
+) -> TileManifest:
+    """See ``write_tiles``."""
+    before, is_new = earlier_tiles(folder), not (folder / MANIFEST).exists()
     revision, places = place_map.revision, place_map.places
     if not len(places):
         raise MapError(f"{place_map.path} has no places: add a drive to it with `vpr map add`")
@@ -222,7 +254,8 @@ def write_tiles(
         write_json(folder / MANIFEST, manifest.to_dict())
     except (OSError, sqlite3.Error) as error:
         raise MapError(f"cannot write tiles to {folder}: {error}") from error
-    _remove_old(folder, [manifest, *([before] if before else [])])
+    if is_new or (before and before.release != manifest.release):  # made again, robots use the one before that still
+        _remove_old(folder, [manifest, *([before] if before else [])])
     return manifest
 
 
@@ -294,10 +327,17 @@ def statistics_from(stored: dict[str, bytes], count: int, dimension: int, dtype:
 
 
 def earlier_tiles(folder: Path) -> TileManifest | None:
-    """The manifest of the release that a folder holds. Raises MapError if the folder holds something else."""
+    """The manifest of the release that a folder holds; None without one, and with a damaged one, which is told.
+
+    Raises MapError if the folder holds something else.
+    """
     try:
         if (folder / MANIFEST).is_file():
-            return TileManifest.from_bytes((folder / MANIFEST).read_bytes(), str(folder))
+            try:
+                return TileManifest.from_bytes((folder / MANIFEST).read_bytes(), str(folder))
+            except MapError as error:
+                logger.warning("%s; a new one is made, and the tiles that are here stay", error)
+                return None
         if folder.exists() and any(not path.name.startswith(MAKING) for path in folder.iterdir() if not _is_own(path)):
             raise MapError(f"{folder} holds other files than tiles: give a new or an empty folder")
     except OSError as error:

@@ -13,6 +13,7 @@ class Writing:
 
     def __init__(self, path: Path) -> None:
         """Raises MapError if another process holds the lock or the folder cannot be written to."""
+        path = path.resolve()  # by whatever name
         self._path = path.with_name(path.name + ".lock")
         if not path.parent.is_dir():
             raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")

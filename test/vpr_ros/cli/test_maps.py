@@ -102,3 +102,16 @@ def test_a_map_is_cut_into_tiles(monkeypatch, capsys, session, tmp_path):
     assert "1 of 50 m" in (said := capsys.readouterr().out) and "{'session-1': 10}" in said
     assert vpr(monkeypatch, "map", "tile", path, "-o", tmp_path / "small", "--cell", 1) == 1
     assert "choose 50 to 100000 metres" in capsys.readouterr().err and not (tmp_path / "small").exists()
+
+
+def test_a_map_keeps_its_descriptors_when_only_the_pictures_go(
+    session: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`upgrade --no-thumbnails` turned one bit a number into eight, and nothing said so."""
+    path, _ = session
+    assert vpr(monkeypatch, "map", "upgrade", path, "--descriptors", "bit") == 0
+    assert vpr(monkeypatch, "map", "upgrade", path, "--no-thumbnails") == 0
+    with PlaceMap.open(path) as place_map:
+        assert (place_map.storage.descriptors, place_map.storage.thumbnails) == ("bit", False)
+    assert vpr(monkeypatch, "map", "upgrade", path, "--descriptors", "float32") == 1
+    assert "what is lost does not come back" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from vpr_ros.base.errors import ConfigError
 from vpr_ros.cli.common import localizer_config
 from vpr_ros.cli.fleet import build as build_on_cluster
 from vpr_ros.cli.main import main
-from vpr_ros.cli.maps import DescriptorType, build, upgrade
+from vpr_ros.cli.maps import DescriptorType, build
 from vpr_ros.maps.storage import BUILT, DESCRIPTOR_TYPES
 
 
@@ -26,7 +26,7 @@ def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def test_all_commands_store_descriptors_as_build_map_does() -> None:
     """A cluster's parts and a map built without options must not differ, and every type can be chosen."""
-    for command in (build, upgrade, build_on_cluster):
+    for command in (build, build_on_cluster):
         assert inspect.signature(command).parameters["descriptors"].default.value == BUILT.descriptors
     assert tuple(kind.value for kind in DescriptorType) == DESCRIPTOR_TYPES
 

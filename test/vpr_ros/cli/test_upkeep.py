@@ -58,6 +58,7 @@ def test_a_map_is_refreshed_and_examined(monkeypatch, capsys, tmp_path, street, 
     [
         (("refresh", "street.vprmap", "-o", "street.vprmap"), "exists already"),
         (("refresh", "street.vprmap", "--max-loss", "nan"), "--max-loss must be a finite number"),
+        (("refresh", "street.vprmap", "--max-loss", "2"), "--max-loss must be at most 1"),
         (("refresh", "none.vprmap"), "no map none.vprmap"),
         (("refresh", "street.vprmap", "nowhere"), "nowhere"),
         (("health", "street.vprmap", "."), "has no recorded answers"),

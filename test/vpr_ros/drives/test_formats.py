@@ -202,8 +202,12 @@ class Drive:
         return 1
 
     def __iter__(self):
-        stamp, pose, image = eval(self.what, {"np": np, "I": np.eye(4), "IMAGE": IMAGE})
-        yield DriveFrame(stamp, lambda: image, pose)
+        yielded = eval(self.what, {"np": np, "I": np.eye(4), "IMAGE": IMAGE})
+        if not isinstance(yielded, tuple):
+            yield yielded
+            return
+        stamp, pose, image, *depth = yielded
+        yield DriveFrame(stamp, lambda: image, pose, read_depth=(lambda: depth[0]) if depth else None)
 
 FORMAT = Format("a recording", lambda path: (path / "yields.txt").is_file(), Drive)
 """
@@ -222,6 +226,10 @@ FORMAT = Format("a recording", lambda path: (path / "yields.txt").is_file(), Dri
         ("0.5, I, IMAGE", "stamp_ns is 0.5; give integer nanoseconds"),
         ("0, I, IMAGE[..., 0]", "an image is uint8 of shape \\(8, 8\\); give an \\(H, W, 3\\) array of uint8"),
         ("0, I, IMAGE.astype(float)", "an image is float64 of shape"),
+        ("0, I, IMAGE[:0]", "an image is uint8 of shape \\(0, 8, 3\\)"),
+        ("'a frame'", "a frame is str; give a DriveFrame"),
+        ("0, I, IMAGE, np.ones(8)", "depth is float64 of shape \\(8,\\); give an \\(H, W\\) array of floats"),
+        ("0, I, IMAGE, np.full((8, 8), 1500, np.uint16)", "depth is uint16 of shape"),
     ],
 )
 def test_what_a_registered_format_yields_is_checked(
@@ -233,7 +241,7 @@ def test_what_a_registered_format_yields_is_checked(
     drive = open_drive(tmp_path)
     if fault:
         with pytest.raises(DriveError, match=f"drive format 'yielding' failed on {tmp_path}: .*{fault}"):
-            [frame.read() for frame in drive]
+            [(frame.read(), frame.read_depth and frame.read_depth()) for frame in drive]
     else:
         assert [frame.read().shape for frame in drive] == [(8, 8, 3)]
     sys.modules.pop("yields_fmt", None)

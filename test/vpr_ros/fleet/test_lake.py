@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +368,29 @@ def test_the_commands_from_a_map_to_the_next_release(tmp_path, describer, painte
     assert "places of 2 drive(s)" in vpr("pull", lake, "-o", tmp_path / "new.vprmap")
     assert "2 drive(s)" not in vpr("pull", lake, "-o", tmp_path / "old.vprmap", "--release", 1)
     assert "release 3: 30 places" in vpr("release", lake, "--roll-back-to", 1)
+
+
+def test_of_two_releases_made_at_once_the_first_counts(lake, write, held_out):
+    """The lake has both rows: within milliseconds its insertion is not unique. The refused one was used."""
+    first = lake.release()
+    table = lake._table("releases")
+    row = table.search().to_arrow().slice(0, 1).to_pylist()[0]
+    data = json.loads(row["data"])
+    for note in ("mine", "theirs"):
+        table.add([{**row, "number": 2, "data": json.dumps({**data, "number": 2, "note": note})}])
+    assert [release.number for release in lake.releases()] == [1, 2] and lake.release().note == "mine"
+    with pytest.raises(MapError, match="was made meanwhile"):
+        lake.publish(replace(first, number=2, time_s=1.0))
+
+
+def test_a_release_that_cannot_be_calibrated_adds_nothing(lake, write, held_out):
+    """Each night's failure left its places in the lake for ever."""
+    lake.push(write("autumn", along_street(), noise=0.6), "r1")
+    before = lake._table("places").count_rows()
+
+    def fails(places):
+        raise MapError("no image on the map")
+
+    with pytest.raises(MapError, match="no image"):
+        next_release(lake, held_out, fails)
+    assert lake._table("places").count_rows() == before

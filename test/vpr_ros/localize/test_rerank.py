@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import MapError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.thumbnails import ThumbnailReranker
@@ -50,3 +50,29 @@ def test_a_map_without_thumbnails_is_refused(make_map: Any) -> None:
     """There is nothing to compare: found before the first image."""
     with pytest.raises(MapError, match="no thumbnails"):
         ThumbnailReranker(make_map("map", [("d", 1, 0.0, EAST)]), SimpleNamespace(name="it"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (lambda rows: rows - 1000, "different rows of places"),
+        (lambda rows: np.repeat(rows[:1], len(rows)), "different rows of places"),
+        (lambda rows: rows[:3], "different rows of places"),
+        (lambda rows: rows * 1.0, "different rows of places"),
+        (lambda rows: None, "different rows of places"),
+        (lambda rows: 1 / 0, "ZeroDivisionError"),
+    ],
+    ids=["negative", "twice", "few", "floats", "none", "raises"],
+)
+def test_a_reranker_of_another_package_is_named_when_it_is_wrong(toy_world: Any, found: Any, says: str) -> None:
+    """Negative rows were counted from the end and took the robot off the map; other mistakes were tracebacks."""
+
+    class Wrong(Backwards):
+        name = "theirs"
+
+        def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> Any:
+            return found(rows)
+
+    localizer = Localizer(toy_world.places(), None, rerankers=[Wrong()])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"re-ranker 'theirs' .*{says}"):
+        localizer.recognise(0, toy_world.descriptor(100.0), image_rgb=IMAGE)

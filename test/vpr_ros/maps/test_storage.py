@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -200,3 +201,31 @@ def test_the_index_goes_to_a_gpu_that_is_there(
         assert index.on("auto") is index and "stays on the CPU" in caplog.text
     with pytest.raises(ConfigError, match=r"not implemented on GPU.*set search\.index=Flat"):
         index.on("gpu")
+
+
+def test_a_link_to_a_map_stays_a_link(plain: Path, tmp_path: Path) -> None:
+    """The map that the link names is changed. The link became a second file, and the map stayed as it was."""
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "m.vprmap", tmp_path / "current.vprmap"
+    real.write_bytes(plain.read_bytes())
+    link.symlink_to(real)
+    store_otherwise(link, SMALL).close()
+    assert link.is_symlink()
+    with PlaceMap.open(real) as changed:
+        assert changed.storage == SMALL
+    (real.parent / "m.vprmap-journal").write_bytes(b"")  # of a writer that was killed: it lies beside the file
+    with PlaceMap.open(link) as opened:
+        assert len(opened) == COUNT
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_a_map_without_the_rights_is_not_called_corrupt(plain: Path, tmp_path: Path) -> None:
+    """ "Build it again" would throw a good map away; and calibrating failed after all images had been described."""
+    path = tmp_path / "m.vprmap"
+    path.write_bytes(plain.read_bytes())
+    path.chmod(0o400)
+    with pytest.raises(MapError, match="cannot be written: Permission denied"):
+        PlaceMap.open(path, writable=True)
+    path.chmod(0o200)
+    with pytest.raises(MapError, match="cannot be read: Permission denied"):
+        PlaceMap.open(path)

@@ -12,16 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import processes
 import pytest
 import tiled
-from tiled import CELL_M, build_town, served
+from tiled import CELL_M, Handler, build_town, served
 
 from vpr_ros.base.errors import MapError
-from vpr_ros.maps import tile_files
+from vpr_ros.maps import tile_files, tile_keeper
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.tile_files import FolderTiles, HttpTiles, cache_folder
+from vpr_ros.maps.tiled_map import TiledMap
 from vpr_ros.maps.tiles import MANIFEST, TileManifest, sha256_of, write_tiles
 
 
@@ -252,3 +255,57 @@ def test_calibration_and_model_are_in_the_manifest(town: Path) -> None:
     assert Calibration.from_dict(data["calibration"]) == tiled.SHIPPED
     assert data["fingerprint"] == tiled.MODEL.fingerprint
     assert isinstance(TileManifest.from_bytes(json.dumps(data).encode(), "here"), TileManifest)
+
+
+def test_a_busy_server_is_asked_again(town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 503 for a moment ended a first start, and an evaluation had a recall of 0."""
+    monkeypatch.setattr(tile_files, "_pause_s", lambda fails: 0.0)
+    left = [503, 429]
+
+    def busy(self: Handler) -> None:
+        if left:
+            self.send_error(left.pop())
+        else:
+            Handler.do_GET(self)
+
+    with served(town / "tiles", do_GET=busy) as (address, _):
+        assert HttpTiles(address).manifest() and not left
+
+
+def test_whoever_waits_for_tiles_waits_for_the_server(town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vpr evaluate` on a server that is busy for longer than a transfer tries; but not for ever, and not for a 404."""
+    monkeypatch.setattr(tile_files, "_pause_s", lambda fails: 0.0)
+    monkeypatch.setattr(tile_keeper, "TILES", replace(TILES, pause_s=0.01, patience_s=0.5))
+    says = {"left": 20, "status": 503}
+
+    def busy(self: Handler) -> None:
+        if says["left"] and "/tile_" in self.path:
+            says["left"] -= 1
+            self.send_error(says["status"])
+        else:
+            Handler.do_GET(self)
+
+    with served(town / "tiles", do_GET=busy) as (address, _):
+        for left, status, comes in ((20, 503, True), (10**6, 503, False), (10**6, 404, False)):
+            shutil.rmtree(cache, ignore_errors=True)
+            says.update(left=left, status=status)
+            with TiledMap.open_tiles(address, wait=True) as place_map:
+                rows = np.arange(len(place_map.places))
+                assert (len(place_map.places.readable(rows)) == len(rows)) is comes
+
+
+def test_an_address_may_have_a_login_and_a_token(town: Path, cache: Path) -> None:
+    """Both were taken for a part of the host or of the folder, and the password was in the message."""
+
+    def private(self: Handler) -> None:
+        if self.headers.get("Authorization") == "Basic cm9ib3Q6YSBi" and self.path.endswith("?token=t&x=1"):
+            Handler.do_GET(self)
+        else:
+            self.send_error(401)
+
+    with served(town / "tiles", do_GET=private) as (address, _):
+        tiles = HttpTiles(f"http://robot:a%20b@{address.removeprefix('http://')}/?token=t&x=1")
+        tiles.manifest()
+        assert "a%20b" not in tiles.name and "token" not in tiles.name
+        with pytest.raises(MapError, match="401"):
+            HttpTiles(address).manifest(fresh=True)

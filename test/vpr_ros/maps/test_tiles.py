@@ -19,7 +19,7 @@ from tiled import CELL_M, ORIGIN, build_town
 from vpr_ros.base.errors import MapError
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import PlaceMap
-from vpr_ros.maps.tiles import MANIFEST, TileManifest, cells_of, sha256_of, write_tiles
+from vpr_ros.maps.tiles import MANIFEST, TileManifest, alone_in, cells_of, sha256_of, write_tiles
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +185,34 @@ def test_two_tiles_of_one_cell_are_refused(town: Path) -> None:
     data["tiles"][1]["cell"] = data["tiles"][0]["cell"]
     with pytest.raises(MapError, match="two of one cell"):
         TileManifest.from_bytes(json.dumps(data).encode(), "nowhere")
+
+
+def test_made_again_without_a_change_keeps_the_last_release(town: Path, tmp_path: Path) -> None:
+    """As a nightly job does: robots that still use the release before it lost all its files."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    first = read(folder)
+    shutil.copy(town / "town.vprmap", tmp_path)
+    with PlaceMap.open(tmp_path / "town.vprmap", writable=True) as place_map:
+        place_map.set_calibration(Calibration(floor=0.04))
+        place_map.add("tuesday", 1, place_map.places.T_map_camera[0], place_map.descriptors(1))
+        for _ in range(2):
+            write_tiles(place_map, folder, CELL_M)
+    assert {file.file for file in first.files} <= names(folder)
+
+
+def test_two_processes_do_not_make_tiles_in_one_folder(town: Path, tmp_path: Path) -> None:
+    """Each removed the other's new files: both ended well, and the release was broken."""
+    folder = tmp_path / "tiles"
+    with PlaceMap.open(town / "town.vprmap") as place_map:
+        with alone_in(folder), pytest.raises(MapError, match="another process makes tiles"):
+            write_tiles(place_map, folder, CELL_M)
+        write_tiles(place_map, folder, CELL_M)
+
+
+def test_a_damaged_manifest_is_made_again(town: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The advice was to make the tiles again, which ended with the same advice."""
+    folder = shutil.copytree(town / "tiles", tmp_path / "tiles")
+    (folder / MANIFEST).write_text("{")
+    with PlaceMap.open(town / "town.vprmap") as place_map:
+        assert write_tiles(place_map, folder, CELL_M) == read(town / "tiles")
+    assert "a new one is made" in caplog.text

@@ -62,3 +62,13 @@ def test_a_parameter_may_be_of_any_letters_under_any_locale(tmp_path: Path) -> N
     arguments = ["-p", "map:=größe/ü.vprmap", "-p", "autostart:=false", "--log-level", "loud"]
     said = start(tmp_path, *arguments, **locale).stderr
     assert "surrogates" not in said and "loud" in said  # its arguments were read, to the mistake at their end
+
+
+@pytest.mark.parametrize("arguments", [["map:=town.vprmap"], ["--map", "town.vprmap"], ["town.vprmap"]])
+def test_arguments_that_are_not_ros_s_end_with_the_usage(tmp_path: Path, arguments: list[str]) -> None:
+    """They were ignored, and the node waited for a map, with the advice to give what had been given."""
+    command = [sys.executable, "-m", "vpr_ros.ros.node", *arguments, "--ros-args", "-p", "image:=/camera"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=processes.environment(), text=True, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1 and "usage: localize --ros-args -p NAME:=VALUE" in ended.stderr

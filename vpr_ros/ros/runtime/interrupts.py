@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from vpr_ros.base import utf8
+from vpr_ros.base.errors import missing_dependency
 
 _GRACE_S = 1.5  # time to close maps and publishers; after it the process ends as in a power failure
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -67,4 +70,11 @@ def run_module(name: str) -> None:
     """
     utf8.ensure()
     interrupts = Interrupts()
-    importlib.import_module(name).run(interrupts)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        missing = missing_dependency(error)
+        if missing is None:
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {missing}")
+    module.run(interrupts)

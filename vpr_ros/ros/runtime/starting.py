@@ -6,6 +6,7 @@ import re
 import sys
 
 import rclpy
+import rclpy.utilities
 
 # Pattern of rcl's message -> what to do.
 _ADVICE = {
@@ -18,7 +19,17 @@ _ADVICE = {
 
 
 def init(program: str) -> None:
-    """Call rclpy.init; exit with one sentence if it fails. program: name for that sentence."""
+    """Call rclpy.init; exit with one sentence if it fails, or if arguments are not ROS's. program: name for it."""
+    usage = f"{program} --ros-args -p NAME:=VALUE ... (a parameter), -r NAME:=NAME ... (a topic)"
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"usage: {usage}")
+        sys.exit(0)
+    try:
+        strange = [argument for argument in rclpy.utilities.remove_ros_args(sys.argv)[1:] if argument]
+    except Exception:  # rclpy.init says what is wrong with them
+        strange = []
+    if strange:
+        sys.exit(f"{program}: {strange[0]} is no argument of ROS; usage: {usage}")
     try:
         rclpy.init()
     except Exception as error:  # rcl's errors have no public base class
