@@ -151,8 +151,8 @@ class Match:
     stamp_ns: int
     """Time at which the place was recorded."""
     similarity: float
-    """Cosine of the mean-centred descriptors (``maps.centring``), -1 to 1. After a re-ranker, those that the search found
-    are sorted, and given to the places in their new order."""
+    """Cosine of the mean-centred descriptors (``maps.centring``), -1 to 1. After a re-ranker, the sorted ones of the
+    search, in the new order of the places."""
     probability: float
     """That the robot is at this place now."""
     T_map_camera: np.ndarray
