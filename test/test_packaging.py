@@ -193,3 +193,27 @@ def test_a_wheel_holds_what_a_robot_needs(tmp_path: Path) -> None:
     wanted = ("package.xml", "models/demixvpr_mobilenet.onnx", "launch/localize.launch.py", "config/localizer.yaml")
     assert {f"share/vpr_ros/{name}" for name in wanted} | {"vpr_ros/cli/main.py", "vpr_ros/py.typed"} <= names
     assert not [name for name in names if name.startswith(("test/", "demo/"))]
+
+
+@pytest.mark.parametrize("flags", [["-I"], ["-E"], ["-X", "utf8=0"]])
+def test_a_latin_locale_and_flags_that_ignore_the_environment_end(tmp_path: Path, flags: list[str]) -> None:
+    """The program started itself again in UTF-8 mode, for ever, where that mode had no effect."""
+    code = "from vpr_ros.base import utf8; utf8.ensure(); print('on')"
+    env = {**processes.environment(), "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.stdout == "on\n", done.stderr
+
+
+def test_nothing_is_sent_or_written_without_being_asked(tmp_path: Path) -> None:
+    """ONNX Runtime 1.30 and later writes a device's number into the user's cache, and sends it with other facts."""
+    env = {**processes.environment(), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    code = (
+        "from vpr_ros import open_describer; import numpy as np; d = open_describer('demixvpr_lite0', 'onnx', 1); "
+        "p = d.manifest.preprocessing; d.describe(np.zeros((1, p.height, p.width, 3), np.uint8))"
+    )
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, timeout=60, check=True)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

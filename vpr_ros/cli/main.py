@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import sys
 from typing import NoReturn
 
@@ -12,6 +13,9 @@ from vpr_ros.base import utf8
 from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
 from vpr_ros.cli import demo, evaluate, fleet, maps, model, upkeep
+
+
+logger = logging.getLogger(__name__)
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -43,8 +47,11 @@ app.add_typer(demo.app, name="demo")
 
 def _add_registered() -> None:
     """Add the commands that packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
+    own = {part.name for part in (*app.registered_commands, *app.registered_groups)}
     for name, command in load_registered("vpr.commands", "command").items():
-        if isinstance(command, typer.Typer):
+        if name in own:
+            logger.warning("command '%s' of another package is left out: vpr has one of that name", name)
+        elif isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
             app.command(name)(command)
