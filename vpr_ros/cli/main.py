@@ -14,7 +14,6 @@ from vpr_ros.base.errors import VprError, missing_dependency
 from vpr_ros.base.registry import load_registered
 from vpr_ros.cli import demo, evaluate, fleet, maps, model, upkeep
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +46,7 @@ app.add_typer(demo.app, name="demo")
 
 def _add_registered() -> None:
     """Add the commands that packages register as entry points of group ``vpr.commands``: a Typer app or a function."""
-    own = {part.name for part in (*app.registered_commands, *app.registered_groups)}
+    own = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     for name, command in load_registered("vpr.commands", "command").items():
         if name in own:
             logger.warning("command '%s' of another package is left out: vpr has one of that name", name)
