@@ -121,5 +121,5 @@ class LiveOutbox:
 
     def _report(self, error: Exception) -> None:
         self._failed += 1
-        self._problem = f"a keyframe is not stored, the next one is tried in a new file: {error}"
+        self._problem = f"a keyframe is not stored: {error}"
         self._log.error(self._problem, throttle_duration_sec=30.0)
