@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vpr_lab.systems.published import PUBLISHED
+from vpr_lab.systems.tasks.trained_system import in_todays_words
 from vpr_ros.base.config import difference
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation import style
@@ -54,7 +55,7 @@ def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _check_alike(rows: Sequence[dict[str, Any]]) -> None:
     """Raises ConfigError if rows of one recipe differ in more than the seed: their mean would mean nothing."""
     compared = {name: [row[name] for row in rows if name in row] for name in _ALIKE}
-    compared["trainings"] = [_without_seeds(row["trained_by"]) for row in rows if "trained_by" in row]
+    compared["trainings"] = [_without_seeds(in_todays_words(row["trained_by"])) for row in rows if "trained_by" in row]
     compared["conditions"] = [sorted(row["scores"]) for row in rows]
     compared["recall counts"] = [sorted(own["recall"]) for row in rows for own in row["scores"].values()]
     for name, values in compared.items():

@@ -106,6 +106,8 @@ def check_begun(path: Path, recipe: Recipe, shards: Sequence[Shard], held_out: S
     last = _of_recipe(path, recipe)
     was, now = last.state.get("drives"), drives_of(shards, held_out)
     for kind, names in now.items():
+        if was is not None and not any("(" in name for name in was[kind]):  # begun by an earlier version
+            names = [name.partition(" (")[0] for name in names]
         if was is not None and was[kind] != names:
             then, given = (", ".join(drives) or "none" for drives in (was[kind], names))
             raise ConfigError(

@@ -11,6 +11,8 @@ from vpr_ros.base.errors import ConfigError
 _COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # numbers of distortion coefficients of OpenCV's models
 _REFINED = 4  # steps of Newton's method
 _STEP = 1e-5  # of a ray, for the derivative
+_ASIDE = np.array([[[0, 0]], [[1, 0]], [[0, 1]]])
+_EXACT_PX = 1e-3
 _OFF_PX = 0.1  # of a ray's own pixel from the one it is of
 _WIDEST = 11.4  # tangent of 85 degrees from the optical axis
 _ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
@@ -85,12 +87,17 @@ class Intrinsics:
         for _ in range(_REFINED):  # OpenCV stops a few pixels off where the distortion is strong
             rays = np.clip(np.nan_to_num(rays), -_WIDEST, _WIDEST)
             off = points - self.pixels(rays)
-            across, down = ((self.pixels(rays + step) - self.pixels(rays)) / _STEP for step in np.eye(2) * _STEP)
+            (left,) = np.nonzero(np.abs(off).max(axis=1) > _EXACT_PX)
+            if not len(left):
+                break
+            at, off = rays[left], off[left]
+            here, across, down = np.split(self.pixels((at + _STEP * _ASIDE).reshape(-1, 2)), 3)
+            across, down = (across - here) / _STEP, (down - here) / _STEP
             turned = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 x = (off[:, 0] * down[:, 1] - off[:, 1] * down[:, 0]) / turned
                 y = (off[:, 1] * across[:, 0] - off[:, 0] * across[:, 1]) / turned
-            rays = rays + np.column_stack([x, y])
+            rays[left] = at + np.column_stack([x, y])
         away = np.linalg.norm(self.pixels(rays) - points, axis=1)
         rays[~((away < _OFF_PX) & (np.linalg.norm(rays, axis=1) < _WIDEST))] = np.nan
         return rays

@@ -18,39 +18,43 @@ _SAME_POSE = 1e-6  # of its numbers
 SAME_PLACE_M = 0.01  # within which positions are the same: of a standing robot, or views of one panorama
 _SHORTEST_TRIP = 8  # positions, below which any order may be that of a trip
 _AHEAD = 1.5  # two steps of a trip, over one
+_STRIDES = (1, 4, 16)  # positions that are a step
+_FEW = 32  # such steps, below which they tell nothing
 _FURTHER = 3.0  # the next position of a trip that goes nowhere, over the nearest
-_LOOKED_AT = 200  # positions whose nearest is looked for
+_LOOKED_AT = 100  # positions whose nearest is looked for
 NO_GAP = 2**62  # nanoseconds: a widest gap for tracks that are whole
 
 
 def is_trip(positions: np.ndarray) -> bool:
     """Whether positions (N, 2 or 3), metres, follow each other as on a trip, and not as the names of images do.
 
-    On a trip two steps lead nearly twice as far as one. Where they do not, as in a crowded room, the next position is
-    still about as near as the nearest.
+    On a trip two steps lead nearly twice as far as one. Where noise is larger than a step, more steps tell. Where they
+    do not either, as in a crowded room, the next position is still about as near as the nearest.
     """
     around = np.asarray(positions, float)[:, :2]
     if len(around) < _SHORTEST_TRIP:
         return True
     steps = np.linalg.norm(np.diff(around, axis=0), axis=1)
-    around = around[np.append(True, steps > SAME_PLACE_M)]
-    if len(around) < _SHORTEST_TRIP:
+    moved = around[np.append(True, steps > SAME_PLACE_M)]
+    if len(moved) < _SHORTEST_TRIP:
         return True
-    step = np.median(np.linalg.norm(np.diff(around, axis=0), axis=1))
-    two = np.median(np.linalg.norm(around[2:] - around[:-2], axis=1))
-    return bool(two >= _AHEAD * step or step <= _FURTHER * np.median(nearest_distances(around)))
+    for stride in _STRIDES:
+        some = moved[::stride]
+        if stride > 1 and len(some) < _FEW:
+            break
+        one, two = (np.linalg.norm(some[k:] - some[:-k], axis=1).mean() for k in (1, 2))
+        if two >= _AHEAD * one:
+            return True
+    return bool(np.median(steps[steps > SAME_PLACE_M]) <= _FURTHER * np.median(nearest_distances(moved)))
 
 
 def nearest_distances(positions: np.ndarray) -> np.ndarray:
     """Distances (K,), metres, of some of the positions (N, 2) to the nearest other one, in the plane."""
-    distinct = np.unique(np.round(positions[:, :2] / SAME_PLACE_M), axis=0) * SAME_PLACE_M
-    rows = np.unique(np.linspace(0, len(distinct) - 1, min(len(distinct), _LOOKED_AT)).astype(int))
-    found = []
-    for row in rows if len(distinct) > 1 else []:
-        away = np.linalg.norm(distinct - distinct[row], axis=1)
-        away[row] = np.inf
-        found.append(away.min())
-    return np.array(found)
+    around = positions[:, :2]
+    rows = np.unique(np.linspace(0, len(around) - 1, min(len(around), _LOOKED_AT)).astype(int))
+    away = (np.linalg.norm(around - around[row], axis=1) for row in rows)
+    nearest = np.array([distances[distances > SAME_PLACE_M].min(initial=np.inf) for distances in away])
+    return nearest[np.isfinite(nearest)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,18 +68,33 @@ def localizer_config(path: Path | None, overrides: list[str]) -> "LocalizerConfi
     return from_dict(NodeParams, merged(read_params_file(path), changes), str(path)).localizer
 
 
-def alone_if_shuffled(config: "LocalizerConfig", overrides: list[str], drives: "Sequence[Drive]") -> "LocalizerConfig":
-    """The configuration without the filter over time, with a note, where images are in no order of a trip."""
+def alone_if_shuffled(
+    config: "LocalizerConfig", path: Path | None, overrides: list[str], drives: "Sequence[Drive]"
+) -> "LocalizerConfig":
+    """The configuration without the filter over time, with a note, where images are in no order of a trip.
+
+    path, overrides: what the configuration was made of; a filter that they name stays. Raises ConfigError where only
+    some of the drives are trips.
+    """
     from dataclasses import replace
 
+    from vpr_ros.base.config import merged, nested
     from vpr_ros.drives.drive import is_trip_of
+    from vpr_ros.ros.params import read_params_file
 
     shuffled = [drive.name for drive in drives if not is_trip_of(drive)]
-    if not shuffled or not config.filter.enabled or any(text.startswith("filter.enabled=") for text in overrides):
+    given = merged({} if path is None else read_params_file(path), nested(pairs(overrides))).get("filter", {})
+    if not shuffled or not config.filter.enabled or "enabled" in given:
         return config
+    names = ", ".join(shuffled)
+    if len(shuffled) < len(drives):
+        raise ConfigError(
+            f"the images of {names} are in no order of a trip and those of the others are: give them in a call of "
+            "their own, or --set filter.enabled=true"
+        )
     typer.echo(
-        f"note: the images of {', '.join(shuffled)} are not in the order of a trip, so each is answered alone, without "
-        "the filter over time (--set filter.enabled=true keeps it)",
+        f"note: the images of {names} are not in the order of a trip, so each is answered alone, without the filter "
+        "over time (--set filter.enabled=true keeps it)",
         err=True,
     )
     return replace(config, filter=replace(config.filter, enabled=False))

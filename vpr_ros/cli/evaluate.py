@@ -67,7 +67,7 @@ def evaluate(
 
     opened = open_drives(drives, drive_option, numbered)
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
-    chosen = alone_if_shuffled(localizer_config(config, set_), set_, opened)
+    chosen = alone_if_shuffled(localizer_config(config, set_), config, set_, opened)
     with output_folder(output), reported_tally() as tally, _open(place_map, model, backend, chosen) as localizer:
         if seen := {drive.name for drive in opened} & set(localizer.calibration.source.split(", ")):
             typer.echo(f"note: the map was calibrated on {', '.join(sorted(seen))}: evaluate another drive", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.errors import ConfigError, MapError
 from vpr_ros.cli.common import (
     Backend,
     Config,
@@ -130,6 +130,11 @@ def build(
     from vpr_ros.maps.shard import Shard
     from vpr_ros.maps.storage import Storage
 
+    if output.is_file() and not resume:
+        raise MapError(
+            f"{output} exists already: add to it with `vpr map add`, go on with an interrupted build with --resume, or "
+            "choose another name"
+        )
     part = Shard.parse(shard) if shard else None
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
@@ -297,7 +302,7 @@ def calibrate(
     from vpr_ros.maps.place_map import PlaceMap
 
     opened = open_drives(drives, drive_option, numbered)
-    chosen = alone_if_shuffled(localizer_config(config, set_), set_, opened)
+    chosen = alone_if_shuffled(localizer_config(config, set_), config, set_, opened)
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.prepare(describer)

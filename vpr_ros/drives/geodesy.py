@@ -123,9 +123,11 @@ def on_grid(T: np.ndarray, world: str) -> np.ndarray:
     projection = _projection(*zone)
     longitude, latitude = projection.transform(T[:, 0, 3], T[:, 1, 3], direction="INVERSE")
     east, north = projection.transform(longitude, latitude + _STEP_DEG)
-    turn = np.arctan2(-(east - T[:, 0, 3]), north - T[:, 1, 3])
+    known = np.isfinite([longitude, latitude, east, north]).all(axis=0)  # else it is far from the zone
+    turn = np.zeros(len(T))
+    turn[known] = np.arctan2(-(east - T[:, 0, 3])[known], (north - T[:, 1, 3])[known])
     turned = T.copy()
-    for pose, angle in zip(turned, np.where(np.isfinite(turn), turn, 0.0), strict=True):
+    for pose, angle in zip(turned, turn, strict=True):
         pose[:3, :3] = matrix_from_rpy(0.0, 0.0, float(angle)) @ pose[:3, :3]
     return turned
 

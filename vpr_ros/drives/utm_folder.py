@@ -51,7 +51,8 @@ class UtmFolderDrive:
         self._camera = camera_on_body(options.mount)
         self.world = self._world()
         poses = np.array([self._pose(p) for p in self._images])
-        self._T = on_grid(poses, self.world) @ self._camera
+        named = self.world if utm_of(self.world) else options.world  # names may lack the zone or the hemisphere
+        self._T = on_grid(poses, named) @ self._camera
         unturned = [path for path in self._images if not _field(path, 9)]
         self.tally.add_files("image(s) have no heading in their names and are taken to look north", unturned)
 

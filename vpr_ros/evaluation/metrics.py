@@ -111,7 +111,10 @@ def adaptive_reliability(confidence: np.ndarray, correct: np.ndarray, bins: int 
     order = np.argsort(confidence, kind="stable")
     ascending = confidence[order]
     ends = np.minimum(np.arange(1, bins) * len(order) // bins, max(len(order) - 1, 0))
-    members = np.split(order, np.searchsorted(ascending, ascending[ends], "left") if len(order) else ends)
+    if len(order):  # before and behind each run of equal ones, so that it hides no others
+        first, last = (np.searchsorted(ascending, ascending[ends], side) for side in ("left", "right"))
+        ends = np.unique([*first, *last[last - first > 1]])
+    members = [part for part in np.split(order, ends) if len(part)] or [order]
     uppers = [confidence[m[-1]] if len(m) else np.nan for m in members]
     lowest = float(np.min(confidence)) if len(confidence) else float("nan")
     return _binned(np.array([lowest, *uppers]), members, confidence, correct)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import time
 import uuid
 from contextlib import suppress
@@ -134,7 +135,7 @@ class GrowingOutbox:
         if not self.has_room:
             return False
         if self._map is None:
-            self._outbox.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+            self._lock_again()
             _finish(self._outbox)  # what could not be finished before
             self._map, self._count = PlaceMap.create(self._outbox / _GROWING, **self._empty), 0
         try:
@@ -146,6 +147,16 @@ class GrowingOutbox:
         if self._count >= OUTBOX.together:
             self.finish()
         return True
+
+    def _lock_again(self) -> None:
+        """Make the folder and its lock again, where somebody has removed them. Raises MapError."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self._lock.name)):
+                return
+        if (lock := _locked(self._outbox, _GROWING)) is None:
+            raise MapError(f"another process fills the outbox {self._outbox}: give each node a folder of its own")
+        self._lock.close()
+        self._lock = lock
 
     def _abandon(self) -> None:
         made, self._map = self._map, None

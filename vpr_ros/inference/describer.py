@@ -130,6 +130,10 @@ def check_description(description: Description, manifest: Manifest, count: int) 
         what = type(description).__name__
         raise ModelError(f"what runs the model {manifest.name} gives {what}, expected a Description")
     found, depth = description.descriptors, description.depth
+    for array in (found, depth):
+        if array is not None and not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
+            what = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise ModelError(f"what runs the model {manifest.name} gives {what}, expected an array of floats")
     if found.shape != (count, manifest.dimension):
         raise ModelError(
             f"the model {manifest.name} gives descriptors of shape {found.shape}, expected "

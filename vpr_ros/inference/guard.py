@@ -37,5 +37,5 @@ class GuardedDescriber:
         """See ``Describer``. Raises ConfigError if it fails, what ``check_description`` raises for other output."""
         with guarding(self._kind, self._name):
             description = self._describer.describe(images)
-        check_description(description, self._describer.manifest, len(images))
+            check_description(description, self._describer.manifest, len(images))
         return description

@@ -96,6 +96,10 @@ class ViewChangeConstants:
     """Distance by odometry over which a view cannot stay the same, in multiples of the map's spacing;"""
     stuck_m: tuple[float, float] = (2.0, 5.0)
     """its bounds, metres. On the real recordings no two frames show the same view."""
+    stuck_s: float = 2.0
+    """Seconds that this takes at least: cameras repeat an image or two."""
+    stuck_slowest: float = 0.1
+    """Metres a second, up to which a standing robot's odometry drifts."""
     largest_elsewhere: float = 0.95
     """Largest cosine that places far apart are taken to have."""
     neighbour_kept: float = 0.5

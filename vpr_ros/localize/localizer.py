@@ -21,7 +21,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.guard import GuardedDescriber
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import NEAR, VIEW_CHANGE
+from vpr_ros.localize.constants import FILTER, NEAR, VIEW_CHANGE
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -54,27 +54,38 @@ class Eye:
 
     session_mean: SessionMean
     view_change: ViewChange
-    T_odom_view: np.ndarray | None = None  # where its view was new
+    last: tuple[int, np.ndarray | None] = (0, None)  # stamp and pose by odometry of its last image
+    moved_m: float = 0.0  # by odometry while it showed one view
+    moved_s: float = 0.0
     is_stuck: bool = False  # whether it shows one view while the robot drives
 
-    def look(self, change: Change, T_odom_camera: np.ndarray | None, spacing: float) -> bool:
+    def look(self, stamp_ns: int, change: Change, T_odom_camera: np.ndarray | None, spacing: float) -> bool:
         """Take an image. Whether the camera is stuck since this one: drivers repeat their last image when it hangs.
 
-        change: since the last view. spacing: of the map's places, metres.
+        A step that no robot makes is a restart of odometry, and a very slow one is drift. change: since the last view.
+        spacing: of the map's places, metres.
         """
         was_stuck, self.is_stuck = self.is_stuck, False
-        if T_odom_camera is None or self.T_odom_view is None or not change.same_view:
-            self.T_odom_view = T_odom_camera
+        (last_ns, T_last), self.last = self.last, (stamp_ns, T_odom_camera)
+        if T_odom_camera is None or T_last is None or not change.same_view:
+            self.moved_m = self.moved_s = 0.0
             return False
-        moved = float(np.linalg.norm(T_odom_camera[:3, 3] - self.T_odom_view[:3, 3]))
-        self.is_stuck = bool(moved > np.clip(VIEW_CHANGE.stuck_spacings * spacing, *VIEW_CHANGE.stuck_m))
+        step_m, seconds = float(np.linalg.norm(T_odom_camera[:3, 3] - T_last[:3, 3])), (stamp_ns - last_ns) * 1e-9
+        if VIEW_CHANGE.stuck_slowest * seconds < step_m <= FILTER.fastest * seconds:
+            self.moved_m, self.moved_s = self.moved_m + step_m, self.moved_s + seconds
+        far = self.moved_m > np.clip(VIEW_CHANGE.stuck_spacings * spacing, *VIEW_CHANGE.stuck_m)
+        self.is_stuck = bool(far and self.moved_s >= VIEW_CHANGE.stuck_s)
         return self.is_stuck and not was_stuck
 
     def reset(self) -> None:
         """Forget the camera's images."""
         self.session_mean.reset()
         self.view_change.reset()
-        self.T_odom_view, self.is_stuck = None, False
+        self.forget_odometry()
+
+    def forget_odometry(self) -> None:
+        """The next pose of odometry is unrelated to those before."""
+        self.last, self.moved_m, self.moved_s, self.is_stuck = (0, None), 0.0, 0.0, False
 
     def another(self) -> Eye:
         """For another camera, without this one's images."""
@@ -272,7 +283,8 @@ class Localizer:
         prior = self._started_at(priors, number)
         change = None if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
         if change is not None:
-            if eye.look(change, T_odom_camera, self.places.spacing):
+            began = eye.look(stamp_ns, change, T_odom_camera, self.places.spacing)
+            if began and all(other.is_stuck for other in self.eyes):  # else another camera corrects the belief
                 self.filter.reset()  # it held the robot at that view while it drove
             if eye.is_stuck:
                 problem, change = STUCK, None
@@ -379,7 +391,7 @@ class Localizer:
         """The next pose of odometry is unrelated to those before: the motion up to it is unknown."""
         self.filter.restart_odometry()
         for eye in self.eyes:
-            eye.T_odom_view = None
+            eye.forget_odometry()
         if self.metric is not None:
             self.metric.reset()
 

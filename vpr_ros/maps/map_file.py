@@ -579,9 +579,6 @@ def check_new(path: Path) -> None:
     if path.is_dir():
         raise MapError(f"{path} is a folder: give the name of a file, such as {path / 'town.vprmap'}")
     if path.exists():
-        raise MapError(
-            f"{path} exists already: add to it with `vpr map add`, go on with an interrupted build with --resume, or "
-            "choose another name"
-        )
+        raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
     if not path.parent.is_dir():
         raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from vpr_ros.base.errors import MapError, brief
 from vpr_ros.base.files import written_whole
@@ -33,6 +33,18 @@ _TRANSFER = (OSError, http.client.HTTPException, ValueError)  # what a transfer 
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # what a server says that may have it later
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Sends a login on to the same host alone."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> Any:
+        """See the base class."""
+        there = super().redirect_request(req, fp, code, msg, headers, newurl)
+        login = req.unredirected_hdrs.get("Authorization")
+        if there is not None and login and (there.type, there.host) == (req.type, req.host):
+            there.add_unredirected_header("Authorization", login)
+        return there
+
+
 class PassingError(MapError):
     """A file cannot be had now, and may be had a moment later."""
 
@@ -40,7 +52,7 @@ class PassingError(MapError):
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code in _BUSY
-    return isinstance(error, (OSError, http.client.HTTPException))
+    return isinstance(error, (OSError, http.client.HTTPException)) and not isinstance(error, http.client.InvalidURL)
 
 
 def _pause_s(fails: int) -> float:
@@ -121,11 +133,18 @@ class HttpTiles:
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
         """address: may have a user name and a password, and a query. cache: folder; by default ``cache_folder``."""
+        shown = address.rpartition("@")[2]
         try:
             parts = urllib.parse.urlsplit(address)
         except ValueError as error:
-            raise MapError(f"{address} cannot be had ({error}): is the address right?") from error
+            raise MapError(f"the address {shown} cannot be had ({type(error).__name__}): is it right?") from error
         user, at, host = parts.netloc.rpartition("@")
+        if "@" in address and not at:
+            raise MapError(
+                f"the address of {shown} cannot be read: write the special characters of a password in percent code, "
+                "such as %2F for /"
+            )
+        user += "" if ":" in user else ":"
         folder = parts.path.rstrip("/").removesuffix(f"/{MANIFEST}")
         self._address = urllib.parse.urlunsplit((parts.scheme, host, f"{folder}/", "", ""))
         self._query = f"?{parts.query}" if parts.query else ""  # such as a token
@@ -133,7 +152,7 @@ class HttpTiles:
         self._login = {"Authorization": f"Basic {login}"} if at else {}
         self.name = self._address.rstrip("/")  # for messages, without secrets
         self._cache = cache or cache_folder()
-        known_as = hashlib.sha256(self._address.encode()).hexdigest()[:32]
+        known_as = hashlib.sha256((self._address + self._query).encode()).hexdigest()[:32]
         self._manifest_path = self._cache / "manifests" / f"{known_as}.json"
         self._checked: set[str] = set()
 
@@ -162,7 +181,8 @@ class HttpTiles:
                 return data, TileManifest.from_bytes(data, self.name)
             except _TRANSFER as error:
                 fails += 1
-                if fails >= TILES.attempts or not _may_pass(error):
+                known = self._manifest_path.is_file()  # then a robot starts with that one, at once
+                if known or fails >= TILES.attempts or not _may_pass(error):
                     raise self._down(MANIFEST, error) from error
                 time.sleep(_pause_s(fails))
 
@@ -281,11 +301,14 @@ class HttpTiles:
             raise OSError(f"{file.bytes - left} of {file.bytes} bytes came")
 
     def _request(self, name: str, start: int = 0) -> http.client.HTTPResponse:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "vpr_ros", **self._login}
+        headers = {"Accept-Encoding": "identity", "User-Agent": "vpr_ros"}
         if start:
             headers["Range"] = f"bytes={start}-"
         request = urllib.request.Request(self._address + name + self._query, headers=headers)
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TILES.timeout_s)
+        for header in self._login.items():
+            request.add_unredirected_header(*header)
+        opener = urllib.request.build_opener(_Redirects)
+        answer: http.client.HTTPResponse = opener.open(request, timeout=TILES.timeout_s)
         return answer
 
     def _down(self, name: str, error: BaseException) -> MapError:

@@ -206,10 +206,15 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MapError(f"another process makes tiles in {folder}: wait for it") from error
+        except OSError as error:  # of a network's file system
+            logger.warning(
+                "%s cannot be locked (%s): let one process at a time make tiles in it", folder, error.strerror
+            )
         yield
-    except BlockingIOError as error:
-        raise MapError(f"another process makes tiles in {folder}: wait for it") from error
     finally:
         os.close(opened)
 

@@ -87,7 +87,13 @@ def test_the_order_of_a_trip_is_told_from_that_of_names() -> None:
     laps = np.concatenate([along, along[::-1] + np.array([1.5, 1.0]), along + np.array([0.5, 0.3])])
     standing = np.repeat(along, 7, axis=0)
     room = np.cumsum(np.random.default_rng(0).normal(0, 0.02, (300, 2)), axis=0)
-    assert all(map(is_trip, (along, laps, standing, room)))
+    slow = np.column_stack([np.arange(0, 60, 0.1), np.zeros(600)])
+    noise = np.random.default_rng(1).normal(0, 0.5, (600, 2))
+    cameras = np.concatenate([slow + k * np.array([0, 0.5]) for k in range(2)])[
+        np.arange(1200).reshape(2, -1).T.ravel()
+    ]
+    waiting = np.concatenate([slow[:200] + noise[:200], slow[200] + noise[:350], slow[200:] + noise[200:]])
+    assert all(map(is_trip, (along, laps, standing, room, slow + noise, cameras, waiting)))
     streets = np.concatenate([along + np.array([1.3 * k, 90 * k]) for k in (0, 3, 1, 4, 2)])
     by_easting = streets[np.lexsort(streets.T[::-1])]
     shuffled = np.random.default_rng(0).permutation(streets)

@@ -571,3 +571,30 @@ def test_a_set_of_images_is_no_trip(tmp_path: Path) -> None:
     rows = [f"{k:02d}.png,{k},{x},{y},0.0" for k, (x, y) in enumerate(streets)]
     (driven / "poses.csv").write_text("\n".join(["file,stamp,x,y,yaw", *rows]))
     assert open_drive(driven).is_trip
+
+
+def test_a_course_on_the_grid_is_not_turned_again(tmp_path: Path) -> None:
+    """Without a yaw the camera looks along the track, which is on the grid; orientations beside lat and lon are not."""
+    folder = images(tmp_path / "bergen", [f"{k}.png" for k in range(10)])
+    rows = [f"{k}.png,60.39,{5.3 + k * 1e-4}" for k in range(10)]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon", *rows]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    east, north = (poses[-1] - poses[0])[:2, 3]
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+    quaternion = ",".join(f"{q:.9f}" for q in quat_xyzw_from_matrix(R_BODY_OPTICAL))
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,qx,qy,qz,qw", *(f"{row},{quaternion}" for row in rows)]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+
+
+def test_names_far_from_any_zone_and_without_a_letter_keep_or_turn_their_heading(tmp_path: Path) -> None:
+    """Millimetres gave -45 degrees; a zone without a letter gets its hemisphere, and its grid, from the option."""
+    far = images(tmp_path / "far", ["@320000000@5812000000@55@H@@@@@90@.jpg"])
+    (frame,) = open_drive(far)
+    assert heading(frame.T_map_camera) == pytest.approx(0, abs=1e-9)
+    bare, whole = (
+        images(tmp_path / f"zone{letter}", [f"@320000@5812000@55@{letter}@@@@@90@.jpg"]) for letter in ("", "H")
+    )
+    (without,), (with_letter,) = open_drive(bare, DriveOptions(world="utm 55 south")), open_drive(whole)
+    assert heading(without.T_map_camera) == pytest.approx(heading(with_letter.T_map_camera), abs=1e-9)
+    assert abs(np.degrees(heading(without.T_map_camera))) > 1

@@ -76,6 +76,9 @@ def test_equal_confidences_are_judged_together_in_any_order() -> None:
     for order in (np.arange(1000), np.random.default_rng(0).permutation(1000)):
         found = metrics.adaptive_reliability(confidence, correct[order])
         assert found.expected_calibration_error == pytest.approx(0.0, abs=1e-12)
+    few = np.concatenate([np.full(95, 0.5), np.linspace(0.97, 0.99, 9)])
+    found = metrics.adaptive_reliability(few, np.arange(104) < 52)  # the few sure ones are all wrong
+    assert found.expected_calibration_error > 0.1
 
 
 def test_nees_is_the_squared_error_in_sigmas() -> None:

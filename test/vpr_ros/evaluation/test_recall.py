@@ -32,3 +32,11 @@ def test_the_best_view_of_a_place_counts() -> None:
     views = np.stack([axes[[0, 1]], axes[[2, 3]]])
     for row, place in ((0, 0.0), (1, 0.0), (2, 100.0), (3, 100.0)):
         assert right_at_1(axes[[row]], at(place), views, at(0.0, 100.0)).tolist() == [True]
+
+
+def test_heights_are_no_distance() -> None:
+    """Satellites give heights that jump by tens of metres from drive to drive: every query was off the map."""
+    high = at(3.0) + np.array([0, 0, 30.0])
+    assert right_at_1(np.eye(4, dtype=np.float32)[[0]], high, np.eye(4, dtype=np.float32)[:1], at(0.0)).tolist() == [
+        True
+    ]

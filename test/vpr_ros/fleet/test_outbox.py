@@ -222,3 +222,16 @@ def test_an_outbox_that_somebody_removes_is_made_again(
     assert growing.add(keyframe(2), "drive")
     growing.close()
     assert 2 in stamps(outbox)
+
+
+def test_an_outbox_that_is_made_again_is_still_one_node_s(make_map: Callable[..., PlaceMap], tmp_path: Path) -> None:
+    """Its lock went with the folder: another node, and a push, took the file that the first one was writing."""
+    outbox = tmp_path / "outbox"
+    with make_map("town.vprmap", [("monday", 1, 0.0, 0.0)]) as place_map:
+        growing = GrowingOutbox(outbox, place_map, 1e9)
+        shutil.rmtree(outbox)
+        assert growing.add(keyframe(0), "drive")
+        with pytest.raises(MapError, match="another process fills"):
+            GrowingOutbox(outbox, place_map, 1e9)
+    growing.close()
+    assert stamps(outbox) == [0]

@@ -499,3 +499,56 @@ def test_a_camera_that_repeats_its_last_image_is_named(toy_world: Any) -> None:
             int(along * SECOND), toy_world.descriptor(along, 0.1, int(along)), toy_world.pose(along)
         )
     assert not answer.problem and error(toy_world, answer, 175.0) < 10 and certainty(answer) > 0.9
+
+
+def after_standing(world: Any, offset_m: float, every_s: float, told: bool = False) -> list[Estimate]:
+    """The answers of a robot that drove 60 m and stands for 20 images, with odometry that is off from the fifth on."""
+    found, answers = localizer(world), []
+    for along in np.arange(0.0, 60.0, 5.0):
+        found.recognise(int(along * SECOND), world.descriptor(along, 0.1, int(along)), world.pose(along))
+    for k in range(20):
+        if told and k == 5:
+            found.restart_odometry()
+        T = world.pose(55.0).copy()
+        T[0, 3] += offset_m * (k >= 5)
+        stamp_ns = 60 * SECOND + int(k * every_s * SECOND)
+        answers.append(found.recognise(stamp_ns, world.descriptor(55.0, 0.02, k), T))
+    return answers
+
+
+@pytest.mark.parametrize(("offset_m", "told"), [(8.0, False), (100.0, False), (100.0, True)])
+def test_odometry_that_jumps_while_the_robot_stands_is_no_frozen_camera(
+    toy_world: Any, offset_m: float, told: bool
+) -> None:
+    """The robot was lost until it drove on."""
+    answers = after_standing(toy_world, offset_m, 0.1, told)
+    assert all(not answer.problem and error(toy_world, answer, 55.0) < 10 for answer in answers)
+
+
+def test_a_camera_that_repeats_an_image_or_two_is_evidence(toy_world: Any) -> None:
+    """At the speed of a car, 5 m are driven in half a second."""
+    found, lost = localizer(toy_world), 0
+    for along in np.arange(0.0, 200.0, 5.0):
+        seen = along - along % 15  # each image three times
+        answer = found.recognise(
+            int(along / 10 * SECOND), toy_world.descriptor(seen, 0.05, int(seen)), toy_world.pose(along)
+        )
+        lost += along > 30 and answer.best is None
+        assert not answer.problem
+    assert lost == 0
+
+
+def test_a_frozen_camera_takes_nothing_from_another_one(toy_world: Any) -> None:
+    """The front camera was without a pose whenever the rear one hung."""
+    found = localizer(toy_world)
+    behind = geometry.transform(geometry.matrix_from_rpy(0, 0, np.pi) @ geometry.R_BODY_OPTICAL, np.zeros(3))
+    ahead, lost = geometry.T_BODY_OPTICAL, 0
+    for k, along in enumerate(np.arange(0.0, 300.0, 2.5)):
+        T_base = toy_world.pose(along) @ geometry.inverse(ahead)
+        front = found.recognise(
+            k * SECOND // 2, toy_world.descriptor(along, 0.1, k), T_base @ ahead, camera="front", T_base_camera=ahead
+        )
+        rear = toy_world.descriptor(20.0, 0.02, k) if along > 100 else toy_world.noise_image(k)
+        found.recognise(k * SECOND // 2 + 1, rear, T_base @ behind, camera="rear", T_base_camera=behind)
+        lost += along > 50 and error(toy_world, front, along) > 25
+    assert lost <= 2

@@ -309,3 +309,36 @@ def test_an_address_may_have_a_login_and_a_token(town: Path, cache: Path) -> Non
         assert "a%20b" not in tiles.name and "token" not in tiles.name
         with pytest.raises(MapError, match="401"):
             HttpTiles(address).manifest(fresh=True)
+
+
+def test_a_login_stays_with_its_host(town: Path, cache: Path) -> None:
+    """Another host that the server redirects to must not get the password."""
+    seen = []
+
+    def elsewhere(self: Handler) -> None:
+        seen.append(self.headers.get("Authorization"))
+        Handler.do_GET(self)
+
+    with served(town / "tiles", do_GET=elsewhere) as (there, _):
+
+        def redirects(self: Handler) -> None:
+            where = there if "/away/" in self.path else ""
+            self.send_response(302)
+            self.send_header("Location", f"{where}{self.path.replace('/away', '').replace('/here', '')}")
+            self.end_headers()
+
+        with served(town / "tiles", do_GET=redirects) as (address, server):
+            HttpTiles(f"{address.replace('//', '//robot:secret@')}/away").manifest()
+            assert seen and not any(seen)
+            server.do_GET = lambda self: redirects(self) if "/here/" in self.path else elsewhere(self)
+            seen.clear()
+            HttpTiles(f"{address.replace('//', '//robot:secret@')}/here").manifest(fresh=True)
+            assert seen and all(seen)
+
+
+@pytest.mark.parametrize("address", ["http://robot:pa/ss@maps/town", "http://robot:pa[ss@maps/town"])
+def test_no_password_is_in_a_message(cache: Path, address: str) -> None:
+    """Special characters end the host early."""
+    with pytest.raises(MapError) as refused:
+        HttpTiles(address).manifest()
+    assert "ss@" not in str(refused.value) and "pa" not in str(refused.value).split("address")[0]

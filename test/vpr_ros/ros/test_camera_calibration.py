@@ -105,3 +105,15 @@ def test_another_size_waits_for_its_own_calibration(robot: Any) -> None:
     camera = calibration.of_image(320, 240)
     assert camera is not None and camera.K[0, 0] == 500.0 and not calibration.problem
     calibration.close()
+
+
+def test_a_calibration_that_says_the_new_size_is_not_dropped(robot: Any) -> None:
+    """A latched CameraInfo of the new size comes once, before its first image: poses were never measured again."""
+    calibration = CameraCalibration(robot.node, NodeParams())
+    calibration._store(info())
+    assert calibration.of_image(640, 480) is not None
+    calibration._store(info(width=320, height=240))
+    assert calibration.of_image(320, 240) is not None
+    for size in ((640, 480), (320, 240), (640, 480)):  # both are known now
+        assert calibration.of_image(*size) is not None and not calibration.problem
+    calibration.close()

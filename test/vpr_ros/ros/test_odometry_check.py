@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.geometry import inverse, matrix_from_rpy, transform
 from vpr_ros.ros.health.odometry_check import OdometryCheck
 
 
@@ -38,3 +38,19 @@ def test_a_wrong_scale_is_named(scale: float) -> None:
 def test_a_mirrored_axis_is_named() -> None:
     """A robot that drives backwards by its odometry."""
     assert "does not fit" in told(lambda T: transform(T[:3, :3], -T[:3, 3]))
+
+
+def test_drift_of_a_robot_that_goes_about_in_a_room_is_not_blamed() -> None:
+    """It is never far from where it was; after two kilometres, drift alone was as large as the room."""
+    rng, check, told = np.random.default_rng(0), OdometryCheck(), 0
+    T_odom, T_last, at, heading = np.eye(4), np.eye(4), np.zeros(2), 0.0
+    for _ in range(6000):
+        step = 0.5 * np.array([np.cos(heading), np.sin(heading)])
+        inside = np.abs(at + step).max() < 4
+        at, heading = (at + step, heading + rng.normal(0, 0.2)) if inside else (at, heading + np.pi / 2)
+        T = transform(matrix_from_rpy(0, 0, heading), np.append(at, 0))
+        moved, T_last = inverse(T_last) @ T, T
+        T_odom = T_odom @ transform(matrix_from_rpy(0, 0, 0.003) @ moved[:3, :3], 1.03 * moved[:3, 3])
+        check.add(T, T_odom, 0.5)
+        told += bool(check.problem)
+    assert told == 0

@@ -44,25 +44,25 @@ def finished_facts(path: Path, trained_by: Mapping[str, Any]) -> dict[str, Any]:
     what differs, if it is not the same there.
     """
     facts: dict[str, Any] = json.loads(path.read_text())
-    before, now = _in_todays_words(facts.get("trained_by", {})), json.loads(json.dumps(trained_by))
+    before, now = in_todays_words(facts.get("trained_by", {})), json.loads(json.dumps(trained_by))
     if before != now:
         why = difference(before, now) if before else "it does not say by what"
         raise ConfigError(f"{path.parent} was trained otherwise ({why}): remove it, or give another folder")
     return facts
 
 
-def _in_todays_words(trained_by: Mapping[str, Any]) -> dict[str, Any]:
+def in_todays_words(trained_by: Mapping[str, Any]) -> dict[str, Any]:
     """The same with every recipe, under the name "train", as it is stored today."""
     out: dict[str, Any] = {}
     for name, value in trained_by.items():
         if name == "train":
-            out[name] = _recipe_in_todays_words(value)
+            out[name] = _recipein_todays_words(value)
         else:
-            out[name] = _in_todays_words(value) if isinstance(value, Mapping) else value
+            out[name] = in_todays_words(value) if isinstance(value, Mapping) else value
     return out
 
 
-def _recipe_in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
+def _recipein_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
     translated = translate_recipe(stored)
     if translated is stored:
         return stored

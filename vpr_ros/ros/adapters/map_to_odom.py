@@ -66,6 +66,7 @@ class MapToOdom:
         self.problem = ""  # why nothing is sent, one sentence
         self._alignment: _Alignment | None = None
         self._odometry_start = 0
+        self._aligning = threading.Lock()  # odometry restarts in another thread
         self._sent_ns = 0  # the stamp of the last transform
         self._sending = threading.Lock()  # the worker's thread and the timer both send
         self._publisher = node.create_lifecycle_publisher(TFMessage, "/tf", 100)
@@ -96,7 +97,7 @@ class MapToOdom:
             self.problem = f"publish_tf: {map_frame} -> {answer.odom_frame} waits for a pose of {SURE:.0%}"
         if T_map_odom is None or not odom_frame:
             return
-        self._alignment = _Alignment(
+        alignment = _Alignment(
             T_map_odom=T_map_odom,
             map_frame=map_frame,
             odom_frame=odom_frame,
@@ -105,6 +106,10 @@ class MapToOdom:
             monotonic_ns=time.monotonic_ns(),
             odometry_start=answer.odometry_start,
         )
+        with self._aligning:
+            if answer.odometry_start < self._odometry_start:  # it restarted meanwhile
+                return
+            self._alignment = alignment
         self._broadcast()
 
     def _broadcast(self) -> None:
@@ -127,8 +132,8 @@ class MapToOdom:
 
     def odometry_restarted(self, start: int) -> None:
         """Broadcast nothing until a sure pose with the new odometry. start: number of restarts."""
-        self._odometry_start = start
-        self._alignment = None
+        with self._aligning:
+            self._odometry_start, self._alignment = start, None
 
     def forget(self) -> None:
         """Broadcast nothing until the next sure pose."""

@@ -10,6 +10,7 @@ _SPACINGS = 10.0  # distance from one sure pose to another that is compared, in 
 _LEAST_M = 10.0
 _SHARE = 0.35  # of that distance by which odometry may be off, beside
 _AROUND_SPACINGS = 2.0  # a sure pose's own error
+_ABOUT = 3.0  # way over that distance, from which on the robot goes about in one place
 _TWICE = 2  # in a row, before it is told
 
 
@@ -17,31 +18,37 @@ class OdometryCheck:
     """Compares the way between two sure poses with that by odometry."""
 
     def __init__(self) -> None:
-        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self._from: tuple[np.ndarray, np.ndarray] | None = None
+        self._at = np.zeros(3)
+        self._way_m = 0.0  # by odometry, since then
         self._wrong = 0
         self.problem = ""  # one sentence while they contradict each other
 
     def reset(self) -> None:
         """Odometry, the map or the belief starts anew."""
-        self._last, self._wrong, self.problem = None, 0, ""
+        self._from, self._way_m, self._wrong, self.problem = None, 0.0, 0, ""
 
-    def add(self, T_map_camera: np.ndarray, T_odom_camera: np.ndarray, spacing: float) -> None:
-        """A sure pose (4, 4), and that by odometry at the same time. spacing: of the map's places, metres."""
-        if self._last is None:
-            self._last = T_map_camera, T_odom_camera
-            return
-        by_map, by_odom = (
-            (geometry.inverse(then) @ now)[:3, 3]
-            for then, now in zip(self._last, (T_map_camera, T_odom_camera), strict=True)
-        )
+    def add(self, T_map_camera: np.ndarray, T_odom_camera: np.ndarray, spacing: float) -> bool:
+        """A sure pose (4, 4), and that by odometry at the same time. Whether the two were compared with earlier ones.
+
+        spacing: of the map's places, metres.
+        """
+        now, least = (T_map_camera, T_odom_camera), max(_SPACINGS * spacing, _LEAST_M)
+        if self._from is not None:
+            self._way_m += float(np.linalg.norm(T_odom_camera[:3, 3] - self._at))
+        self._at = T_odom_camera[:3, 3]
+        if self._from is None or self._way_m > _ABOUT * least:  # about: what odometry drifts would be compared
+            self._from, self._way_m = now, 0.0
+            return False
+        by_map, by_odom = ((geometry.inverse(then) @ pose)[:3, 3] for then, pose in zip(self._from, now, strict=True))
         distance = max(np.linalg.norm(by_map), np.linalg.norm(by_odom))
-        if distance < max(_SPACINGS * spacing, _LEAST_M):
-            return
-        self._last = T_map_camera, T_odom_camera
+        if distance < least:
+            return False
+        self._from, self._way_m = now, 0.0
         off = float(np.linalg.norm(by_map - by_odom))
         if off <= _SHARE * distance + _AROUND_SPACINGS * spacing:
             self._wrong, self.problem = 0, ""
-            return
+            return True
         self._wrong += 1
         if self._wrong >= _TWICE:
             self.problem = (
@@ -49,3 +56,4 @@ class OdometryCheck:
                 f"{np.linalg.norm(by_map):.0f} m on the map, {off:.0f} m apart; check its scale, its axes and the "
                 "camera's mounting"
             )
+        return True

@@ -25,8 +25,9 @@ class CameraCalibration:
         """
         self._node = node
         self._given = params.intrinsics
-        self._intrinsics: Intrinsics | None = None
-        self._size = (0, 0)  # of the latest image
+        self._intrinsics: Intrinsics | None = None  # the latest one
+        self._size: tuple[int, int] | None = None  # of the latest image
+        self._of_size: dict[tuple[int, int], Intrinsics] = {}  # what was taken for images of a size
         if self._given is not None:
             pinhole(self._given, 1, 1)
         self._refused = ""
@@ -47,7 +48,7 @@ class CameraCalibration:
         """Why the calibration is missing, as one sentence; empty if it is known."""
         if self._misfit or self._refused:
             return f"{self._misfit or self._refused}; {self._outcome}"
-        if self._given is not None or self._intrinsics is not None:
+        if self._given is not None or self._intrinsics is not None or self._fits:
             return ""
         if not self._topic:
             return f"the camera is not calibrated, so {self._outcome}; set camera_info or intrinsics"
@@ -57,12 +58,11 @@ class CameraCalibration:
         """Intrinsics for images of this size in pixels; None if the calibration is missing or does not fit."""
         if self._given is not None:
             return pinhole(self._given, width, height)
-        if (width, height) != self._size:
-            if self._size != (0, 0):  # another part of the sensor, or another resolution: only CameraInfo tells
-                self._intrinsics, self._fits = None, False
-            self._size = width, height
-        camera = self._intrinsics
+        size = width, height
+        camera = self._of_size.get(size) or self._newest(size)
+        self._size = size
         if camera is None:
+            self._fits = False
             return None
         try:
             camera.check_fits(width, height)
@@ -70,8 +70,20 @@ class CameraCalibration:
             self._fits = False
             self._misfit = f"{self._topic}: {error}; set camera_info to the topic of this camera, or set intrinsics"
             return None
+        self._of_size[size] = camera
         self._fits, self._misfit = True, ""
         return camera.resized(width, height)
+
+    def _newest(self, size: tuple[int, int]) -> Intrinsics | None:
+        """The latest calibration, if it can be of images of a size that came now.
+
+        Another size may be another part of the sensor of the same shape: only a CameraInfo that says that size, or that
+        comes after its first image, tells.
+        """
+        camera = self._intrinsics
+        if camera is not None and self._size not in (None, size) and (camera.width, camera.height) != size:
+            self._intrinsics = camera = None
+        return camera
 
     def on_timer(self, wanted: bool = True) -> None:
         """Listen, or stop if the calibration is known or not wanted. Call in the executor's thread."""
@@ -99,7 +111,9 @@ class CameraCalibration:
 
     def _store(self, message: CameraInfo) -> None:
         try:
-            self._intrinsics = intrinsics_of(message, self._rectified)
+            found = self._intrinsics = intrinsics_of(message, self._rectified)
+            if (found.width, found.height) in self._of_size:
+                self._of_size[found.width, found.height] = found
             self._refused = ""
         except ConfigError as error:
             self._refused = f"{self._topic}: {error} (or set intrinsics)"

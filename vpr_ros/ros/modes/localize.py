@@ -66,8 +66,7 @@ class LocalizeMode:
         self._params = params
         self._using = threading.Lock()  # one thread at a time uses the localiser
         self._odometry_start = 0
-        self._odometry_check = OdometryCheck()
-        self._odometry = Condition(node.get_logger(), "odometry fits the poses on the map now")
+        self._compare_anew()
         self._standard = StandardOutputs(node)
         self._pose = PoseOutput(node)
         self._cameras: dict[str, _Camera] = {}
@@ -135,7 +134,7 @@ class LocalizeMode:
             if sample.T_odom_camera is not None and sample.odometry_start != self._odometry_start:
                 self._odometry_start = sample.odometry_start
                 self.localizer.restart_odometry()
-                self._odometry_check.reset()
+                self._compare_anew()
             camera = self._cameras[sample.camera]
             estimate = self.localizer.localize(sample.frame(self._intrinsics_of(sample, camera)))
             answer = self._answer(estimate, sample)
@@ -175,7 +174,7 @@ class LocalizeMode:
                 self.localizer.close()
                 self.localizer, self._stateless = localizer, None
             self.localizer.reset()
-            self._odometry_check.reset()
+            self._compare_anew()
             if self._outbox is not None:
                 self._outbox.forget()
             for adapter in self._adapters:
@@ -219,13 +218,18 @@ class LocalizeMode:
         camera.measuring.report(camera.calibration.problem)
         return intrinsics
 
+    def _compare_anew(self) -> None:
+        """Compare odometry with later poses only."""
+        self._odometry_check = OdometryCheck()
+        self._odometry = Condition(self._node.get_logger(), "odometry fits the poses on the map now")
+
     def _compare_odometry(self, answer: Answer, sample: ImageSample) -> None:
         """Report odometry that contradicts the poses on the map."""
         best = answer.estimate.best
         if best is None or best.probability < SURE or answer.obstacle or sample.T_odom_camera is None:
             return
-        self._odometry_check.add(best.T_map_camera, sample.T_odom_camera, self.localizer.places.spacing)
-        self._odometry.report(self._odometry_check.problem)
+        if self._odometry_check.add(best.T_map_camera, sample.T_odom_camera, self.localizer.places.spacing):
+            self._odometry.report(self._odometry_check.problem)
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
         """The estimate of an image as adapters take it."""

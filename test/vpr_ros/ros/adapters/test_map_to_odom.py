@@ -145,3 +145,19 @@ def test_odometry_that_restarts_ends_it_at_once(robot: Any) -> None:
     assert adapter._alignment is not None
     adapter.close()
     node.destroy_node()
+
+
+def test_a_clock_that_goes_back_ends_it(robot: Any) -> None:
+    """An older bag begins: its stamps must not carry the alignment of the one before."""
+    node = LifecycleNode("localizer")
+    adapter, sent = MapToOdom(node, tolerance_s=0.1, timeout_s=5.0), []
+    adapter._publisher.publish = sent.append
+    adapter.publish(answer(1.0, node.get_clock().now().nanoseconds))
+    assert sent
+    adapter._alignment = replace(adapter._alignment, clock_ns=adapter._alignment.clock_ns + 100 * SECOND)
+    adapter._sent_ns = 0
+    sent.clear()
+    adapter._broadcast()
+    assert not sent
+    adapter.close()
+    node.destroy_node()
