@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.guard import GuardedDescriber
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import FILTER, NEAR, VIEW_CHANGE
+from vpr_ros.localize.constants import NEAR
+from vpr_ros.localize.eye import STUCK, Eye
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
@@ -30,7 +31,7 @@ from vpr_ros.localize.rerank import RerankContext, Reranker, open_rerankers, rer
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import BayesFilter
-from vpr_ros.localize.view_change import Change, ViewChange
+from vpr_ros.localize.view_change import ViewChange
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
 from vpr_ros.maps.index import Index
@@ -41,57 +42,7 @@ from vpr_ros.maps.tiled_map import index_of, open_map
 if TYPE_CHECKING:
     from vpr_ros.localize.metric import MetricStage
 
-STUCK = (
-    "the image stays the same while the robot drives by its odometry, so it is no evidence: see whether the camera "
-    "hangs, or the wheels slip"
-)
 NO_CONTENT = f"{NOTHING}, so it is no evidence: check the camera"
-
-
-@dataclass
-class Eye:
-    """What is kept from image to image of one camera."""
-
-    session_mean: SessionMean
-    view_change: ViewChange
-    last: tuple[int, np.ndarray | None] = (0, None)  # stamp and pose by odometry of its last image
-    moved_m: float = 0.0  # by odometry while it showed one view
-    moved_s: float = 0.0
-    is_stuck: bool = False  # whether it shows one view while the robot drives
-
-    def look(self, stamp_ns: int, change: Change, T_odom_camera: np.ndarray | None, spacing: float) -> bool:
-        """Take an image. Whether the camera is stuck since this one: drivers repeat their last image when it hangs.
-
-        A step that no robot makes is a restart of odometry, and a very slow one is drift. change: since the last view.
-        spacing: of the map's places, metres.
-        """
-        was_stuck, self.is_stuck = self.is_stuck, False
-        (last_ns, T_last), self.last = self.last, (stamp_ns, T_odom_camera)
-        if T_odom_camera is None or T_last is None or not change.same_view:
-            self.moved_m = self.moved_s = 0.0
-            return False
-        step_m, seconds = float(np.linalg.norm(T_odom_camera[:3, 3] - T_last[:3, 3])), (stamp_ns - last_ns) * 1e-9
-        if VIEW_CHANGE.stuck_slowest * seconds < step_m <= FILTER.fastest * seconds:
-            self.moved_m, self.moved_s = self.moved_m + step_m, self.moved_s + seconds
-        far = self.moved_m > np.clip(VIEW_CHANGE.stuck_spacings * spacing, *VIEW_CHANGE.stuck_m)
-        self.is_stuck = bool(far and self.moved_s >= VIEW_CHANGE.stuck_s)
-        return self.is_stuck and not was_stuck
-
-    def reset(self) -> None:
-        """Forget the camera's images."""
-        self.session_mean.reset()
-        self.view_change.reset()
-        self.forget_odometry()
-
-    def forget_odometry(self) -> None:
-        """The next pose of odometry is unrelated to those before."""
-        self.last, self.moved_m, self.moved_s, self.is_stuck = (0, None), 0.0, 0.0, False
-
-    def another(self) -> Eye:
-        """For another camera, without this one's images."""
-        other = Eye(copy(self.session_mean), copy(self.view_change))
-        other.reset()
-        return other
 
 
 class Localizer:

@@ -22,7 +22,8 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.inference.describer import Description
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig, SearchConfig
-from vpr_ros.localize.localizer import NO_CONTENT, STUCK, Localizer
+from vpr_ros.localize.eye import STUCK
+from vpr_ros.localize.localizer import NO_CONTENT, Localizer
 from vpr_ros.localize.look import Look
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.view_change import Change, SeenScale, ViewChange
