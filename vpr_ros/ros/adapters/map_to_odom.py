@@ -12,6 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from vpr_ros.base import geometry, messages
 from vpr_ros.base.errors import MissingDependencyError
 from vpr_ros.base.image_order import LATE_NS
+from vpr_ros.localize.eye import STUCK
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Answer
 from vpr_ros.ros.outputs.status import SURE
@@ -85,6 +86,8 @@ class MapToOdom:
             return
         if answer.odometry_start < self._odometry_start:  # of the odometry before it restarted
             return
+        if answer.estimate.problem == STUCK:  # the last sure poses were of a place that the robot had left
+            self.forget()
         last, best = self._alignment, answer.estimate.best
         if last is not None and last.odometry_start != answer.odometry_start:
             last = self._alignment = None

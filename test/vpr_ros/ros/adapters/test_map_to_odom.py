@@ -20,6 +20,8 @@ from std_msgs.msg import Header
 
 from vpr_ros.base import messages
 from vpr_ros.base.records import Estimate, Hypothesis
+from vpr_ros.localize.eye import STUCK
+from vpr_ros.localize.localizer import NO_CONTENT
 from vpr_ros.ros.adapters.map_to_odom import MapToOdom
 from vpr_ros.ros.outputs import convert
 from vpr_ros.ros.outputs.answer import Answer
@@ -159,5 +161,19 @@ def test_a_clock_that_goes_back_ends_it(robot: Any) -> None:
     sent.clear()
     adapter._broadcast()
     assert not sent
+    adapter.close()
+    node.destroy_node()
+
+
+def test_a_camera_that_hangs_ends_it(robot: Any) -> None:
+    """It took two seconds to tell, in which sure poses of the old view turned the alignment: 80 m off later."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=5.0)
+    adapter.publish(answer(1.0, 100 * SECOND))
+    unsure = answer(1.0, 101 * SECOND, probability=0.2)
+    adapter.publish(replace(unsure, estimate=replace(unsure.estimate, problem=NO_CONTENT)))
+    assert adapter._alignment is not None  # a covered camera saw the right place before
+    adapter.publish(replace(unsure, estimate=replace(unsure.estimate, problem=STUCK)))
+    assert adapter._alignment is None and "waits for a pose" in adapter.problem
     adapter.close()
     node.destroy_node()
