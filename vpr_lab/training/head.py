@@ -145,6 +145,7 @@ def fit_head(
     theirs = source.backbone.state_dict()
     if scores and any(not torch.equal(value, theirs[name]) for name, value in network.backbone.state_dict().items()):
         raise ConfigError(f"{partial} was trained on another backbone: remove it, or give another output")
+    learnt_from = drives_of(features.shards, [] if kept_aside is None else kept_aside.shards)
     for epoch in range(len(scores), recipe.epochs):
         for module in network.head_parts():
             module.train()
@@ -174,7 +175,6 @@ def fit_head(
         scores.append({"loss": total, **recall})
         console.print(f"epoch {epoch + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores[-1].items()))
         if partial is not None:
-            learnt_from = drives_of(features.shards, [] if kept_aside is None else kept_aside.shards)
             state = {**training_state(place_loss, optimiser, schedule), "drives": learnt_from}
             Checkpoint(recipe, network, epoch + 1, scores, state).save(partial)
     return network.eval(), scores

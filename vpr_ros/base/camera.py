@@ -12,8 +12,8 @@ _COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # numbers of distortion coefficients of Op
 _REFINED = 4  # steps of Newton's method
 _STEP = 1e-5  # of a ray, for the derivative
 _ASIDE = np.array([[[0, 0]], [[1, 0]], [[0, 1]]])
-_EXACT_PX = 1e-3
-_OFF_PX = 0.1  # of a ray's own pixel from the one it is of
+_EXACT_PX = 1e-3  # distance between a pixel and its ray's projection, up to which the ray is not refined
+_OFF_PX = 0.1  # the same distance, up to which a ray is right
 _WIDEST = 11.4  # tangent of 85 degrees from the optical axis
 _ASPECT = 0.02  # maximum relative difference between the aspect ratios of image and calibration
 
@@ -72,7 +72,7 @@ class Intrinsics:
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 2) pixels -> (N, 2) float64 x / z, y / z in the optical frame, distortion undone.
 
-        NaN where there is none: beside the camera or behind it, and where the model does not hold.
+        NaN for rays 85 degrees and more from the optical axis, and for pixels that the distortion model gives no ray.
         """
         import cv2
 

@@ -23,7 +23,7 @@ def brief(error: object, most: int = 200) -> str:
 
 
 def check_path(path: object, what: str) -> None:
-    """Raises ConfigError if what should be a path is none. what: it is of."""
+    """Raises ConfigError if a path is neither text nor a Path. what: the thing that it leads to, for the error."""
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ConfigError(f"{what} is opened by its path, not by {path!r}: give a str or a Path")
 

@@ -83,8 +83,10 @@ def alone_if_shuffled(
     from vpr_ros.ros.params import read_params_file
 
     shuffled = [drive.name for drive in drives if not is_trip_of(drive)]
-    given = merged({} if path is None else read_params_file(path), nested(pairs(overrides))).get("filter", {})
-    if not shuffled or not config.filter.enabled or "enabled" in given:
+    if not shuffled or not config.filter.enabled:
+        return config
+    given = merged({} if path is None else read_params_file(path), nested(pairs(overrides)))
+    if "enabled" in given.get("filter", {}):
         return config
     names = ", ".join(shuffled)
     if len(shuffled) < len(drives):

@@ -86,14 +86,29 @@ EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minim
 
 
 @contextmanager
-def interrupted_build(output: Path) -> "Iterator[None]":
-    """Say how to go on after Ctrl-C."""
+def _interruptible(output: Path) -> "Iterator[None]":
+    """A build that says after Ctrl-C how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         if output.exists():
             typer.echo(f"interrupted: {output} holds the places so far; go on with --resume", err=True)
         raise
+
+
+def _check_begun(output: Path, resume: bool, every: float) -> None:
+    """Raises MapError for a map that exists and is not resumed. Says if a build was begun at another distance."""
+    from vpr_ros.maps.builder import other_spacing
+    from vpr_ros.maps.place_map import PlaceMap
+
+    if not resume:
+        raise MapError(
+            f"{output} exists already: add to it with `vpr map add`, go on with an interrupted build with --resume, or "
+            "choose another name"
+        )
+    with PlaceMap.open(output) as begun:
+        if note := other_spacing(begun, every):
+            typer.echo(f"note: {note}", err=True)
 
 
 @app.command()
@@ -124,27 +139,19 @@ def build(
     ] = False,
 ) -> None:
     """Build a map from one or more drives."""
-    from vpr_ros.maps.builder import build_map, other_spacing, vocabulary_of
+    from vpr_ros.maps.builder import build_map, vocabulary_of
     from vpr_ros.maps.features import choose_extractor
-    from vpr_ros.maps.place_map import PlaceMap
     from vpr_ros.maps.shard import Shard
     from vpr_ros.maps.storage import Storage
 
-    if output.is_file() and not resume:
-        raise MapError(
-            f"{output} exists already: add to it with `vpr map add`, go on with an interrupted build with --resume, or "
-            "choose another name"
-        )
+    if output.is_file():
+        _check_begun(output, resume, every)
     part = Shard.parse(shard) if shard else None
     extractor = choose_extractor(local_features)
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
     given = None if vocabulary is None else vocabulary_of(vocabulary, describer)
-    if resume and output.is_file():
-        with PlaceMap.open(output) as begun:
-            if note := other_spacing(begun, every):
-                typer.echo(f"note: {note}", err=True)
-    with interrupted_build(output), reported_tally() as tally, progress_bar("building") as progress:
+    with _interruptible(output), reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
             opened,

@@ -21,7 +21,7 @@ class FilterConstants:
     smallest_belief: float = 1e-4
     """Belief below this is background and is not moved."""
     least_weight: float = 1e-12
-    """Weight of all places around a predicted pose, up to which there is none."""
+    """Sum of the weights of the places around a predicted pose, up to which no place is near it."""
     individual: int = 1000
     """Places whose belief and evidence are kept one by one; the others share a value, so that an image takes the same
     time on a map of any size."""

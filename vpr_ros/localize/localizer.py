@@ -13,7 +13,7 @@ import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.config import check
-from vpr_ros.base.errors import ConfigError, FrameError, MapError, check_path
+from vpr_ros.base.errors import FrameError, MapError, check_path
 from vpr_ros.base.image import NOTHING, has_content, preprocess
 from vpr_ros.base.records import Estimate, Frame, Hypothesis, Prior, likeliest
 from vpr_ros.base.registry import guarding, load, parse
@@ -106,8 +106,6 @@ class Localizer:
         and model do not fit each other or cannot be read.
         """
         config = LocalizerConfig() if config is None else config
-        if not isinstance(config, LocalizerConfig):
-            raise ConfigError(f"config is {type(config).__name__}: give a LocalizerConfig, or None")
         check(config, LocalizerConfig, "config")
         check_path(map_path, "a map")
         place_map = open_map(map_path, wait)

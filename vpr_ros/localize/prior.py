@@ -24,8 +24,7 @@ class PriorModel:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._sigma = PRIOR.spacings * rig.places.spacing  # the camera is near a place, not on it
-        extent = np.ptp(rig.places.positions[:, :2], axis=0) + 2 * PRIOR.margin_m
-        self._extent = extent
+        self._extent = np.ptp(rig.places.positions[:, :2], axis=0) + 2 * PRIOR.margin_m
 
     def log_ratios(self, priors: Sequence[Prior], camera: int = 0) -> SparseValues | None:
         """Evidence of each cell against "not on this map"; None without priors. camera: that they speak of."""

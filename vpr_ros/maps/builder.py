@@ -299,20 +299,24 @@ def add_drive(
 
 def coarser(place_map: PlaceMap, every_m: float) -> str:
     """A sentence if drives that are added every so many metres get fewer places than the map's have; else empty."""
-    lengths = place_map.whereabouts.step_lengths(3)
-    spacing = float(np.median(lengths)) if len(lengths) else every_m
-    if every_m <= STATISTICS.coarser * spacing or not spacing:
+    spacing = _spacing(place_map)
+    if not spacing or every_m <= STATISTICS.coarser * spacing:
         return ""
     return f"{place_map.path} has a place every {spacing:.1f} m: --every {spacing:.1f} gives new drives as many"
 
 
 def other_spacing(place_map: PlaceMap, every_m: float) -> str:
     """A sentence if a build that is resumed every so many metres was begun at another distance; else empty."""
-    lengths = place_map.whereabouts.step_lengths(3)
-    spacing = float(np.median(lengths)) if len(lengths) else 0.0
+    spacing = _spacing(place_map)
     if not spacing or not every_m or 1 / STATISTICS.coarser <= every_m / spacing <= STATISTICS.coarser:
         return ""
     return f"{place_map.path} has a place every {spacing:.1f} m so far: --every {spacing:.1f} goes on as it was begun"
+
+
+def _spacing(place_map: PlaceMap) -> float:
+    """Typical distance in space between places of a drive, metres; 0 if no drive has two."""
+    lengths = place_map.whereabouts.step_lengths(3)
+    return float(np.median(lengths)) if len(lengths) else 0.0
 
 
 @dataclass(frozen=True)

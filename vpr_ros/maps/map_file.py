@@ -127,7 +127,7 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
     path = path.resolve()  # the journal lies beside the file, not beside a link to it
     # A killed writer leaves a journal, which only a writable connection can roll back.
     mode = "rw" if writable or path.with_name(path.name + "-journal").exists() else "ro"
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    uri = f"{path.as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection

@@ -16,7 +16,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -191,10 +191,8 @@ def write_tiles(
     or cannot be written; ConfigError for a bad factory.
     """
     check_side(cell_m)
-    if pulled:  # whoever pulls has the folder for itself
-        return _release(place_map, folder, cell_m, factory, on_progress, pulled)
     try:
-        with alone_in(folder):
+        with nullcontext() if pulled else alone_in(folder):  # whoever pulls has the folder for itself
             return _release(place_map, folder, cell_m, factory, on_progress, pulled)
     except OSError as error:
         raise MapError(f"cannot write tiles to {folder}: {error}") from error

@@ -56,13 +56,13 @@ def in_todays_words(trained_by: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in trained_by.items():
         if name == "train":
-            out[name] = _recipein_todays_words(value)
+            out[name] = _recipe_in_todays_words(value)
         else:
             out[name] = in_todays_words(value) if isinstance(value, Mapping) else value
     return out
 
 
-def _recipein_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
+def _recipe_in_todays_words(stored: dict[str, Any]) -> dict[str, Any]:
     translated = translate_recipe(stored)
     if translated is stored:
         return stored

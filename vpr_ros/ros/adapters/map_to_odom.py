@@ -84,8 +84,6 @@ class MapToOdom:
             )
             self._node.get_logger().warning(self.problem, throttle_duration_sec=30.0)
             return
-        if answer.odometry_start < self._odometry_start:  # of the odometry before it restarted
-            return
         if answer.estimate.problem == STUCK:  # the last sure poses were of a place that the robot had left
             self.forget()
         last, best = self._alignment, answer.estimate.best
@@ -110,7 +108,7 @@ class MapToOdom:
             odometry_start=answer.odometry_start,
         )
         with self._aligning:
-            if answer.odometry_start < self._odometry_start:  # it restarted meanwhile
+            if answer.odometry_start < self._odometry_start:  # odometry has restarted since
                 return
             self._alignment = alignment
         self._broadcast()

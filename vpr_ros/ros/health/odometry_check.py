@@ -15,7 +15,7 @@ _TWICE = 2  # in a row, before it is told
 
 
 class OdometryCheck:
-    """Compares the way between two sure poses with that by odometry."""
+    """Compares the way between two sure poses with that by odometry, from one start of map and odometry on."""
 
     def __init__(self) -> None:
         self._from: tuple[np.ndarray, np.ndarray] | None = None
@@ -23,10 +23,6 @@ class OdometryCheck:
         self._way_m = 0.0  # by odometry, since then
         self._wrong = 0
         self.problem = ""  # one sentence while they contradict each other
-
-    def reset(self) -> None:
-        """Odometry, the map or the belief starts anew."""
-        self._from, self._way_m, self._wrong, self.problem = None, 0.0, 0, ""
 
     def add(self, T_map_camera: np.ndarray, T_odom_camera: np.ndarray, spacing: float) -> bool:
         """A sure pose (4, 4), and that by odometry at the same time. Whether the two were compared with earlier ones.

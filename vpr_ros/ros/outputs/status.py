@@ -102,9 +102,9 @@ def _status(estimate: Estimate, gap: str) -> Status:
         return _unknown(gap)
     if best is None:
         return Status(State.OFF_MAP, off_map, f"the robot is not on this map ({off_map:.0%})")
-    words, missing = f"the best pose has a probability of {best.probability:.0%}", f"; {gap}" if gap else ""
-    if best.probability < SURE:
-        less = min(best.probability, SURE - 0.01)  # in words, too
-        words = f"the best pose has a probability of {less:.0%}, less than {SURE:.0%}"
-        return Status(State.UNSURE, best.probability, f"{words}{missing}")
+    sure, missing = best.probability >= SURE, f"; {gap}" if gap else ""
+    shown = best.probability if sure else min(best.probability, SURE - 0.01)  # rounded, it is less as well
+    words = f"the best pose has a probability of {shown:.0%}"
+    if not sure:
+        return Status(State.UNSURE, best.probability, f"{words}, less than {SURE:.0%}{missing}")
     return Status(State.LOCALIZED, best.probability, f"{words}{missing}")
