@@ -95,8 +95,8 @@ class VarietyConstants:
 class StatisticsConstants:
     """What is known of all places (``places``). By hand."""
 
-    sample: int = 4096
-    """Places, spread over the map, that the mean descriptor and the variety are taken from."""
+    sample: int = 1024
+    """Places, spread over the map, of which those that differ stand for all."""
     later: int = 4
     """Places of a drive up to this many apart are compared, for how the view changes with the distance."""
     checked: int = 256

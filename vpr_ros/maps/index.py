@@ -70,6 +70,8 @@ class Index:
             )
         try:
             index = faiss.index_factory(dimension, factory, _METRIC)
+            if (cells := _cells(index)) is not None and not cells.nlist:
+                raise RuntimeError("it has no cells")
             if count:
                 index.train(rows)
                 index.add(rows)
@@ -326,7 +328,7 @@ def _checksum(file: BinaryIO, lists_start: int, lists_end: int, end: int) -> str
 
 def _write(path: Path, key: dict[str, Any], index: faiss.Index, steps: np.ndarray) -> None:
     """Write the cache; no error if its folder cannot be written to."""
-    with suppress(OSError, RuntimeError), written_whole(path) as part:
+    with suppress(OSError, RuntimeError, TypeError), written_whole(path) as part:  # TypeError: a path not in UTF-8
         faiss.write_index(index, str(part))
         lists_end = part.stat().st_size
         lists = _lists_size(index)

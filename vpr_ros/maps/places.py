@@ -62,8 +62,10 @@ class Places:
 
     @cached_property
     def mean_descriptor(self) -> np.ndarray:
-        """Mean (D,) float32 over all places and views, of a sample if they are many; zero if there are none."""
-        return self._statistics[0]
+        """Mean (D,) float32 over the views of ``distinct`` places; zero if there are none."""
+        if not len(self):
+            return np.zeros(self.descriptors.shape[2], np.float32)
+        return np.asarray(self.descriptors[self.distinct], np.float32).mean(axis=(0, 1))
 
     @cached_property
     def variety(self) -> float:
@@ -71,24 +73,21 @@ class Places:
 
         A few places cannot show what "elsewhere" looks like.
         """
-        return self._statistics[1]
+        return min(len(self.distinct) / VARIETY.enough, 1.0)
 
     @cached_property
-    def _statistics(self) -> tuple[np.ndarray, float]:
-        """Mean descriptor and variety, from places that are spread evenly."""
-        views, dimension = self.descriptors.shape[1:]
-        total, kept = np.zeros(dimension), np.zeros((0, dimension), np.float32)
+    def distinct(self) -> np.ndarray:
+        """Rows (K,) of places that differ, of a sample if they are many: they stand for the whole map.
+
+        Where a robot stood still, or drove through a tunnel, hundreds of places look alike. They count as one.
+        """
         rows = spread(len(self), STATISTICS.sample)
-        for part in np.array_split(rows, -(-len(rows) // _PIECE) or 1):
-            descriptors = self.descriptors[part]
-            total += descriptors.sum(axis=(0, 1), dtype=np.float64)
-            for descriptor in descriptors[:, 0].astype(np.float32):
-                if len(kept) == VARIETY.enough:
-                    break
-                if not np.any(kept @ descriptor >= VARIETY.alike):
-                    kept = np.concatenate([kept, descriptor[None]])
-        mean = (total / max(len(rows) * views, 1)).astype(np.float32)
-        return mean, len(kept) / VARIETY.enough
+        descriptors = np.asarray(self.descriptors[rows, 0], np.float32)
+        alike = descriptors @ descriptors.T >= VARIETY.alike
+        differ = np.zeros(len(rows), bool)
+        for row in range(len(rows)):
+            differ[row] = not alike[row, differ].any()
+        return rows[differ]
 
     @cached_property
     def steps(self) -> np.ndarray:
@@ -107,13 +106,15 @@ class Places:
     @cached_property
     def background(self) -> np.ndarray:
         """Descriptors (M, D) of whole images, as stored, of places that stand for the whole map."""
-        return np.asarray(self.descriptors[spread(len(self), SCORES.background), 0])
+        chosen = spread(len(self.distinct), SCORES.background)
+        return np.asarray(self.descriptors[self.distinct[chosen], 0])
 
     @cached_property
     def elsewhere_cosine(self) -> float:
         """Median cosine of places far apart."""
         one, other = np.random.default_rng(0).integers(0, len(self), (2, VARIETY.pairs))
-        return float(np.median(self.cosines(one, other)))
+        cosines = self.cosines(one, other)
+        return float(np.median(cosines[differ] if (differ := cosines < VARIETY.alike).any() else cosines))
 
     @cached_property
     def later_cosines(self) -> np.ndarray:
@@ -122,6 +123,8 @@ class Places:
         for later in range(1, min(STATISTICS.later, len(self) - 1) + 1):
             rows = spread(len(self) - later, VARIETY.pairs)
             rows = rows[(self.drives[rows + later] == self.drives[rows]) & self.follows[rows]]
+            moved = np.linalg.norm(self.positions[rows + later] - self.positions[rows], axis=1) > SAME_PLACE_M
+            rows = rows[moved] if moved.any() else rows
             if len(rows):
                 found[later - 1] = np.median(self.cosines(rows, rows + later))
         return found

@@ -263,6 +263,25 @@ def test_maps_of_one_place_know_elsewhere(toy_world: Any, count: int) -> None:
     assert np.mean(here) >= 0.9 and np.mean(elsewhere) <= 0.02
 
 
+def test_places_that_look_alike_do_not_stand_for_elsewhere(toy_world: Any) -> None:
+    """A robot that parked while it mapped, or a tunnel: with half of the map alike, all else stood out at 0.98."""
+    street = toy_world.places()
+    parked = np.stack([toy_world.descriptor(0.0, 0.2, k) for k in range(120)])[:, None]
+    places = Places(
+        ids=np.arange(1, 201),
+        drives=np.repeat(street.drives[:1], 200),
+        stamps_ns=np.arange(200),
+        T_map_camera=np.concatenate([np.repeat(street.T_map_camera[:1], 120, axis=0), street.T_map_camera]),
+        descriptors=np.concatenate([parked, street.descriptors]),
+    )
+    assert len(places.distinct) < 90 and places.variety == 1.0
+    assert places.elsewhere_cosine == pytest.approx(street.elsewhere_cosine, abs=0.15)
+    found = Localizer(places, None, LocalizerConfig(filter=FilterConfig(enabled=False)), SURE)  # type: ignore[arg-type]
+    here = [found.recognise(k, toy_world.descriptor(5.0 * k + 100, 0.5, k)).best is not None for k in range(20)]
+    elsewhere = [found.recognise(k, toy_world.noise_image(k)).best is not None for k in range(60)]
+    assert np.mean(here) >= 0.9 and np.mean(elsewhere) <= 0.02
+
+
 @pytest.mark.parametrize(
     ("matches", "index"), [(1, "Flat"), (2, "Flat"), (50, "IVF16,Flat"), (50, "PQ16x4fs"), (50, "HNSW32")]
 )
@@ -471,6 +490,12 @@ def test_any_index_and_any_number_of_matches(toy_world: Any, index: str, matches
         values = [match.similarity for match in answer.matches]
         assert values == sorted(values, reverse=True) and max(values) <= 1.0001
     assert np.mean(np.array(errors[4:]) < 25) == 1.0
+
+
+def test_an_index_without_cells_is_refused(toy_world: Any) -> None:
+    """It was a traceback when the index was stored."""
+    with pytest.raises(ConfigError, match=r"IVF0,Flat.*it has no cells.*try Flat"):
+        localizer(toy_world, search=SearchConfig(index="IVF0,Flat"))
 
 
 def test_an_index_that_would_crash_is_refused(toy_world: Any) -> None:
