@@ -20,10 +20,10 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.records import Estimate, Hypothesis
 from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import CALIBRATION_GRID
+from vpr_ros.localize.constants import CALIBRATION_GRID, CLUSTERS
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.hypotheses import hypothesis_radius
-from vpr_ros.localize.localizer import Localizer
+from vpr_ros.localize.localizer import Localizer, check_has_places
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
@@ -60,6 +60,7 @@ def fit(
     map.
     """
     config, default = config or LocalizerConfig(), default or Calibration()
+    check_has_places(places)
     radius = hypothesis_radius(config.hypotheses.radius, places)
     if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
         raise DriveError(
@@ -153,6 +154,8 @@ def _tried(
 ) -> _Trial:
     """Localise every drive on every map with a candidate."""
     outcomes: list[_Outcome] = []
+    all_listed = dataclasses.replace(config.hypotheses, count=CLUSTERS.clusters)  # certainty is shared among all
+    config = dataclasses.replace(config, hypotheses=all_listed)
     for drive, shown in worlds:
         on_map = _nearest(drive.T_map_camera, shown) < radius
         localizer = Localizer(shown, describer, config, candidate)

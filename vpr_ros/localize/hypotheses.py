@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.covariance import rotated
+from vpr_ros.base.covariance import moved, rotated
 from vpr_ros.base.records import Hypothesis, OnDemand
 from vpr_ros.localize.constants import CLUSTERS
 from vpr_ros.localize.rig import Rig
@@ -33,20 +33,22 @@ def cluster(
 
     Greedy: the most probable cell and all within radius metres of it, on its level and with a similar heading, form one
     hypothesis; then the same with the rest. The pose is the mean of the members, as the pose of a camera of the rig.
-    The covariance is their spread plus that of a right hypothesis.
+    The covariance is their spread plus that of a right hypothesis, about the rig's first camera: whose image was the
+    last says nothing of the robot.
     """
     members_of, masses = _clusters(belief.places, rig, radius)
     rest = max(1.0 - belief.off_map - sum(masses), 0.0)
     probabilities = calibration.soften(np.array([*masses, belief.off_map, rest]))
     best = np.argsort(-probabilities[: len(masses)], kind="stable")[:count]
-    T_place_camera = belief.T_place_camera @ rig.T_first_camera(camera)
 
     def hypothesis(rank: int) -> Hypothesis:
         k = best[rank]
         cells = members_of[k]
-        T_members = rig.poses(cells) @ T_place_camera
+        T_members = rig.poses(cells) @ belief.T_place_camera
         ids = dict.fromkeys(rig.places.ids[rig.places_of(cells)].tolist())
-        return _hypothesis(T_members, belief.places.at(cells), tuple(ids), calibration, float(probabilities[k]))
+        T_map_first, of_first = _mean(T_members, belief.places.at(cells), calibration)
+        T_map_camera, covariance = moved(T_map_first, of_first, rig.T_first_camera(camera))
+        return Hypothesis(T_map_camera, covariance, float(probabilities[k]), tuple(ids))
 
     return OnDemand(len(best), hypothesis), float(probabilities[len(masses)])
 
@@ -71,10 +73,8 @@ def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.nd
     return members_of, masses
 
 
-def _hypothesis(
-    T_members: np.ndarray, belief: np.ndarray, ids: tuple[int, ...], calibration: Calibration, probability: float
-) -> Hypothesis:
-    """Mean pose and covariance of members (K, 4, 4), weighted by belief (K,), the most probable one first.
+def _mean(T_members: np.ndarray, belief: np.ndarray, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Mean pose (4, 4) and covariance (6, 6) of members (K, 4, 4), weighted by belief (K,), most probable one first.
 
     The rotation is that of the most probable member, turned by the mean yaw.
     """
@@ -83,8 +83,8 @@ def _hypothesis(
     offsets = T_members[:, :3, 3] - mean
     turns = geometry.wrap_angle(geometry.heading(T_members) - geometry.heading(T_members[0]))
     turn = float(weights @ turns)
-    T_map_camera = geometry.transform(geometry.matrix_from_rpy(0, 0, turn) @ T_members[0, :3, :3], mean)
-    covariance = covariance_at(T_map_camera, calibration)
+    T_mean = geometry.transform(geometry.matrix_from_rpy(0, 0, turn) @ T_members[0, :3, :3], mean)
+    covariance = covariance_at(T_mean, calibration)
     covariance[:3, :3] += (weights * offsets.T) @ offsets
     covariance[5, 5] += float(weights @ (turns - turn) ** 2)
-    return Hypothesis(T_map_camera, covariance, probability, ids)
+    return T_mean, covariance

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
 NO_CONTENT = f"{NOTHING}, so it is no evidence: check the camera"
 
 
+def check_has_places(places: Places) -> None:
+    """Raises MapError for a map without places."""
+    if not len(places):
+        raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
+
+
 class Localizer:
     """Where was this image taken? The live node, replay and evaluation use this object; one caller at a time.
 
@@ -69,8 +75,7 @@ class Localizer:
         metric: measures the best pose; None: it is that of the places. place_map: closed by ``close``. Raises MapError
         for a map without places, ConfigError for a value of config that is out of range.
         """
-        if len(places) == 0:
-            raise MapError("the map has no places: add a drive to it with `vpr map add MAP DRIVE`")
+        check_has_places(places)
         self.config = LocalizerConfig() if config is None else config
         check(self.config, LocalizerConfig, "config")
         self.calibration = calibration or Calibration()
@@ -277,7 +282,10 @@ class Localizer:
         if self.metric is not None and image_rgb is not None and intrinsics is not None and not problem:
             start = perf_counter()
             if likeliest(hypotheses, off_map) is not None:
-                hypotheses = self.metric.measured(hypotheses, image_rgb, depth, intrinsics, T_odom_camera)
+                T_first_camera = self.rig.T_first_camera(number)
+                hypotheses = self.metric.measured(
+                    hypotheses, image_rgb, depth, intrinsics, T_odom_camera, T_first_camera
+                )
             timings_ms[self.metric.name] = 1e3 * (perf_counter() - start)
         kept = 1.0 if change is None else change.kept
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, kept)
@@ -333,7 +341,8 @@ class Localizer:
         for reranker in self.rerankers:
             start = perf_counter()
             rows = reranked(reranker, image_rgb, rows, scores, len(self.places))
-            timings_ms[reranker.name] = 1e3 * (perf_counter() - start)
+            before_ms = timings_ms.get(reranker.name, 0.0)  # two may have one name
+            timings_ms[reranker.name] = before_ms + 1e3 * (perf_counter() - start)
         return rows
 
     def restart_odometry(self) -> None:

@@ -24,11 +24,12 @@ from vpr_ros.matching.triangulation import baselines, triangulated
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """A measured pose (4, 4), its covariance (6, 6), and the pose (4, 4) in odometry's frame at that time."""
+    """A measured pose (4, 4), its covariance (6, 6), and the poses (4, 4) in odometry's frame at that time."""
 
     T_map_camera: np.ndarray
     covariance: np.ndarray
     T_odom_camera: np.ndarray
+    T_odom_first: np.ndarray
 
 
 class MetricStage:
@@ -68,11 +69,12 @@ class MetricStage:
         depth: np.ndarray | None,
         intrinsics: Intrinsics,
         T_odom_camera: np.ndarray | None = None,
+        T_first_camera: np.ndarray | None = None,
     ) -> Sequence[Hypothesis]:
         """The hypotheses, best first, the first one measured if that succeeds.
 
         image_rgb: (H, W, 3) uint8. depth: (h, w) metres of it, or None. intrinsics: of this image. T_odom_camera: (4,
-        4) or None.
+        4) or None. T_first_camera: (4, 4) in the rig's first camera, with several.
         """
         if not hypotheses or hypotheses[0].probability < METRIC.least_probability:
             return hypotheses
@@ -81,11 +83,14 @@ class MetricStage:
         if not places:
             return hypotheses
         query = self._extractor.extract(image_rgb, depth, intrinsics)
-        found = metric_pose(places, query, *self._known(best, T_odom_camera))
+        T_odom_first = T_odom_camera
+        if T_odom_camera is not None and T_first_camera is not None:
+            T_odom_first = T_odom_camera @ geometry.inverse(T_first_camera)
+        found = metric_pose(places, query, *self._known(best, T_odom_camera, T_odom_first))
         if found is None:
             return hypotheses
-        if T_odom_camera is not None:
-            self._last = _Measured(found.T_map_query, found.covariance, T_odom_camera)
+        if T_odom_camera is not None and T_odom_first is not None:
+            self._last = _Measured(found.T_map_query, found.covariance, T_odom_camera, T_odom_first)
         first = replace(best, T_map_camera=found.T_map_query, covariance=found.covariance, inliers=found.inliers)
         return OnDemand(len(hypotheses), lambda rank: hypotheses[rank] if rank else first)
 
@@ -95,18 +100,21 @@ class MetricStage:
         rows = (int(row) for row in self._places.readable(tried))
         return [row for row in rows if self._features(row) is not None][: METRIC.places]
 
-    def _known(self, hypothesis: Hypothesis, T_odom_camera: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _known(
+        self, hypothesis: Hypothesis, T_odom_camera: np.ndarray | None, T_odom_first: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
         """Pose (4, 4) and covariance (6, 6) before the measurement, and whether they continue a measured pose.
 
         Those of the hypothesis, fused with the last measured pose moved on by odometry unless that is less exact, or
-        contradicts the hypothesis.
+        contradicts the hypothesis. Odometry errs by how far one body has moved: from one camera to another is no way.
         """
         T, covariance = hypothesis.T_map_camera, hypothesis.covariance
-        if self._last is None or T_odom_camera is None:
+        if self._last is None or T_odom_camera is None or T_odom_first is None:
             return T, covariance, False
         T_step = geometry.inverse(self._last.T_odom_camera) @ T_odom_camera
         T_moved, of_moved = moved(self._last.T_map_camera, METRIC.fading * self._last.covariance, T_step)
-        distance, angle = float(np.linalg.norm(T_step[:3, 3])), geometry.angle_of(T_step[:3, :3])
+        driven = geometry.inverse(self._last.T_odom_first) @ T_odom_first
+        distance, angle = float(np.linalg.norm(driven[:3, 3])), geometry.angle_of(driven[:3, :3])
         metres = self._noise * distance + METRIC.floor_m
         radians = self._noise * angle + METRIC.turn_per_m * distance + METRIC.floor_rad
         of_moved = of_moved + np.diag([metres**2] * 3 + [radians**2] * 3)

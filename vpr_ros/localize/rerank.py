@@ -20,6 +20,7 @@ from vpr_ros.maps.place_map import PlaceMap
 GROUP = "vpr.rerankers"
 OWN = {"local_features": "vpr_ros.localize.thumbnails:open_local_features"}
 _WHERE = "rerank.methods"
+_STEPS = ("preprocess", "network", "search", "answer", "metric")  # keys of ``Estimate.timings_ms``
 
 
 class Reranker(Protocol):
@@ -69,6 +70,8 @@ def open_rerankers(context: RerankContext) -> list[Reranker]:
             made = make(context, options)
         if not all(hasattr(made, part) for part in ("name", "rerank", "reset")):
             raise ConfigError(f"re-ranker '{name}' opens {type(made).__name__}, which lacks name, rerank or reset")
+        if made.name in _STEPS:
+            raise ConfigError(f"re-ranker '{name}' is called {made.name}, as a step of the localiser is: rename it")
         opened.append(made)
     return opened
 

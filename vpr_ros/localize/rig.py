@@ -133,7 +133,9 @@ class Rig:
         """
         if self._is_one_camera:
             return of_places
-        cells = np.union1d(self.cells_of(camera, of_places.rows), cells)
+        alike = of_places.rows[of_places.values > max(of_places.rest, 0.0)]
+        _, same_pose, _, _ = self.near(self.poses(self.cells_of(camera, alike)))  # as other cameras' cells say it
+        cells = np.unique(np.concatenate([self.cells_of(camera, of_places.rows), same_pose, cells]))
         seen = self.seen(camera, cells)
         return SparseValues(cells, np.where(seen < 0, 0.0, of_places.at(seen)), of_places.rest, self.cells)
 

@@ -109,8 +109,8 @@ class SparseValues:
             return self
         kept = np.sort(largest(self.values, FILTER.individual, above))
         values = self.values[kept]
-        others = self.count - len(kept)
-        rest = (self.values.sum() - values.sum() + self.rest * self.others) / others
+        dropped = np.delete(self.values, kept)  # a difference of sums could be below zero
+        rest = (dropped.sum() + self.rest * self.others) / (self.count - len(kept))
         return SparseValues(self.rows[kept], values, float(rest), self.count)
 
     def extended(self, count: int, value: float) -> SparseValues:

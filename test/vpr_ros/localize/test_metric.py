@@ -17,7 +17,7 @@ from vpr_ros.evaluation.record import answer_from_estimate, answer_from_json, an
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig, MetricConfig
 from vpr_ros.localize.localizer import Localizer
-from vpr_ros.localize.metric import MetricStage
+from vpr_ros.localize.metric import MetricStage, _Measured
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.features import choose_extractor
 from vpr_ros.maps.place_map import PlaceMap
@@ -134,11 +134,18 @@ def test_the_last_measured_pose_helps_unless_it_contradicts(maps):
     for aside, used in ((0.5, True), (30.0, False)):
         T_last = T @ geometry.inverse(step)
         T_last[0, 3] += aside
-        stage._last = type("Last", (), {"T_map_camera": T_last, "covariance": 1e-4 * np.eye(6), "T_odom_camera": T})()
-        T_known, covariance, followed = stage._known(hypothesis, T @ step)
+        stage._last = _Measured(T_last, 1e-4 * np.eye(6), T, T)
+        T_known, covariance, followed = stage._known(hypothesis, T @ step, T @ step)
         assert (np.trace(covariance[:3, :3]) < 0.3) == followed == used
         assert np.linalg.norm(T_known[:3, 3] - (T_last @ step)[:3, 3]) < 0.1 or not used
-        assert np.array_equal(stage._known(hypothesis, None)[0], T)
+        assert np.array_equal(stage._known(hypothesis, None, None)[0], T)
         T_far = T @ geometry.transform(np.eye(3), np.array([0.0, 0.0, 100.0]))
-        assert not stage._known(hypothesis, T_far)[2]  # odometry has drifted by more than the places are apart
+        assert not stage._known(hypothesis, T_far, T_far)[2]  # odometry has drifted by more than the places are apart
+    # The rear camera's image of the same moment: no way was driven, so that odometry adds next to no error.
+    rear = geometry.transform(geometry.matrix_from_rpy(0, np.pi, 0), np.array([0.0, 0.0, -2.0]))
+    seen = replace(hypothesis, T_map_camera=T @ rear)
+    stage._last = _Measured(T, np.diag([1e-4] * 6), T, T)
+    of_same_moment = stage._known(seen, T @ rear, T)[1]
+    of_driven_way = stage._known(seen, T @ rear, T @ rear)[1]
+    assert of_same_moment[5, 5] < 0.3 * of_driven_way[5, 5]
     place_map.close()

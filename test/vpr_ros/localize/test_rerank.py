@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.errors import ConfigError, MapError
-from vpr_ros.localize.config import FilterConfig, LocalizerConfig
+from vpr_ros.localize import rerank
+from vpr_ros.localize.config import FilterConfig, LocalizerConfig, RerankConfig
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.thumbnails import ThumbnailReranker
 from vpr_ros.maps.calibration import Calibration
@@ -76,3 +78,25 @@ def test_a_reranker_of_another_package_is_named_when_it_is_wrong(toy_world: Any,
     localizer = Localizer(toy_world.places(), None, rerankers=[Wrong()])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"re-ranker 'theirs' .*{says}"):
         localizer.recognise(0, toy_world.descriptor(100.0), image_rgb=IMAGE)
+
+
+def test_times_of_two_rerankers_of_one_name_add_up(toy_world: Any) -> None:
+    """The second one's replaced the first one's, and 50 ms were gone from the report."""
+
+    class Slow(Backwards):
+        def rerank(self, image_rgb: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+            time.sleep(0.02)
+            return rows
+
+    found = Localizer(toy_world.places(), None, rerankers=[Slow(), Backwards()])
+    timings_ms = found.recognise(0, toy_world.descriptor(100.0), image_rgb=IMAGE).timings_ms
+    assert timings_ms["backwards"] > 20
+
+
+def test_a_reranker_is_not_called_as_a_step_is(monkeypatch: pytest.MonkeyPatch, toy_world: Any) -> None:
+    """Its time would replace that of the search."""
+    made = SimpleNamespace(name="search", rerank=None, reset=None)
+    monkeypatch.setattr(rerank, "load", lambda *_: lambda context, options: made)
+    config = LocalizerConfig(rerank=RerankConfig(methods=("theirs",)))
+    with pytest.raises(ConfigError, match="is called search, as a step of the localiser is"):
+        rerank.open_rerankers(rerank.RerankContext(None, config))  # type: ignore[arg-type]

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from vpr_ros.base import geometry
+from vpr_ros.base.covariance import moved
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.records import Estimate
 from vpr_ros.localize.config import FilterConfig, LocalizerConfig
+from vpr_ros.localize.hypotheses import cluster
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.localize.rig import Rig
+from vpr_ros.localize.sparse import SparseValues
+from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.places import Places
 
@@ -186,3 +190,31 @@ def test_single_images_of_several_cameras(toy_world: Any) -> None:
     robot = Robot(toy_world, both_ways(toy_world), True, filter=FilterConfig(enabled=False))
     for camera in ("front", "rear", "front"):
         assert robot.error(robot.see(0, 100.0, camera, 0.2), 100.0, camera)[0] < 10
+
+
+def test_the_covariance_is_the_same_whichever_camera_saw_last(toy_world: Any) -> None:
+    """A camera to the side swapped along and across the road, from image to image."""
+    places = toy_world.places()
+    rig = Rig(places)
+    side = geometry.transform(geometry.matrix_from_rpy(0, 0, np.pi / 2), np.zeros(3)) @ geometry.T_BODY_OPTICAL
+    rig.number("front", FRONT), rig.number("side", side)
+    values = np.zeros(rig.cells)
+    values[8] = 0.9
+    belief = Belief(SparseValues.of(values), 0.1, np.eye(4))
+    found = []
+    for camera, mount in enumerate((FRONT, side)):
+        (best, *_), _ = cluster(belief, rig, SURE, 25.0, 5, camera)
+        found.append(moved(best.T_map_camera, best.covariance, geometry.inverse(mount)))
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-9)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-9)
+
+
+def test_evidence_reaches_the_other_cameras_cells_on_a_large_map(toy_world: Any, monkeypatch: Any) -> None:
+    """Of two cells that are one robot, one was told that its place is seen, and the other that it is not."""
+    rig = Rig(toy_world.places())
+    rig.number("front", FRONT), rig.number("other", FRONT)
+    count = len(rig.places)
+    of_places = SparseValues(np.array([8]), np.array([14.0]), -2.95, count)
+    found = rig.evidence(0, of_places, np.zeros(0, np.int64))
+    assert found.at(np.array([8, count + 8])).tolist() == [14.0, 14.0]
+    assert found.at(np.array([40, count + 40])).tolist() == [-2.95, -2.95]

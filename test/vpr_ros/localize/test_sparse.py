@@ -88,3 +88,12 @@ def test_answers_are_those_of_a_full_belief(toy_world: Any, odometry: bool, requ
     request.getfixturevalue("few")
     apart = np.abs(answers(places, toy_world, odometry) - full).max(axis=1)
     assert np.median(apart) < 0.01 and np.mean(apart > 0.1) < 0.1
+
+
+def test_what_is_left_over_is_never_below_zero(few: int) -> None:
+    """A difference of two sums was: evidence made of it a belief of 1.2, and of -0.2 for off the map."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values = np.concatenate([rng.uniform(0, 1, 80), np.full(40, 1e-24)])
+        reduced = SparseValues(np.arange(120), values, 1e-24, 1000).reduced(above=1e-6)
+        assert reduced.rest == pytest.approx(1e-24)

@@ -54,3 +54,19 @@ def test_drift_of_a_robot_that_goes_about_in_a_room_is_not_blamed() -> None:
         check.add(T, T_odom, 0.5)
         told += bool(check.problem)
     assert told == 0
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_diameter_for_radius_is_named(scale: float) -> None:
+    """The commonest mistake of scale: within what was allowed, whatever the map's spacing."""
+    assert "check its scale" in told(lambda T: transform(T[:3, :3], scale * T[:3, 3]), noise_m=0.5)
+
+
+def test_heights_that_jump_from_drive_to_drive_are_not_blamed() -> None:
+    """Satellites' heights do; odometry was blamed for 20 m of them."""
+    check, wrong = OdometryCheck(), 0
+    for k in range(400):
+        at = np.array([3.0 * k, 0.0, 20.0 * (k // 10 % 2)])
+        check.add(transform(np.eye(3), at), transform(np.eye(3), at * [1, 1, 0]), 2.0)
+        wrong += bool(check.problem)
+    assert wrong == 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpr_ros.base import geometry
-
-_SPACINGS = 10.0  # distance from one sure pose to another that is compared, in multiples of the map's spacing
+_SPACINGS = 20.0  # distance from one sure pose to another that is compared, in multiples of the map's spacing
 _LEAST_M = 10.0
 _SHARE = 0.35  # of that distance by which odometry may be off, beside
 _AROUND_SPACINGS = 2.0  # a sure pose's own error
@@ -15,7 +13,10 @@ _TWICE = 2  # in a row, before it is told
 
 
 class OdometryCheck:
-    """Compares the way between two sure poses with that by odometry, from one start of map and odometry on."""
+    """Compares the way between two sure poses with that by odometry, from one start of map and odometry on.
+
+    In the plane: heights jump by tens of metres from drive to drive of a map by satellites.
+    """
 
     def __init__(self) -> None:
         self._from: tuple[np.ndarray, np.ndarray] | None = None
@@ -24,19 +25,22 @@ class OdometryCheck:
         self._wrong = 0
         self.problem = ""  # one sentence while they contradict each other
 
-    def add(self, T_map_camera: np.ndarray, T_odom_camera: np.ndarray, spacing: float) -> bool:
+    def add(self, T_map_base: np.ndarray, T_odom_base: np.ndarray, spacing: float) -> bool:
         """A sure pose (4, 4), and that by odometry at the same time. Whether the two were compared with earlier ones.
 
-        spacing: of the map's places, metres.
+        Of one body, whichever camera saw it. spacing: of the map's places, metres.
         """
-        now, least = (T_map_camera, T_odom_camera), max(_SPACINGS * spacing, _LEAST_M)
+        now, least = (T_map_base, T_odom_base), max(_SPACINGS * spacing, _LEAST_M)
         if self._from is not None:
-            self._way_m += float(np.linalg.norm(T_odom_camera[:3, 3] - self._at))
-        self._at = T_odom_camera[:3, 3]
+            self._way_m += float(np.linalg.norm(T_odom_base[:3, 3] - self._at))
+        self._at = T_odom_base[:3, 3]
         if self._from is None or self._way_m > _ABOUT * least:  # about: what odometry drifts would be compared
             self._from, self._way_m = now, 0.0
             return False
-        by_map, by_odom = ((geometry.inverse(then) @ pose)[:3, 3] for then, pose in zip(self._from, now, strict=True))
+        T_map_then, T_odom_then = self._from
+        R_map_odom = T_map_then[:3, :3] @ T_odom_then[:3, :3].T
+        by_map = (T_map_base - T_map_then)[:2, 3]
+        by_odom = (R_map_odom @ (T_odom_base - T_odom_then)[:3, 3])[:2]
         distance = max(np.linalg.norm(by_map), np.linalg.norm(by_odom))
         if distance < least:
             return False

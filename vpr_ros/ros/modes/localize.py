@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -226,9 +227,12 @@ class LocalizeMode:
     def _compare_odometry(self, answer: Answer, sample: ImageSample) -> None:
         """Report odometry that contradicts the poses on the map."""
         best = answer.estimate.best
-        if best is None or best.probability < SURE or answer.obstacle or sample.T_odom_camera is None:
+        if best is None or best.probability < SURE or answer.obstacle:
             return
-        if self._odometry_check.add(best.T_map_camera, sample.T_odom_camera, self.localizer.places.spacing):
+        T_camera_base, T_odom_base = sample.T_camera_base, sample.T_odom_base
+        if T_camera_base is None or T_odom_base is None:
+            return
+        if self._odometry_check.add(best.T_map_camera @ T_camera_base, T_odom_base, self.localizer.places.spacing):
             self._odometry.report(self._odometry_check.problem)
 
     def _answer(self, estimate: Estimate, sample: ImageSample) -> Answer:
@@ -296,6 +300,7 @@ class LocalizeMode:
         except VprError as error:
             self._node.get_logger().error(f"{error}; no keyframes are stored")
         self.forget(localizer)
+        gc.collect()  # reference cycles keep the map before, and the outbox's network, alive
         self._outbox = outbox
         self._show_map()
         self._node.get_logger().info(self.description)
