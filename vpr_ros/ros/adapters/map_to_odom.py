@@ -67,6 +67,7 @@ class MapToOdom:
         self.problem = ""  # why nothing is sent, one sentence
         self._alignment: _Alignment | None = None
         self._odometry_start = 0
+        self._stuck: dict[str, bool] = {}  # of each camera, whether it hangs
         self._aligning = threading.Lock()  # odometry restarts in another thread
         self._sent_ns = 0  # the stamp of the last transform
         self._sending = threading.Lock()  # the worker's thread and the timer both send
@@ -84,10 +85,11 @@ class MapToOdom:
             )
             self._node.get_logger().warning(self.problem, throttle_duration_sec=30.0)
             return
-        if answer.estimate.problem == STUCK:  # the last sure poses were of a place that the robot had left
+        self._stuck[answer.camera] = answer.estimate.problem == STUCK
+        if all(self._stuck.values()):  # the last sure poses were of a place that the robot had left
             self.forget()
         last, best = self._alignment, answer.estimate.best
-        if last is not None and last.odometry_start != answer.odometry_start:
+        if last is not None and (last.odometry_start != answer.odometry_start or self._is_over(last)):
             last = self._alignment = None
         T_map_odom, odom_frame = (None, "") if last is None else (last.T_map_odom, last.odom_frame)
         sure = best is not None and best.probability >= SURE
@@ -116,12 +118,12 @@ class MapToOdom:
     def _broadcast(self) -> None:
         """Broadcast, but never twice with one stamp: tf2 ignores the second and warns in every process."""
         last, now_ns = self._alignment, self._node.get_clock().now().nanoseconds
-        if last is None or (elapsed_ns := time.monotonic_ns() - last.monotonic_ns) > self._timeout_ns:
+        if last is None or self._is_over(last):
             return
         if now_ns < last.clock_ns:  # the clock went back, as where a bag starts again
             return
         if abs(last.clock_ns - last.stamp_ns) > _SAME_CLOCK_NS:
-            now_ns = last.stamp_ns + elapsed_ns
+            now_ns = last.stamp_ns + time.monotonic_ns() - last.monotonic_ns
         stamp_ns = now_ns + self._tolerance_ns
         with self._sending:
             if 0 <= self._sent_ns - stamp_ns < LATE_NS:
@@ -130,6 +132,10 @@ class MapToOdom:
             stamp = convert.time_message(stamp_ns)
             transform = convert.transform_message(last.T_map_odom, last.map_frame, last.odom_frame, stamp)
             self._publisher.publish(self._message_type(transforms=[transform]))
+
+    def _is_over(self, last: _Alignment) -> bool:
+        """Whether images have stopped since: the robot may be anywhere when they come again."""
+        return time.monotonic_ns() - last.monotonic_ns > self._timeout_ns
 
     def odometry_restarted(self, start: int) -> None:
         """Broadcast nothing until a sure pose with the new odometry. start: number of restarts."""

@@ -177,3 +177,32 @@ def test_a_camera_that_hangs_ends_it(robot: Any) -> None:
     assert adapter._alignment is None and "waits for a pose" in adapter.problem
     adapter.close()
     node.destroy_node()
+
+
+def test_it_stays_ended_until_a_sure_pose_after_images_stopped(robot: Any) -> None:
+    """The next image brought the old transform back, whatever it showed: the robot may have been carried meanwhile."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.2)
+    adapter.publish(answer(1.0, 100 * SECOND))
+    time.sleep(0.3)
+    adapter.publish(answer(1.0, 101 * SECOND, probability=0.2))
+    assert adapter._alignment is None and "waits for a pose" in adapter.problem
+    adapter.publish(answer(1.0, 102 * SECOND))
+    assert adapter._alignment is not None
+    adapter.close()
+    node.destroy_node()
+
+
+def test_one_of_several_cameras_that_hangs_does_not_end_it(robot: Any) -> None:
+    """The others correct the belief, and odometry carries on between their sure poses."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=5.0)
+    adapter.publish(replace(answer(1.0, 100 * SECOND), camera="front"))
+    unsure = answer(1.0, 101 * SECOND, probability=0.2)
+    stuck = replace(unsure, estimate=replace(unsure.estimate, problem=STUCK))
+    adapter.publish(replace(stuck, camera="rear"))
+    assert adapter._alignment is not None
+    adapter.publish(replace(stuck, camera="front"))
+    assert adapter._alignment is None
+    adapter.close()
+    node.destroy_node()
