@@ -15,9 +15,11 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span
 from vpr_ros.base.track import Track, planar_poses
 from vpr_ros.drives import bag_messages as msgs
-from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon
+from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, strays, utm_from_latlon
 from vpr_ros.drives.options import DriveOptions
 
+_INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
+_INEXACT = 5.0  # if it is so many times the usual one: a whole drive may be as inexact
 _BASES = ("base_link", "base_footprint", "base", "base_frame")  # names of a robot's own frame; others are of a sensor
 
 
@@ -77,21 +79,30 @@ class BagPoses:
             return
         stamp = self._stamp(message.header, log_ns, topic)
         if topic == self._navsat_topic:
-            self._frames.setdefault(topic, message.header.frame_id.lstrip("/"))
-            fix = np.array([message.latitude, message.longitude, message.altitude])
-            if message.status.status >= 0:
-                self._poses[topic].append((stamp, fix))
-            else:
+            if message.status.status < 0:
                 self.tally.add("position(s) left out: their status is no fix", topic)
+            elif self._is_of_one(topic, message.header.frame_id, "position(s) left out: of another antenna"):
+                fix = np.array([message.latitude, message.longitude, message.altitude, _sigma_m(message)])
+                self._poses[topic].append((stamp, fix))
             return
         self._worlds.add(message.header.frame_id.lstrip("/"))
-        if hasattr(message, "child_frame_id"):
-            self._frames.setdefault(topic, message.child_frame_id.lstrip("/"))
+        if hasattr(message, "child_frame_id") and not self._is_of_one(
+            topic, message.child_frame_id, "pose(s) left out: of another frame"
+        ):
+            return
         T = matrix_from_pose(message)
         if T is not None:
             self._poses[topic].append((stamp, T))
         else:
             self.tally.add("pose(s) left out: not finite or no rotation", topic)
+
+    def _is_of_one(self, topic: str, frame: str, kind: str) -> bool:
+        """Whether a message is of the frame that a topic's first one was of. kind: of the others, for the tally."""
+        frame = frame.lstrip("/")
+        first = self._frames.setdefault(topic, frame)
+        if frame != first:
+            self.tally.add(f"{kind} than the first's", f"{topic}, '{frame}' beside '{first}'")
+        return frame == first
 
     def _stamp(self, header: Any, log_ns: int, topic: str) -> int:
         stamp = stamp_ns(header.stamp)
@@ -177,8 +188,16 @@ class BagPoses:
             raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
         fixes = np.array([fix for _, fix in samples])
         good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
+        sigmas_m = fixes[:, 3]
+        inexact = good & (sigmas_m > max(_INEXACT_M, _INEXACT * float(np.median(sigmas_m[good]))))
+        kind = f"position(s) left out: by their own covariance more than {_INEXACT_M:g} m off"
+        self.tally.add(kind, topic, int(inexact.sum()))
+        good &= ~inexact
         stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], fixes[good]
         positions, world = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2], self._options.world)
+        stray = strays(positions, np.array(stamps))
+        self.tally.add(STRAY, topic, int(stray.sum()))
+        stamps, positions = [stamp for stamp, out in zip(stamps, stray, strict=True) if not out], positions[~stray]
         yaw = headings_from_track(positions)
         if yaw is None:
             raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
@@ -240,3 +259,11 @@ class BagPoses:
             T_frame_body, T_body_target = track.at(stamp), self._tree.lookup(body, target, stamp)
             T = None if T_frame_body is None or T_body_target is None else T_frame_body @ T_body_target
         return T if T is None or mount is None else T @ mount
+
+
+def _sigma_m(fix: Any) -> float:
+    """Standard deviation in the plane that a NavSatFix states, metres; 0 if it states none."""
+    if not fix.position_covariance_type:
+        return 0.0
+    variance = max(float(fix.position_covariance[0]), float(fix.position_covariance[4]))
+    return float(np.sqrt(variance)) if variance > 0 else 0.0

@@ -24,7 +24,8 @@ UPSIDE_DOWN = (
     "poses"
 )
 AGAINST_TRACK = (
-    "image(s) turn right where their track turns left: yaw must be counter-clockwise from east, and not a compass's"
+    "image(s) turn right where their track turns left: yaw must be counter-clockwise from east, and not a compass's, "
+    "and latitude and longitude, or x and y, must not be swapped"
 )
 _AGREE, _DIFFER = 0.9, 0.5  # lengths of the mean of unit vectors: all alike, and all but alike
 

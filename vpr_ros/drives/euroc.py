@@ -27,6 +27,9 @@ TIME, FILE = "timestamp [ns]", "filename"
 POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
 QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 _OPENCV = re.compile(rb"^%YAML.*$|^---.*$|!!opencv-matrix", re.MULTILINE)  # what OpenCV adds to YAML
+_RADTAN = ("radtan", "radial-tangential", "plumb_bob", "none")  # EuRoC's, OKVIS's and ROS's names
+_FISHEYE = ("equidistant", "equi", "fisheye", "kb4")  # TUM VI's, Kalibr's, OpenCV's and Basalt's
+_KNOWN_MODELS = "pinhole cameras with radtan or equidistant distortion"
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
 _OTHER_POSES = ("vicon0", "leica0")  # of another frame, and without orientations
 
@@ -69,10 +72,20 @@ class EurocDrive:
             raise DriveError(f"{root} has no camera {camera!r}: give one of {', '.join(cameras)}")
         self._images = self._listed(root / camera)
         sensor = _sensor(root / camera / "sensor.yaml")
-        self._intrinsics = _intrinsics(sensor, root / camera / "sensor.yaml")
+        self._intrinsics = self._calibration(sensor, root / camera / "sensor.yaml")
         self._track = self._read_poses(root, sensor, options)
         self.world = "" if self._track is None else LOCAL
         self.pose_span = None if self._track is None else self._track.span
+
+    def _calibration(self, sensor: dict[str, Any], path: Path) -> Intrinsics | None:
+        """The camera's intrinsics; None without any, or with a model that is not known."""
+        model = str(sensor.get("distortion_model") or "radtan").lower()
+        kind = str(sensor.get("camera_model") or "pinhole").lower()
+        if kind != "pinhole" or model not in (*_RADTAN, *_FISHEYE):
+            name = f"{kind}, {model}" if kind != "pinhole" else model
+            self.tally.add(f"camera calibration(s) left out: only {_KNOWN_MODELS} are known", f"{path}: {name}")
+            return None
+        return _intrinsics(sensor, path, model in _FISHEYE)
 
     def _listed(self, folder: Path) -> list[tuple[int, Path]]:
         """(stamp, image) of each row of a camera's data.csv, in order of time."""
@@ -137,7 +150,7 @@ def _sensor(path: Path) -> dict[str, Any]:
         raise DriveError(f"{path} cannot be read as EuRoC's sensor.yaml: {str(error).splitlines()[0]}") from error
 
 
-def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
+def _intrinsics(sensor: dict[str, Any], path: Path, fisheye: bool) -> Intrinsics | None:
     if not {"intrinsics", "resolution"} <= set(sensor):
         return None
     try:
@@ -147,7 +160,7 @@ def _intrinsics(sensor: dict[str, Any], path: Path) -> Intrinsics | None:
     except (TypeError, ValueError) as error:
         raise DriveError(f"{path} has invalid intrinsics or an invalid resolution: {error}") from error
     K = np.array([[fu, 0, cu], [0, fv, cv], [0, 0, 1]])
-    return Intrinsics(width, height, K, distortion, sensor.get("distortion_model") == "equidistant")
+    return Intrinsics(width, height, K, distortion, fisheye)
 
 
 FORMAT = Format(

@@ -19,7 +19,7 @@ from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
 from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.geodesy import good_fixes, headings_from_track, on_grid, utm_from_latlon
+from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, on_grid, strays, utm_from_latlon
 from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
@@ -36,10 +36,16 @@ _LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a CSV file, or a folder that holds images or a CSV file."""
+    """Whether a path is a CSV file, or a folder that holds images, pictures to be converted or a CSV file."""
     if path.is_file():
         return _is_table(path)
-    return bool(list_images(path)) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
+    images = list_images(path) or _other_pictures(path)
+    return bool(images) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
+
+
+def _other_pictures(folder: Path) -> list[Path]:
+    """Pictures and videos of a folder that are not read."""
+    return [path for path in sorted(folder.iterdir()) if _OTHER_PICTURES.fullmatch(path.suffix)]
 
 
 class FolderDrive:
@@ -92,10 +98,9 @@ class FolderDrive:
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
             self._count_other_tables(folder)
-        pictures = [path for path in sorted(images.iterdir()) if _OTHER_PICTURES.fullmatch(path.suffix)]
-        self.tally.add_files("file(s) left out: convert them to JPEG or PNG", pictures)
+        self.tally.add_files("file(s) left out: convert them to JPEG or PNG", _other_pictures(images))
         if not self._images:
-            raise DriveError(f"there are no images in {images}")
+            raise DriveError("; ".join([f"there are no images in {images}", *self.tally.lines()]))
         self.numbers = numbers_of(self._images)
 
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
@@ -229,6 +234,8 @@ def _poses(
 ) -> tuple[list[np.ndarray | None], str]:
     """T_map_camera of each row, None if a cell is empty, and the name of their world. stamps: of the rows, if given."""
     positions, world = _positions(table, options.world, tally)
+    if "lat" in table.columns and stamps is not None:
+        _leave_out_strays(positions, np.array(stamps, dtype=np.int64), table, tally)
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
         what = "orientations (or give yaw)"
@@ -258,6 +265,15 @@ def _poses(
     if "yaw" in table.columns:  # else it is of the track, on the grid
         poses = _on_grid(poses, world)
     return [None if T is None else T @ camera for T in poses], world
+
+
+def _leave_out_strays(positions: np.ndarray, stamps_ns: np.ndarray, table: Table, tally: Tally) -> None:
+    """Make positions (N, 3) NaN that no vehicle reaches, see ``geodesy.strays``."""
+    order = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    order = order[np.argsort(stamps_ns[order], kind="stable")]
+    stray = order[strays(positions[order], stamps_ns[order])]
+    positions[stray] = np.nan
+    tally.add(STRAY, str(table.path), len(stray))
 
 
 def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | None]:

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STRAY = "position(s) left out: no vehicle is so fast as to be there between its neighbours"
+_STRAY_M = 20.0
+_FASTEST = 100.0  # metres a second
 _NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours
+_NOISES = 8.0  # standard deviations of a position: two of a vehicle that stands are nearer than this
+_MEDIAN = 0.6745  # of the absolute value of a standard normal number
 _FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
 _STEP_M = 10.0  # eastward, to measure the rotation between zones
 _STEP_DEG = 1e-4  # northward, to measure that of a zone's grid
@@ -58,6 +63,8 @@ def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where:
         tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))
     if not good.any():
         raise DriveError(f"{where}: no position is a valid fix; {'; '.join(tally.lines()) or 'there are none'}")
+    if max(np.abs(latitude[good]).max(), np.abs(longitude[good]).max() / 2) <= np.pi / 2:
+        tally.add("position(s) are off Africa, as radians are that are taken for degrees", where, int(good.sum()))
     return good
 
 
@@ -75,11 +82,31 @@ def utm_from_latlon(
     zone = utm_of(world) or (utm_zone(float(np.median(latitude)), float(np.median(ahead))), np.median(latitude) >= 0)
     east, north = _projection(*zone).transform((ahead + 180) % 360 - 180, latitude)
     away_deg = np.abs((longitude - (6 * zone[0] - 183) + 180) % 360 - 180)
+    if zone[1] != bool(np.median(latitude) >= 0):
+        there, here = ("north", "south")[:: 1 if zone[1] else -1]
+        logger.warning(
+            "the positions lie %s of the equator, and world '%s' is of the %s: set world to '%s' if that is not meant",
+            here, utm_world(*zone), there, utm_world(zone[0], not zone[1]),
+        )  # fmt: skip
     if not np.isfinite(east).all() or np.median(away_deg * np.cos(np.radians(latitude))) > _FURTHEST_DEG:
         raise DriveError(f"the positions are too far from '{utm_world(*zone)}': set world to another zone")
     positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
     _warn(latitude, longitude, positions, utm_world(*zone))
     return positions, utm_world(*zone)
+
+
+def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
+    """(N,) bool: positions (N, 3) that no vehicle reaches from the one before and leaves to the one after.
+
+    stamps_ns: (N,) ascending. Reflections in a street throw single fixes hundreds of metres aside.
+    """
+    found = np.zeros(len(positions), bool)
+    if len(positions) > 2:
+        steps_m = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
+        past_m = np.linalg.norm(positions[2:, :2] - positions[:-2, :2], axis=1)
+        fast = steps_m > np.maximum(_FASTEST * 1e-9 * np.diff(stamps_ns), _STRAY_M)
+        found[1:-1] = fast[:-1] & fast[1:] & (past_m < np.minimum(steps_m[:-1], steps_m[1:]))
+    return found
 
 
 def warn_of_jumps(positions: np.ndarray, named: np.ndarray, form: str, check: str) -> None:
@@ -153,16 +180,30 @@ def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
+def _noise_m(positions: np.ndarray) -> float:
+    """Standard deviation of one coordinate of (N, 2 or more) positions, by how they bend from one to the next."""
+    bends = np.abs(np.diff(positions[:, :2], n=2, axis=0))
+    return float(np.median(bends) / (_MEDIAN * np.sqrt(6))) if bends.size else 0.0
+
+
+def _apart(positions: np.ndarray, step_m: float) -> list[int]:
+    """Rows of (N, 2 or more) positions, each step_m from the last one at least."""
+    kept = [0]
+    for i in range(1, len(positions)):
+        if np.linalg.norm(positions[i, :2] - positions[kept[-1], :2]) >= step_m:
+            kept.append(i)
+    return kept
+
+
 def headings_from_track(positions: np.ndarray, min_step_m: float = 1.0) -> np.ndarray | None:
     """Course over ground of (N, 2 or more) positions -> (N,) yaw in radians, counter-clockwise from east.
 
-    Taken between positions at least min_step_m apart, so that the heading does not spin at a standstill. A reversing
-    vehicle gets the opposite heading. None if the track is shorter than that.
+    Taken between positions at least min_step_m apart, and further where they are noisier, so that the heading does not
+    spin at a standstill. A reversing vehicle gets the opposite heading. None if the track is shorter than min_step_m.
     """
-    kept = [0]
-    for i in range(1, len(positions)):
-        if np.linalg.norm(positions[i, :2] - positions[kept[-1], :2]) >= min_step_m:
-            kept.append(i)
+    kept = _apart(positions, max(min_step_m, _NOISES * _noise_m(positions)))
+    if len(kept) < 2:
+        kept = _apart(positions, min_step_m)
     if len(kept) < 2:
         return None
     steps = np.diff(positions[kept, :2], axis=0)

@@ -88,15 +88,15 @@ class Maker:
         )
         return self.types["tf2_msgs/msg/TFMessage"]([stamped])
 
-    def fix(self, stamp: int, latitude: float, longitude: float, status: int = 0):
+    def fix(self, stamp: int, latitude: float, longitude: float, status: int = 0, sigma_m: float = 0.0, frame="gps"):
         return self.types["sensor_msgs/msg/NavSatFix"](
-            self.header(stamp, "gps"),
+            self.header(stamp, frame),
             self.types["sensor_msgs/msg/NavSatStatus"](status, 1),
             latitude,
             longitude,
             30.0,
-            np.zeros(9),
-            0,
+            np.diag([sigma_m**2] * 3).ravel(),
+            2 if sigma_m else 0,
         )
 
 

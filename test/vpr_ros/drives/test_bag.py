@@ -16,7 +16,7 @@ from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.geometry import T_BODY_OPTICAL, heading, matrix_from_rpy, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.drives.bag import bag_topics, read_messages, write_bag
-from vpr_ros.drives.drive import pose_span_of
+from vpr_ros.drives.drive import pose_span_of, tally_of
 from vpr_ros.drives.open import DriveOptions, open_drive
 
 pytest.importorskip("rosbags", reason="rosbags is not installed")
@@ -214,6 +214,25 @@ def test_navsat_gives_utm_poses_that_look_along_the_track(tmp_path: Path, bag_by
     step = frames[3].T_map_camera[:3, 3] - frames[2].T_map_camera[:3, 3]
     assert 6.8 < step[0] < 7.0 and abs(step[1]) < 0.3
     assert abs(heading(frames[2].T_map_camera)) < 0.05
+
+
+def test_fixes_that_are_bad_by_their_own_word_or_of_another_antenna_are_left_out(tmp_path: Path, bag_by_hand) -> None:
+    """Every fifth was 100 m off and said so, and a second antenna turned the camera by up to 180 degrees."""
+
+    def build(make, add) -> None:
+        for i in range(20):
+            stamp, bad = START + i * PERIOD * 10, i % 5 == 4
+            add("/fix", make.fix(stamp, 51.75 + 1e-3 * bad, -1.25 + 1e-4 * i, sigma_m=100.0 if bad else 0.1), stamp)
+            add("/fix", make.fix(stamp + 1, 51.75, -1.25 + 1e-4 * i - 3e-5, sigma_m=0.1, frame="rear"), stamp + 1)
+            add("/image", make.image(stamp), stamp)
+
+    drive = open_drive(bag_by_hand(tmp_path / "gps", build), DriveOptions(T_base_camera=AHEAD, max_pose_gap_s=60.0))
+    posed = [frame.T_map_camera for frame in drive if frame.T_map_camera is not None]
+    assert len(posed) == 19 and np.abs([heading(T) for T in posed]).max() < 0.05
+    assert np.ptp([T[1, 3] for T in posed]) < 5.0
+    lines = tally_of(drive).lines()
+    assert any(line.startswith("4 position(s) left out: by their own covariance") for line in lines)
+    assert any(line.startswith("20 position(s) left out: of another antenna") for line in lines)
 
 
 def test_nan_poses_are_gaps(tmp_path: Path, bag_by_hand) -> None:

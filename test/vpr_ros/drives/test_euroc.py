@@ -82,3 +82,26 @@ def test_a_sensor_file_as_opencv_writes_it(tmp_path: Path) -> None:
     sensor = root / "mav0/cam0/sensor.yaml"
     sensor.write_text("%YAML:1.0\n---\n" + sensor.read_text().replace("T_BS:", "T_BS: !!opencv-matrix"))
     np.testing.assert_allclose(next(iter(open_drive(root))).T_map_camera, frame.T_map_camera)
+
+
+@pytest.mark.parametrize(("model", "fisheye"), [("equi", True), ("KB4", True), ("radtan", False), ("", False)])
+def test_names_of_distortion_models_of_other_tools(tmp_path: Path, model: str, fisheye: bool) -> None:
+    """Kalibr's equi was taken for radtan: rays were 20 degrees off."""
+    root = write_sequence(tmp_path)
+    sensor = root / "mav0/cam0/sensor.yaml"
+    sensor.write_text(sensor.read_text().replace("radial-tangential", model))
+    (first, *_) = open_drive(root)
+    assert first.intrinsics.fisheye is fisheye
+
+
+@pytest.mark.parametrize(
+    "change", [("radial-tangential", "fov"), ("distortion_model", "camera_model: mei\ndistortion_model")]
+)
+def test_a_model_that_is_not_known_gives_no_rays(tmp_path: Path, change: tuple[str, str]) -> None:
+    """Wrong rays are worse than none, and it is said."""
+    root = write_sequence(tmp_path)
+    sensor = root / "mav0/cam0/sensor.yaml"
+    sensor.write_text(sensor.read_text().replace(*change))
+    drive = open_drive(root)
+    assert next(iter(drive)).intrinsics is None
+    assert any("camera calibration(s) left out" in line for line in tally_of(drive).lines())

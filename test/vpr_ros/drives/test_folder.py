@@ -598,3 +598,20 @@ def test_names_far_from_any_zone_and_without_a_letter_keep_or_turn_their_heading
     (without,), (with_letter,) = open_drive(bare, DriveOptions(world="utm 55 south")), open_drive(whole)
     assert heading(without.T_map_camera) == pytest.approx(heading(with_letter.T_map_camera), abs=1e-9)
     assert abs(np.degrees(heading(without.T_map_camera))) > 1
+
+
+def test_a_folder_of_videos_says_what_to_do(tmp_path: Path) -> None:
+    """It was "no drive of a known format"."""
+    (tmp_path / "ride.mp4").write_bytes(b"film")
+    with pytest.raises(DriveError, match=r"there are no images in .*1 file\(s\) left out: convert them to JPEG"):
+        open_drive(tmp_path)
+
+
+def test_a_fix_far_aside_has_no_pose(tmp_path: Path) -> None:
+    """Half a kilometre off for a second, among fixes every 10 m: it was a place of the map."""
+    images(tmp_path, [f"{i}.png" for i in range(6)])
+    rows = [f"{i}.png,{i},51.75,{-1.25 + 1e-4 * i + (0.01 if i == 3 else 0)}" for i in range(6)]
+    (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+    drive = open_drive(tmp_path)
+    assert [frame.T_map_camera is None for frame in drive] == [False] * 3 + [True] + [False] * 2
+    assert any("no vehicle is so fast" in line for line in tally_of(drive).lines())

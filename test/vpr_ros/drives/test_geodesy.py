@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import matrix_from_rpy, transform
+from vpr_ros.base.geometry import matrix_from_rpy, transform, wrap_angle
 from vpr_ros.base.tally import Tally
-from vpr_ros.drives.geodesy import good_fixes, headings_from_track, utm_from_latlon, utm_zone, zone_change
+from vpr_ros.drives.geodesy import good_fixes, headings_from_track, strays, utm_from_latlon, utm_zone, zone_change
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,38 @@ def test_headings() -> None:
     np.testing.assert_allclose(yaw[-9:], np.pi / 2, atol=0.05)
     assert np.all((yaw > -0.1) & (yaw < 1.7))
     assert headings_from_track(halt) is None
+
+
+@pytest.mark.parametrize("noise_m", [0.05, 0.3, 1.0])
+def test_headings_do_not_spin_where_a_noisy_receiver_stands(noise_m: float) -> None:
+    """A minute at a red light turned the camera about by up to 180 degrees, from 0.3 m of noise on."""
+    rng = np.random.default_rng(0)
+    along = np.concatenate([np.arange(0, 100, 1.0), np.full(600, 100.0), np.arange(100, 200, 1.0)])
+    track = np.column_stack([along, np.zeros_like(along)]) + rng.normal(0, noise_m, (len(along), 2))
+    headings = headings_from_track(track)
+    assert headings is not None and np.degrees(np.abs(wrap_angle(headings[100:700]))).max() < 30
+
+
+def test_a_single_fix_far_aside_is_no_position() -> None:
+    """Reflections do that, for one fix; a ferry, a tunnel and a receiver that starts again do not come back."""
+    stamps = np.arange(8) * 10**9
+    there = np.column_stack([10.0 * np.arange(8), np.zeros(8), np.zeros(8)])
+    there[4, 1] = 572.0
+    assert np.flatnonzero(strays(there, stamps)).tolist() == [4]
+    moved_on = there + np.where(np.arange(8)[:, None] > 3, 500.0, 0.0)
+    moved_on[4, 1] -= 572.0
+    assert not strays(moved_on, stamps).any() and not strays(there[:2], stamps[:2]).any()
+    assert not strays(there, 100 * stamps).any()
+
+
+def test_radians_are_told() -> None:
+    """They lie off Africa, 57 times too close together, and the map was built without a word."""
+    tally = Tally()
+    good_fixes(np.radians([48.0, 48.1]), np.radians([8.0, 8.1]), tally, "log")
+    assert any("as radians are that are taken for degrees" in line for line in tally.lines())
+
+
+def test_a_band_letter_taken_for_the_hemisphere_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """56S is a band of the north by MGRS, and the south by other tools."""
+    utm_from_latlon(np.array([-33.9]), np.array([151.2]), np.zeros(1), "utm 56S")
+    assert "set world to 'utm 56 south'" in caplog.text
