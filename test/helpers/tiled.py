@@ -70,6 +70,8 @@ class Handler(SimpleHTTPRequestHandler):
 
     most = 2**40  # bytes of a file that are sent before the connection breaks
     understands_range = True
+    refuses_range = False  # 416 for any part
+    coding = ""  # Content-Encoding
     asked: list[tuple[str, str]]
 
     def do_GET(self) -> None:
@@ -80,12 +82,17 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_error(404)
             return
         data = path.read_bytes()
+        if self.refuses_range and self.headers.get("Range"):
+            self.send_error(416)
+            return
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if self.understands_range else None
         start = int(wanted[1]) if wanted else 0
         self.send_response(206 if wanted else 200)
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
+        if self.coding:
+            self.send_header("Content-Encoding", self.coding)
         self.end_headers()
         self.wfile.write(data[start : start + self.most])
         self.close_connection = True

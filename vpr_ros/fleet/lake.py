@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.errors import MapError, brief
+from vpr_ros.base.errors import DriveError, MapError, brief
 from vpr_ros.base.world import utm_of
 from vpr_ros.fleet.constants import LAKE
 from vpr_ros.inference.vocabulary import Vocabulary
@@ -48,7 +48,10 @@ _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 
 @dataclass(frozen=True)
 class Head:
-    """What the keyframes of a map share: only those of one head can be in one release."""
+    """What the keyframes of a map share: only those of one model and one world can be in one release.
+
+    Those that are stored in another way are stored again in the release's.
+    """
 
     model: dict[str, Any]
     world: str
@@ -176,11 +179,13 @@ class Lake:
         return [part for part in dict.fromkeys(found) if _PART.fullmatch(part)]
 
     def batch(self, part: str) -> tuple[Head, Rows]:
-        """The keyframes of a pushed batch."""
+        """The keyframes of a pushed batch, each once: two that push it at one moment both add it."""
         with self._reading():
             table = self._table("keyframes").search().where(f"part = '{part}'").to_arrow()
         head = Head.from_json(table.column("head")[0].as_py())
-        return head, _rows_from(table, head)
+        keys = zip(table.column("drive").to_pylist(), table.column("stamp_ns").to_pylist(), strict=True)
+        first = {key: row for row, key in reversed(list(enumerate(keys)))}
+        return head, _rows_from(table.take(sorted(first.values())), head)
 
     def pushed_by(self, part: str) -> str:
         """A pushed batch in words: its first digits, robot and drives."""
@@ -345,7 +350,13 @@ def box_around(world: str, latitude: float, longitude: float, radius_m: float) -
         raise MapError(f"the fleet's map lies in world '{world}', which has no latitudes: give --bbox, in its metres")
     if not 0 < radius_m < np.inf or not np.isfinite([latitude, longitude]).all():
         raise MapError("the area is not finite: give degrees, and a radius in metres above 0")
-    position, _ = utm_from_latlon(np.array([latitude]), np.array([longitude]), np.zeros(1), world)
+    try:
+        position, _ = utm_from_latlon(np.array([latitude]), np.array([longitude]), np.zeros(1), world)
+    except DriveError as error:
+        raise MapError(
+            f"latitude {latitude:g}, longitude {longitude:g} lies too far from the fleet's map in world '{world}': "
+            "give the latitude first"
+        ) from error
     east, north = map(float, position[0, :2])
     return east - radius_m, north - radius_m, east + radius_m, north + radius_m
 

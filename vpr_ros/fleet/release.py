@@ -145,10 +145,13 @@ def _checked(
     left_out: list[tuple[str, str]] = []
     for batch in pending:
         own, rows = lake.batch(batch)
-        moved = _aligned(old.places, rows, seen) if own == head else "it is of another model or another world"
+        fits = (own.model, own.world) == (head.model, head.world)
+        moved = _aligned(old.places, rows, seen) if fits else "it is of another model or another world"
         if isinstance(moved, str):
             set_aside.append((batch, moved))
             continue
+        if not head.storage["thumbnails"]:
+            moved = replace(moved, thumbnails=[None] * len(moved))
         new[batch] = _with_own_names(taken, moved, batch)
         taken.update(_keys(new[batch]))
         if gone := len(rows) - len(moved):

@@ -310,7 +310,10 @@ def other_spacing(place_map: PlaceMap, every_m: float) -> str:
     spacing = _spacing(place_map)
     if not spacing or not every_m or 1 / STATISTICS.coarser <= every_m / spacing <= STATISTICS.coarser:
         return ""
-    return f"{place_map.path} has a place every {spacing:.1f} m so far: --every {spacing:.1f} goes on as it was begun"
+    begun = f"{place_map.path} has a place every {spacing:.1f} m so far"
+    if every_m < spacing:  # the images may be as far apart
+        return f"{begun}: if it was begun with another --every, give that"
+    return f"{begun}: --every {spacing:.1f} goes on as it was begun"
 
 
 def _spacing(place_map: PlaceMap) -> float:

@@ -133,21 +133,24 @@ class HttpTiles:
 
     def __init__(self, address: str, cache: Path | None = None) -> None:
         """address: may have a user name and a password, and a query. cache: folder; by default ``cache_folder``."""
-        shown = address.rpartition("@")[2]
+        before_query = address.partition("?")[0]
+        shown = before_query.rpartition("@")[2]
         try:
             parts = urllib.parse.urlsplit(address)
         except ValueError as error:
             raise MapError(f"the address {shown} cannot be had ({type(error).__name__}): is it right?") from error
         user, at, host = parts.netloc.rpartition("@")
-        if "@" in address and not at:
+        if "@" in before_query and not at:
             raise MapError(
                 f"the address of {shown} cannot be read: write the special characters of a password in percent code, "
                 "such as %2F for /"
             )
         user += "" if ":" in user else ":"
         folder = parts.path.rstrip("/").removesuffix(f"/{MANIFEST}")
+        folder = urllib.parse.quote(folder, safe="/%:@!$&'()*+,;=~")  # as browsers do
         self._address = urllib.parse.urlunsplit((parts.scheme, host, f"{folder}/", "", ""))
-        self._query = f"?{parts.query}" if parts.query else ""  # such as a token
+        query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+        self._query = f"?{query}" if query else ""  # such as a token
         login = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
         self._login = {"Authorization": f"Basic {login}"} if at else {}
         self.name = self._address.rstrip("/")  # for messages, without secrets
@@ -168,7 +171,11 @@ class HttpTiles:
             if fresh or not self._manifest_path.is_file():
                 raise
             logger.warning("%s; the tiles that are here are used", error)
-            return TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
+            try:
+                return TileManifest.from_bytes(self._manifest_path.read_bytes(), str(self._manifest_path))
+            except (MapError, OSError):  # of no use: the next start asks the server alone
+                self._manifest_path.unlink(missing_ok=True)
+                raise error from None
         self._keep(data, found)
         return found
 
@@ -190,9 +197,7 @@ class HttpTiles:
         """A small file. Raises one of _TRANSFER."""
         with self._request(name) as answer:
             data = answer.read(most)
-            length, coding = answer.headers.get("Content-Length"), answer.headers.get("Content-Encoding", "identity")
-        if coding.lower() != "identity":
-            raise ValueError(f"the server compresses it ({coding}): turn that off for these files")
+            length = answer.headers.get("Content-Length")
         if length is not None and len(data) < min(int(length), most):
             raise OSError(f"{len(data)} of {length} bytes came")
         return data
@@ -264,6 +269,9 @@ class HttpTiles:
                 try:
                     self._append(file, out)
                 except _TRANSFER as error:
+                    if size and getattr(error, "code", 0) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                        out.truncate(0)  # the server has no such part, and may have the whole
+                        continue
                     fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
                     if fails >= TILES.attempts or not _may_pass(error):
                         raise
@@ -282,15 +290,15 @@ class HttpTiles:
         free = shutil.disk_usage(self._cache).free
         if missing > free:
             raise MapError(
-                f"{self._address}{file.file} takes {missing / 1e9:.2f} GB more, and {self._cache} has "
-                f"{free / 1e9:.2f} GB left: make room, or set XDG_CACHE_HOME"
+                f"{self._address}{file.file} takes {missing / 1e6:.1f} MB more, and {self._cache} has "
+                f"{free / 1e6:.1f} MB left: make room, or set XDG_CACHE_HOME"
             )
 
     def _append(self, file: TileFile, out: BinaryIO) -> None:
         """Read a file from where ``out`` ends. Raises one of _TRANSFER if the server ends early."""
         start = out.tell()
         with self._request(file.file, start) as answer:
-            if start and answer.status != http.client.PARTIAL_CONTENT:  # it sends all of it again
+            if start and not _begins_at(start, answer):  # it sends all of it again
                 out.truncate(0)
                 start = out.seek(0)
             left = file.bytes - start
@@ -309,6 +317,10 @@ class HttpTiles:
             request.add_unredirected_header(*header)
         opener = urllib.request.build_opener(_Redirects)
         answer: http.client.HTTPResponse = opener.open(request, timeout=TILES.timeout_s)
+        coding = answer.headers.get("Content-Encoding", "identity")
+        if coding.lower() != "identity":
+            answer.close()
+            raise ValueError(f"the server compresses it ({coding}): turn that off for these files")
         return answer
 
     def _down(self, name: str, error: BaseException) -> MapError:
@@ -322,6 +334,16 @@ class HttpTiles:
 def cache_folder() -> Path:
     """Where tiles from web servers are kept for this user: ``$XDG_CACHE_HOME/vpr_ros/tiles``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vpr_ros" / "tiles"
+
+
+def _begins_at(start: int, answer: http.client.HTTPResponse) -> bool:
+    """Whether an answer is the part of a file from a byte on. Raises OSError if it is another part."""
+    if answer.status != http.client.PARTIAL_CONTENT:
+        return False
+    part = answer.headers.get("Content-Range", f"bytes {start}-")
+    if not part.replace("=", " ").startswith(f"bytes {start}-"):
+        raise ValueError(f"the server sends another part ({part}) than from byte {start} on")
+    return True
 
 
 @contextmanager

@@ -112,8 +112,8 @@ class TileKeeper:
 
     @property
     def problem(self) -> str:
-        """One sentence if a wanted tile cannot be had, or there is a newer release; else empty."""
-        return self.gap or self._release_problem
+        """One sentence if there is a newer release, which may be why a tile is gone, or a wanted tile cannot be had."""
+        return self._release_problem or self.gap
 
     @property
     def gap(self) -> str:
@@ -311,7 +311,8 @@ class TileKeeper:
         try:
             connection = map_file.connect(self._ready[number])
         except MapError as error:  # deleted meanwhile
-            self._fail(number, self._damaged(number, error))
+            self._look_for_a_release()
+            self._fail(number, self._release_problem or self._damaged(number, error))
             raise
         connection.execute("PRAGMA cache_size = -128")  # KiB: many are open
         self._open[number] = connection

@@ -23,7 +23,9 @@ from vpr_ros.drives.bag import write_bag
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.maps.builder import build_map
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.editor import store_otherwise
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.storage import Storage
 
 lancedb = pytest.importorskip("lancedb", reason="lancedb is not installed (pip install 'vpr_ros[fleet]')")
 
@@ -106,6 +108,26 @@ def test_a_push_that_is_repeated_arrives_once(lake, write):
         np.testing.assert_array_equal(rows.places.descriptors, sent.places.descriptors)
         np.testing.assert_allclose(rows.places.T_map_camera[:, :3, 3], sent.places.positions + sent.origin, atol=1e-6)
         assert MapModel.from_dict(head.model) == sent.model and set(rows.thumbnails) == {b"jpeg"}
+
+
+def test_a_batch_that_two_push_at_one_moment_is_in_a_release_once(lake, write, held_out, monkeypatch):
+    """Of a copied outbox: both find that it is not there, both add it, and no robot could pull what was made of it."""
+    path = write("winter", along_street(), noise=np.where(np.arange(80) % 10, 8.0, 0.3))
+    lake.push(path, "r1")
+    lake._table("keyframes").add(lake._table("keyframes").to_arrow())
+    assert count(lake) == (160, 80)
+    made = release(lake, held_out)
+    assert 60 < made.added <= 80
+    lake.pull(path.with_name("pulled.vprmap"), made.release).close()
+
+
+def test_keyframes_that_are_stored_in_another_way_are_taken(lake, write, held_out):
+    """Of a robot whose map has no thumbnails, or fewer bits: they were set aside as of another model."""
+    path = write("winter", along_street(), noise=np.where(np.arange(80) % 10, 8.0, 0.3))
+    store_otherwise(path, Storage("int4", thumbnails=False), path.with_name("bits.vprmap")).close()
+    lake.push(path.with_name("bits.vprmap"), "r1")
+    made = release(lake, held_out)
+    assert made.added > 60 and not made.release.set_aside
 
 
 _SEND = """

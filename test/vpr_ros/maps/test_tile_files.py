@@ -342,3 +342,37 @@ def test_no_password_is_in_a_message(cache: Path, address: str) -> None:
     with pytest.raises(MapError) as refused:
         HttpTiles(address).manifest()
     assert "ss@" not in str(refused.value) and "pa" not in str(refused.value).split("address")[0]
+
+
+def test_a_server_that_refuses_the_rest_is_asked_for_the_whole(town: Path, cache: Path) -> None:
+    """A part that an earlier release left could never be completed, in no later start either."""
+    with served(town / "tiles", refuses_range=True) as (address, _):
+        file = HttpTiles(address).manifest().tiles[0]
+        (cache / "files" / f"{file.sha256}.part").write_bytes(b"x" * 1000)
+        assert sha256_of(HttpTiles(address).get(file)) == file.sha256
+
+
+def test_a_server_that_compresses_tiles_is_named(town: Path, cache: Path) -> None:
+    """It was said to break off."""
+    with served(town / "tiles") as (address, server):
+        file = HttpTiles(address).manifest().tiles[0]
+        server.coding = "gzip"
+        with pytest.raises(MapError, match=r"the server compresses it \(gzip\): turn that off"):
+            HttpTiles(address).get(file)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "http://[::1:1/tiles?token=SECRET",
+        "http://u:se/cret@localhost:1/tiles?token=SECRET",
+        "http://localhost:1/t\u00e9s \u00fc?token=SEC RET",
+        "http://localhost:1/tiles?token=SEC@RET",
+    ],
+)
+def test_no_message_shows_a_token(cache: Path, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of an address that cannot be read, either, and a token may have any character."""
+    monkeypatch.setattr(tile_files, "TILES", replace(TILES, attempts=1))
+    with pytest.raises(MapError) as caught:
+        HttpTiles(wrong).manifest()
+    assert not any(part in str(caught.value) for part in ("SEC", "RET", "cret@", "u:se"))
