@@ -296,9 +296,9 @@ def _report(path: Path, made: list[Path], drives: "list[Drive]", threads: int, n
             measured.append(variant)
         except MissingDependencyError as error:
             typer.echo(f"{variant}: written, but not measured here: {error}")
-    with progress_bar("measuring") as progress:
+    with reported_tally() as tally, progress_bar("measuring") as progress:
         within = within_frames(TOLERANCE_M) if numbered else TOLERANCE_M
-        figures = measure(measured, drives, threads, on_progress=progress, tolerance_m=within)
+        figures = measure(measured, drives, threads, on_progress=progress, tolerance_m=within, tally=tally)
     for variant, own in zip(measured[1:], figures[1:], strict=True):
         save_report(variant, figures[0], own, [drive.name for drive in drives])
     Console().print(table(figures, unit="frames" if numbered else "m"))

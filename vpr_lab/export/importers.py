@@ -132,7 +132,8 @@ def _original(
         )
     if wanted.weights is not None:
         _load_weights(network, wanted.weights, unused)
-    network = network.eval().float().to("cpu")
+    network.eval()  # some return nothing
+    network = network.float().to("cpu")
     size = wanted.size or ((own.width, own.height) if own else None)
     if size is None:
         raise ModelError(f"{origin} does not say its images' size: give --size, such as --size 320 or --size 640x480")

@@ -52,6 +52,8 @@ class Bench:
             "scores": found,
             **measured,
             "full": self.full,
+            "settings": recipe.settings,
+            "reference_brightness": recipe.reference_brightness,
             "seed": self.seed,
             "device": self.device,
             **made.facts,

@@ -124,6 +124,9 @@ def _variants(path: Path) -> dict[str, dict[str, Any]]:
     found = read_yaml(path).get("variants") or {}
     if not isinstance(found, dict) or not all(isinstance(own, dict) for own in found.values()):
         raise ConfigError(f"{path}: variants must be names with what each changes")
+    for name in map(str, found):
+        if name != Path(name).name or name == "..":  # it names a folder
+            raise ConfigError(f"{path}: a variant cannot be called '{name}': leave out slashes and dots alone")
     return {str(name): own for name, own in found.items()}
 
 

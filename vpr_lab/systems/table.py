@@ -16,7 +16,8 @@ from vpr_ros.base.errors import ConfigError
 from vpr_ros.evaluation import style
 
 BEGIN, END = "<!-- vpr lab table -->", "<!-- end of the table -->"
-_ALIKE = ("full", "steps", "queries_from", "measured_on")  # of rows of one recipe, if they have them
+# Of rows of one recipe, if they have them.
+_ALIKE = ("full", "steps", "queries_from", "measured_on", "settings", "reference_brightness")
 _SCENARIOS = ("sun", "autumn", "snow", "night")  # first, in this order; others follow by name
 
 
@@ -61,7 +62,7 @@ def _check_alike(rows: Sequence[dict[str, Any]]) -> None:
     for name, values in compared.items():
         other = next((value for value in values if value != values[0]), None)
         if other is not None:
-            what = f"{values[0]} and {other}" if name != "trainings" else difference(values[0], other)
+            what = difference(values[0], other) if isinstance(other, dict) else f"{values[0]} and {other}"
             raise ConfigError(
                 f"rows of {rows[0]['recipe']} cannot be averaged, their {name} differ: {what}; give folders that were "
                 "run alike"
@@ -100,7 +101,7 @@ def _cells(row: dict[str, Any], shown: Sequence[str], published: bool) -> list[s
     cells += [str(row.get(name, "-")) for name in ("dimension", "steps", "seconds", "seed", "starts_from")]
     if published:
         cells.append("; ".join(f"{PUBLISHED[key].paper}: {PUBLISHED[key].figures}" for key in row["published"]))
-    return cells
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
 
 
 def _figures(found: dict[str, Any] | None) -> str:

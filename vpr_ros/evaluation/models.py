@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.files import write_json
 from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.base.records import DriveFrame
+from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, sample
+from vpr_ros.drives.left_out import UNREADABLE
 from vpr_ros.evaluation.metrics import share
 from vpr_ros.evaluation.recall import TOLERANCE_M, right_at_1
 from vpr_ros.inference.describer import Describer, Manifest
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BATCH = 8
+FAR_AWAY = "image(s) are not judged: no image of the reference is within the tolerance"
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,19 @@ def measure(
     on_progress: Callable[[int, int], None] | None = None,
     rivals: Sequence[Path] = (),
     tolerance_m: float = TOLERANCE_M,
+    tally: Tally | None = None,
 ) -> list[Figures]:
     """Figures of each model, in order; the first is what the others are compared with.
 
     drives: the reference, then queries in the same world; none leaves out everything but speed, size and memory.
     threads: of the CPU, 0 for all. every_m: least distance between images. rivals: other networks, whose speed, size
-    and memory are measured too; they come last. tolerance_m: see ``right_at_1``. Raises ModelError, DriveError.
+    and memory are measured too; they come last. tolerance_m: see ``right_at_1``. tally: counts images that are left
+    out, and queries that are near no reference image. Raises ModelError, DriveError.
     """
     describers = [open_for_measuring(path, threads) for path in (*paths, *rivals)]
-    quality = _compare(describers[: len(paths)], drives, every_m, tolerance_m, on_progress) + [{} for _ in rivals]
+    tally = Tally() if tally is None else tally
+    quality = _compare(describers[: len(paths)], drives, every_m, tolerance_m, on_progress, tally)
+    quality += [{} for _ in rivals]
     paths = [*paths, *rivals]
     times = latencies_ms(describers, runs)
     memory = [peak_memory_mb(path, threads) for path in paths]
@@ -164,6 +171,7 @@ def _compare(
     every_m: float,
     tolerance_m: float,
     on_progress: Callable[[int, int], None] | None,
+    tally: Tally,
 ) -> list[dict[str, Any]]:
     """For each model, the fields of Figures that need images."""
     for drive in drives[1:]:
@@ -177,7 +185,7 @@ def _compare(
     _learn_vocabularies(describers, drives[0], every_m)
     described = []
     for drive in drives:
-        described.append(_describe(describers, drive, every_m))
+        described.append(_describe(describers, drive, every_m, tally))
         if on_progress:
             on_progress(len(described), len(drives) + 1)
     found: list[dict[str, Any]] = []
@@ -186,6 +194,9 @@ def _compare(
         cosine = np.concatenate([drive.cosine[number] for drive in described])
         difference = np.concatenate([drive.depth_difference[number] for drive in described])
         right = {query.name: _right(described[0], query, number, tolerance_m) for query in described[1:]}
+        if not number:
+            for query in described[1:]:
+                tally.add(FAR_AWAY, query.name, len(query.positions) - len(right[query.name]))
         right = {name: found for name, found in right.items() if len(found)}
         first = first or right
         comparable = not np.isnan(cosine).any()
@@ -197,7 +208,7 @@ def _compare(
                 "change_error": _error_of_mean(found.astype(float) - first[name] for name, found in right.items()),
                 "cosine_mean": float(cosine.mean()) if comparable else None,
                 "cosine_min": float(cosine.min()) if comparable else None,
-                "depth_difference": None if np.isnan(difference).any() else float(difference.mean()),
+                "depth_difference": None if np.isnan(difference).all() else float(np.nanmean(difference)),
             }
         )
     return found
@@ -220,13 +231,31 @@ def _learn_vocabularies(describers: Sequence[Describer], reference: Drive, every
             learnt[origin] = found
 
 
-def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> _Described:
+def _readable(frames: Iterable[DriveFrame], tally: Tally) -> Iterator[tuple[DriveFrame, np.ndarray]]:
+    """Frames with their images; those that cannot be read are left out and counted."""
+    for frame in frames:
+        try:
+            yield frame, frame.read()
+        except (ImageError, DriveError) as error:
+            tally.add(UNREADABLE, str(error))
+
+
+def _depth_difference(depth: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Mean (B,) of |depth - first| / first over the pixels of (B, h, w) where first is above 0; NaN without any."""
+    seen = first > 0
+    relative = np.divide(np.abs(depth - first), first, out=np.zeros_like(first), where=seen)
+    counts = seen.sum(axis=(1, 2))
+    return np.where(counts > 0, relative.sum(axis=(1, 2)) / np.maximum(counts, 1), np.nan)
+
+
+def _describe(describers: Sequence[Describer], drive: Drive, every_m: float, tally: Tally) -> _Described:
     """Every model sees the same images, batch by batch, each at its own size."""
     frames = _spaced(drive, every_m)
     positions: list[np.ndarray] = []
     parts: list[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]] = []
     sizes = [(d.manifest.preprocessing.height, d.manifest.preprocessing.width) for d in describers]
-    while batch := [(frame, frame.read()) for frame in islice(frames, BATCH)]:
+    readable = _readable(frames, tally)
+    while batch := list(islice(readable, BATCH)):
         positions += [np.full(3, np.nan) if f.T_map_camera is None else f.T_map_camera[:3, 3] for f, _ in batch]
         images = {
             size: np.stack([preprocess(image, Preprocessing(*size)) for _, image in batch]) for size in set(sizes)
@@ -241,7 +270,7 @@ def _describe(describers: Sequence[Describer], drive: Drive, every_m: float) -> 
         depth = [
             unknown
             if not alike or output.depth is None or first.depth is None
-            else (np.abs(output.depth - first.depth) / first.depth).mean((1, 2))
+            else _depth_difference(output.depth, first.depth)
             for output, alike in zip(outputs, related, strict=True)
         ]
         parts.append(([output.descriptors for output in outputs], cosine, depth))

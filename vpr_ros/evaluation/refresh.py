@@ -80,13 +80,13 @@ def refresh_map(
             with progress(f"adding {drive.name}") as step:
                 added.append(add_drive(place_map, drive, describer, every_m, every_s, step, tally, extractor))
         figures: dict[str, Figures] = {}
-        if described:
+        if was is not None:
             everything = place_map.places
             check_held_out(described, everything, *in_map)
-            judge = HeldOutDrives(described, describer, everything)
+            judge = HeldOutDrives(described, describer, everything, was)
             if not judge.images:
                 raise DriveError(f"no image of {', '.join(d.name for d in held_out)} was taken on {path}")
-            if was is not None and drives:
+            if drives:
                 figures["as it was"] = judge.on(was, place_map.calibration)
             figures["with everything"] = judge.on(everything, place_map.calibration)
             del everything, was
@@ -100,14 +100,19 @@ def refresh_map(
 
 
 def _check_loss(path: Path, figures: dict[str, Figures], max_loss: float, looks: int) -> None:
-    """Raises MapError if the refreshed map recalls less than one of the others."""
-    refreshed = figures["refreshed"].recall
-    name, best = max(figures.items(), key=lambda item: item[1].recall)
-    if refreshed < best.recall - max_loss:
+    """Raises MapError if the refreshed map recalls less than one of the others where that one has places."""
+    refreshed, everything, was = (figures.get(name) for name in ("refreshed", "with everything", "as it was"))
+    assert refreshed is not None and everything is not None  # both were measured
+    images = everything.images + everything.new_images
+    compared = [("with everything", images, refreshed.recall_everywhere, everything.recall_everywhere)]
+    if was is not None and was.images:
+        compared.append(("as it was", was.images, refreshed.recall, was.recall))
+    name, count, after, before = max(compared, key=lambda one: one[3] - one[2])
+    if after < before - max_loss:
         raise MapError(
-            f"the refreshed map would recall {refreshed:.4f} of {best.images} held-out images, {path} {name} "
-            f"{best.recall:.4f}: nothing was changed; keep more with --looks {looks + 1}, leave out a drive that does "
-            f"harm, or allow it with --max-loss {best.recall - refreshed + 0.0001:.4f}"
+            f"the refreshed map would recall {after:.4f} of {count} held-out images, {path} {name} "
+            f"{before:.4f}: nothing was changed; keep more with --looks {looks + 1}, leave out a drive that does "
+            f"harm, or allow it with --max-loss {before - after + 0.0001:.4f}"
         )
 
 

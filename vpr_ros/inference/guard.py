@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.base.errors import ConfigError, ModelError
 from vpr_ros.base.registry import guarding
 from vpr_ros.inference.describer import Describer, Description, check_description
 from vpr_ros.inference.vocabulary import Vocabulary
+
+_PARTS = ("manifest", "backend", "batch_sizes", "describe")  # of a Describer
 
 
 class GuardedDescriber:
     """A describer whose output is checked. All else is the describer's own."""
 
     def __init__(self, describer: Describer, kind: str, name: str) -> None:
-        """kind, name: what made it, for errors, such as backend and its name."""
+        """kind, name: what made it, for errors, such as backend and its name. Raises ConfigError if it is none."""
+        lacking = [part for part in _PARTS if not hasattr(describer, part)]
+        if lacking:
+            raise ConfigError(f"{kind} '{name}' opens {type(describer).__name__}, which lacks {', '.join(lacking)}")
         self._describer, self._kind, self._name = describer, kind, name
 
     def __getattr__(self, name: str) -> Any:
@@ -34,8 +40,11 @@ class GuardedDescriber:
         self._describer.vocabulary = vocabulary  # type: ignore[attr-defined]
 
     def describe(self, images: np.ndarray) -> Description:
-        """See ``Describer``. Raises ConfigError if it fails, what ``check_description`` raises for other output."""
+        """See ``Describer``. Raises ConfigError if it fails or gives other output, ImageError for NaN."""
         with guarding(self._kind, self._name):
             description = self._describer.describe(images)
-            check_description(description, self._describer.manifest, len(images))
+            try:
+                check_description(description, self._describer.manifest, len(images))
+            except ModelError as error:  # not the model's fault
+                raise ConfigError(f"{self._kind} '{self._name}': {error}") from error
         return description

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vpr_ros.base.errors import DriveError, MissingDependencyError, ModelError
+from vpr_ros.base.errors import DriveError, ImageError, MissingDependencyError, ModelError
 from vpr_ros.base.files import written_whole
 from vpr_ros.base.image import Preprocessing, preprocess
 from vpr_ros.drives.drive import Drive
@@ -101,13 +102,16 @@ def write_int8(
 def calibration_images(
     drives: list[Drive], preprocessing: Preprocessing, count: int = CALIBRATION_IMAGES
 ) -> np.ndarray:
-    """(B, height, width, 3) uint8: about ``count`` images, spread evenly over the drives. Raises DriveError."""
+    """(B, height, width, 3) uint8: about ``count`` images, spread evenly over the drives, but unreadable ones.
+
+    Raises DriveError if none is left.
+    """
     share = max(1, count // max(1, len(drives)))
-    chosen = [
-        preprocess(frame.read(), preprocessing)
-        for drive in drives
-        for frame in itertools.islice(drive, 0, None, max(1, len(drive) // share))
-    ]
+    chosen = []
+    for drive in drives:
+        for frame in itertools.islice(drive, 0, None, max(1, len(drive) // share)):
+            with suppress(ImageError, DriveError):  # counted where the drives are compared
+                chosen.append(preprocess(frame.read(), preprocessing))
     if not chosen:
         raise DriveError("the drives have no images to calibrate on")
     return np.stack(chosen)

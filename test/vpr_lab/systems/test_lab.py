@@ -264,6 +264,13 @@ def test_recipes_are_like_others(tmp_path: Path) -> None:
         load_recipe("cosplacee")
 
 
+def test_a_variant_is_no_folder(tmp_path: Path) -> None:
+    """Its row landed where no table looks for it, or outside of the folder of results."""
+    (tmp_path / "own.yaml").write_text("like: gem\nvariants: {'../up': {about: x}}")
+    with pytest.raises(ConfigError, match="a variant cannot be called"):
+        load_recipe(f"{tmp_path}/own.yaml:../up")
+
+
 def test_variants_are_recipes_of_one_file(tmp_path: Path) -> None:
     """A sweep is one file. Its members keep the names of earlier folders and tables, and inherit from each other."""
     assert load_recipe("gain:best") == load_recipe("gain_best") and recipe_name("gain:best") == "gain_best"

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-from vpr_lab.systems.table import read_rows
+from vpr_lab.systems.table import markdown, read_rows
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.files import write_json
 
@@ -18,6 +18,7 @@ ROW = {
     "group": "Heads",
     "full": False,
     "steps": 60,
+    "settings": {"scales": [1.0]},
     "seconds": 10.0,
     "queries_from": ["town_2"],
     "seed": 0,
@@ -52,6 +53,7 @@ def test_seeds_are_averaged_with_the_spread_of_a_sample(tmp_path: Path) -> None:
         ({"queries_from": ["town_3"]}, "queries_from differ"),
         ({"scores": {"sun": ROW["scores"]["night"]}}, r"conditions differ: \['night'\] and \['sun'\]"),
         ({"scores": {"night": {"queries": 10, "recall": {"1": 0.2}}}}, "recall counts differ"),
+        ({"settings": {"scales": [0.1]}}, "settings differ"),
     ],
 )
 def test_unlike_rows_are_not_averaged(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -63,3 +65,10 @@ def test_unlike_rows_are_not_averaged(tmp_path: Path, change: dict[str, Any], to
 def test_rows_of_two_recipes_may_differ(tmp_path: Path) -> None:
     """Only what is averaged has to be alike."""
     assert len(read(tmp_path, ROW, ROW | {"recipe": "netvlad", "steps": 5, "full": True})) == 2
+
+
+def test_a_bar_in_a_text_ends_no_cell(tmp_path: Path) -> None:
+    """Every figure moved into its neighbour's column."""
+    row = ROW | {"about": "odd | pipe\nand line", "published": []}
+    (line,) = [line for line in markdown(read(tmp_path, row)).splitlines() if "`gem`" in line]
+    assert "odd \\| pipe and line | 20.0 |" in line

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.evaluation.models import measure, save_report, table
+from vpr_ros.base.tally import Tally
+from vpr_ros.drives.left_out import UNREADABLE
+from vpr_ros.evaluation.models import FAR_AWAY, _depth_difference, measure, save_report, table
 from vpr_ros.inference.describer import Manifest, fingerprint_file
 from vpr_ros.inference.models import find_model
 
@@ -88,3 +90,26 @@ def test_drives_of_two_worlds_are_refused(models: list[Path], painted_drive) -> 
     with pytest.raises(DriveError, match="elsewhere"):
         measure(models[:1], [painted_drive(), painted_drive(world="elsewhere")], 1, 3)
     assert np.isfinite(measure(models[:1], [painted_drive(length=20.0)], 1, 3)[0].cosine_mean or np.nan)
+
+
+def test_an_image_that_cannot_be_read_is_left_out(models: list[Path], painted_drive) -> None:
+    """One of a thousand ended an hour's comparison."""
+
+    class Broken(painted_drive):
+        def image(self, along: float) -> np.ndarray:
+            if along == 10.0:
+                raise ImageError("the JPEG is truncated")
+            return super().image(along)
+
+    tally = Tally()
+    far = painted_drive("far", length=20.0, start=5000.0)
+    figures = measure(models[:1], [Broken(), painted_drive("query", start=2.0), far], 1, 5, tally=tally)
+    assert figures[0].images == 23 + 24 + 4 and figures[0].recall_at_1["query"] > 0.9
+    assert tally.count(UNREADABLE) == 1 and tally.count(FAR_AWAY) == 4
+
+
+def test_depth_of_nothing_is_not_divided_by() -> None:
+    """A network may say 0 for the sky: the figure was missing, without a word."""
+    first = np.array([[[0.0, 2.0]], [[0.0, 0.0]]])
+    found = _depth_difference(np.array([[[5.0, 3.0]], [[1.0, 1.0]]]), first)
+    assert found[0] == 0.5 and np.isnan(found[1])

@@ -63,6 +63,27 @@ def test_a_drive_that_does_harm_is_refused(own, describer, painted_drive):
     refresh_map(own, [Astray("astray", length=60.0)], describer, quiet, held_out=[held_out], max_loss=1.0)
 
 
+def test_new_streets_do_not_hide_what_is_lost_on_old_ones(own, describer, painted_drive):
+    """As many right images on a new street as wrong ones on an old one looked like no loss, or a gain."""
+
+    class Astray(painted_drive):
+        def pose(self, along: float) -> np.ndarray:
+            return super().pose(along + (300.0 if along < 60.0 else 0.0))
+
+    drive = Astray("astray", length=300.0, start=0.3)
+    held_out = painted_drive("thursday", length=300.0, noise=3.0, start=1.0)
+    before = own.read_bytes()
+    with pytest.raises(MapError, match=r"would recall 0.[0-9]+ of 16 held-out images, .*as it was 0.7500"):
+        refresh_map(own, [drive], describer, quiet, looks=3, held_out=[held_out])
+    assert own.read_bytes() == before
+    good = painted_drive("good", length=300.0, start=0.3)
+    done = refresh_map(own, [good], describer, quiet, looks=3, held_out=[held_out])
+    was, now = done.figures["as it was"], done.figures["refreshed"]
+    assert was.images == now.images < 20 < was.new_images == now.new_images
+    assert was.recall <= now.recall and was.new_streets == 0.0 < 0.9 < now.new_streets
+    assert "on new streets recall@1" in str(now)
+
+
 def test_a_held_out_drive_that_is_in_the_map_measures_nothing(own, describer, painted_drive):
     """Nor does one elsewhere, or one in another world."""
     for drive, sentence in (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpr_ros.base.errors import ConfigError, ImageError, ModelError
+from vpr_ros.base.errors import ConfigError, ImageError
 from vpr_ros.base.records import Frame
 from vpr_ros.inference.describer import Description
 from vpr_ros.inference.guard import GuardedDescriber
@@ -27,21 +27,25 @@ def guarded(description: Any) -> GuardedDescriber:
         return description
 
     manifest = SimpleNamespace(name="net", dimension=4, vocabulary="")
-    return GuardedDescriber(SimpleNamespace(manifest=manifest, describe=describe), "backend", "theirs")  # type: ignore[arg-type]
+    network: Any = SimpleNamespace(manifest=manifest, backend="own", batch_sizes=(1,), describe=describe)
+    return GuardedDescriber(network, "backend", "theirs")
 
 
 @pytest.mark.parametrize(
     ("description", "kind", "says"),
     [
-        (Description(100 * UNIT, None), ModelError, "length 100, expected 1"),
-        (Description(UNIT[:1], None), ModelError, "of shape"),
+        (Description(100 * UNIT, None), ConfigError, "backend 'theirs'.*length 100, expected 1"),
+        (Description(UNIT[:1], None), ConfigError, "backend 'theirs'.*of shape"),
         (Description(np.full_like(UNIT, np.nan), None), ImageError, "not a number"),
-        (UNIT, ModelError, "gives ndarray, expected a Description"),
+        (UNIT, ConfigError, "backend 'theirs'.*gives ndarray, expected a Description"),
         (ValueError("no memory"), ConfigError, "backend 'theirs' failed: ValueError: no memory"),
     ],
 )
 def test_wrong_output_is_one_sentence(description: Any, kind: type[Exception], says: str) -> None:
-    """Descriptors a hundred times too long made every answer certain; the others were tracebacks."""
+    """Descriptors a hundred times too long made every answer certain; the others were tracebacks.
+
+    It names the backend: to export the model again, as was said, is of no use.
+    """
     with pytest.raises(kind, match=says):
         guarded(description).describe(IMAGES)
     assert guarded(Description(UNIT, None)).describe(IMAGES).descriptors is UNIT
@@ -52,7 +56,7 @@ def test_one_image_without_a_descriptor_harms_no_other(describer: Any, toy_world
     """It made the belief NaN, for all images after it."""
 
     class Sometimes:
-        manifest = describer.manifest
+        manifest, backend, batch_sizes = describer.manifest, "own", (1,)
 
         def describe(self, images: np.ndarray) -> Description:
             found = np.zeros((1, self.manifest.dimension), np.float32)
@@ -70,3 +74,9 @@ def test_one_image_without_a_descriptor_harms_no_other(describer: Any, toy_world
         localizer.localize(Frame(10**9, good + np.uint8(150)))
     after = localizer.localize(Frame(2 * 10**9, good))
     assert np.isfinite([before.off_map_probability, after.off_map_probability]).all()
+
+
+def test_what_is_no_network_is_refused_when_it_is_opened() -> None:
+    """A factory that returned something else was a traceback at the first image."""
+    with pytest.raises(ConfigError, match="describer 'theirs' opens object, which lacks manifest, backend"):
+        GuardedDescriber(object(), "describer", "theirs")  # type: ignore[arg-type]

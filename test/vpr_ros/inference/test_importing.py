@@ -346,3 +346,19 @@ def computes_the_same(ort: Any, model: Any, path: Path, x: np.ndarray) -> bool:
     sessions = [ort.InferenceSession(source, providers=["CPUExecutionProvider"]) for source in sources]
     before, after = (session.run(None, {"x": x})[0] for session in sessions)
     return np.array_equal(before, after)
+
+
+def test_a_network_that_changes_its_mind_is_named(tmp_path: Path) -> None:
+    """Dropout that is on: it was told that the import disagrees with the original, which disagrees with itself."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("RandomNormalLike", ["mean"], ["random"]),
+        helper.make_node("Add", ["mean", "random"], ["descriptor"]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 32])
+    descriptor = helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["batch", 3])
+    graph = helper.make_graph(nodes, "random", [image], [descriptor])
+    path = tmp_path / "random.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    with pytest.raises(ModelError, match="other numbers for the same image each time: export it in evaluation mode"):
+        bring(path, tmp_path / "out")
