@@ -6,6 +6,7 @@
 The second argument is images per second. Stamps are those of the clock, so the robot seems to drive at that pace.
 """
 
+import contextlib
 import sys
 import time
 from array import array
@@ -22,7 +23,7 @@ def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
     rclpy.init()
     node = rclpy.create_node("play_drive")
     publisher = node.create_publisher(Image, topic, 10)
-    while not publisher.get_subscription_count():
+    while rclpy.ok() and not publisher.get_subscription_count():
         node.get_logger().info(f"waiting for a subscriber of {topic}", throttle_duration_sec=5.0)
         time.sleep(0.1)
     for recorded in frames:
@@ -40,4 +41,5 @@ def main(drive: str, rate_hz: str = "5", topic: str = "/image") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:]) if len(sys.argv) > 1 else sys.exit(__doc__)
+    with contextlib.suppress(KeyboardInterrupt):
+        main(*sys.argv[1:]) if len(sys.argv) > 1 else sys.exit(__doc__)

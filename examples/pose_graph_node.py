@@ -1,18 +1,17 @@
 """Loop closures correct a track: odometry and ~/loop_closures go into a GTSAM pose graph, its last pose comes out.
 
-Needs vpr_msgs, `pip install gtsam`, and a localiser in mode map (launch/map.launch.py):
-
-    python examples/pose_graph_node.py --ros-args -p odom:=/odom
-
-`ros2 run vpr_ros pose_graph` is the complete node, with a path, earlier maps and bags that are played twice.
+Needs vpr_msgs, `pip install gtsam`, and a localiser in mode map (launch/map.launch.py). `ros2 run vpr_ros pose_graph`
+is the complete node, with a path, earlier maps and bags that are played twice.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
 from vpr_msgs.msg import LoopClosure
@@ -57,4 +56,5 @@ class PoseGraphNode(Node):
 
 if __name__ == "__main__":
     rclpy.init()
-    rclpy.spin(PoseGraphNode())
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(PoseGraphNode())

@@ -56,6 +56,7 @@ class MissingDependencyError(VprError):
     """An optional package (of an extra, or of ROS) is needed and not installed."""
 
 
+_ROS = ("rclpy", "diagnostic_msgs", "geometry_msgs", "nav_msgs", "sensor_msgs", "std_msgs", "tf2_msgs")
 # How to install optional packages. Imported packages that are not here are always installed.
 REMEDIES = {
     **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy"), "pip install 'vpr_ros[train]'"),
@@ -65,7 +66,7 @@ REMEDIES = {
     "cuda": "pip install 'vpr_ros[gpu]'",
     **dict.fromkeys(("gtsam", "evo"), "pip install 'vpr_ros[slam]'"),
     **dict.fromkeys(("ray", "lancedb", "pyarrow"), "pip install 'vpr_ros[fleet]'"),
-    "rclpy": "source a ROS 2 installation, or pip install 'vpr_ros[ros]'",
+    **dict.fromkeys(_ROS, "source a ROS 2 installation, or pip install 'vpr_ros[ros]'"),
     "vpr_msgs": "build it with colcon, or run tools/build_messages.py (pip install 'vpr_ros[ros,ros-build]')",
 }
 

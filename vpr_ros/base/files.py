@@ -34,7 +34,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        for left in (part, part.with_name(f"{part.name}-journal")):  # SQLite's, of a disk that is full
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:

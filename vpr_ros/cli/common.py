@@ -1,8 +1,10 @@
 """Shared parts of the commands: options, opening drives, progress bars."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from vpr_ros.base.tally import Tally
     from vpr_ros.drives.drive import Drive
     from vpr_ros.localize.config import LocalizerConfig
+
+
+_LINE_S = 60.0  # between lines of progress in a log
 
 
 def at_least(least: float, most: float = math.inf) -> Callable[[typer.CallbackParam, float], float]:
@@ -144,18 +149,38 @@ def output_folder(path: Path) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with a total; call it with (done, total)."""
+    """A progress bar with a total, or a line a minute where there is no terminal; call it with (done, total)."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _progress_lines(label) as told:
+            yield told
+        return
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(escape(label), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-    if not console.is_terminal:
-        console.print(f"{label}: done", markup=False)
+
+
+@contextmanager
+def _progress_lines(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress for a log: a line a minute, and one at the end."""
+    started = told = time.monotonic()
+    last = (0, 0)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told, last
+        now, last = time.monotonic(), (done, total)
+        if now - told >= _LINE_S and 0 < done < total:
+            told = now
+            left = timedelta(seconds=round((now - started) * (total - done) / done))
+            typer.echo(f"{label}: {done} of {total}, {left} left", err=True)
+
+    yield tell
+    typer.echo(f"{label}: done" + (f", {last[0]}" if last[0] else ""), err=True)
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -59,8 +59,8 @@ class DescriptorType(str, Enum):
 Descriptors = Annotated[
     DescriptorType,
     typer.Option(
-        help="Numbers of descriptors in the file: float32, float16 (half the space), int8 (a quarter, the same "
-        "answers), int4, int2 or bit (a thirtieth): the fewer bits, the more wrong answers where places look alike."
+        help="Type of a descriptor's numbers in the file: float32, float16 (half the size), int8 (a quarter, same "
+        "answers), int4, int2 or bit (a thirtieth). Fewer bits give more wrong answers where places look alike."
     ),
 ]
 NoThumbnails = Annotated[
@@ -86,13 +86,13 @@ EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minim
 
 
 @contextmanager
-def _interruptible(output: Path) -> "Iterator[None]":
-    """A build that says after Ctrl-C how to go on."""
+def _interruptible(output: Path, remedy: str = "go on with --resume") -> "Iterator[None]":
+    """A job that says after Ctrl-C how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         if output.exists():
-            typer.echo(f"interrupted: {output} holds the places so far; go on with --resume", err=True)
+            typer.echo(f"interrupted: {output} holds the places so far; {remedy}", err=True)
         raise
 
 
@@ -200,7 +200,8 @@ def add(
         describer = _describer(model or target.model.name, backend)
         if note := coarser(target, every):
             typer.echo(f"note: {note}", err=True)
-        with reported_tally() as tally:
+        again = "give the same command again to go on"
+        with _interruptible(place_map, again), reported_tally() as tally:
             for drive in opened:
                 with progress_bar(f"adding {drive.name}") as progress:
                     added = add_drive(

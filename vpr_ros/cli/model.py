@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from vpr_ros.base.errors import ConfigError, ModelError
-from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pairs, progress_bar
+from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pairs, progress_bar, reported_tally
 
 if TYPE_CHECKING:
     from vpr_ros.inference.describer import Manifest
@@ -192,8 +192,10 @@ def compare(
     paths = [find_model(model) for model in models]
     opened = open_drives(drives, drive_option, numbered)
     nearer_m = within_frames(tolerance) if numbered else tolerance
-    with progress_bar("measuring") as progress:
-        figures = measure(paths, opened, threads, every_m=every, on_progress=progress, tolerance_m=nearer_m)
+    with reported_tally() as tally, progress_bar("measuring") as progress:
+        figures = measure(
+            paths, opened, threads, every_m=every, on_progress=progress, tolerance_m=nearer_m, tally=tally
+        )
     Console().print(table(figures, int(tolerance) if numbered else tolerance, "frames" if numbered else "m"))
 
 
@@ -224,7 +226,7 @@ def _print_imported(imported: "Imported", wanted: "Wanted") -> None:
 
 def _place_size(manifest: "Manifest") -> str:
     """What the descriptors of a place take in a map."""
-    return f"{3 * 4 * manifest.dimension / 1e3:.3g} kB a place in a map of 3 views"
+    return f"{3 * manifest.dimension / 1e3:.3g} kB a place in a map of 3 views with int8 descriptors"
 
 
 def _flat(content: Any, name: str = "") -> "list[tuple[str, str]]":

@@ -84,13 +84,15 @@ def _print_refreshed(path: Path, done: "Refreshing", before: int) -> None:
     counts = done.dropped.refreshed
     kept = counts.places - counts.alike - counts.beyond
     typer.echo(f"{path}: {kept} of {counts.places} places are kept")
-    typer.echo(f"  {counts.alike} dropped: one that is kept looks alike")
-    typer.echo(f"  {counts.beyond} dropped: there are {counts.looks} looks, the most that --looks allows")
+    if counts.alike:
+        typer.echo(f"  {counts.alike} dropped: one that is kept looks alike")
+    if counts.beyond:
+        typer.echo(f"  {counts.beyond} dropped: there are {counts.looks} looks, the most that --looks allows")
     if done.dropped.closures:
         typer.echo(f"  {done.dropped.closures} loop closures went with their places")
     typer.echo(f"{before / 1e6:.2f} MB became {path.stat().st_size / 1e6:.2f} MB")
     for name, figures in done.figures.items():
-        typer.echo(f"{name}: {figures}, {figures.images} held-out images")
+        typer.echo(f"{name}: {figures}")
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
 
