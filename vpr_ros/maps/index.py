@@ -34,6 +34,7 @@ _MOST = 1e6  # limit of similarities: those of a damaged cache may be anything
 _LEAST_CELLS, _CELLS_SHARE = 8, 10  # cells of an IVF index that are searched: so many, or one in so many
 _QUERY_BITS = 4  # for each number of a query, in an index of one bit a number: as good as 8, and faster
 _BLOCK = 4096  # descriptors in a block of a growing index
+_MAPPED = 1 << 25  # bytes of an index file from which on it is mapped into memory
 _LEAST_FREE = 1 << 20  # bytes: a disk with less is full
 
 
@@ -171,14 +172,17 @@ class Index:
 
     @classmethod
     def load(cls, path: Path, size: tuple[int, int], count: int) -> Index:
-        """An index that ``save`` wrote, mapped into memory: what is not searched is not read.
+        """An index that ``save`` wrote; a large one is mapped into memory, so that what is not searched is not read.
+
+        Of a file that is mapped, a part that is overwritten in place ends the process.
 
         size: (V, D) of a place's descriptors. count: of places. A damaged file may crash FAISS: check its hash first.
         Raises MapError if it is another index.
         """
         mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", None)  # FAISS has it from 1.11 on
         try:
-            index = faiss.read_index(str(path), 0 if mapped is None else mapped)
+            is_large = path.stat().st_size > _MAPPED
+            index = faiss.read_index(str(path), mapped if is_large and mapped is not None else 0)
         except RuntimeError as error:
             raise MapError(f"{path} is not an index that FAISS {faiss.__version__} reads: update FAISS") from error
         if (index.d, index.ntotal, index.metric_type) != (size[1], count * size[0], _METRIC):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from vpr_ros.cli import common, maps
 from vpr_ros.cli.main import main
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.tiles import write_tiles
@@ -156,3 +157,21 @@ def test_a_drive_that_stands_is_one_place_and_says_so(drives, tmp_path, monkeypa
     (drives["late"] / "poses.csv").write_text("\n".join(["stamp,x,y,yaw", *rows]) + "\n")
     assert vpr(monkeypatch, "map", "build", drives["late"], "-o", tmp_path / "m.vprmap") == 0
     assert "all poses of the drive lie closer together than places do" in capsys.readouterr().err
+
+
+def test_a_log_shows_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build of hours in a batch job wrote nothing until its end."""
+    monkeypatch.setattr(common, "_LINE_S", 0.0)
+    with common.progress_bar("building") as progress:
+        progress(1, 4)
+        progress(4, 4)
+    said = capsys.readouterr().err
+    assert "building: 1 of 4, 0:00:00 left\n" in said and said.endswith("building: done, 4\n")
+
+
+def test_an_add_that_is_interrupted_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ended without a word, and half a drive was in the map."""
+    (tmp_path / "town.vprmap").touch()
+    with pytest.raises(KeyboardInterrupt), maps._interruptible(tmp_path / "town.vprmap", "give the same again"):
+        raise KeyboardInterrupt
+    assert "holds the places so far; give the same again" in capsys.readouterr().err
