@@ -6,6 +6,7 @@ A false closure seldom finds a second one that agrees with it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +37,13 @@ class Agreement:
     Pairwise consistency, as in Mangelson et al., Pairwise Consistent Measurement Set Maximization, 2018.
     """
 
-    def __init__(self, needed: int) -> None:
-        """needed: keyframes that must measure the same pose, the current one included."""
-        self._needed = needed
+    def __init__(self, needed: int, drift: float = 0.0, of_one_frame: Collection[str] = ()) -> None:
+        """needed: keyframes that must measure the same pose, the current one included. drift: see the configuration.
+
+        of_one_frame: names of maps whose drives share a frame; those of raw odometry do not.
+        """
+        self._needed, self._of_one_frame = needed, of_one_frame
+        self._share = max(AGREEMENT.translation_share, drift)
         self._recent: deque[_Measured] = deque(maxlen=AGREEMENT.remembered)
 
     def reset(self) -> None:
@@ -65,7 +70,7 @@ class Agreement:
         accepted: list[LoopClosure] = []
         for closure in closures:
             new = _Measured(closure, T_odom_camera, driven_m)
-            agreeing = [old for old in self._recent if _agree(old, new)]
+            agreeing = [old for old in self._recent if self._agree(old, new)]
             if len(agreeing) + 1 >= self._needed:
                 for measured in (*agreeing, new):
                     if not measured.accepted:
@@ -74,14 +79,17 @@ class Agreement:
             self._recent.append(new)
         return accepted
 
-
-def _agree(old: _Measured, new: _Measured) -> bool:
-    """Whether two closures on one map, measured at different keyframes, put the robot on one path."""
-    same_map = (old.closure.match_map, old.closure.match_drive) == (new.closure.match_map, new.closure.match_drive)
-    if not same_map or old.closure.stamp_ns == new.closure.stamp_ns:
-        return False
-    T_old_new = geometry.inverse(old.T_odom_camera) @ new.T_odom_camera
-    T_difference = geometry.inverse(old.T_map_camera @ T_old_new) @ new.T_map_camera
-    allowed = AGREEMENT.translation_m + AGREEMENT.translation_share * (new.driven_m - old.driven_m)
-    rotation = geometry.angle_of(T_difference[:3, :3])
-    return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and rotation < AGREEMENT.rotation)
+    def _agree(self, old: _Measured, new: _Measured) -> bool:
+        """Whether two closures on one map, measured from different places, put the robot on one path."""
+        same_map = old.closure.match_map == new.closure.match_map
+        same_frame = new.closure.match_map in self._of_one_frame or old.closure.match_drive == new.closure.match_drive
+        if not same_map or not same_frame or old.closure.stamp_ns == new.closure.stamp_ns:
+            return False
+        T_old_new = geometry.inverse(old.T_odom_camera) @ new.T_odom_camera
+        moved_m, turned = float(np.linalg.norm(T_old_new[:3, 3])), geometry.angle_of(T_old_new[:3, :3])
+        if moved_m < AGREEMENT.moved_m and turned < AGREEMENT.turned:  # one view errs twice in the same way
+            return False
+        T_difference = geometry.inverse(old.T_map_camera @ T_old_new) @ new.T_map_camera
+        allowed = AGREEMENT.translation_m + self._share * (new.driven_m - old.driven_m)
+        rotation = geometry.angle_of(T_difference[:3, :3])
+        return bool(np.linalg.norm(T_difference[:3, 3]) < allowed and rotation < AGREEMENT.rotation)

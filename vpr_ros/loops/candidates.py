@@ -129,7 +129,7 @@ class LoopSearch:
         T_measured = self.store.place(row).T_map_camera @ T_match_query
         turned = geometry.angle_of(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
         near = self._allowed(row, T_measured[:3, 3], T_odom_camera[:3, 3], driven_m)
-        return near and turned < CANDIDATES.odometry_rotation
+        return near and turned < max(CANDIDATES.odometry_rotation, CANDIDATES.heading_drift * self._config.drift)
 
     def verified(
         self,

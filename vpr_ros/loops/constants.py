@@ -32,7 +32,9 @@ class CandidateLimits:
     odometry_slack_m: float = 5.0
     """Metres that odometry may be off in addition to ``loops.drift``. By hand."""
     odometry_rotation: float = np.radians(45.0)
-    """Radians, largest error of odometry's heading. By hand."""
+    """Radians, largest error of odometry's heading, unless ``loops.drift`` allows more. By hand."""
+    heading_drift: float = 2.0
+    """Radians of heading for ``loops.drift``: one that grows evenly with the way takes the robot half as far aside."""
     expected_rows: int = 30
     """Keyframes on either side of the last match among which the next match is expected. By hand."""
     expected_m: float = 4.0
@@ -52,7 +54,11 @@ class AgreementLimits:
     translation_m: float = 0.7
     """Metres between the positions that two agreeing closures measure,"""
     translation_share: float = 0.05
-    """plus this fraction of the distance driven between them."""
+    """plus this fraction of the distance driven between them, or ``loops.drift`` if that is more."""
+    moved_m: float = 0.1
+    """Metres that the robot moves between two keyframes that can agree,"""
+    turned: float = np.radians(2.0)
+    """or radians that it turns."""
     rotation: float = np.radians(4.0)
     """Radians between the rotations that two agreeing closures measure."""
 

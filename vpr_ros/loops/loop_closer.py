@@ -70,7 +70,10 @@ class LoopCloser:
             _check_features(store.place_map, self.extractor.kind)
         self._searches = [LoopSearch(store, self.config) for store in self.earlier]
         self._own = LoopSearch(session, self.config, own=True)
-        self._agreement = Agreement(self.config.agreement)
+        of_one_frame = {store.place_map.path.name for store in self.earlier if not store.place_map.is_odometry}
+        self._agreement = Agreement(self.config.agreement, self.config.drift, of_one_frame)
+        for store in (session, *self.earlier):
+            _warn_of_rivals(store)
         self.begin()
 
     @classmethod
@@ -269,6 +272,19 @@ class LoopCloser:
             elif self.config.unverified and found:
                 closures.append(closure_of(search, found[0], None, stamp_ns, keyframe_id))
         return closures
+
+
+def _warn_of_rivals(store: KeyframeStore) -> None:
+    """Say if drives of raw odometry are related by no closure: then one place in both counts as two that look alike."""
+    if not store.place_map.is_odometry or not len(store):
+        return
+    anchors, _ = store.anchored(np.arange(len(store)))
+    if (count := len(np.unique(anchors))) > 1:
+        logger.warning(
+            "%s has %d groups of drives that no loop closure relates: a place in two of them closes no loop, as it "
+            "looks like another one; give its drives one frame with `vpr map set-poses`, or keep each in its own map",
+            store.place_map.path, count,
+        )  # fmt: skip
 
 
 def _check_features(place_map: PlaceMap, kind: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpr_ros.maps.constants import SCORES
+from vpr_ros.maps.constants import SCORES, VARIETY
 
 
 def standard_scores(similarities: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -38,7 +38,10 @@ def largest(values: np.ndarray, count: int, above: float) -> np.ndarray:
 
 
 class Sample:
-    """A uniform random sample of a growing number of descriptors (Vitter 1985, algorithm R)."""
+    """A uniform random sample of a growing number of descriptors that differ (Vitter 1985, algorithm R).
+
+    As with ``Places.distinct``, what looks alike counts once: a robot that waits, or drives through a tunnel.
+    """
 
     def __init__(self, dimension: int) -> None:
         self._kept = np.zeros((SCORES.background, dimension), np.float32)
@@ -52,8 +55,10 @@ class Sample:
 
     def take(self, descriptors: np.ndarray) -> None:
         """Add descriptors (N, D), of which some enter the sample."""
-        numbers = np.arange(self._seen, self._seen + len(descriptors))
-        slots = np.where(numbers < SCORES.background, numbers, self._random.integers(0, numbers + 1))
-        kept = slots < SCORES.background
-        self._kept[slots[kept]] = descriptors[kept]
-        self._seen += len(descriptors)
+        for descriptor in descriptors:
+            if (self.descriptors @ descriptor >= VARIETY.alike).any():
+                continue
+            slot = self._seen if self._seen < SCORES.background else int(self._random.integers(0, self._seen + 1))
+            if slot < SCORES.background:
+                self._kept[slot] = descriptor
+            self._seen += 1

@@ -64,3 +64,28 @@ def test_the_next_place_is_expected_where_odometry_leads():
     assert np.allclose(T_map_camera, at(106)) and match_id == 7
     agreement.reset()
     assert agreement.predicted("earlier.vprmap", at(6)) is None
+
+
+def test_one_view_does_not_confirm_itself():
+    """A robot that stood made three keyframes of one false match, 120 m off, with a probability of 1.000."""
+    agreement = Agreement(3)
+    for k in range(5):
+        assert agreement.add([closure(k, at(102))], at(2 + 0.01 * k), 2.0 + 0.01 * k) == []
+    agreement.add([closure(6, at(104))], at(4), 4.0)
+    assert agreement.add([closure(7, at(106))], at(6), 6.0)
+
+
+def test_odometry_that_may_drift_more_agrees_more():
+    """With 20 % of scale no closure was left, whatever loops.drift said."""
+    for drift, accepted in ((0.03, 0), (0.2, 2)):
+        agreement = Agreement(2, drift)
+        agreement.add([closure(1, at(102))], at(2), 2.0)
+        assert len(agreement.add([closure(2, at(112))], at(14), 14.0)) == accepted
+
+
+def test_drives_of_one_frame_confirm_each_other():
+    """With each drive more in a map fewer closures were found: neighbours matched different drives."""
+    for names, accepted in (((), 0), (("earlier.vprmap",), 2)):
+        agreement = Agreement(2, of_one_frame=names)
+        agreement.add([closure(1, at(102), drive="a")], at(2), 2.0)
+        assert len(agreement.add([closure(2, at(104), drive="b")], at(4), 4.0)) == accepted

@@ -252,18 +252,21 @@ def test_readers_and_copies_of_a_growing_map(session, toy_world, tmp_path):
 
 def test_ram_holds_no_descriptors_but_the_index(tmp_path):
     """Of any number of places 512 are kept to compare with, each as likely; the map's own arrays are never made."""
-    model = MapModel("toy", "f" * 64, 2, Preprocessing(32, 32))
+    model = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
     count = 5000
+    descriptors = np.random.default_rng(0).normal(0, 1, (count, 64)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     with KeyframeStore.grow(tmp_path / "s.vprmap", model) as store:
         with store.place_map.together():
             for row in range(count):
-                store.add("d", row, np.eye(4), np.array([1.0, row], np.float32))
+                store.add("d", row, np.eye(4), descriptors[row])
         for end in (1, 700, 701, count):
             store.admit(end)
         kept = store._sample.descriptors
-        assert kept.shape == (SCORES.background, 2) and len(np.unique(kept[:, 1])) == SCORES.background
+        rows = (kept @ descriptors.T).argmax(axis=1)
+        assert len(np.unique(rows)) == len(kept) == SCORES.background
         deviation = count / np.sqrt(12 * SCORES.background)  # of a uniform sample's mean
-        assert abs(kept[:, 1].mean() - count / 2) < 4 * deviation
+        assert abs(rows.mean() - count / 2) < 4 * deviation
         assert store.place_map._places is None
         assert max(len(piece) for piece in store.place_map.pieces()) <= 1024
 
