@@ -352,6 +352,9 @@ def set_poses(
         ),
     ] = "",
     world: Annotated[str, typer.Option(help="Name of the trajectory's frame.")] = "map",
+    drive: Annotated[
+        str, typer.Option(help="The map's drive that the trajectory is of.", show_default="all with its stamps")
+    ] = "",
     max_gap: Annotated[
         float,
         typer.Option(callback=at_least(0.0), help="Maximum gap between poses to interpolate in, seconds."),
@@ -363,7 +366,7 @@ def set_poses(
 
     with reported_tally() as tally:
         track = read_tum(trajectory, int(max_gap * 1e9), tally)
-        moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output)
+        moved, missing = set_poses(place_map, track, _mount(camera_pose), world, output, drive, tally)
     typer.echo(f"{output or place_map}: {moved} places have poses in '{world}'")
     if missing:
         typer.echo(f"{missing} places of {place_map} are left out: {trajectory} has no pose at their times")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.base import geometry
 from vpr_ros.base.errors import DriveError, MapError
 from vpr_ros.base.files import written_whole
 from vpr_ros.base.tally import Tally
@@ -25,7 +26,10 @@ from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.stages import Progress
 from vpr_ros.maps.storage import Storage
 
+_SAME_M = 0.01  # between the poses of one image in two maps
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
+_LEAST_STEP_M, _LEAST_STEPS = 0.1, 3  # that are compared with odometry's
+_OFF, _TURNED_DEG = 0.5, 20.0  # of a step, and between two: more is no drift, but another drive, unit or body
 _LEAST_COSINE = 0.5  # between the camera's up direction before and after
 
 
@@ -128,7 +132,14 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> Iterator[int]:
                 drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
                 copy = target.place_at(drive, stamp_ns)
                 if copy is not None:
-                    tally.add("place(s) were in two of the maps and are kept once", f"drive {drive}")
+                    same = np.allclose(target.position_of(copy), T_map_camera[row, :3, 3], atol=_SAME_M)
+                    if source.is_odometry and not same:
+                        raise MapError(
+                            f"{source.path} has other poses of the images of drive {drive} than a map before it, and "
+                            "both are raw odometry: merge them after `vpr map set-poses`"
+                        )
+                    of_first = "" if same else ", with the poses of the first"
+                    tally.add(f"place(s) were in two of the maps and are kept once{of_first}", f"drive {drive}")
                 else:
                     copy = target.add(
                         drive,
@@ -184,24 +195,38 @@ def rewritten(path: Path, output: Path | None = None) -> Iterator[Path]:
 
 
 def set_poses(
-    path: Path, trajectory: Track, T_body_camera: np.ndarray, world: str = "map", output: Path | None = None
+    path: Path,
+    trajectory: Track,
+    T_body_camera: np.ndarray,
+    world: str = "map",
+    output: Path | None = None,
+    drive: str = "",
+    tally: Tally | None = None,
 ) -> tuple[int, int]:
     """Replace the poses of a map by those of a trajectory, such as SLAM's after optimising the session.
 
     trajectory: T_world_body over time. T_body_camera: (4, 4), the camera's optical frame on that body. world: name of
     the trajectory's frame, which becomes the map's world. With output, a new map without the places that have no pose
     is written, whole or not at all. Otherwise the map is changed in one transaction, and all its places need a pose.
-    Returns the number of places with a pose and the number without. Raises MapError, and DriveError if the trajectory
-    is of another time or turns the camera upside down.
+    drive: the only one that the trajectory is of; empty: of all. tally: counts places that move otherwise than by the
+    odometry of a session, as with a trajectory of another drive or unit. Returns the number of places with a pose and
+    the number without. Raises MapError, and DriveError if the trajectory is of another time or turns the camera upside
+    down.
     """
     with PlaceMap.open(path) as place_map:
-        stored = place_map.whereabouts
-    found = [_at(trajectory, int(stamp_ns)) for stamp_ns in stored.stamps_ns]
+        stored, is_odometry = place_map.whereabouts, place_map.is_odometry
+    if drive and drive not in stored.drives:
+        raise MapError(f"{path} has no drive '{drive}': give one of {', '.join(dict.fromkeys(stored.drives.tolist()))}")
+    of_drive = np.isin(stored.drives, [drive]) if drive else np.ones(len(stored), bool)
+    stamps = zip(stored.stamps_ns.tolist(), of_drive, strict=True)
+    found = [_at(trajectory, stamp_ns) if wanted else None for stamp_ns, wanted in stamps]
     places = stored.subset(np.array([T is not None for T in found], dtype=bool))
     if not len(places):
         raise DriveError(_times(path, stored, trajectory))
     T_world_camera = np.stack([T for T in found if T is not None]) @ T_body_camera
     _check_upright(path, places.T_map_camera, T_world_camera)
+    if is_odometry and tally is not None:
+        _count_moved_otherwise(places, T_world_camera, tally)
     missing = len(stored) - len(places)
     if output is not None:
         with map_file.new_file(output) as part:
@@ -240,6 +265,32 @@ def _times(path: Path, places: Places, trajectory: Track) -> str:
         f"no place of {path} has a pose in the trajectory: the places are of {ours}, the trajectory of {theirs}; give "
         "that of this drive, in seconds, or --max-gap to bridge wider gaps"
     )
+
+
+def _count_moved_otherwise(places: Places, T_new: np.ndarray, tally: Tally) -> None:
+    """Count the places of drives whose new poses (N, 4, 4) do not move as their odometry does from one to the next."""
+    for drive in dict.fromkeys(places.drives.tolist()):
+        rows = np.flatnonzero(places.drives == drive)
+        (by_odom, turned), (by_new, turned_new) = (_steps(T[rows]) for T in (places.T_map_camera, T_new))
+        lengths, new_lengths = np.linalg.norm(by_odom, axis=1), np.linalg.norm(by_new, axis=1)
+        moved = lengths > _LEAST_STEP_M
+        if moved.sum() < _LEAST_STEPS:
+            continue
+        ratio = float(np.median(new_lengths[moved] / lengths[moved]))
+        off = np.linalg.norm(by_new - by_odom, axis=1)[moved] / np.maximum(lengths, new_lengths)[moved]
+        rotation = np.degrees(np.median([geometry.angle_of(a.T @ b) for a, b in zip(turned, turned_new, strict=True)]))
+        if float(np.median(off)) > _OFF or rotation > _TURNED_DEG:
+            kind = (
+                "place(s) move otherwise than by the session's odometry: is the trajectory of that drive (--drive), in "
+                "metres, and of the body that --camera-pose is on"
+            )
+            tally.add(kind, f"drive {drive}, by {ratio:.3g} of its way, turned by {rotation:.0f} degrees", len(rows))
+
+
+def _steps(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (N, 4, 4) -> motion from one to the next, in the earlier one's frame: (N - 1, 3) and (N - 1, 3, 3)."""
+    R_before = np.swapaxes(T[:-1, :3, :3], 1, 2)
+    return np.einsum("nij,nj->ni", R_before, np.diff(T[:, :3, 3], axis=0)), R_before @ T[1:, :3, :3]
 
 
 def _check_upright(path: Path, T_old: np.ndarray, T_new: np.ndarray) -> None:

@@ -363,6 +363,12 @@ class PlaceMap:
             found = self._connection.execute(query, (drive, stamp_ns)).fetchone()
             return None if found is None else int(found[0])
 
+    def position_of(self, place_id: int) -> np.ndarray:
+        """Position (3,) of a place in the map, metres."""
+        with self._reading():
+            (pose,) = self._connection.execute("SELECT pose FROM places WHERE id = ?", (place_id,)).fetchone()
+            return np.frombuffer(pose, "<f8")[:3]
+
     def spans(self) -> dict[str, Span]:
         """Name of each drive that has places -> from its first stamp to its last, without reading the places."""
         with self._reading():

@@ -11,6 +11,7 @@ import pytest
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import DriveError, MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.loops.keyframe_store import KeyframeStore
@@ -176,6 +177,45 @@ def test_a_world_is_no_odometry_because_of_its_name(tmp_path, toy_world):
             assert place_map.is_odometry == is_odometry
     with pytest.raises(MapError, match=r"only one of .* raw odometry"):
         merge_maps(tmp_path / "merged.vprmap", [tmp_path / "surveyed.vprmap", tmp_path / "session.vprmap"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda T: T, ""),
+        (lambda T: geometry.transform(T[:3, :3], 0.07 * T[:3, 3]), "by 0.06"),
+        (lambda T: geometry.transform(np.eye(3), T[[1, 0, 2], 3]), "move otherwise"),
+        (geometry.inverse, "move otherwise"),
+    ],
+)
+def test_a_trajectory_that_moves_otherwise_than_odometry_is_told(session, tmp_path, change, told):
+    """Of another drive, in another unit, of another body: the map was wrong, without a word."""
+    tally, right = Tally(), trajectory()
+    track = Track.of(right.stamps_ns, [change(T) for T in right.T], 2 * SECOND)
+    set_poses(session, track, MOUNT, "town", tmp_path / "new.vprmap", tally=tally)
+    assert bool(tally) == bool(told) and told in "".join(tally.lines())
+
+
+def test_a_trajectory_of_one_drive_leaves_the_others_out(session, tmp_path, toy_world):
+    """Simulated clocks start at zero each time: the other drive's keyframes got this drive's poses."""
+    with KeyframeStore.grow(session, MODEL) as store:
+        store.add("session-2", 5 * SECOND, base(100.0) @ MOUNT, toy_world.descriptor(90.0))
+    assert set_poses(session, trajectory(), MOUNT, "town", tmp_path / "new.vprmap", "session-1") == (30, 1)
+    with pytest.raises(MapError, match="no drive 'session-3': give one of session-1, session-2"):
+        set_poses(session, trajectory(), MOUNT, "town", tmp_path / "other.vprmap", "session-3")
+
+
+def test_two_odometries_of_one_recording_are_not_mixed(tmp_path, toy_world):
+    """Their frames have nothing to do with each other; of a map with a frame, what became of the poses is said."""
+    paths = []
+    for name, aside in (("wheels", 0.0), ("vio", 200.0)):
+        paths.append(tmp_path / f"{name}.vprmap")
+        with KeyframeStore.grow(paths[-1], MODEL) as store:
+            for second in range(3 + len(name)):
+                T = geometry.transform(np.eye(3), np.array([0.0, aside, 0.0])) @ base(second) @ MOUNT
+                store.add("monday", second * SECOND, T, toy_world.descriptor(second))
+    with pytest.raises(MapError, match=r"other poses of the images of drive monday .* `vpr map set-poses`"):
+        merge_maps(tmp_path / "both.vprmap", paths)
 
 
 def test_keyframes_outside_are_left_out_of_a_new_map_only(session, tmp_path):
