@@ -56,8 +56,8 @@ def fit(
     """The calibration under which the true places of these drives are most probable.
 
     config: what the robot will run with. default: the model's; its evidence is kept unless the fitted one is clearly
-    better, and never gives fewer images off the map away. Raises DriveError if no image of the drives was taken on the
-    map.
+    better, and never gives fewer images off the map away. Raises MapError for a map without places, DriveError if no
+    image of the drives was taken on it.
     """
     config, default = config or LocalizerConfig(), default or Calibration()
     check_has_places(places)

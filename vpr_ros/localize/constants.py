@@ -98,6 +98,8 @@ class ViewChangeConstants:
     """its bounds, metres. On the real recordings no two frames show the same view."""
     stuck_s: float = 2.0
     """Seconds that this takes at least: cameras repeat an image or two."""
+    heard_ns: int = 10_000_000_000
+    """Nanoseconds since another camera's last image, up to which it corrects what one that hangs has said."""
     stuck_slowest: float = 0.1
     """Metres a second, up to which a standing robot's odometry drifts."""
     largest_elsewhere: float = 0.95

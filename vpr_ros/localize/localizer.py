@@ -21,7 +21,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.guard import GuardedDescriber
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
-from vpr_ros.localize.constants import NEAR
+from vpr_ros.localize.constants import NEAR, VIEW_CHANGE
 from vpr_ros.localize.eye import STUCK, Eye
 from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
 from vpr_ros.localize.observation import ObservationModel
@@ -238,7 +238,8 @@ class Localizer:
         change = None if problem else eye.view_change.to(descriptor, self.filter.belief, eye.session_mean)
         if change is not None:
             began = eye.look(stamp_ns, change, T_odom_camera, self.places.spacing)
-            if began and all(other.is_stuck for other in self.eyes):  # else another camera corrects the belief
+            heard = [other for other in self.eyes if stamp_ns - other.last[0] < VIEW_CHANGE.heard_ns]
+            if began and all(other.is_stuck for other in heard):  # else another camera corrects the belief
                 self.filter.reset()  # it held the robot at that view while it drove
             if eye.is_stuck:
                 problem, change = STUCK, None

@@ -115,10 +115,14 @@ class Rig:
         if not len(others):
             return found
         row, place, distance, turn = self._places_near(self.poses(cells[others]) @ self._T_first_camera[camera])
-        alike = (distance < FILTER.seen_spacings * self.places.spacing) & (np.abs(turn) < FILTER.sigma_heading)
+        alike = self._shows(distance, turn)
         nearest_last = np.flatnonzero(alike)[np.argsort(-distance[alike], kind="stable")]
         found[others[row[nearest_last]]] = place[nearest_last]
         return found
+
+    def _shows(self, distance: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """Whether places show what cameras see that are so far from them, metres, and so turned, radians: (P,) each."""
+        return (distance < FILTER.seen_spacings * self.places.spacing) & (np.abs(turn) < FILTER.sigma_heading)
 
     def _places_near(self, T_map_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All pairs of a camera's pose (M, 4, 4) and a place near it: rows of both, distances, turns; as ``near``."""
@@ -134,7 +138,8 @@ class Rig:
         if self._is_one_camera:
             return of_places
         alike = of_places.rows[of_places.values > max(of_places.rest, 0.0)]
-        _, same_pose, _, _ = self.near(self.poses(self.cells_of(camera, alike)))  # as other cameras' cells say it
+        _, near, distance, turn = self.near(self.poses(self.cells_of(camera, alike)))
+        same_pose = near[self._shows(distance, turn)]  # as other cameras' cells say it
         cells = np.unique(np.concatenate([self.cells_of(camera, of_places.rows), same_pose, cells]))
         seen = self.seen(camera, cells)
         return SparseValues(cells, np.where(seen < 0, 0.0, of_places.at(seen)), of_places.rest, self.cells)

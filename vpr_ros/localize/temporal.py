@@ -321,7 +321,8 @@ class BayesFilter:
         T_predicted = self._rig.poses(sources) @ self._T_pending
         row, cell, distance, turn = self._rig.near(T_predicted)
         known = float(np.linalg.norm(self._T_pending[:3, 3]))
-        sigma = max(0.5 * self._places.spacing, self._config.odometry_noise * known)
+        gaps = self._places.gaps[self._rig.places_of(cell)]
+        sigma = np.maximum(0.5 * gaps, self._config.odometry_noise * known)
         beyond = np.maximum(distance - min(self._reach_pending, self._reach), 0.0)
         turned = np.abs(turn)
         turn = np.maximum(turned - self._turn_pending, 0.0)
@@ -330,7 +331,7 @@ class BayesFilter:
             weight *= self._ahead(T_predicted, row, cell)
             weight[turned > FILTER.whole_turn] *= FILTER.turned
         total = np.bincount(row, weight, minlength=len(sources))
-        kept = self._kept(sources, T_predicted, (row, distance, turn))
+        kept = self._kept(sources, T_predicted, (row, cell, distance, turn))
         carried = of_sources * kept
         carried[total <= FILTER.least_weight] = 0.0  # no place lies where it would go
         self._off_map += float(np.sum(of_sources - carried))
@@ -351,26 +352,32 @@ class BayesFilter:
         return np.asarray(FILTER.sideways + np.exp(-0.5 * (away / spread) ** 2))
 
     def _kept(
-        self, sources: np.ndarray, T_predicted: np.ndarray, near: tuple[np.ndarray, np.ndarray, np.ndarray]
+        self, sources: np.ndarray, T_predicted: np.ndarray, near: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     ) -> np.ndarray:
         """Share (M,) of the belief in M cells that is still on the map: how well places cover where the robot is now.
 
         It is relative to how well they covered where it was. At the end of a map all places lie behind. Without
         odometry the robot is a place further at most: beyond, the road may bend. near: rows of T_predicted (M, 4, 4),
-        distances and turns of the cells around.
+        the cells around, their distances and turns.
         """
         if self._reach_pending > 0:
             T_predicted = T_predicted.copy()
             metres = min(self._reach_pending / FILTER.longest, self._places.spacing)
             T_predicted[:, :3, 3] = self._driven(T_predicted, metres)
-            row, _, distance, turn = self._rig.near(T_predicted)
-            near = row, distance, np.maximum(np.abs(turn) - self._turn_pending, 0.0)
+            row, cell, distance, turn = self._rig.near(T_predicted)
+            near = row, cell, distance, np.maximum(np.abs(turn) - self._turn_pending, 0.0)
         return np.asarray(np.minimum(self._covered(len(sources), *near) / self._coverage_of(sources), 1.0))
 
-    def _covered(self, count: int, row: np.ndarray, distance: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """How well places cover poses (count,): row, distance and turn (P,) of all pairs of a pose and a cell near."""
+    def _covered(
+        self, count: int, row: np.ndarray, cell: np.ndarray, distance: np.ndarray, turn: np.ndarray
+    ) -> np.ndarray:
+        """How well places cover poses (count,), by all pairs (P,) of the row of a pose and a cell near.
+
+        distance, turn: (P,) from the pose to the cell's place.
+        """
         turn = np.maximum(np.abs(turn) / FILTER.sigma_heading - 1.0, 0.0)
-        weight = np.exp(-0.5 * (distance / self._places.spacing) ** 2 - 0.5 * turn**2)
+        gaps = self._places.gaps[self._rig.places_of(cell)]
+        weight = np.exp(-0.5 * (distance / gaps) ** 2 - 0.5 * turn**2)
         return np.bincount(row, weight, minlength=count)
 
     def _coverage_of(self, cells: np.ndarray) -> np.ndarray:
@@ -379,8 +386,8 @@ class BayesFilter:
             self._coverage = np.zeros(self._rig.cells, np.float32)
         unknown = cells[self._coverage[cells] == 0]
         if len(unknown):
-            row, _, distance, turn = self._rig.near(self._rig.poses(unknown))
-            self._coverage[unknown] = self._covered(len(unknown), row, distance, turn)
+            row, cell, distance, turn = self._rig.near(self._rig.poses(unknown))
+            self._coverage[unknown] = self._covered(len(unknown), row, cell, distance, turn)
         return self._coverage[cells]
 
     def _end(self, look: Look, change: Change | None = None) -> None:

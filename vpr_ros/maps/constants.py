@@ -87,6 +87,11 @@ class VarietyConstants:
     """Places that differ, from which on a map stands for the world around it."""
     alike: float = 0.9
     """Cosine from which on two places do not differ."""
+    resembling: tuple[float, ...] = (0.7, 0.8)
+    """Cosines that are tried before it; neighbours in a corridor have 0.86. With 0.6 too, a park in another season is
+    recognised less (`demixvpr_lite0` on Stromovka 0.634 instead of 0.663)."""
+    stand_for_all: int = 50
+    """Places that must be left, for such a cosine to be taken."""
     pairs: int = 500
     """Pairs of places, at most, whose cosines stand for those of places far apart."""
 

@@ -183,6 +183,8 @@ class Index:
         try:
             is_large = path.stat().st_size > _MAPPED
             index = faiss.read_index(str(path), mapped if is_large and mapped is not None else 0)
+        except OSError as error:
+            raise MapError(f"{path} cannot be read ({error.strerror})") from error
         except RuntimeError as error:
             raise MapError(f"{path} is not an index that FAISS {faiss.__version__} reads: update FAISS") from error
         if (index.d, index.ntotal, index.metric_type) != (size[1], count * size[0], _METRIC):

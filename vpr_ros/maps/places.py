@@ -13,7 +13,7 @@ from vpr_ros.base import geometry
 from vpr_ros.base.track import SAME_PLACE_M, is_trip, nearest_distances
 from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, SCORES, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
-from vpr_ros.maps.stored_descriptors import at_rows, paired_cosines
+from vpr_ros.maps.stored_descriptors import all_cosines, at_rows, paired_cosines
 
 _LARGEST_COORDINATE = 1e5  # metres; a map with larger ones gets an origin
 _PIECE = 1024  # places whose descriptors are read at a time
@@ -79,14 +79,17 @@ class Places:
     def distinct(self) -> np.ndarray:
         """Rows (K,) of places that differ, of a sample if they are many: they stand for the whole map.
 
-        Where a robot stood still, or drove through a tunnel, hundreds of places look alike. They count as one.
+        Where a robot stood still, or drove through a tunnel, hundreds of places look alike. They count as one. Those of
+        a corridor only resemble each other: of a map that has enough others, few of them stand for it.
         """
         rows = spread(len(self), STATISTICS.sample)
-        descriptors = np.asarray(self.descriptors[rows, 0], np.float32)
-        alike = descriptors @ descriptors.T >= VARIETY.alike
-        differ = np.zeros(len(rows), bool)
-        for row in range(len(rows)):
-            differ[row] = not alike[row, differ].any()
+        cosines = all_cosines(np.asarray(self.descriptors[rows, 0]))
+        for alike in (*VARIETY.resembling, VARIETY.alike):
+            differ = np.zeros(len(rows), bool)
+            for row in range(len(rows)):
+                differ[row] = not (cosines[row, differ] >= alike).any()
+            if differ.sum() >= VARIETY.stand_for_all:
+                break
         return rows[differ]
 
     @cached_property
@@ -111,10 +114,10 @@ class Places:
 
     @cached_property
     def elsewhere_cosine(self) -> float:
-        """Median cosine of places far apart."""
-        one, other = np.random.default_rng(0).integers(0, len(self), (2, VARIETY.pairs))
+        """Median cosine of ``distinct`` places."""
+        one, other = self.distinct[np.random.default_rng(0).integers(0, len(self.distinct), (2, VARIETY.pairs))]
         cosines = self.cosines(one, other)
-        return float(np.median(cosines[differ] if (differ := cosines < VARIETY.alike).any() else cosines))
+        return float(np.median(cosines[differ] if (differ := one != other).any() else cosines))
 
     @cached_property
     def later_cosines(self) -> np.ndarray:
@@ -153,6 +156,15 @@ class Places:
         """
         lengths = self.step_lengths(2)
         return max(float(np.median(lengths)), 0.1) if len(lengths) else 1.0
+
+    @cached_property
+    def gaps(self) -> np.ndarray:
+        """Distance (N,) of each place to the next or the last one on its trip, metres, whichever is further.
+
+        ``spacing`` at least: where places lie further apart than usual, each stands for more of the road.
+        """
+        lengths = np.where(self.follows, np.linalg.norm(np.diff(self.positions[:, :2], axis=0), axis=1), 0.0)
+        return np.clip(np.maximum(np.append(lengths, 0.0), np.append(0.0, lengths)), self.spacing, self._reach)
 
     @cached_property
     def follows(self) -> np.ndarray:

@@ -65,8 +65,20 @@ def paired_cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     Codes of like descriptors have like errors, by which those of few bits would seem more alike than they are.
     """
     one, other = one.astype(np.float32), other.astype(np.float32)
-    cosines = np.einsum("nd,nd->n", one, other)
     lengths = np.sqrt(np.einsum("nd,nd->n", one, one) * np.einsum("nd,nd->n", other, other))
+    return _exact(np.einsum("nd,nd->n", one, other), lengths)
+
+
+def all_cosines(descriptors: np.ndarray) -> np.ndarray:
+    """Cosines (N, N) float32 of stored descriptors (N, D) with each other; see ``paired_cosines``."""
+    descriptors = descriptors.astype(np.float32)
+    lengths = np.linalg.norm(descriptors, axis=1)
+    products = descriptors @ descriptors.T
+    return _exact(products.ravel(), np.outer(lengths, lengths).ravel()).reshape(products.shape)
+
+
+def _exact(cosines: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Cosines (N,) of what was stored, from products (N,) of decoded descriptors and of their lengths."""
     of_type = np.searchsorted(list(_LENGTHS.values()), lengths)
     for number, kind in enumerate(_LENGTHS, 1):
         rows = np.flatnonzero(of_type == number)

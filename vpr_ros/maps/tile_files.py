@@ -30,6 +30,8 @@ _PIECE = 1 << 18  # bytes read at a time
 _TRANSFER = (OSError, http.client.HTTPException, ValueError)  # what a transfer may end with; URLError is an OSError
 
 
+_NO_SUCH_PART = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+_COMPRESSED = ("gzip", "x-gzip", "deflate", "br", "zstd", "compress")  # what a server may do to a file on its way
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # what a server says that may have it later
 
 
@@ -43,6 +45,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if there is not None and login and (there.type, there.host) == (req.type, req.host):
             there.add_unredirected_header("Authorization", login)
         return there
+
+
+class _NoSuchPartError(ValueError):
+    """A server sends another part of a file than it was asked for."""
 
 
 class PassingError(MapError):
@@ -134,13 +140,14 @@ class HttpTiles:
     def __init__(self, address: str, cache: Path | None = None) -> None:
         """address: may have a user name and a password, and a query. cache: folder; by default ``cache_folder``."""
         before_query = address.partition("?")[0]
-        shown = before_query.rpartition("@")[2]
+        is_cut = "/" not in before_query.partition("//")[2]  # within the login, by a ? in the password
+        shown = "the tiles" if is_cut else before_query.rpartition("@")[2]
         try:
             parts = urllib.parse.urlsplit(address)
         except ValueError as error:
             raise MapError(f"the address {shown} cannot be had ({type(error).__name__}): is it right?") from error
         user, at, host = parts.netloc.rpartition("@")
-        if "@" in before_query and not at:
+        if not at and ("@" in before_query or ("@" in address and not parts.path)):  # a ? in the password
             raise MapError(
                 f"the address of {shown} cannot be read: write the special characters of a password in percent code, "
                 "such as %2F for /"
@@ -264,14 +271,16 @@ class HttpTiles:
             if out.seek(0, os.SEEK_END) > file.bytes:
                 out.truncate(0)
             self._check_space(file, file.bytes - out.seek(0, os.SEEK_END))
-            fails = 0
+            fails, again = 0, False
             while (size := out.seek(0, os.SEEK_END)) < file.bytes:
                 try:
                     self._append(file, out)
                 except _TRANSFER as error:
-                    if size and getattr(error, "code", 0) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                        out.truncate(0)  # the server has no such part, and may have the whole
-                        continue
+                    if size and not again and isinstance(error, _NoSuchPartError | urllib.error.HTTPError):
+                        again = isinstance(error, _NoSuchPartError) or error.code == _NO_SUCH_PART
+                        if again:  # the server may have the whole
+                            out.truncate(0)
+                            continue
                     fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
                     if fails >= TILES.attempts or not _may_pass(error):
                         raise
@@ -317,8 +326,8 @@ class HttpTiles:
             request.add_unredirected_header(*header)
         opener = urllib.request.build_opener(_Redirects)
         answer: http.client.HTTPResponse = opener.open(request, timeout=TILES.timeout_s)
-        coding = answer.headers.get("Content-Encoding", "identity")
-        if coding.lower() != "identity":
+        coding = answer.headers.get("Content-Encoding", "")
+        if coding.strip().lower() in _COMPRESSED:
             answer.close()
             raise ValueError(f"the server compresses it ({coding}): turn that off for these files")
         return answer
@@ -337,12 +346,12 @@ def cache_folder() -> Path:
 
 
 def _begins_at(start: int, answer: http.client.HTTPResponse) -> bool:
-    """Whether an answer is the part of a file from a byte on. Raises OSError if it is another part."""
+    """Whether an answer is the part of a file from a byte on. Raises _NoSuchPartError if it is another part."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return False
     part = answer.headers.get("Content-Range", f"bytes {start}-")
-    if not part.replace("=", " ").startswith(f"bytes {start}-"):
-        raise ValueError(f"the server sends another part ({part}) than from byte {start} on")
+    if not part.lower().replace("=", " ").startswith(f"bytes {start}-"):
+        raise _NoSuchPartError(f"the server sends another part ({part}) than from byte {start} on")
     return True
 
 

@@ -17,7 +17,7 @@ from vpr_ros.maps import map_file
 from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.storage import Storage
-from vpr_ros.maps.tile_files import PassingError, TileFiles
+from vpr_ros.maps.tile_files import FolderTiles, PassingError, TileFiles
 from vpr_ros.maps.tiles import Tile, TileManifest, cells_of
 
 logger = logging.getLogger(__name__)
@@ -311,7 +311,8 @@ class TileKeeper:
         try:
             connection = map_file.connect(self._ready[number])
         except MapError as error:  # deleted meanwhile
-            self._look_for_a_release()
+            if isinstance(self._files, FolderTiles):  # a new release has removed it; no server is asked for that
+                self._look_for_a_release()
             self._fail(number, self._release_problem or self._damaged(number, error))
             raise
         connection.execute("PRAGMA cache_size = -128")  # KiB: many are open

@@ -218,3 +218,13 @@ def test_evidence_reaches_the_other_cameras_cells_on_a_large_map(toy_world: Any,
     found = rig.evidence(0, of_places, np.zeros(0, np.int64))
     assert found.at(np.array([8, count + 8])).tolist() == [14.0, 14.0]
     assert found.at(np.array([40, count + 40])).tolist() == [-2.95, -2.95]
+
+
+def test_evidence_takes_no_longer_where_places_are_dense(toy_world: Any) -> None:
+    """All cells within 50 m were looked at again for each look-alike: seconds an image on ten drives."""
+    street = toy_world.places(2.0)
+    rows = np.tile(np.arange(len(street)), 10)
+    rig = Rig(street.subset(rows))
+    rig.number("front", FRONT), rig.number("rear", REAR)
+    of_places = SparseValues(np.arange(80), np.full(80, 5.0), -2.95, len(rows))
+    assert len(rig.evidence(0, of_places, np.zeros(0, np.int64)).rows) < 2000

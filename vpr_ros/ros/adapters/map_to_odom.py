@@ -67,7 +67,7 @@ class MapToOdom:
         self.problem = ""  # why nothing is sent, one sentence
         self._alignment: _Alignment | None = None
         self._odometry_start = 0
-        self._stuck: dict[str, bool] = {}  # of each camera, whether it hangs
+        self._stuck: dict[str, tuple[bool, int]] = {}  # of each camera, whether it hangs, and when it was heard
         self._aligning = threading.Lock()  # odometry restarts in another thread
         self._sent_ns = 0  # the stamp of the last transform
         self._sending = threading.Lock()  # the worker's thread and the timer both send
@@ -85,9 +85,11 @@ class MapToOdom:
             )
             self._node.get_logger().warning(self.problem, throttle_duration_sec=30.0)
             return
-        self._stuck[answer.camera] = answer.estimate.problem == STUCK
-        if all(self._stuck.values()):  # the last sure poses were of a place that the robot had left
-            self.forget()
+        now_ns = time.monotonic_ns()
+        self._stuck[answer.camera] = answer.estimate.problem == STUCK, now_ns
+        heard = [stuck for stuck, heard_ns in self._stuck.values() if now_ns - heard_ns <= self._timeout_ns]
+        if all(heard):  # the last sure poses were of a place that the robot had left
+            self._alignment = None
         last, best = self._alignment, answer.estimate.best
         if last is not None and (last.odometry_start != answer.odometry_start or self._is_over(last)):
             last = self._alignment = None
@@ -145,6 +147,7 @@ class MapToOdom:
     def forget(self) -> None:
         """Broadcast nothing until the next sure pose."""
         self._alignment = None
+        self._stuck.clear()
 
     def close(self) -> None:
         """Destroy timer and publisher."""

@@ -15,7 +15,8 @@ _TWICE = 2  # in a row, before it is told
 class OdometryCheck:
     """Compares the way between two sure poses with that by odometry, from one start of map and odometry on.
 
-    In the plane: heights jump by tens of metres from drive to drive of a map by satellites.
+    In the plane: heights jump by tens of metres from drive to drive of a map by satellites. The way of a body that
+    climbs steeply is not compared.
     """
 
     def __init__(self) -> None:

@@ -206,3 +206,17 @@ def test_one_of_several_cameras_that_hangs_does_not_end_it(robot: Any) -> None:
     assert adapter._alignment is None
     adapter.close()
     node.destroy_node()
+
+
+def test_a_camera_that_is_unplugged_speaks_for_nothing(robot: Any) -> None:
+    """It kept the transform alive for ever while all that were left hung."""
+    node = LifecycleNode("localizer")
+    adapter = MapToOdom(node, tolerance_s=0.1, timeout_s=0.2)
+    adapter.publish(replace(answer(1.0, 100 * SECOND), camera="front"))
+    time.sleep(0.3)
+    adapter.publish(replace(answer(1.0, 101 * SECOND), camera="rear"))
+    unsure = answer(1.0, 102 * SECOND, probability=0.2)
+    adapter.publish(replace(unsure, estimate=replace(unsure.estimate, problem=STUCK), camera="rear"))
+    assert adapter._alignment is None
+    adapter.close()
+    node.destroy_node()
