@@ -7,7 +7,7 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1
 WORKDIR /ws
 COPY . src/vpr_ros
 RUN ln -s vpr_ros/vpr_msgs src/vpr_msgs \
-    && apt-get update && apt-get install -y python3-pip && rosdep update \
+    && apt-get update && apt-get install -y python3-pip && pip install plotly && rosdep update \
     && rosdep install --from-paths src --ignore-src --dependency-types exec --dependency-types build \
         --dependency-types buildtool -y \
     && rm -rf /var/lib/apt/lists/* \

@@ -29,6 +29,6 @@ def generate_launch_description():
         [
             *launching.arguments(PARAMETERS),
             launching.node(mode="localize"),
-            launching.if_installed("rviz2", launching.rviz("localize.rviz")),
+            launching.rviz("localize.rviz"),
         ]
     )

@@ -27,6 +27,6 @@ def generate_launch_description():
         [
             *launching.arguments(PARAMETERS),
             launching.node(mode="map"),
-            launching.if_installed("rviz2", launching.rviz("map.rviz")),
+            launching.rviz("map.rviz"),
         ]
     )

@@ -27,6 +27,7 @@ def generate_launch_description():
     pose_graph = Node(
         package="vpr_ros",
         executable="pose_graph",
+        exec_name="pose_graph",
         name="pose_graph",
         namespace=LaunchConfiguration("namespace"),
         parameters=[{"odom": LaunchConfiguration("odom"), "closures": closures}],
@@ -41,6 +42,6 @@ def generate_launch_description():
             launching.node(mode="map"),
             pose_graph,
             OpaqueFunction(function=player),
-            launching.if_installed("rviz2", launching.rviz("map.rviz")),
+            launching.rviz("map.rviz"),
         ]
     )

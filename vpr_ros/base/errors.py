@@ -61,6 +61,7 @@ _ROS = ("rclpy", "diagnostic_msgs", "geometry_msgs", "nav_msgs", "sensor_msgs", 
 REMEDIES = {
     **dict.fromkeys(("torch", "pytorch_metric_learning", "scipy"), "pip install 'vpr_ros[train]'"),
     "onnx": "pip install 'vpr_ros[onnx]'",
+    "plotly": "pip install plotly",
     "moderngl": "pip install 'vpr_ros[sim]'",
     "trimesh": "pip install 'vpr_ros[mesh]'",
     "cuda": "pip install 'vpr_ros[gpu]'",

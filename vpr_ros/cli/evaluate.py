@@ -64,7 +64,9 @@ def evaluate(
     from vpr_ros.base.config import save_yaml
     from vpr_ros.base.world import FRAMES
     from vpr_ros.drives.views import SampledDrive
+    from vpr_ros.evaluation.report import check_report
 
+    check_report()
     opened = open_drives(drives, drive_option, numbered)
     sampled = [SampledDrive(drive, every) for drive in opened] if every > 0 else opened
     chosen = alone_if_shuffled(localizer_config(config, set_), config, set_, opened)
@@ -106,9 +108,11 @@ def replay(
     from vpr_ros.base.config import merged, nested, save_yaml
     from vpr_ros.base.errors import ConfigError, DriveError
     from vpr_ros.drives.bag import BagDrive
+    from vpr_ros.evaluation.report import check_report
     from vpr_ros.ros.params import node_params, read_params_file
     from vpr_ros.ros.replay import BagReplay
 
+    check_report()
     if taken := [name for name in nested(pairs(set_)) if name in ("map", "model", "backend")]:
         raise ConfigError(f"vpr replay has an argument or option for {taken[0]}: give that, and leave it out of --set")
     given = merged(read_params_file(params_file) if params_file else {}, nested(pairs(set_)))

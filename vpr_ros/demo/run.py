@@ -20,6 +20,7 @@ from vpr_ros.drives.drive import Drive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import MovedDrive
 from vpr_ros.evaluation.record import Answer, Run, answer_from_json, unanswered
+from vpr_ros.evaluation.report import check_report
 from vpr_ros.evaluation.run_report import QUERY_PX, Gallery, write_run_report
 from vpr_ros.evaluation.scenes import Plan
 from vpr_ros.evaluation.summary import Assessment, assess
@@ -52,6 +53,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     bar: label -> context manager of a progress callback.
     Raises DriveError if the drives are missing, ImportError if ROS 2 is not installed.
     """
+    check_report()
     plan, camera_pose = read_town(bags)
     from vpr_ros.demo.live import Player, running_node
 

@@ -63,6 +63,12 @@ def write_report(
     )
 
 
+def check_report() -> None:
+    """Raises ImportError if no report can be written: before hours of work, not after them. rosdep has no plotly."""
+    import jinja2  # noqa: F401
+    import plotly  # noqa: F401
+
+
 def write_page(path: Path, template: str, **content: Any) -> Path:
     """Fill a template of this package, scripts and pictures inlined, write it to path and return that."""
     from jinja2 import Environment, PackageLoader, select_autoescape

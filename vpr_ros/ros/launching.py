@@ -15,7 +15,6 @@ import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
-from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
@@ -58,14 +57,17 @@ def node(**fixed: Any) -> OpaqueFunction:
     That is every parameter of the node, whether the launch file declares it or not.
     """
 
-    def create(context: LaunchContext) -> list[LifecycleNode]:
+    def create(context: LaunchContext) -> list[Action]:
         params_file = LaunchConfiguration("params_file").perform(context)
-        if not Path(params_file).is_file():
-            raise RuntimeError(f"params_file: there is no file {params_file}")
+        if not Path(params_file).is_file():  # an error here would end all of a robot's launch
+            return [
+                LogInfo(msg=f"[ERROR] params_file: there is no file {params_file}, so the localiser is not started")
+            ]
         return [
             LifecycleNode(
                 package="vpr_ros",
                 executable="localize",
+                exec_name="localize",
                 name=LaunchConfiguration("name"),
                 namespace=LaunchConfiguration("namespace"),
                 parameters=[params_file, given_parameters(context.launch_configurations, fixed["mode"]) | fixed],
@@ -108,22 +110,30 @@ def signals_wait() -> str:
 def rviz(view: str) -> OpaqueFunction:
     """RViz with a view of config/, if rviz:=true, on the topics of this namespace and node name."""
 
-    def create(context: LaunchContext) -> list[Node]:
+    def create(context: LaunchContext) -> list[Action]:
+        wanted = _value(bool, LaunchConfiguration("rviz").perform(context))
+        if wanted in (False, 0, "", None):
+            return []
+        if wanted not in (True, 1):
+            return [LogInfo(msg=f"[ERROR] rviz is '{wanted}', expected true or false: RViz is not started")]
         path = PathJoinSubstitution([_SHARE, "config", view]).perform(context)
         namespace, name = (LaunchConfiguration(key).perform(context) for key in ("namespace", "name"))
-        sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() == "true"
+        sim_time = LaunchConfiguration("use_sim_time").perform(context)
         return [
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", path],
-                parameters=[{"use_sim_time": sim_time}],
-                remappings=_remappings(Path(path).read_text(), namespace, name),
-                output="log",
+            if_installed(
+                "rviz2",
+                Node(
+                    package="rviz2",
+                    executable="rviz2",
+                    arguments=["-d", path],
+                    parameters=[] if sim_time == _UNSET else [{"use_sim_time": _value(bool, sim_time)}],
+                    remappings=_remappings(Path(path).read_text(), namespace, name),
+                    output="log",
+                ),
             )
         ]
 
-    return OpaqueFunction(function=create, condition=IfCondition(LaunchConfiguration("rviz")))
+    return OpaqueFunction(function=create)
 
 
 def _remappings(view: str, namespace: str, name: str) -> list[tuple[str, str]]:
@@ -137,8 +147,6 @@ def if_installed(package: str, action: Action) -> OpaqueFunction:
     """An action that needs an optional ROS package. If it is missing, a sentence is logged instead."""
 
     def create(context: LaunchContext) -> list[Action]:
-        if action.condition is not None and not action.condition.evaluate(context):
-            return []
         try:
             get_package_prefix(package)
         except PackageNotFoundError:
@@ -160,7 +168,10 @@ def _value(hint: Any, text: str) -> Any:
     """The text of a launch argument as a parameter of this type. The node reports a value that does not fit."""
     if hint is str:
         return ParameterValue("" if text in ("''", '""') else text, value_type=str)
-    value = yaml.safe_load(text) if text else ""
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:  # the node says which parameter it is, and what it expects
+        return ParameterValue(text, value_type=str)
     kind = next((a for a in (hint, *typing.get_args(hint)) if typing.get_origin(a) is tuple), None)
     if kind is None:
         return value

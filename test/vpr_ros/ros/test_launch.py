@@ -57,7 +57,6 @@ def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:
     """A headless robot has no RViz: one sentence, and the node runs on."""
     from ament_index_python.packages import PackageNotFoundError
     from launch.actions import LogInfo, Shutdown
-    from launch.conditions import IfCondition
     from launch.launch_context import LaunchContext
 
     from vpr_ros.ros import launching
@@ -71,7 +70,50 @@ def test_a_robot_without_rviz_is_told_so(monkeypatch: Any) -> None:
     (said,) = launching.if_installed("rviz2", Shutdown()).execute(context)
     assert isinstance(said, LogInfo)
     assert said.msg[0].perform(context).endswith("apt install ros-jazzy-rviz2")
-    assert launching.if_installed("rviz2", Shutdown(condition=IfCondition("false"))).execute(context) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rviz": "yes"}, "rviz2 is not installed"),
+        ({"rviz": "maybe"}, "rviz is 'maybe', expected true or false: RViz is not started"),
+        ({"rviz": ""}, ""),
+        ({"rviz": "Off"}, ""),
+    ],
+)
+def test_a_wrong_argument_does_not_end_the_robots_launch(given: dict[str, str], said: str, monkeypatch: Any) -> None:
+    """An exception ends all of a launch, and leaves running what was started before."""
+    from ament_index_python.packages import PackageNotFoundError
+    from launch.actions import LogInfo
+    from launch.launch_context import LaunchContext
+
+    from vpr_ros.ros import launching
+
+    def not_there(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(launching, "get_package_prefix", not_there)
+    monkeypatch.setattr(launching, "_SHARE", str(FOLDER.parent))
+    context = LaunchContext()
+    context.launch_configurations.update({"use_sim_time": "on", "namespace": "", "name": "localizer", **given})
+    said_by: list[Any] = []
+    for action in launching.rviz("localize.rviz").execute(context) or []:
+        said_by += [action] if isinstance(action, LogInfo) else action.execute(context)
+    assert "".join(action.msg[0].perform(context) for action in said_by).partition(", and")[0].endswith(said)
+
+
+def test_a_missing_file_of_parameters_is_a_sentence() -> None:
+    """The other nodes of the launch run on."""
+    from launch.launch_context import LaunchContext
+
+    from vpr_ros.ros import launching
+
+    context = LaunchContext()
+    context.launch_configurations["params_file"] = "nope.yaml"
+    (said,) = launching.node(mode="localize").execute(context)
+    assert "there is no file nope.yaml" in said.msg[0].perform(context)
+    unclosed = launching.given_parameters({"camera_pose": "[0,0,1"}, "localize")["camera_pose"]
+    assert unclosed.evaluate(context) == "[0,0,1"
 
 
 @pytest.mark.parametrize("name", NAMES)
