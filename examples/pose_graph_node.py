@@ -1,7 +1,7 @@
 """Loop closures correct a track: odometry and ~/loop_closures go into a GTSAM pose graph, its last pose comes out.
 
-Needs vpr_msgs, `pip install gtsam`, and a localiser in mode map (launch/map.launch.py). `ros2 run vpr_ros pose_graph`
-is the complete node, with a path, earlier maps and bags that are played twice.
+Needs vpr_msgs, gtsam and a localiser in mode map: python examples/pose_graph_node.py --ros-args -p odom:=/odom
+`ros2 run vpr_ros pose_graph` is the complete node, with a path, earlier maps and bags that are played twice.
 """
 
 import contextlib

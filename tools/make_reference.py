@@ -50,8 +50,7 @@ def command_line() -> str:
 
 {_NOTE}
 
-`vpr --help` and `vpr COMMAND --help` show the same. In a ROS 2 workspace the command is `ros2 run vpr_ros vpr`;
-without pip's commands in PATH it is `python -m vpr_ros`.
+`vpr --help` and `vpr COMMAND --help` show the same. In a ROS 2 workspace the command is `ros2 run vpr_ros vpr`.
 It exits with 0, with 1 after an error, 2 for a wrong option and 130 after Ctrl-C.
 
 {sections}

@@ -169,18 +169,21 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 def _progress_lines(label: str) -> Iterator[Callable[[int, int], None]]:
     """Progress for a log: a line a minute, and one at the end."""
     started = told = time.monotonic()
-    last = (0, 0)
+    last = before = 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal told, last
-        now, last = time.monotonic(), (done, total)
+        nonlocal started, told, last, before
+        now = time.monotonic()
+        if done < last:  # the next drive
+            started, before = now, before + last
+        last = done
         if now - told >= _LINE_S and 0 < done < total:
             told = now
             left = timedelta(seconds=round((now - started) * (total - done) / done))
             typer.echo(f"{label}: {done} of {total}, {left} left", err=True)
 
     yield tell
-    typer.echo(f"{label}: done" + (f", {last[0]}" if last[0] else ""), err=True)
+    typer.echo(f"{label}: done" + (f", {before + last}" if last else ""), err=True)
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,8 @@ from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, stray
 from vpr_ros.drives.options import DriveOptions
 
 _INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
-_INEXACT = 5.0  # if it is so many times the usual one: a whole drive may be as inexact
+_INEXACT, _USUAL = 5.0, 0.25  # if it is so many times this quantile of all: a whole drive may be as inexact
+_RENAMED = 3  # changes of frame for each frame of a topic, that are of a driver that was started again
 _BASES = ("base_link", "base_footprint", "base", "base_frame")  # names of a robot's own frame; others are of a sensor
 
 
@@ -59,6 +62,7 @@ class BagPoses:
         wanted = (self._odom_topic, self._pose_topic, self._navsat_topic, *self.tf_topics)
         self.topics = sorted({topic for topic in wanted if topic})
         self._poses: dict[str, list[tuple[int, np.ndarray]]] = {topic: [] for topic in self.topics}
+        self._bodies: dict[str, list[str]] = {topic: [] for topic in self.topics}  # frames of these poses
         self._edges: dict[tuple[str, str], list[tuple[int, np.ndarray]]] = {}
         self._tree = FrameTree()
         self._moving: dict[str, Track] = {}  # tracks of the tree, by child frame
@@ -81,28 +85,39 @@ class BagPoses:
         if topic == self._navsat_topic:
             if message.status.status < 0:
                 self.tally.add("position(s) left out: their status is no fix", topic)
-            elif self._is_of_one(topic, message.header.frame_id, "position(s) left out: of another antenna"):
+            else:
                 fix = np.array([message.latitude, message.longitude, message.altitude, _sigma_m(message)])
                 self._poses[topic].append((stamp, fix))
+                self._bodies[topic].append(message.header.frame_id.lstrip("/"))
             return
         self._worlds.add(message.header.frame_id.lstrip("/"))
-        if hasattr(message, "child_frame_id") and not self._is_of_one(
-            topic, message.child_frame_id, "pose(s) left out: of another frame"
-        ):
-            return
         T = matrix_from_pose(message)
         if T is not None:
             self._poses[topic].append((stamp, T))
+            self._bodies[topic].append(getattr(message, "child_frame_id", "").lstrip("/"))
         else:
             self.tally.add("pose(s) left out: not finite or no rotation", topic)
 
-    def _is_of_one(self, topic: str, frame: str, kind: str) -> bool:
-        """Whether a message is of the frame that a topic's first one was of. kind: of the others, for the tally."""
-        frame = frame.lstrip("/")
-        first = self._frames.setdefault(topic, frame)
-        if frame != first:
-            self.tally.add(f"{kind} than the first's", f"{topic}, '{frame}' beside '{first}'")
-        return frame == first
+    def _choose_body(self, topic: str) -> None:
+        """Find the frame that most poses of a topic are of. Others are left out if they alternate, as two antennas do.
+
+        A driver that is started again may name its frame otherwise from then on, or not at all.
+        """
+        named = [(row, frame) for row, frame in enumerate(self._bodies[topic]) if frame]
+        counts = Counter(frame for _, frame in named)
+        self._frames[topic] = usual = max(counts, key=lambda frame: counts[frame], default="")
+        changes = sum(one != other for (_, one), (_, other) in pairwise(named))
+        if changes <= _RENAMED * len(counts):
+            return
+        others = {row for row, frame in named if frame != usual}
+        example = next(frame for _, frame in named if frame != usual)
+        kind = (
+            "position(s) left out: of another antenna"
+            if topic == self._navsat_topic
+            else "pose(s) left out: of another frame"
+        )
+        self.tally.add(f"{kind} than most", f"{topic}, '{example}' beside '{usual}'", len(others))
+        self._poses[topic] = [sample for row, sample in enumerate(self._poses[topic]) if row not in others]
 
     def _stamp(self, header: Any, log_ns: int, topic: str) -> int:
         stamp = stamp_ns(header.stamp)
@@ -129,6 +144,8 @@ class BagPoses:
             self._tree.move(parent, child, self._moving[child])
         self._edges.clear()
         self._camera_frame = self._camera_frame.lstrip("/")
+        for topic in self._bodies:
+            self._choose_body(topic)
         self.base_frame = (self._options.base_frame or self._usual_base()).lstrip("/")
         self._of_truth, self._of_odometry = self._frame_of(self._pose_topic), self._frame_of(self._odom_topic)
         world = "local"
@@ -189,7 +206,7 @@ class BagPoses:
         fixes = np.array([fix for _, fix in samples])
         good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
         sigmas_m = fixes[:, 3]
-        inexact = good & (sigmas_m > max(_INEXACT_M, _INEXACT * float(np.median(sigmas_m[good]))))
+        inexact = good & (sigmas_m > max(_INEXACT_M, _INEXACT * float(np.quantile(sigmas_m[good], _USUAL))))
         kind = f"position(s) left out: by their own covariance more than {_INEXACT_M:g} m off"
         self.tally.add(kind, topic, int(inexact.sum()))
         good &= ~inexact
@@ -200,7 +217,10 @@ class BagPoses:
         stamps, positions = [stamp for stamp, out in zip(stamps, stray, strict=True) if not out], positions[~stray]
         yaw = headings_from_track(positions)
         if yaw is None:
-            raise DriveError(f"the fixes on {topic} of the bag {self._path} never move, so they give no heading")
+            left_out = "".join(f"; {line}" for line in self.tally.lines())
+            raise DriveError(
+                f"the fixes on {topic} of the bag {self._path} never move, so they give no heading{left_out}"
+            )
         of_antenna = planar_poses(positions, yaw)
         antenna = self._antenna(topic, stamps)
         of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna

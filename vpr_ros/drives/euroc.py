@@ -27,8 +27,8 @@ TIME, FILE = "timestamp [ns]", "filename"
 POSITION = tuple(f"p_rs_r_{axis} [m]" for axis in "xyz")
 QUATERNION = tuple(f"q_rs_{axis} []" for axis in "xyzw")
 _OPENCV = re.compile(rb"^%YAML.*$|^---.*$|!!opencv-matrix", re.MULTILINE)  # what OpenCV adds to YAML
-_RADTAN = ("radtan", "radial-tangential", "plumb_bob", "none")  # EuRoC's, OKVIS's and ROS's names
-_FISHEYE = ("equidistant", "equi", "fisheye", "kb4")  # TUM VI's, Kalibr's, OpenCV's and Basalt's
+_RADTAN = ("radtan", "radialtangential", "plumbbob", "none")  # Kalibr's, EuRoC's and ROS's names, letters alone
+_FISHEYE = ("equidistant", "equi", "fisheye", "kb4", "kannalabrandt4")  # TUM VI's, Kalibr's, OpenCV's and Basalt's
 _KNOWN_MODELS = "pinhole cameras with radtan or equidistant distortion"
 _POSES = ("state_groundtruth_estimate0", "mocap0")  # EuRoC's and TUM VI's
 _OTHER_POSES = ("vicon0", "leica0")  # of another frame, and without orientations
@@ -79,10 +79,12 @@ class EurocDrive:
 
     def _calibration(self, sensor: dict[str, Any], path: Path) -> Intrinsics | None:
         """The camera's intrinsics; None without any, or with a model that is not known."""
-        model = str(sensor.get("distortion_model") or "radtan").lower()
-        kind = str(sensor.get("camera_model") or "pinhole").lower()
-        if kind != "pinhole" or model not in (*_RADTAN, *_FISHEYE):
-            name = f"{kind}, {model}" if kind != "pinhole" else model
+        model, kind = (
+            re.sub("[^a-z0-9]", "", str(sensor.get(name) or usual).lower())
+            for name, usual in (("distortion_model", "radtan"), ("camera_model", "pinhole"))
+        )
+        if kind not in ("pinhole", "perspective") or model not in (*_RADTAN, *_FISHEYE):
+            name = f"{kind}, {model}"
             self.tally.add(f"camera calibration(s) left out: only {_KNOWN_MODELS} are known", f"{path}: {name}")
             return None
         return _intrinsics(sensor, path, model in _FISHEYE)

@@ -39,8 +39,8 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a CSV file, or a folder that holds images, pictures to be converted or a CSV file."""
     if path.is_file():
         return _is_table(path)
-    images = list_images(path) or _other_pictures(path)
-    return bool(images) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
+    found = bool(list_images(path)) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
+    return found or (bool(_other_pictures(path)) and not any(inside.is_dir() for inside in path.iterdir()))
 
 
 def _other_pictures(folder: Path) -> list[Path]:

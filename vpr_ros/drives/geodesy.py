@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STRAY = "position(s) left out: no vehicle is so fast as to be there between its neighbours"
-_STRAY_M = 20.0
+_STRAY_M, _MOST_STRAY = 20.0, 0.1
 _FASTEST = 100.0  # metres a second
 _NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours
 _NOISES = 8.0  # standard deviations of a position: two of a vehicle that stands are nearer than this
+_NOISY = 0.3  # of the steps: pure noise has 0.6
 _MEDIAN = 0.6745  # of the absolute value of a standard normal number
 _FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
 _STEP_M = 10.0  # eastward, to measure the rotation between zones
@@ -98,7 +99,8 @@ def utm_from_latlon(
 def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
     """(N,) bool: positions (N, 3) that no vehicle reaches from the one before and leaves to the one after.
 
-    stamps_ns: (N,) ascending. Reflections in a street throw single fixes hundreds of metres aside.
+    stamps_ns: (N,) ascending. Reflections in a street throw single fixes hundreds of metres aside. Where many seem to
+    be thrown, the positions are of several vehicles, or in no order, and none is found.
     """
     found = np.zeros(len(positions), bool)
     if len(positions) > 2:
@@ -106,7 +108,7 @@ def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
         past_m = np.linalg.norm(positions[2:, :2] - positions[:-2, :2], axis=1)
         fast = steps_m > np.maximum(_FASTEST * 1e-9 * np.diff(stamps_ns), _STRAY_M)
         found[1:-1] = fast[:-1] & fast[1:] & (past_m < np.minimum(steps_m[:-1], steps_m[1:]))
-    return found
+    return found & bool(found.sum() <= max(1.0, _MOST_STRAY * len(found)))
 
 
 def warn_of_jumps(positions: np.ndarray, named: np.ndarray, form: str, check: str) -> None:
@@ -181,9 +183,15 @@ def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _noise_m(positions: np.ndarray) -> float:
-    """Standard deviation of one coordinate of (N, 2 or more) positions, by how they bend from one to the next."""
-    bends = np.abs(np.diff(positions[:, :2], n=2, axis=0))
-    return float(np.median(bends) / (_MEDIAN * np.sqrt(6))) if bends.size else 0.0
+    """Standard deviation of one coordinate of (N, 2 or more) positions, by how they bend from one to the next.
+
+    Zero where they lie far apart for that: then it is the road that bends.
+    """
+    steps = np.diff(positions[:, :2], axis=0)
+    if len(steps) < 2:
+        return 0.0
+    noise_m = float(np.median(np.abs(np.diff(steps, axis=0))) / (_MEDIAN * np.sqrt(6)))
+    return noise_m if noise_m > _NOISY * np.median(np.linalg.norm(steps, axis=1)) else 0.0
 
 
 def _apart(positions: np.ndarray, step_m: float) -> list[int]:
@@ -201,9 +209,11 @@ def headings_from_track(positions: np.ndarray, min_step_m: float = 1.0) -> np.nd
     Taken between positions at least min_step_m apart, and further where they are noisier, so that the heading does not
     spin at a standstill. A reversing vehicle gets the opposite heading. None if the track is shorter than min_step_m.
     """
-    kept = _apart(positions, max(min_step_m, _NOISES * _noise_m(positions)))
-    if len(kept) < 2:
-        kept = _apart(positions, min_step_m)
+    step_m = max(min_step_m, _NOISES * _noise_m(positions))
+    kept = _apart(positions, step_m)
+    while len(kept) < 2 and step_m > min_step_m:
+        step_m = max(step_m / 2, min_step_m)
+        kept = _apart(positions, step_m)
     if len(kept) < 2:
         return None
     steps = np.diff(positions[kept, :2], axis=0)

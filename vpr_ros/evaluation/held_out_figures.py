@@ -40,12 +40,12 @@ class Figures:
         return float(right / max(self.images + self.new_images, 1))
 
     def __str__(self) -> str:
-        text = (
+        old = (
             f"recall@1 {self.recall:.4f}, filtered {self.filtered:.4f}, calibration error {self.ece:.3f}, "
             f"{self.images} held-out images"
         )
-        new = f"; on new streets recall@1 {self.new_streets:.4f}, {self.new_images} images"
-        return text + new if self.new_images else text
+        new = f"on new streets recall@1 {self.new_streets:.4f}, {self.new_images} images"
+        return "; ".join([old] * bool(self.images) + [new] * bool(self.new_images))
 
 
 class HeldOutDrives:

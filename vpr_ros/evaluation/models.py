@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BATCH = 8
-FAR_AWAY = "image(s) are not judged: no image of the reference is within the tolerance"
+FAR_AWAY = "image(s) are not judged: no image of the reference is within the tolerance, or there are no poses"
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,8 @@ def _notes(
             )
         return tuple(notes)
     before, after = figures["with everything"], figures["refreshed"]
-    if after.images < LEAST_IMAGES:
-        notes.append(f"only {after.images} held-out images were taken on the map, so the comparison is rough")
+    if (images := after.images + after.new_images) < LEAST_IMAGES:
+        notes.append(f"only {images} held-out images were taken on the map, so the comparison is rough")
     if after.ece > before.ece + _ECE_LOSS:
         notes.append(
             f"the calibration, of {calibration.source}, no longer fits (its error was {before.ece:.3f} and is "

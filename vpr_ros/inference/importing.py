@@ -276,23 +276,22 @@ def _expected(
             raise ModelError(
                 f"{original.origin} cannot be run on an image of {size.width} x {size.height} pixels: {brief(error)}"
             ) from error
-    _check_repeats(original, np.ascontiguousarray(ordered[None]), found[-1])
     name, depth_name = _choose(found[0], wanted, original.origin)
+    _check_repeats(original, np.ascontiguousarray(ordered[None]), found[-1], name)
     depth = _metres(found, depth_name) if depth_name else None
     return Description(_vectors(found, name), depth), Outputs(
         name, found[0][name].ndim, depth_name, found[0][depth_name].ndim if depth_name else 3
     )
 
 
-def _check_repeats(original: Original, image: np.ndarray, before: Arrays) -> None:
-    """Raises ModelError if the original says another thing of the same image: then nothing can agree with it."""
-    again = original.run(image)
-    for output, values in before.items():
-        if not np.allclose(values, again[output], rtol=1e-2, atol=1e-4, equal_nan=True):
-            raise ModelError(
-                f"{original.origin} gives other numbers for the same image each time: export it in evaluation mode, "
-                "without dropout and other random numbers"
-            )
+def _check_repeats(original: Original, image: np.ndarray, before: Arrays, name: str) -> None:
+    """Raises ModelError if the original gives another descriptor of the same image: then nothing can agree with it."""
+    values, again = before[name], original.run(image)[name]
+    if values.shape == again.shape and not np.allclose(values, again, rtol=1e-2, atol=1e-4, equal_nan=True):
+        raise ModelError(
+            f"{original.origin} gives other numbers for the same image each time: export it in evaluation mode, "
+            "without dropout and other random numbers"
+        )
 
 
 def _choose(outputs: Arrays, wanted: Wanted, name: str) -> tuple[str, str]:
