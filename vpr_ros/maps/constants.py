@@ -204,6 +204,22 @@ class LookConstants:
 
 
 @dataclass(frozen=True)
+class TrajectoryConstants:
+    """When a trajectory contradicts a session's odometry, and two maps give an image two poses. By hand."""
+
+    least_step_m: float = 0.1
+    """Metres by odometry from one place to the next, that are compared;"""
+    least_steps: int = 3
+    """of a drive with so many."""
+    off: float = 0.5
+    """Share of a step, in the median, by which the trajectory's differs: more is another drive or unit."""
+    turned_deg: float = 20.0
+    """The same of the rotation, degrees."""
+    same_m: float = 0.01
+    """Metres between the poses of one image in two maps, from which on they differ."""
+
+
+@dataclass(frozen=True)
 class LegacyConstants:
     """Calibrations written until version 0.1."""
 
@@ -227,3 +243,4 @@ VARIETY = VarietyConstants()
 TILES = TileConstants()
 LEGACY = LegacyConstants()
 LOOKS = LookConstants()
+TRAJECTORY = TrajectoryConstants()

@@ -17,6 +17,7 @@ from vpr_ros.base.files import written_whole
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.maps import map_file
+from vpr_ros.maps.constants import TRAJECTORY
 from vpr_ros.maps.features import check_kind
 from vpr_ros.maps.map_drives import names_in_merged
 from vpr_ros.maps.map_file import Link
@@ -26,10 +27,7 @@ from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.stages import Progress
 from vpr_ros.maps.storage import Storage
 
-_SAME_M = 0.01  # between the poses of one image in two maps
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
-_LEAST_STEP_M, _LEAST_STEPS = 0.1, 3  # that are compared with odometry's
-_OFF, _TURNED_DEG = 0.5, 20.0  # of a step, and between two: more is no drift, but another drive, unit or body
 _LEAST_COSINE = 0.5  # between the camera's up direction before and after
 
 
@@ -132,7 +130,7 @@ def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> Iterator[int]:
                 drive, stamp_ns = names[str(places.drives[row])], int(places.stamps_ns[row])
                 copy = target.place_at(drive, stamp_ns)
                 if copy is not None:
-                    same = np.allclose(target.position_of(copy), T_map_camera[row, :3, 3], atol=_SAME_M)
+                    same = np.allclose(target.position_of(copy), T_map_camera[row, :3, 3], atol=TRAJECTORY.same_m)
                     if source.is_odometry and not same:
                         raise MapError(
                             f"{source.path} has other poses of the images of drive {drive} than a map before it, and "
@@ -273,13 +271,13 @@ def _count_moved_otherwise(places: Places, T_new: np.ndarray, tally: Tally) -> N
         rows = np.flatnonzero(places.drives == drive)
         (by_odom, turned), (by_new, turned_new) = (_steps(T[rows]) for T in (places.T_map_camera, T_new))
         lengths, new_lengths = np.linalg.norm(by_odom, axis=1), np.linalg.norm(by_new, axis=1)
-        moved = lengths > _LEAST_STEP_M
-        if moved.sum() < _LEAST_STEPS:
+        moved = lengths > TRAJECTORY.least_step_m
+        if moved.sum() < TRAJECTORY.least_steps:
             continue
         ratio = float(np.median(new_lengths[moved] / lengths[moved]))
         off = np.linalg.norm(by_new - by_odom, axis=1)[moved] / np.maximum(lengths, new_lengths)[moved]
         rotation = np.degrees(np.median([geometry.angle_of(a.T @ b) for a, b in zip(turned, turned_new, strict=True)]))
-        if float(np.median(off)) > _OFF or rotation > _TURNED_DEG:
+        if float(np.median(off)) > TRAJECTORY.off or rotation > TRAJECTORY.turned_deg:
             kind = (
                 "place(s) move otherwise than by the session's odometry: is the trajectory of that drive (--drive), in "
                 "metres, and of the body that --camera-pose is on"

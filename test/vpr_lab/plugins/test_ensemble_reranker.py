@@ -45,9 +45,9 @@ def test_an_ensemble_by_hand(toy_world: Any, how: str, expected: list[int], scal
     wins with 1.5, then 0 with 1, then 1. Both lists hold 0 and 2.
     """
     cosines = scale * np.array([0.0, 1.0, 0.7, 0.4])
-    descriptors = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1).astype(np.float32)
+    descriptors = np.column_stack([cosines, np.diag(np.sqrt(1 - cosines**2))]).astype(np.float32)  # none alike
     places = replace(toy_world.places().subset(np.arange(4)), descriptors=descriptors[:, None])
-    ensemble = EnsembleReranker(Says([1, 0]), places, np.array([5, 2, -1, 0]), PLAIN, merge=how)
+    ensemble = EnsembleReranker(Says([1, 0, 0, 0, 0]), places, np.array([5, 2, -1, 0]), PLAIN, merge=how)
     assert ensemble.rerank(IMAGE, np.array([0, 1, 2]), np.array([1.0, -1.0, -2.0])).tolist() == expected
 
 

@@ -209,7 +209,8 @@ def test_two_odometries_of_one_recording_are_not_mixed(tmp_path, toy_world):
     """Their frames have nothing to do with each other; of a map with a frame, what became of the poses is said."""
     paths = []
     for name, aside in (("wheels", 0.0), ("vio", 200.0)):
-        paths.append(tmp_path / f"{name}.vprmap")
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / "session.vprmap")
         with KeyframeStore.grow(paths[-1], MODEL) as store:
             for second in range(3 + len(name)):
                 T = geometry.transform(np.eye(3), np.array([0.0, aside, 0.0])) @ base(second) @ MOUNT
