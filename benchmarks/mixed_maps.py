@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 from described import Described, Network, described, places_of
 from real import all_recordings
+from real_filter import figures_of
 from rich.console import Console
 from rich.table import Table
 
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
-from vpr_ros.evaluation.metrics import share
 from vpr_ros.evaluation.record import Run, answer_from_estimate
-from vpr_ros.evaluation.summary import assess
 from vpr_ros.inference.describer import Describer
 from vpr_ros.inference.models import DEFAULT_MODEL
 from vpr_ros.inference.open import open_describer
@@ -99,18 +98,7 @@ def figures(places: Places, describer: Describer, drive: Described, odometry: bo
         T_odom = drive.T_odom_camera[row] if odometry else None
         estimate = localizer.recognise(int(drive.stamps_ns[row]), drive.descriptors[row, 0], T_odom)
         answers.append(answer_from_estimate(estimate, row, T, 0.0))
-    assessment = assess(Run(drive.name, drive.name, tuple(answers), places.T_map_camera))
-    summary, scores = assessment.summary, assessment.scores
-    sure = ~scores.called_off_map & (scores.confidence >= 0.9)
-    return {
-        "single": summary.single.at_n[1],
-        "filtered": summary.filtered.at_n[1],
-        "false off": summary.false_off_map,
-        "detected": summary.off_map_detected,
-        "ece": summary.ece,
-        "sure": float(sure.sum()),
-        "sure right": share(scores.correct[sure]),
-    }
+    return figures_of(Run(drive.name, drive.name, tuple(answers), places.T_map_camera))
 
 
 def missed(row: dict[str, Any]) -> list[str]:

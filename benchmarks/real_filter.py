@@ -61,7 +61,11 @@ def figures(
         answer_from_estimate(localizer.recognise(int(drive.stamps_ns[row]), drive.descriptors[row]), row, T, 0.0)
         for row, T in enumerate(drive.T_map_camera)
     )
-    run = Run(drive.name, drive.name, answers, places.T_map_camera, Tolerance(reach, int(reach), reach))
+    return figures_of(Run(drive.name, drive.name, answers, places.T_map_camera, Tolerance(reach, int(reach), reach)))
+
+
+def figures_of(run: Run) -> dict[str, float]:
+    """The columns of a table, by name."""
     assessment = assess(run)
     summary, scores = assessment.summary, assessment.scores
     sure = ~scores.called_off_map & (scores.confidence >= 0.9)

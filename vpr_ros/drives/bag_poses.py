@@ -111,12 +111,9 @@ class BagPoses:
             return
         others = {row for row, frame in named if frame != usual}
         example = next(frame for _, frame in named if frame != usual)
-        kind = (
-            "position(s) left out: of another antenna"
-            if topic == self._navsat_topic
-            else "pose(s) left out: of another frame"
-        )
-        self.tally.add(f"{kind} than most", f"{topic}, '{example}' beside '{usual}'", len(others))
+        what = ("position(s)", "antenna") if topic == self._navsat_topic else ("pose(s)", "frame")
+        kind = "{} left out: of another {} than most".format(*what)
+        self.tally.add(kind, f"{topic}, '{example}' beside '{usual}'", len(others))
         self._poses[topic] = [sample for row, sample in enumerate(self._poses[topic]) if row not in others]
 
     def _stamp(self, header: Any, log_ns: int, topic: str) -> int:

@@ -84,8 +84,8 @@ class EurocDrive:
             for name, usual in (("distortion_model", "radtan"), ("camera_model", "pinhole"))
         )
         if kind not in ("pinhole", "perspective") or model not in (*_RADTAN, *_FISHEYE):
-            name = f"{kind}, {model}"
-            self.tally.add(f"camera calibration(s) left out: only {_KNOWN_MODELS} are known", f"{path}: {name}")
+            what = f"{path}: {kind}, {model}"
+            self.tally.add(f"camera calibration(s) left out: only {_KNOWN_MODELS} are known", what)
             return None
         return _intrinsics(sensor, path, model in _FISHEYE)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STRAY = "position(s) left out: no vehicle is so fast as to be there between its neighbours"
-_STRAY_M, _MOST_STRAY = 20.0, 0.1
+_STRAY_M, _MOST_STRAY = 20.0, 0.1  # from its neighbours, at least; share of positions, at most
 _FASTEST = 100.0  # metres a second
 _NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
 _JUMP_M = 1000.0  # between neighbours

@@ -18,7 +18,7 @@ class GuardedDescriber:
     """A describer whose output is checked. All else is the describer's own."""
 
     def __init__(self, describer: Describer, kind: str, name: str) -> None:
-        """kind, name: what made it, for errors, such as backend and its name. Raises ConfigError if it is none."""
+        """kind, name: what made it, for errors: backend and its name. Raises ConfigError if it is no describer."""
         lacking = [part for part in _PARTS if not hasattr(describer, part)]
         if lacking:
             raise ConfigError(f"{kind} '{name}' opens {type(describer).__name__}, which lacks {', '.join(lacking)}")

@@ -283,10 +283,7 @@ class Localizer:
         if self.metric is not None and image_rgb is not None and intrinsics is not None and not problem:
             start = perf_counter()
             if likeliest(hypotheses, off_map) is not None:
-                T_first_camera = self.rig.T_first_camera(number)
-                hypotheses = self.metric.measured(
-                    hypotheses, image_rgb, depth, intrinsics, T_odom_camera, T_first_camera
-                )
+                hypotheses = self.metric.measured(hypotheses, image_rgb, depth, intrinsics, T_odom_camera, T_odom_first)
             timings_ms[self.metric.name] = 1e3 * (perf_counter() - start)
         kept = 1.0 if change is None else change.kept
         return Estimate(stamp_ns, hypotheses, matches, off_map, depth, timings_ms, problem, kept)

@@ -69,12 +69,12 @@ class MetricStage:
         depth: np.ndarray | None,
         intrinsics: Intrinsics,
         T_odom_camera: np.ndarray | None = None,
-        T_first_camera: np.ndarray | None = None,
+        T_odom_first: np.ndarray | None = None,
     ) -> Sequence[Hypothesis]:
         """The hypotheses, best first, the first one measured if that succeeds.
 
         image_rgb: (H, W, 3) uint8. depth: (h, w) metres of it, or None. intrinsics: of this image. T_odom_camera: (4,
-        4) or None. T_first_camera: (4, 4) in the rig's first camera, with several.
+        4) or None. T_odom_first: the same of the rig's first camera, with several.
         """
         if not hypotheses or hypotheses[0].probability < METRIC.least_probability:
             return hypotheses
@@ -83,9 +83,7 @@ class MetricStage:
         if not places:
             return hypotheses
         query = self._extractor.extract(image_rgb, depth, intrinsics)
-        T_odom_first = T_odom_camera
-        if T_odom_camera is not None and T_first_camera is not None:
-            T_odom_first = T_odom_camera @ geometry.inverse(T_first_camera)
+        T_odom_first = T_odom_camera if T_odom_first is None else T_odom_first
         found = metric_pose(places, query, *self._known(best, T_odom_camera, T_odom_first))
         if found is None:
             return hypotheses

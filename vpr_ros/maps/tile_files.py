@@ -30,7 +30,6 @@ _PIECE = 1 << 18  # bytes read at a time
 _TRANSFER = (OSError, http.client.HTTPException, ValueError)  # what a transfer may end with; URLError is an OSError
 
 
-_NO_SUCH_PART = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
 _COMPRESSED = ("gzip", "x-gzip", "deflate", "br", "zstd", "compress")  # what a server may do to a file on its way
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # what a server says that may have it later
 
@@ -48,7 +47,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _NoSuchPartError(ValueError):
-    """A server sends another part of a file than it was asked for."""
+    """A server refuses the part of a file that it was asked for, or sends another one."""
 
 
 class PassingError(MapError):
@@ -276,11 +275,10 @@ class HttpTiles:
                 try:
                     self._append(file, out)
                 except _TRANSFER as error:
-                    if size and not again and isinstance(error, _NoSuchPartError | urllib.error.HTTPError):
-                        again = isinstance(error, _NoSuchPartError) or error.code == _NO_SUCH_PART
-                        if again:  # the server may have the whole
-                            out.truncate(0)
-                            continue
+                    if isinstance(error, _NoSuchPartError) and not again:  # the server may have the whole
+                        again = True
+                        out.truncate(0)
+                        continue
                     fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
                     if fails >= TILES.attempts or not _may_pass(error):
                         raise
@@ -325,7 +323,13 @@ class HttpTiles:
         for header in self._login.items():
             request.add_unredirected_header(*header)
         opener = urllib.request.build_opener(_Redirects)
-        answer: http.client.HTTPResponse = opener.open(request, timeout=TILES.timeout_s)
+        try:
+            answer: http.client.HTTPResponse = opener.open(request, timeout=TILES.timeout_s)
+        except urllib.error.HTTPError as error:
+            if not start or error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            error.close()
+            raise _NoSuchPartError(str(error)) from error
         coding = answer.headers.get("Content-Encoding", "")
         if coding.strip().lower() in _COMPRESSED:
             answer.close()
