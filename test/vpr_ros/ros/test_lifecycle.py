@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from lifecycle_msgs.srv import ChangeState
 from nav_msgs.srv import LoadMap
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 
 COUNT = 12_000
 
@@ -132,6 +135,23 @@ def test_destroying_beside_the_executor_says_nothing(street: Any, robot: Any, st
             assert robot.change_state(transition)
     assert robot.state() == "active"
     assert "Destroyable" not in node.log and "[ERROR]" not in node.log
+
+
+def test_work_that_begins_at_once_still_runs_in_the_executor(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may run before the one that started it goes on: what it destroys was destroyed beside the executor."""
+    start = threading.Thread.start
+
+    def start_and_wait(thread: threading.Thread) -> None:
+        start(thread)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_wait)
+    node, executor = ResponsiveNode("eager"), SingleThreadedExecutor()
+    executor.add_node(node)
+    work = executor.create_task(node.exclusively("cleanup", lambda: node.in_executor(threading.get_ident)))
+    executor.spin_until_future_complete(work, timeout_sec=10.0)
+    node.destroy_node()
+    assert work.result() == threading.get_ident()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

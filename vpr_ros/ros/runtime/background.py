@@ -13,19 +13,30 @@ T = TypeVar("T")
 
 
 class BackgroundTask(Generic[T]):
-    """One piece of work in a thread. Await it in a coroutine of the node's executor, or ``join`` it elsewhere."""
+    """One piece of work in a thread. Await it in a coroutine of the node's executor, or ``join`` it elsewhere.
+
+    ``start`` begins it, once the task is where its own work looks for it.
+    """
 
     def __init__(self, node: Node, work: Callable[[], T], name: str) -> None:
         """node: its executor is woken when the work is done. name: of the thread."""
         self.name = name
         self.since_s = time.monotonic()
-        self.thread_id = 0
         self._node = node
         self._work = work
         self._result: list[T] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin the work."""
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called from the work's thread."""
+        return threading.current_thread() is self._thread
 
     @property
     def done(self) -> bool:
@@ -37,7 +48,6 @@ class BackgroundTask(Generic[T]):
         self._done.wait()
 
     def _run(self) -> None:
-        self.thread_id = threading.get_ident()
         try:
             self._result.append(self._work())
         except BaseException as error:  # raised again by await

@@ -86,6 +86,7 @@ class ResponsiveNode(LifecycleNode):
         if running := self.operation:
             raise BusyError(f"{name} is refused: {running} is still in progress; try again when it has ended")
         self._background = background = BackgroundTask(self, work, name)
+        background.start()  # not before: the work asks which task it is
         return await background
 
     async def _change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
@@ -128,7 +129,7 @@ class ResponsiveNode(LifecycleNode):
         None if it did not run in time.
         """
         background, executor = self._background, self.executor
-        if executor is None or background is None or background.thread_id != threading.get_ident():
+        if executor is None or background is None or not background.is_current:
             return work()
         done = threading.Event()
         results: list[T] = []

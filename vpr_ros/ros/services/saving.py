@@ -59,6 +59,7 @@ class SaveMapService:
         self._answered.clear()
         try:
             self._copying = BackgroundTask(self._node, lambda: self._save(path), "save_map")
+            self._copying.start()
             await self._copying
             response.success, response.message = True, str(path)
             self._node.get_logger().info(f"saved {path}")
