@@ -47,7 +47,7 @@ class Belief:
 
 @dataclass(frozen=True, eq=False)
 class _Left:
-    """Pose (4, 4) where the map was last left, moved on by odometry, and metres travelled since."""
+    """Pose (4, 4) where the map was last left, moved on by odometry, and metres travelled since by it."""
 
     T_map_first: np.ndarray
     distance: float
@@ -117,7 +117,8 @@ class BayesFilter:
     @property
     def position(self) -> np.ndarray | None:
         """(2,) metres in the map, by odometry from where the robot was last known to be; None without."""
-        return None if self._left is None else self._left.T_map_first[:2, 3]
+        by_odometry = self._last is not None and self._last[1] is not None
+        return self._left.T_map_first[:2, 3] if by_odometry and self._left is not None else None
 
     def is_past(self, stamp_ns: int, camera: int = 0) -> bool:
         """Whether a stamp is before that of a camera's last image."""
@@ -164,7 +165,7 @@ class BayesFilter:
         T_odom_first = None if self._last is None else self._last[1]
         if T_odom_first is None and self._scale.is_due:
             self._scale.at(self._located(belief.places))
-        if T_odom_first is not None and len(belief.places.rows):
+        if len(belief.places.rows):
             best = int(np.argmax(belief.places.values))
             if belief.places.values[best] > 0.5:
                 self._left = _Left(self._rig.poses(belief.places.rows[best : best + 1])[0] @ self._T_pending, 0.0)
@@ -213,14 +214,15 @@ class BayesFilter:
         """Without odometry the distance comes from the change of the view, or from ``filter.speed`` if that is set."""
         seconds = max(stamp_ns - last_ns, 0) * 1e-9
         typical = self._seen(seconds, stamp_ns, change, camera)
-        if T_odom_last is None or T_odom_first is None:
+        if T_odom_last is None and T_odom_first is None:
             return Motion(None, typical)
-        T = geometry.inverse(T_odom_last) @ T_odom_first
-        distance = float(np.linalg.norm(T[:3, 3]))
-        restarted = distance > FILTER.fastest * seconds + self._reach
-        if restarted:  # odometry says nothing about this step
-            return Motion(None, typical)
-        return Motion(T, distance)
+        if T_odom_last is not None and T_odom_first is not None:
+            T = geometry.inverse(T_odom_last) @ T_odom_first
+            distance = float(np.linalg.norm(T[:3, 3]))
+            if distance <= FILTER.fastest * seconds + self._reach:
+                return Motion(T, distance)
+        self._left = None  # odometry begins, ends or restarts, and says nothing about this step
+        return Motion(None, typical)
 
     def _seen(self, seconds: float, stamp_ns: int, change: Change | None, camera: int) -> float:
         """Metres since the last image without odometry.
@@ -298,21 +300,25 @@ class BayesFilter:
         """Where the map would be entered again: N values that sum to one, and a factor for the rate of returning.
 
         Half of the probability lies around the pose that odometry predicts from where the map was left, half is spread
-        over all places.
+        over all places. Without odometry, that pose is where the map was left: robots turn on the spot, and back. At the
+        end of a map they drive on, and the more likely that is, the smaller the half.
         """
         everywhere = SparseValues.constant(1 / self._belief.count, self._belief.count)
-        if motion.T is None or self._left is None:
-            self._left = None
+        if self._left is None:
             return everywhere, 1.0
-        T = self._left.T_map_first @ motion.T
-        self._left = _Left(T, self._left.distance + motion.distance)
+        if motion.T is not None:
+            self._left = _Left(self._left.T_map_first @ motion.T, self._left.distance + motion.distance)
         sigma = FILTER.entrance_spacings * self._places.spacing + self._config.odometry_noise * self._left.distance
-        _, cell, distance, turn = self._rig.near(T[None])
+        T = self._left.T_map_first[None]
+        row, cell, distance, turn = self._rig.near(T)
         weight = np.exp(-0.5 * (distance / sigma) ** 2 - 0.5 * (turn / FILTER.sigma_heading) ** 2)
         if weight.sum() < 1e-6:
             return everywhere, 1.0
-        entrances = everywhere.scaled(0.5).added(cell, 0.5 * weight / weight.sum())
-        return entrances, 1 + FILTER.entrance * float(weight.max())
+        half, hazard = 0.5, 1 + FILTER.entrance * float(weight.max())
+        if motion.T is None:
+            goes_on = self._covered_ahead(T, self._places.spacing) / self._covered(1, row, cell, distance, turn)
+            half, hazard = 0.5 * min(float(goes_on[0]), 1.0), 1.0
+        return everywhere.scaled(1 - half).added(cell, half * weight / weight.sum()), hazard
 
     def _move(self) -> None:
         """Move belief from each cell to those around its predicted pose; if there are none, it leaves the map."""
@@ -361,12 +367,17 @@ class BayesFilter:
         the cells around, their distances and turns.
         """
         if self._reach_pending > 0:
-            T_predicted = T_predicted.copy()
-            metres = min(self._reach_pending / FILTER.longest, self._places.spacing)
-            T_predicted[:, :3, 3] = self._driven(T_predicted, metres)
-            row, cell, distance, turn = self._rig.near(T_predicted)
-            near = row, cell, distance, np.maximum(np.abs(turn) - self._turn_pending, 0.0)
-        return np.asarray(np.minimum(self._covered(len(sources), *near) / self._coverage_of(sources), 1.0))
+            covered = self._covered_ahead(T_predicted, min(self._reach_pending / FILTER.longest, self._places.spacing))
+        else:
+            covered = self._covered(len(sources), *near)
+        return np.asarray(np.minimum(covered / self._coverage_of(sources), 1.0))
+
+    def _covered_ahead(self, T_map_first: np.ndarray, metres: float) -> np.ndarray:
+        """How well places cover poses (M, 4, 4) after driving on without odometry, turned as views allow."""
+        T = T_map_first.copy()
+        T[:, :3, 3] = self._driven(T, metres)
+        row, cell, distance, turn = self._rig.near(T)
+        return self._covered(len(T), row, cell, distance, np.maximum(np.abs(turn) - self._turn_pending, 0.0))
 
     def _covered(
         self, count: int, row: np.ndarray, cell: np.ndarray, distance: np.ndarray, turn: np.ndarray

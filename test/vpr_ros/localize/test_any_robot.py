@@ -15,7 +15,7 @@ import pytest
 from vpr_ros.base import geometry
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.base.image import Preprocessing, has_content
-from vpr_ros.base.records import DriveFrame, Estimate, Frame
+from vpr_ros.base.records import DriveFrame, Estimate, Frame, Hypothesis
 from vpr_ros.drives.bag import BagDrive
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.options import DriveOptions
@@ -49,9 +49,12 @@ def certainty(estimate: Estimate) -> float:
 
 def error(world: Any, estimate: Estimate, along: float) -> float:
     """Metres between the answer and a place along the street; infinite for "not on this map"."""
-    if estimate.best is None:
-        return float("inf")
-    return float(np.linalg.norm(estimate.best.T_map_camera[:2, 3] - world.pose(along)[:2, 3]))
+    return float("inf") if estimate.best is None else error_of(world, estimate.best, along)
+
+
+def error_of(world: Any, hypothesis: Hypothesis, along: float) -> float:
+    """Metres between a hypothesis and a place along the street."""
+    return float(np.linalg.norm(hypothesis.T_map_camera[:2, 3] - world.pose(along)[:2, 3]))
 
 
 @pytest.mark.parametrize("odometry", [True, False])
@@ -454,6 +457,26 @@ def test_a_slow_turn_back_to_the_road_is_seen(toy_world: Any) -> None:
         seen = share * road + (1 - share) * wall
         answer = found.recognise((20 + k) * SECOND // 4, (seen / np.linalg.norm(seen)).astype(np.float32))
     assert error(toy_world, answer, 100.0) < 25
+
+
+def test_a_turn_without_odometry_leads_back_to_where_it_began(toy_world: Any) -> None:
+    """After a turn past views that the map has not, the view where it began is known sooner than after a turn at
+    another place.
+    """
+
+    views = [toy_world.descriptor(118.0, 1.5, 3), *(toy_world.noise_image(k) for k in range(8))]
+
+    def probability(begun: float) -> float:
+        found = localizer(toy_world)
+        for k in range(10):
+            found.recognise(k * SECOND, toy_world.descriptor(begun + 2 * k))
+        for k in range(90):  # a whole turn, ten images from each view to the next
+            share, before, after = k % 10 / 10, views[k // 10], views[(k // 10 + 1) % 9]
+            seen = (1 - share) * before + share * after
+            estimate = found.recognise(10 * SECOND + k * SECOND // 10, (seen / np.linalg.norm(seen)).astype(np.float32))
+        return sum(h.probability for h in estimate.hypotheses if error_of(toy_world, h, 118.0) < 25)
+
+    assert probability(100.0) > 1.5 * probability(300.0)
 
 
 def test_one_strange_image_does_not_lose_the_map(toy_world: Any) -> None:
