@@ -171,18 +171,20 @@ def _tried(
 
 
 def _chosen(trials: Sequence[_Trial]) -> _Trial:
-    """The first trial, in order from the default, that is as good as the best within its standard error.
+    """The default, unless the best is clearly better; else the first trial that is as good within its standard error.
 
-    If that is not the default, it is one that no other of these beats both on the map and off it. Trials that miss more
-    images off the map than the default are out, unless the default is wrong far more often.
+    That is one that no other of these beats both on the map and off it. Trials that miss more images off the map than
+    the default are out, unless the default is wrong far more often.
     """
     allowed = [trial for trial in trials if not trial.wrong_off_map > trials[0].wrong_off_map]
     best = min(allowed, key=lambda trial: trial.wrong)
     if min(trial.wrong for trial in trials) < best.wrong - CALIBRATION_GRID.far_better:
         allowed = list(trials)
         best = min(allowed, key=lambda trial: trial.wrong)
+    if trials[0].wrong <= best.wrong + max(best.standard_error, CALIBRATION_GRID.clearly_better):
+        return trials[0]
     good = [trial for trial in allowed if trial.wrong <= best.wrong + best.standard_error]
-    return good[0] if good[0] is trials[0] else next(trial for trial in good if not any(_beats(o, trial) for o in good))
+    return next(trial for trial in good if not any(_beats(other, trial) for other in good))
 
 
 def _beats(one: _Trial, other: _Trial) -> bool:

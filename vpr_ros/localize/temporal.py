@@ -300,8 +300,8 @@ class BayesFilter:
         """Where the map would be entered again: N values that sum to one, and a factor for the rate of returning.
 
         Half of the probability lies around the pose that odometry predicts from where the map was left, half is spread
-        over all places. Without odometry, that pose is where the map was left: robots turn on the spot, and back. At the
-        end of a map they drive on, and the more likely that is, the smaller the half.
+        over all places. Without odometry, that pose is where the map was left: robots turn on the spot, and back. At
+        the end of a map they drive on, and the more likely that is, the smaller the half.
         """
         everywhere = SparseValues.constant(1 / self._belief.count, self._belief.count)
         if self._left is None:

@@ -132,3 +132,13 @@ def test_a_candidate_that_another_beats_is_not_chosen() -> None:
     default, first, second = trial(7.0, 0.1, 0.25), trial(8.75, 0.162, 0.0), trial(7.75, 0.126, 0.0)
     assert _chosen([default, first, second]) is second
     assert _chosen([trial(7.0, 0.13, 0.0), second]).calibration.threshold == 7.0  # the default, as it is as good
+
+
+def test_a_drive_of_one_condition_does_not_move_the_default_for_little() -> None:
+    """Seven images off the map of 464, and none on it: by that a map became so strict that it lost other conditions."""
+
+    def trial(threshold: float, off_map: float) -> _Trial:
+        return _Trial(Calibration(threshold=threshold), [], 0.0117, off_map, 856, 464)
+
+    default, strict = trial(4.5, 0.0172), trial(10.25, 0.0022)
+    assert _chosen([default, strict]) is default
