@@ -40,6 +40,7 @@ from vpr_ros.ros.wiring import WiredPipeline
 
 _SWITCH_S = 1e-4  # Python's thread switch interval: how long the worker waits for the executor's thread
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
+_SLOW = "check the disk, the accelerator and the adapters of other packages"
 _LATELY_S = 5.0  # after a lost image, for which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -182,6 +183,12 @@ class LocalizerNode(ResponsiveNode):
         self._release()
         return super().on_error(state)
 
+    def callback_failed(self, error: Exception) -> None:
+        """Handle what a callback of the executor raised: count it, log it, continue."""
+        self._health.count("internal errors")
+        text = "".join(traceback.format_exception(error))
+        self.get_logger().error(f"internal error in a callback: {text}", throttle_duration_sec=5.0)
+
     def destroy_node(self) -> None:
         """Stop the worker, close the maps, then destroy the node."""
         self._release()
@@ -258,12 +265,17 @@ class LocalizerNode(ResponsiveNode):
                 sentence = subscription_watch.silence(self, subscription, kind, quiet_s)
                 self.get_logger().warning(sentence, throttle_duration_sec=30.0)
                 return Status(diagnostics.WARN, sentence)
-        if pipeline.problem:
-            return Status(diagnostics.WARN, pipeline.problem)
-        camera, bad = self._health.bad_in_a_row
+        worker = self._worker
+        if worker is not None and (busy_s := worker.busy_s) >= self._params.image_timeout:
+            return Status(
+                diagnostics.WARN, f"an image has been in progress for {busy_s:.0f} s, and others wait: {_SLOW}"
+            )
+        camera, bad, why = self._health.bad_in_a_row
         if bad >= _BAD_IN_A_ROW:
             of = f" of {camera}" if camera else ""
-            return Status(diagnostics.WARN, f"the last {bad} images{of} could not be used: the log says why")
+            return Status(diagnostics.WARN, f"the last {bad} images{of} could not be used: {why}")
+        if pipeline.problem:
+            return Status(diagnostics.WARN, pipeline.problem)
         if pipeline.clock_problem:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
         if self._lost and time.monotonic() - self._lost_s < _LATELY_S:
@@ -294,7 +306,7 @@ def run(interrupts: Interrupts) -> None:
 
 
 def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
-    """Start the node and spin until shutdown. A response that cannot be sent does not end the loop."""
+    """Start the node and spin until shutdown. What one callback raises does not end the loop."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.create_task(node.start)
@@ -308,3 +320,6 @@ def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
         except rclpy_implementation.RCLError as error:
             if rclpy.ok():
                 node.get_logger().error(f"refused: {' '.join(str(error).split())}")
+        except Exception as error:  # perhaps of an adapter's own timer
+            if rclpy.ok():
+                node.callback_failed(error)

@@ -137,13 +137,14 @@ class Pipeline:
                 self._health.count("images left out: mounting unknown")
                 return self._left_out(camera, placed.stamp_ns, "the camera's pose on the robot is not known")
             if sample.T_odom_camera is None and self.mode.needs_odometry:
+                self._health.whole_image(camera.name)
                 return Outcome(placed.stamp_ns, "no odometry at its time")
             if self._priors is not None:  # last, since a start pose is given once
                 T_base_camera = sample.T_base_camera if self._mount.base_frame else None
                 sample = replace(sample, priors=self._priors.at(sample.stamp_ns, T_base_camera))
             reply = self.mode.answer(sample)
         except VprError as error:
-            self._health.bad_image(camera.name)
+            self._health.bad_image(str(error), camera.name)
             of = f" of {camera.name}" if camera.name else ""
             self._log.warning(f"image{of} dropped: {error}", throttle_duration_sec=5.0)
             return Outcome(placed.stamp_ns if placed else arrival.clock_ns, str(error))
@@ -170,6 +171,7 @@ class Pipeline:
 
     def _left_out(self, camera: _Camera, stamp_ns: int, why: str) -> Outcome:
         """One of several cameras, whose image cannot be used."""
+        self._health.whole_image(camera.name)
         self.mode.leave_out(camera.name, why)
         return Outcome(stamp_ns, f"{camera.name}: {why}")
 

@@ -153,7 +153,7 @@ def test_faults_of_one_camera_do_not_hide_behind_the_other(
     for k in range(3):
         feed(pipeline, robot, np.zeros((0, 0, 3), np.uint8), 12.0 + k, "rear")
         feed(pipeline, robot, street.draw(3), 12.0 + k, "front")
-    assert health.bad_in_a_row == ("/rear/image", 3)
+    assert health.bad_in_a_row == ("/rear/image", 3, "the image is empty (0 x 0 pixels)")
 
 
 def test_cameras_of_another_clock_alone_are_used(

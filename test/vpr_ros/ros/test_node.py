@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from nav_msgs.srv import LoadMap
+from packages import install
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from tiled import served
@@ -219,6 +221,63 @@ def test_silence_is_explained(street: Any, robot: Any, start_node: Any) -> None:
     assert "set reliability:=best_effort" in sentence
     for publisher in (elsewhere, same):
         robot.node.destroy_publisher(publisher)
+
+
+MOODY = """
+import time
+
+class Moody:
+    def __init__(self, node, params):
+        self.problem = "the laser is dirty"
+        self._slow = False
+        node.create_timer(0.2, self._fail)
+
+    def _fail(self):
+        raise ZeroDivisionError("in a timer")
+
+    def publish(self, answer):
+        time.sleep(8.0 if self._slow else 0.0)
+        self._slow = True
+
+    def forget(self):
+        pass
+
+    def close(self):
+        pass
+"""
+
+
+def test_an_adapter_of_another_package_stops_no_other_output(
+    street: Any, robot: Any, start_node: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer of its own, or an attribute called problem, ended the node; one that hung was OK on /diagnostics."""
+    install(tmp_path / "moody_pkg", monkeypatch, "vpr.adapters", {"moody": "moody:Moody"}, moody=MOODY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'moody_pkg'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    node = start_node(map=street.map, base_frame="''", adapters="[moody]", image_timeout=3.0)
+    robot.publish("/image", robot.image(street.draw(3), stamp_s=1.0))
+    robot.wait_for_diagnosis("the laser is dirty", level=WARN)
+    robot.wait(lambda: int(robot.diagnosis()[2].get("internal errors", 0)) > 2, "counted errors")
+    assert "internal error in a callback" in node.log and "ZeroDivisionError: in a timer" in node.log
+    for number in range(45):
+        robot.publish("/image", robot.image(street.draw(3), stamp_s=2.0 + 0.1 * number))
+        robot.spin(0.1)
+    robot.wait_for_diagnosis("an image has been in progress for", level=WARN)
+    assert node.process.poll() is None
+
+
+def test_the_latest_images_explain_diagnostics(street: Any, robot: Any, start_node: Any) -> None:
+    """The problem before, of images that had no content, hid that later ones could not be read."""
+    start_node(map=street.map, base_frame="''")
+    for number in range(24):
+        robot.publish("/image", robot.image(np.zeros((240, 320, 3), np.uint8), stamp_s=1.0 + 0.1 * number))
+        robot.spin(0.1)
+    robot.wait_for_diagnosis("the image shows nothing", level=WARN)
+    for number in range(10):
+        image = robot.image(street.draw(3), stamp_s=5.0 + 0.1 * number)
+        image.step = 1
+        robot.publish("/image", image)
+        robot.spin(0.1)
+    robot.wait_for_diagnosis("images could not be used: the image's sizes do not agree", level=WARN)
 
 
 def test_no_pose_without_the_cameras_place(street: Any, robot: Any, start_node: Any) -> None:

@@ -55,7 +55,7 @@ def test_worker_survives_what_its_work_raises() -> None:
 
     def work(item: int) -> None:
         seen.append(item)
-        raise RuntimeError(str(item))
+        raise RuntimeError(str(item)) if item == 1 else SystemExit(str(item))  # a library may call sys.exit
 
     worker = Worker(work, errors.append)
     for item in (1, 2):
@@ -65,7 +65,26 @@ def test_worker_survives_what_its_work_raises() -> None:
             time.sleep(0.005)
     worker.stop()
     assert seen == [1, 2]
-    assert [str(error) for error in errors] == ["1", "2"]
+    assert [str(error) for error in errors] == ["1", "sys.exit(2) was called"]
+
+
+def test_worker_says_how_long_its_item_takes() -> None:
+    """Work that never ends looks like a robot that stands: nothing fails, and nothing is published."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def work(_: int) -> None:
+        started.set()
+        go_on.wait(5)
+
+    worker = Worker(work, on_error=lambda error: None)
+    assert worker.busy_s == 0
+    worker.offer(0)
+    assert started.wait(5)
+    time.sleep(0.05)
+    assert 0.05 <= worker.busy_s < 5
+    go_on.set()
+    worker.stop(finish=True)
+    assert worker.busy_s == 0
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Health:
     last_answer: str = "none yet"
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _bad_in_a_row: Counter[str] = field(default_factory=Counter)  # of each camera
+    _why_bad: dict[str, str] = field(default_factory=dict)
     _samples: deque[FrameTiming] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=64))
     _latest_s: dict[str, float] = field(default_factory=dict)
@@ -45,17 +46,24 @@ class Health:
             self._arrivals_s.append(time.monotonic())
             self._latest_s[topic] = self._arrivals_s[-1]
 
-    def bad_image(self, camera: str = "") -> None:
+    def bad_image(self, why: str, camera: str = "") -> None:
         """Count an image that could not be used. camera: its topic, where there are several."""
         with self._lock:
             self.counts["dropped (bad image)"] += 1
             self._bad_in_a_row[camera] += 1
+            self._why_bad[camera] = why
+
+    def whole_image(self, camera: str = "") -> None:
+        """The latest image of a camera was no bad one, whether it is answered or not."""
+        with self._lock:
+            del self._bad_in_a_row[camera]
 
     @property
-    def bad_in_a_row(self) -> tuple[str, int]:
-        """The camera whose latest images could not be used, and how many; 0 if the latest of all could."""
+    def bad_in_a_row(self) -> tuple[str, int, str]:
+        """The camera whose latest images could not be used, how many, and why; 0 if there is none."""
         with self._lock:
-            return next(iter(self._bad_in_a_row.most_common(1)), ("", 0))
+            camera, number = next(iter(self._bad_in_a_row.most_common(1)), ("", 0))
+            return camera, number, self._why_bad.get(camera, "")
 
     def count(self, kind: str, number: int = 1) -> None:
         """Add to the counter of this name."""

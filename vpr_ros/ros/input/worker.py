@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -32,9 +33,16 @@ class Worker(Generic[T]):
         self._waiting: deque[tuple[str, T]] = deque()
         self._using = threading.Lock()
         self._turns: SimpleQueue[None] = SimpleQueue()  # one for each waiting item, and one to stop; wakes the thread
+        self._began_s: float | None = None  # the present item, monotonic clock
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since work on the present item began; 0 if there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     def offer(self, item: T, source: str = "") -> None:
         """Queue an item; returns at once."""
@@ -63,7 +71,11 @@ class Worker(Generic[T]):
                 if not self._waiting:
                     return
                 _, item = self._waiting.popleft()
+            self._began_s = time.monotonic()
             try:
                 self._work(item)
             except Exception as error:  # one bad image must not stop the localiser
                 self._on_error(error)
+            except SystemExit as error:  # of a library: it would end this thread without a word
+                self._on_error(RuntimeError(f"sys.exit({error}) was called"))
+            self._began_s = None
