@@ -20,6 +20,7 @@ from nav_msgs.srv import LoadMap
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_ros.maps.place_map import MapModel, PlaceMap
@@ -152,6 +153,27 @@ def test_work_that_begins_at_once_still_runs_in_the_executor(ros: None, monkeypa
     executor.spin_until_future_complete(work, timeout_sec=10.0)
     node.destroy_node()
     assert work.result() == threading.get_ident()
+
+
+def test_what_a_transition_destroys_is_destroyed_in_the_executor(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kind that was forgotten, the executor may be about to take an answer: rclpy refuses that with an error."""
+    threads: dict[str, int] = {}
+    for method in [name for name in dir(LifecycleNode) if name.startswith("destroy_") and name != "destroy_node"]:
+        monkeypatch.setattr(
+            LifecycleNode, method, lambda self, item, method=method: threads.setdefault(method, threading.get_ident())
+        )
+    node, executor = ResponsiveNode("tidy"), SingleThreadedExecutor()
+    executor.add_node(node)
+    kinds = ("subscription", "service", "client", "timer", "publisher", "lifecycle_publisher")
+
+    def destroy() -> None:
+        for kind in kinds:
+            getattr(node, f"destroy_{kind}")(None)
+
+    executor.spin_until_future_complete(executor.create_task(node.exclusively("cleanup", destroy)), timeout_sec=10.0)
+    monkeypatch.undo()
+    node.destroy_node()
+    assert threads == dict.fromkeys([f"destroy_{kind}" for kind in kinds], threading.get_ident())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -37,12 +37,12 @@ class InitialPose:
         # Without base_frame the pose is the camera's, whose z axis points ahead: the robot's is level, at the camera.
         self._T_pose_robot = np.eye(4) if params.base_frame else geometry.inverse(geometry.T_BODY_OPTICAL)
         self._publisher = node.create_lifecycle_publisher(PoseWithCovarianceStamped, TOPIC, 5)
-        self._service = create_service(node, Trigger, "~/send_initial_pose", self._ask)
         self._wanted = threading.Event()
         self._wanted.set()
         self._subscribed_s: float | None = None
         self._disagrees = threading.Event()
         self._sent_s = -_PAUSE_S
+        self._service = create_service(node, Trigger, "~/send_initial_pose", self._ask)  # may be called at once
         self._watchdog: Subscription | None = None
         if params.watchdog.send_again and "watchdog" in params.adapters:
             self._watchdog = node.create_subscription(DiagnosticStatus, "~/watchdog", self._hear, 10)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.client import Client
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.publisher import Publisher
@@ -110,6 +111,10 @@ class ResponsiveNode(LifecycleNode):
     def destroy_service(self, service: Service) -> bool:
         """As rclpy's, in the executor's thread."""
         return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_service(service)))
+
+    def destroy_client(self, client: Client) -> bool:
+        """As rclpy's, in the executor's thread."""
+        return bool(self.in_executor(lambda: super(ResponsiveNode, self).destroy_client(client)))
 
     def destroy_timer(self, timer: Timer) -> bool:
         """As rclpy's, in the executor's thread."""
