@@ -114,7 +114,8 @@ def connect(path: Path, writable: bool = False) -> sqlite3.Connection:
     try:
         there, is_folder = path.is_file(), path.is_dir()
     except OSError as error:  # such as a name that is too long
-        raise MapError(f"the map {str(path)[:60]}... cannot be opened: {error.strerror}") from error
+        shown = str(path) if len(path.name) <= 255 else f"{str(path)[:60]}..."
+        raise MapError(f"the map {shown} cannot be opened: {error.strerror}") from error
     if not there and (str(path).startswith(("http:/", "https:/")) or (path / MANIFEST).is_file()):
         raise MapError(f"{path} is a map in tiles, which can only be read here: name the .vprmap file it was cut from")
     if is_folder:

@@ -117,12 +117,12 @@ class FolderTiles:
 
     def is_here(self, file: TileFile) -> bool:
         """See TileFiles."""
-        return (self._folder / file.file).is_file()
+        return os.path.isfile(self._folder / file.file)
 
     def get(self, file: TileFile) -> Path:
         """See TileFiles."""
         path = self._folder / file.file
-        if not path.is_file():
+        if not os.path.isfile(path) and os.access(self._folder, os.X_OK):
             raise MapError(f"{path} is missing: copy it there again, or run `vpr map tile` again")
         if not _is_intact(path, file):
             raise MapError(f"{path} is damaged: copy it there again, or run `vpr map tile` again")
@@ -174,7 +174,7 @@ class HttpTiles:
             for file in (found.whole, found.index):  # without them it cannot be used, and the last one can
                 self.get(file)
         except MapError as error:
-            if fresh or not self._manifest_path.is_file():
+            if fresh or not os.path.isfile(self._manifest_path):
                 raise
             logger.warning("%s; the tiles that are here are used", error)
             try:
@@ -194,7 +194,7 @@ class HttpTiles:
                 return data, TileManifest.from_bytes(data, self.name)
             except _TRANSFER as error:
                 fails += 1
-                known = self._manifest_path.is_file()  # then a robot starts with that one, at once
+                known = os.path.isfile(self._manifest_path)  # then a robot starts with that one, at once
                 if known or fails >= TILES.attempts or not _may_pass(error):
                     raise self._down(MANIFEST, error) from error
                 time.sleep(_pause_s(fails))
@@ -210,17 +210,18 @@ class HttpTiles:
 
     def is_here(self, file: TileFile) -> bool:
         """See TileFiles."""
-        return self._path(file).is_file()
+        return os.path.isfile(self._path(file))
 
     def get(self, file: TileFile) -> Path:
         """See TileFiles."""
         path = self._path(file)
-        if file.sha256 in self._checked and path.is_file():
+        if file.sha256 in self._checked and os.path.isfile(path):
             return path
-        if path.is_file() and not _is_intact(path, file):
+        if os.path.isfile(path) and not _is_intact(path, file):
             logger.warning("%s is damaged, and is fetched again", path)
+            self._check_cache(path.parent)
             path.unlink(missing_ok=True)
-        if not path.is_file():
+        if not os.path.isfile(path):
             self._check_cache(path.parent)
             try:
                 self._fetch(file, path)
@@ -368,4 +369,8 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
 
 
 def _is_intact(path: Path, file: TileFile) -> bool:
-    return path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
+    """Raises MapError if the file cannot be read, such as another user's."""
+    try:
+        return path.stat().st_size == file.bytes and sha256_of(path) == file.sha256
+    except OSError as error:
+        raise MapError(f"{path} cannot be read ({error.strerror}): check its disk, and who may read it") from error

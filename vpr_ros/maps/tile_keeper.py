@@ -221,13 +221,14 @@ class TileKeeper:
 
     def _load(self, number: int) -> None:
         """Read the descriptors of a tile into memory, after those that are wanted least have made way."""
-        if not self._prepare(number):
+        path = self._prepare(number)
+        if path is None:
             return
         wanted = self._wanted
         kept = sorted(self._loaded, key=lambda other: other not in wanted)[: TILES.in_memory - 1]
         self._loaded = {other: self._loaded[other] for other in kept}
         try:
-            with closing(map_file.connect(self._ready[number])) as connection:
+            with closing(map_file.connect(path)) as connection:
                 ids = self._ids[self._rows_of[number]]
                 block = np.empty((len(ids), self.size[0]), self._record)
                 for start in range(0, len(ids), _PIECE):
@@ -238,13 +239,13 @@ class TileKeeper:
             return
         self._loaded = {**self._loaded, number: block}
 
-    def _prepare(self, number: int) -> bool:
-        """Have a tile on this machine, and check it. Returns False if it cannot be had, or failed a moment ago."""
+    def _prepare(self, number: int) -> Path | None:
+        """Have a tile on this machine, and check it. None if it cannot be had, or failed a moment ago."""
         with self._preparing:
-            if number in self._ready:
-                return True
+            if (ready := self._ready.get(number)) is not None:
+                return ready
             if number in self._failed and time.monotonic() - self._failed[number][0] < TILES.retry_s:
-                return False
+                return None
             tile = self.manifest.tiles[number]
             try:
                 path = self._files.get(tile)
@@ -253,17 +254,17 @@ class TileKeeper:
                 self._fail(number, str(error))
                 if isinstance(error, PassingError):
                     self._passing.add(number)
-                return False
+                return None
             except OSError as error:
                 self._fail(number, f"{self._files.name}: tile {tile.file} cannot be read ({brief(error)})")
-                return False
+                return None
             if self._failed.pop(number, None):
                 logger.info("tile %s is here now", tile.file)
             self._passing.discard(number)
             self._patience_s = TILES.patience_s
             self._ready[number] = path
             self._is_ready[number] = True
-            return True
+            return path
 
     def _check(self, path: Path, number: int, tile: Tile) -> None:
         """Raises MapError if a tile is of another model or has other places than the whole map says."""
@@ -304,12 +305,11 @@ class TileKeeper:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        if number not in self._ready:
-            self._wait_for(number)
+        path = self._ready.get(number) or self._wait_for(number)
         while len(self._open) >= TILES.open_files:
             self._open.popitem(last=False)[1].close()
         try:
-            connection = map_file.connect(self._ready[number])
+            connection = map_file.connect(path)
         except MapError as error:  # deleted meanwhile
             if isinstance(self._files, FolderTiles):  # a new release has removed it; no server is asked for that
                 self._look_for_a_release()
@@ -319,11 +319,13 @@ class TileKeeper:
         self._open[number] = connection
         return connection
 
-    def _wait_for(self, number: int) -> None:
+    def _wait_for(self, number: int) -> Path:
         """Raises MapError if a tile is not ready, and cannot be made so, or must not be waited for."""
-        if not (self._wait and self._prepare(number)):
+        path = self._prepare(number) if self._wait else None
+        if path is None:
             why = self._failed.get(number, (0.0, f"tile {self.manifest.tiles[number].file} is not here yet"))[1]
             raise MapError(why)
+        return path
 
     def _look_for_a_release(self) -> None:
         """Note if another release has replaced the one in use."""

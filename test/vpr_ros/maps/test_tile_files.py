@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.constants import TILES
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.tile_files import FolderTiles, HttpTiles, cache_folder
+from vpr_ros.maps.tile_keeper import TileKeeper
 from vpr_ros.maps.tiled_map import TiledMap
 from vpr_ros.maps.tiles import MANIFEST, TileManifest, sha256_of, write_tiles
 
@@ -187,6 +190,61 @@ def test_files_of_a_folder_that_are_none(town: Path, tmp_path: Path, kind: str) 
         path.symlink_to("/dev/zero")
     with pytest.raises(MapError, match="is missing"):
         FolderTiles(folder).get(file)
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, beginning: str) -> None:
+    """Files with a name that begins like this become another user's; root, as in a container, may read those."""
+    stat = os.stat
+
+    def denied(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if not isinstance(path, int) and str(os.fspath(path)).startswith(beginning):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+
+
+def test_a_cache_of_another_user_is_named(town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback of pathlib was all that the node said, as of a robot that was started with sudo once."""
+    with served(town / "tiles") as (address, _):
+        HttpTiles(address).manifest()
+        for denied, refused in ((cache / "files", TiledMap.open_tiles), (cache, lambda at: HttpTiles(at).manifest())):
+            deny(monkeypatch, str(denied))
+            with pytest.raises(MapError, match=r"the cache .* cannot be written \(Permission denied\): set XDG_CACHE"):
+                refused(address)
+
+
+def test_a_folder_that_cannot_be_read_for_a_while(town: Path, toy_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network drive that comes back. The thread ended at the first error, and no tile was loaded ever after."""
+    with monkeypatch.context() as patch:
+        deny(patch, str(town / "tiles" / "tile_"))
+        with TiledMap.open_tiles(town / "tiles", wait=False) as tiles:
+            keeper = tiles.keeper
+            keeper._thread.join(0.3)
+            assert keeper._thread.is_alive() and keeper.ready == 0
+            patch.undo()
+            keeper._news.set()
+            deadline = time.monotonic() + 10
+            while keeper.ready < len(tiles.manifest.tiles) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert keeper.ready == len(tiles.manifest.tiles)
+
+
+def test_a_tile_that_fails_elsewhere_while_it_is_loaded(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image and the thread read one tile: what the image finds wrong with it must not end the thread."""
+    prepare = TileKeeper._prepare
+
+    def prepare_and_fail(keeper: TileKeeper, number: int) -> Any:
+        ready = prepare(keeper, number)
+        keeper._fail(number, "the image's thread could not read it")
+        return ready
+
+    with TiledMap.open_tiles(town / "tiles", wait=False) as tiles:
+        keeper = tiles.keeper
+        monkeypatch.setattr(TileKeeper, "_prepare", prepare_and_fail)
+        keeper.attend(tiles.places.positions[:1, :2], np.ones(1))
+        keeper._thread.join(0.3)
+        assert keeper._thread.is_alive()
 
 
 @pytest.mark.parametrize(
