@@ -258,6 +258,13 @@ def end_growing(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
+def log_of(path: Path) -> Path | None:
+    """The write-ahead log beside a map that holds places which the map's own file lacks; None if there is none."""
+    path = path.resolve()
+    log = path.with_name(f"{path.name}-wal")
+    return log if log.is_file() and log.stat().st_size else None
+
+
 def copy(path: Path, target: Path) -> None:
     """Write a whole copy of a map as it is now, even while another connection adds to it.
 

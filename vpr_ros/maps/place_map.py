@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from vpr_ros.maps.places import Places, spread
 from vpr_ros.maps.storage import Storage
 from vpr_ros.maps.stored_descriptors import StoredDescriptors
 from vpr_ros.maps.writing import two_writers
+
+logger = logging.getLogger(__name__)
 
 _SESSION_WORLD = "odometry of "  # begins the world of a session's map; earlier versions have no other mark of it
 # Raised when a file holds other data than this version writes.
@@ -221,6 +224,12 @@ class PlaceMap:
         if self._growing:
             map_file.end_growing(self._connection)
         self._connection.close()
+        if self._growing and (log := map_file.log_of(self.path)) is not None:
+            logger.warning(
+                "the last places of %s are still in %s, as the disk is full or another process reads it: "
+                "copy and move both files together",
+                self.path, log.name,
+            )  # fmt: skip
 
     def __enter__(self) -> PlaceMap:
         return self

@@ -250,6 +250,19 @@ def test_readers_and_copies_of_a_growing_map(session, toy_world, tmp_path):
         assert before is None or target.read_bytes() == before
 
 
+def test_places_left_in_the_log_are_named(session, toy_world, tmp_path, caplog):
+    """On a full disk, or while it is read, the log stays beside the map: who copies the map alone loses the drive."""
+    path = session.place_map.path
+    drive(session, toy_world, 10)
+    with KeyframeStore.open(path) as reader:
+        assert len(reader) == 10
+        session.close()
+        assert f"the last places of {path} are still in {path.name}-wal" in caplog.text
+    caplog.clear()
+    KeyframeStore.grow(path, session.place_map.model).close()
+    assert not caplog.text and not list(tmp_path.glob("*-wal"))
+
+
 def test_ram_holds_no_descriptors_but_the_index(tmp_path):
     """Of any number of places 512 are kept to compare with, each as likely; the map's own arrays are never made."""
     model = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (pip install '.[ros]')")
 
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.srv import LoadMap
@@ -24,6 +26,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.ros.health.core_log import CoreLog
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 
 COUNT = 12_000
@@ -81,6 +84,20 @@ def test_what_the_core_logs_reaches_rosout(street: Any, robot: Any, start_node: 
 
     (record,) = robot.wait(said, "which backend it runs on, on /rosout")
     assert (record.level, record.name) == (20, "localizer")  # INFO
+
+
+def test_what_the_core_logs_at_the_end_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """After Ctrl-C /rosout is closed: each line was followed by one that says that it could not be published there."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("ending", context=context)
+    core_log = CoreLog(node)
+    context.shutdown()
+    logging.getLogger("vpr_ros.maps").warning("the last places are in the log")
+    logging.getLogger("vpr_ros.maps").debug("a detail")
+    core_log.close()
+    node.destroy_node()
+    assert capfd.readouterr().err == "[WARNING] [ending]: the last places are in the log\n"
 
 
 def test_every_parameter_has_a_value_and_refuses_what_does_not_fit(

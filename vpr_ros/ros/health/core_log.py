@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from rclpy.node import Node
 
@@ -18,6 +19,7 @@ class CoreLog(logging.Handler):
     def __init__(self, node: Node) -> None:
         super().__init__(logging.DEBUG)
         self.last = ""
+        self._context = node.context
         self._logger = node.get_logger()
         self._level = _CORE.level
         _CORE.setLevel(logging.DEBUG)  # the node's own level decides what is shown
@@ -28,7 +30,10 @@ class CoreLog(logging.Handler):
         text = self.last = " ".join(record.getMessage().split())
         if record.exc_info:
             text = self.format(record)
-        if record.levelno >= logging.ERROR:
+        if not self._context.ok():  # the process is ending, and /rosout is closed
+            if record.levelno >= logging.INFO:
+                print(f"[{record.levelname}] [{self._logger.name}]: {text}", file=sys.stderr)
+        elif record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
             self._logger.warning(text)
