@@ -102,8 +102,8 @@ def clock_problem(stamp_ns: int, clock_ns: int) -> str:
     far, side = time_span_text(abs(away_ns) / _SECOND_NS), "after" if away_ns > 0 else "before"
     return (
         f"images are stamped {far} {side} the clock "
-        f"({time_text(stamp_ns)}, clock {time_text(clock_ns)}): set the camera driver to stamp with system time, or "
-        "set use_sim_time for a bag"
+        f"({time_text(stamp_ns)}, clock {time_text(clock_ns)}): set the camera driver to stamp with system time; for "
+        "a bag, set use_sim_time and play it with --clock"
     )
 
 
