@@ -71,3 +71,34 @@ def tf(parent: str, child: str, x: float) -> SimpleNamespace:
     stamp = SimpleNamespace(sec=0, nanosec=0)
     header = SimpleNamespace(frame_id=parent, stamp=stamp)
     return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
+
+
+def transforms(parent: str, child: str, x: float = 0.0, w: float = 1.0, stamp_s: int = 0) -> SimpleNamespace:
+    """A tf2_msgs/TFMessage of one transform."""
+    transform = SimpleNamespace(
+        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=w)
+    )
+    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=stamp_s, nanosec=0))
+    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
+
+
+@pytest.mark.parametrize(("x", "w"), [(0.0, 0.0), (0.0, 2.0), (0.0, float("nan")), (float("inf"), 1.0)])
+def test_a_transform_that_is_not_used_is_told(x: float, w: float) -> None:
+    """It is there for whoever echoes /tf_static, and the node asked to publish it."""
+    mount = CameraMount("base_link")
+    why = "the transform base_link -> camera on /tf_static is not used: it is not finite with a unit quaternion"
+    assert mount.store(transforms("base_link", "camera", x, w), fixed=True) == why
+    assert mount.camera_in_base("camera", 0) is None
+    assert mount.missing("camera").startswith(f"no transform base_link -> camera in TF ({why}), so")
+    assert mount.store(transforms("base_link", "camera"), fixed=True) == ""
+    assert mount.camera_in_base("camera", 0) is not None and why not in mount.missing("other")
+
+
+def test_a_joint_of_other_times_is_told() -> None:
+    """A joint that is published too seldom, or by another clock: that it is published was no help."""
+    mount = CameraMount("base_link")
+    mount.store(transforms("base_link", "head", stamp_s=10), fixed=False)
+    mount.store(transforms("head", "camera"), fixed=True)
+    assert mount.camera_in_base("camera", 10 * 10**9) is not None
+    assert mount.camera_in_base("camera", 15 * 10**9) is None
+    assert mount.missing("camera").startswith("TF has base_link -> camera, but not at the stamps of its images")

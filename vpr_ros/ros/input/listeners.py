@@ -101,5 +101,5 @@ class TransformListener:
         return self._node.create_subscription(self._type, topic, partial(self._store, fixed=fixed), profile)
 
     def _store(self, message: Any, fixed: bool) -> None:
-        if changed := self._mount.store(message, fixed):
-            self._node.get_logger().warning(changed, throttle_duration_sec=30.0)
+        if wrong := self._mount.store(message, fixed):
+            self._node.get_logger().warning(wrong, throttle_duration_sec=30.0)

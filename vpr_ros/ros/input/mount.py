@@ -25,6 +25,7 @@ class CameraMount:
         self._tracks: dict[tuple[str, str], PoseTrack] = {}
         self._requested_is_fixed: dict[tuple[str, str], bool] = {}
         self._source = "TF"
+        self._refused: dict[str, str] = {}  # of each child frame, why its latest transform is not used
         self._T_base_camera = T_base_camera
 
     @property
@@ -38,19 +39,26 @@ class CameraMount:
         self._source = f"TF ({why})"
 
     def store(self, message: Any, fixed: bool) -> str:
-        """Store a tf2_msgs/TFMessage. fixed: from /tf_static. Transforms that are not finite are skipped.
+        """Store a tf2_msgs/TFMessage. fixed: from /tf_static.
 
-        Returns a sentence if a fixed transform has changed; else empty.
+        Returns a sentence if a transform is not finite or has no unit quaternion, and is skipped, as tf2 does, or if a
+        fixed one has changed; else empty.
         """
-        changed = ""
+        wrong = ""
         for stamped in message.transforms:
             T = matrix_from_transform(stamped.transform)
             parent, child = stamped.header.frame_id.lstrip("/"), stamped.child_frame_id.lstrip("/")
             if T is None:
+                topic = "/tf_static" if fixed else "/tf"
+                wrong = (
+                    f"the transform {parent} -> {child} on {topic} is not used: it is not finite with a unit quaternion"
+                )
+                self._refused[child] = wrong
                 continue
+            self._refused.pop(child, None)
             if fixed:
                 if self._tree.fix(parent, child, T):
-                    changed = (
+                    wrong = (
                         f"the transform {parent} -> {child} on /tf_static has changed: if two robots or two nodes "
                         "publish it, remap /tf and /tf_static or give frames names of their own"
                     )
@@ -60,7 +68,7 @@ class CameraMount:
                 track = self._tracks[parent, child] = PoseTrack(_GAP_NS, _KEEP)
             track.add(stamp_ns(stamped.header.stamp), T)
             self._tree.move(parent, child, track)
-        return changed
+        return wrong
 
     def camera_in_base(self, camera_frame: str, stamp_ns: int) -> np.ndarray | None:
         """T_base_camera (4, 4), optical, at a stamp; None if neither the parameter nor TF gives it."""
@@ -87,9 +95,16 @@ class CameraMount:
         """The sentence for the user if ``camera_in_base`` returns None."""
         if not camera_frame:
             return "images have no frame_id, so TF cannot give the camera's pose; set camera_pose"
+        if self._tree.connected(self.base_frame, camera_frame):
+            return (
+                f"{self._source} has {self.base_frame} -> {camera_frame}, but not at the stamps of its images, so they "
+                f"give no pose; publish its moving transforms within {_GAP_NS * 1e-9:g} s of each image, of the same "
+                "clock"
+            )
+        refused = "".join(f" ({why})" for why in list(self._refused.values())[:1])
         return (
-            f"no transform {self.base_frame} -> {camera_frame} in {self._source}, so its images give no pose; publish "
-            "it, set camera_pose, or set base_frame to '' for the camera's own pose"
+            f"no transform {self.base_frame} -> {camera_frame} in {self._source}{refused}, so its images give no pose; "
+            "publish it, set camera_pose, or set base_frame to '' for the camera's own pose"
         )
 
     def doubt(self, T_base_camera: np.ndarray, camera_frame: str) -> str:
