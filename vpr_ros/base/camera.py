@@ -37,10 +37,11 @@ class Intrinsics:
     fisheye: bool = False
 
     def __post_init__(self) -> None:
-        numbers = np.concatenate([np.ravel(self.K), self.distortion])
-        if np.shape(self.K) != (3, 3) or not np.all(np.isfinite(numbers)) or min(self.K[0, 0], self.K[1, 1]) <= 0:
+        if np.shape(self.K) != (3, 3) or not np.all(np.isfinite(self.K)) or min(self.K[0, 0], self.K[1, 1]) <= 0:
             found = np.asarray(self.K).tolist()  # on one line
             raise ConfigError(f"camera intrinsics need a finite 3 x 3 matrix with focal lengths above 0, not {found}")
+        if not np.all(np.isfinite(self.distortion)):
+            raise ConfigError(f"camera intrinsics need finite distortion coefficients, not {list(self.distortion)}")
         if min(self.width, self.height) <= 0:
             raise ConfigError(f"camera intrinsics need an image size above 0, not {self.width} x {self.height}")
         if len(self.distortion) not in ((4,) if self.fisheye else _COEFFICIENTS):

@@ -86,7 +86,7 @@ def test_models_of_lenses(info: Info, model: str, d: list[float], distortion: tu
         ({"size": (0, 480)}, "has no image size: fix the driver"),
         ({"binning": (1000, 1)}, "need an image size above 0"),
         ({"k": np.diag([-1.0, 1.0, 1.0])}, "focal lengths above 0"),
-        ({"d": [float("nan")] * 5}, "finite"),
+        ({"d": [float("nan")] * 5}, "finite distortion coefficients"),
     ],
 )
 def test_what_is_no_calibration_is_refused(info: Info, fields: dict[str, Any], words: str) -> None:
