@@ -258,6 +258,15 @@ def end_growing(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
+def lacks_log(path: Path) -> bool:
+    """Whether a map's file says that it has a write-ahead log, and there is none: the places in it are missing."""
+    path = path.resolve()
+    if path.with_name(f"{path.name}-wal").exists():
+        return False
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"  # the versions that write and read it (SQLite's file format, 1.3)
+
+
 def log_of(path: Path) -> Path | None:
     """The write-ahead log beside a map that holds places which the map's own file lacks; None if there is none."""
     path = path.resolve()

@@ -191,8 +191,14 @@ class PlaceMap:
         connection = None
         try:
             connection = map_file.connect(path, writable)
+            if map_file.lacks_log(path):
+                logger.warning(
+                    "%s was copied while it grew, and its %s-wal was not, so its last places are missing: copy both, "
+                    "or a copy of ~/save_map",
+                    path, path.name,
+                )  # fmt: skip
             return cls(path, connection)
-        except (MapError, sqlite3.Error, *_CORRUPT) as error:
+        except (MapError, OSError, sqlite3.Error, *_CORRUPT) as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, MapError):

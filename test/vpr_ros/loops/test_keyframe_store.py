@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -258,9 +259,13 @@ def test_places_left_in_the_log_are_named(session, toy_world, tmp_path, caplog):
         assert len(reader) == 10
         session.close()
         assert f"the last places of {path} are still in {path.name}-wal" in caplog.text
+    alone = Path(shutil.copy(path, tmp_path / "alone.vprmap"))
+    with PlaceMap.open(alone) as lacking:
+        assert len(lacking) < 10
+    assert f"{alone} was copied while it grew, and its alone.vprmap-wal was not" in caplog.text
     caplog.clear()
     KeyframeStore.grow(path, session.place_map.model).close()
-    assert not caplog.text and not list(tmp_path.glob("*-wal"))
+    assert not caplog.text and not list(tmp_path.glob("session*-wal"))
 
 
 def test_ram_holds_no_descriptors_but_the_index(tmp_path):
