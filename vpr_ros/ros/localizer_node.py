@@ -278,6 +278,10 @@ class LocalizerNode(ResponsiveNode):
             return Status(diagnostics.WARN, pipeline.problem)
         if pipeline.clock_problem:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {pipeline.clock_problem}")
+        for subscription in images:
+            if sentence := subscription_watch.several(self, subscription.topic_name):
+                self.get_logger().warning(sentence, throttle_duration_sec=30.0)
+                return Status(diagnostics.WARN, f"{self._health.last_answer}; {sentence}")
         if self._lost and time.monotonic() - self._lost_s < _LATELY_S:
             return Status(diagnostics.WARN, f"{self._health.last_answer}; {self._lost}")
         return Status(diagnostics.OK, self._health.last_answer)

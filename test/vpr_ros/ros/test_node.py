@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,18 @@ def test_an_adapter_of_another_package_stops_no_other_output(
         robot.spin(0.1)
     robot.wait_for_diagnosis("an image has been in progress for", level=WARN)
     assert node.process.poll() is None
+
+
+def test_several_publishers_of_one_topic_are_named(street: Any, robot: Any, start_node: Any) -> None:
+    """Two robots of one name, or a bag beside the camera: poses jumped between two places, and all was OK."""
+    start_node(map=street.map, base_frame="''", image_timeout=60.0)
+    robot.publish("/image", robot.image(street.draw(3), stamp_s=time.time()))
+    robot.wait_for_count("images answered", 1)
+    assert robot.diagnosis()[0] == 0, robot.diagnosis()
+    other = robot.node.create_publisher(Image, "/image", 10)
+    robot.wait_for_diagnosis("2 publishers send on /image (/robot, /robot): one topic is for one camera", level=WARN)
+    robot.node.destroy_publisher(other)
+    robot.wait(lambda: robot.diagnosis()[0] == 0, "all well again")
 
 
 def test_the_latest_images_explain_diagnostics(street: Any, robot: Any, start_node: Any) -> None:

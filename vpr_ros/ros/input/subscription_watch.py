@@ -32,6 +32,22 @@ def no_odometry(node: Node, subscription: Subscription) -> str:
     return f"no odometry on {_why_silent(node, subscription, 'nav_msgs/msg/Odometry', 'odom')}"
 
 
+def several(node: Node, topic: str) -> str:
+    """One sentence if several publishers send on an image topic, resolved; else empty.
+
+    As two robots without namespaces do, or a bag beside the camera: their images are taken for those of one camera.
+    """
+    if node.count_publishers(topic) < 2:
+        return ""
+    found = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in _publishers(node, topic))
+    if len(found) < 2:
+        return ""
+    return (
+        f"{len(found)} publishers send on {topic} ({', '.join(found)}): one topic is for one camera, so stop or rename "
+        "one, or name its topic in more_images"
+    )
+
+
 def lost(topic: str, count: int) -> str:
     """One sentence about images that best effort lost. topic: resolved. count: of them, since the activation."""
     return (
@@ -52,7 +68,7 @@ def _why_silent(
     durability = DurabilityPolicy(subscription.qos_profile.durability)
     head = f"{topic} ({message_type}, {_name(ours)}, depth {subscription.qos_profile.depth}): "
     is_image = message_type in IMAGE_TYPES
-    publishers = [info for info in node.get_publishers_info_by_topic(topic) if info.node_name != _UNKNOWN]
+    publishers = _publishers(node, topic)
     if not publishers:
         return head + "it has no publisher" + (f"; {_others(node)}" if is_image else f"; set {parameter} to its topic")
     override = f"qos_overrides.{topic}.subscription"
@@ -76,6 +92,10 @@ def _why_silent(
         if is_image and ours == ReliabilityPolicy.BEST_EFFORT:
             advice += ", or set reliability:=reliable if its images are large"
     return head + f"published by {'; '.join(_publisher(info) for info in publishers)}; {advice}"
+
+
+def _publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:
+    return [info for info in node.get_publishers_info_by_topic(topic) if info.node_name != _UNKNOWN]
 
 
 def _publisher(info: TopicEndpointInfo) -> str:
