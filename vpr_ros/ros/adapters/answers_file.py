@@ -25,8 +25,7 @@ class AnswersFile:
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"answers_file: cannot write {path} ({error.strerror}); set another path") from error
-
-        self._failed = False
+        self.problem = ""  # why answers are left out, one sentence
 
     def publish(self, answer: Answer) -> None:
         """Write one line. Its latency is from the image's callback until now."""
@@ -35,11 +34,14 @@ class AnswersFile:
             self._file.write(answer_to_json(answer_from_estimate(answer.estimate, -1, None, latency_ms)) + "\n")
             self._file.flush()
         except OSError as error:  # a full disk is no reason to stop localising
-            if not self._failed:
-                logger.error(
-                    "answers_file: cannot write %s (%s); answers are left out", self._file.name, error.strerror
-                )
-            self._failed = True
+            was_written = not self.problem
+            self.problem = f"answers_file: cannot write {self._file.name} ({error.strerror}); answers are left out"
+            if was_written:
+                logger.error("%s", self.problem)
+            return
+        if self.problem:
+            logger.info("answers_file: answers are written to %s again", self._file.name)
+        self.problem = ""
 
     def forget(self) -> None:
         """No state to clear."""

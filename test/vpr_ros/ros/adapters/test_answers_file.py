@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ def test_a_full_disk_is_said_once_and_stops_nothing(caplog: pytest.LogCaptureFix
     file = AnswersFile(Path("/dev/full"))
     for _ in range(3):
         file.publish(Answer(0, Estimate(1, [], [], 0.5), Header(), Header(), np.eye(4)))
+        assert file.problem.startswith("answers_file: cannot write /dev/full")  # on /diagnostics
     file.close()
     (record,) = caplog.records
     assert "answers_file: cannot write /dev/full (No space left on device)" in record.getMessage()
+
+
+def test_a_disk_that_has_room_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log said that answers are left out, and nothing else ever after."""
+    caplog.set_level(logging.INFO)
+    file = AnswersFile(tmp_path / "answers.jsonl")
+    file.problem = "answers_file: cannot write it"
+    file.publish(Answer(0, Estimate(1, [], [], 0.5), Header(), Header(), np.eye(4)))
+    file.close()
+    assert not file.problem and "answers.jsonl again" in caplog.text
