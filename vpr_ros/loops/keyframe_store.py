@@ -175,10 +175,9 @@ class KeyframeStore:
         """Store one place and return its row. It is on disk, whole, when this returns.
 
         T_map_camera: (4, 4). descriptor: (V, D) float32, or (D,) for a map of single views. thumbnail: JPEG. Raises
-        MapError as ``PlaceMap.add``, and if another process adds to this map as well or has removed it.
+        MapError as ``PlaceMap.add``, and if another process adds to this map as well or has removed or replaced it.
         """
-        if not self.place_map.path.exists():
-            raise MapError(f"{self.place_map.path} was deleted or moved while it grows: start the session again")
+        self.place_map.check_in_place()
         data = None if features is None else features.to_bytes()
         with self.place_map.together():
             place_id = self.place_map.add(drive, stamp_ns, T_map_camera, descriptor, thumbnail, data)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -129,7 +130,7 @@ class PlaceMap:
         self.path = path
         self._connection = connection
         self._places: Places | None = None
-        self._growing = False
+        self._grown: os.stat_result | None = None  # the file of a map that grows
         with self._reading():
             meta = map_file.meta(connection, path)
             self.model = MapModel.from_dict(json.loads(meta["model"]))
@@ -211,7 +212,14 @@ class PlaceMap:
         """Prepare for many small transactions until the map is closed; see ``map_file.begin_growing``."""
         with self._reading():
             map_file.begin_growing(self._connection)
-        self._growing = True
+        self._grown = os.stat(self.path)
+
+    def check_in_place(self) -> None:
+        """Raises MapError if the file of a map that grows was deleted, moved or replaced: places would be lost."""
+        with suppress(OSError):
+            if self._grown is None or os.path.samestat(os.stat(self.path), self._grown):
+                return
+        raise MapError(f"{self.path} was deleted, moved or replaced while it grows: start the session again")
 
     def begin_scratch(self) -> None:
         """Wait for the disk no more until the map is closed. Only for a map that a power failure may destroy."""
@@ -221,16 +229,17 @@ class PlaceMap:
     def save(self, path: Path) -> None:
         """Write a consistent copy. The map may be growing, and any thread may call this.
 
-        Raises MapError if the file exists or cannot be written.
+        Raises MapError if the file exists or cannot be written, or this map's own is no longer there.
         """
+        self.check_in_place()
         map_file.copy(self.path, Path(path))
 
     def close(self) -> None:
         """Close the file."""
-        if self._growing:
+        if self._grown:
             map_file.end_growing(self._connection)
         self._connection.close()
-        if self._growing and (log := map_file.log_of(self.path)) is not None:
+        if self._grown and (log := map_file.log_of(self.path)) is not None:
             logger.warning(
                 "the last places of %s are still in %s, as the disk is full or another process reads it: "
                 "copy and move both files together",

@@ -374,5 +374,21 @@ def test_a_session_whose_file_is_gone_says_so(tmp_path):
     with KeyframeStore.grow(path, MODEL) as store:
         store.add("drive", 1, np.eye(4), descriptor_of(0))
         path.unlink()
-        with pytest.raises(MapError, match="was deleted or moved while it grows"):
+        with pytest.raises(MapError, match="was deleted, moved or replaced while it grows"):
             store.add("drive", 2, np.eye(4), descriptor_of(1))
+
+
+def test_a_map_that_was_replaced_while_it_grows(session, toy_world, tmp_path):
+    """An atomic copy over it: keyframes went to a file that nobody finds, and ~/save_map saved a damaged other map."""
+    path = session.place_map.path
+    drive(session, toy_world, 3)
+    with KeyframeStore.grow(tmp_path / "other.vprmap", MODEL) as other:
+        drive(other, toy_world, 2)
+    (tmp_path / "other.vprmap").replace(path)
+    for refused in (lambda: drive(session, toy_world, 1, start=3), lambda: session.place_map.save(tmp_path / "copy")):
+        with pytest.raises(MapError, match="was deleted, moved or replaced while it grows"):
+            refused()
+    session.close()
+    with PlaceMap.open(path) as place_map:
+        place_map.check_intact()
+        assert len(place_map) == 2
