@@ -114,6 +114,7 @@ class Index:
         key = {
             "revision": place_map.revision,
             "places": count,
+            "sample": place_map.sample_checksum,
             "factory": factory,
             "model": place_map.model.fingerprint,
             "views": views,

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -449,6 +450,17 @@ def vocabulary(connection: sqlite3.Connection) -> bytes:
     if row is None or not isinstance(row[0], bytes):
         raise ValueError("it has no vocabulary")
     return row[0]
+
+
+def sample_checksum(connection: sqlite3.Connection, most: int) -> int:
+    """Of the stored descriptors of at most ``most`` places, spread over the map; 0 of an empty one."""
+    first, last = connection.execute("SELECT min(id), max(id) FROM places").fetchone()
+    checksum = 0
+    if first is not None:
+        query = "SELECT descriptor FROM places WHERE id >= ? ORDER BY id LIMIT 1"
+        for place_id in np.unique(np.linspace(first, last, most).astype(np.int64)).tolist():
+            checksum = zlib.crc32(connection.execute(query, (place_id,)).fetchone()[0], checksum)
+    return checksum
 
 
 def first_features(connection: sqlite3.Connection) -> bytes | None:

@@ -504,6 +504,12 @@ class PlaceMap:
             return int(self._connection.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
     @property
+    def sample_checksum(self) -> int:
+        """Of some places' descriptors: another map of as many places and transactions has another one."""
+        with self._reading():
+            return map_file.sample_checksum(self._connection, STATISTICS.checked)
+
+    @property
     def places(self) -> Places:
         """All places; read on first use. The descriptors of a large map stay in the file (``StoredDescriptors``)."""
         if self._places is None:

@@ -192,6 +192,18 @@ def test_an_ordinary_map_is_searched_as_it_is(tmp_path, toy_world, factory):
                 store.add("reference", 99, toy_world.pose(0.0), seen)
 
 
+def test_an_index_of_the_map_before_is_not_used(tmp_path):
+    """A map that is copied over another one of as many places, without its index: searches found places of the old."""
+    path = tmp_path / "town.vprmap"
+    for first in (0, 100):
+        with PlaceMap.create(tmp_path / "new.vprmap", MODEL, world="town") as place_map:
+            for number in range(20):
+                place_map.add("day", number, np.eye(4), descriptor_of(first + number))
+        (tmp_path / "new.vprmap").replace(path)
+        with KeyframeStore.open(path) as store:
+            assert [store.search(descriptor_of(first + number), 1)[1][0] for number in range(20)] == list(range(20))
+
+
 def test_closed_loops_outlive_the_process(tmp_path, toy_world):
     """Two drives of other origins that a loop makes one street: in RAM, reopened, read only and in a copy alike."""
     path, astray = tmp_path / "s.vprmap", geometry.transform(np.eye(3), [300.0, 200.0, 0.0])
