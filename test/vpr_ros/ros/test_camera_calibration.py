@@ -66,6 +66,9 @@ def test_listens_until_it_fits(robot: Any) -> None:
         assert calibration.of_image(320, 240) is None
         assert calibration._subscriptions
     assert "is for 640 x 360 pixels, but the images are 320 x 240" in calibration.problem
+    calibration._store(info(k=np.full((3, 3), np.nan)))  # the driver was changed: what is wrong now is told
+    assert calibration.of_image(320, 240) is None
+    assert "a finite 3 x 3 matrix" in calibration.problem
     calibration._store(info())
     assert calibration.of_image(320, 240) is not None
     calibration.on_timer()

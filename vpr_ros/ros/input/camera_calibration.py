@@ -47,7 +47,7 @@ class CameraCalibration:
     def problem(self) -> str:
         """Why the calibration is missing, as one sentence; empty if it is known."""
         if self._misfit or self._refused:
-            return f"{self._misfit or self._refused}; {self._outcome}"
+            return f"{self._refused or self._misfit}; {self._outcome}"  # the latest CameraInfo first
         if self._given is not None or self._intrinsics is not None or self._fits:
             return ""
         if not self._topic:
