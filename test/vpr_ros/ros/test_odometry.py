@@ -120,6 +120,17 @@ def test_slow_and_lossy_odometry_is_no_restart(
     assert not health.counts["odometry restarts"]
 
 
+def test_two_sources_on_one_topic_are_named(robot: Any) -> None:
+    """Two robots, or wheels and a filter: each message restarts it, and images found no odometry within odom_gap."""
+    track = OdometryTrack("/odom", 0.5, Health(), robot.node.get_logger())
+    for number in range(20):
+        for x in (0.1 * number, 50.0 + 0.1 * number):
+            track.store(robot.odometry(x, 10.0 + 0.1 * number + 0.001 * x))
+    assert track.at(int(11.8e9)) is None
+    said = track.missing(int(11.8e9))
+    assert said.startswith("odometry on /odom restarts again and again (jumped by 5") and said.endswith("publish it")
+
+
 @pytest.mark.parametrize(
     ("seconds", "image_s", "words"),
     [

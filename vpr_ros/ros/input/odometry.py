@@ -64,6 +64,7 @@ class OdometryTrack:
         self._last: tuple[int, np.ndarray] | None = None
         self._interval_ns = 0  # between the two newest messages
         self._jump_back = JumpBack()
+        self._break_s, self._broken = -_STOPPED_S, ""  # when it restarted last, monotonic, and why
         self._odom_frame = self._child_frame = ""
         self._arrived_s = 0.0  # monotonic, of the newest message, usable or not; 0 before the first
         self.on_restart: Callable[[int], None] = lambda start: None  # called with the number of restarts
@@ -78,6 +79,7 @@ class OdometryTrack:
         """Why there is no pose at a stamp, one sentence."""
         with self._lock:
             last, interval_ns = self._last, self._interval_ns
+            broken = self._broken if time.monotonic() - self._break_s < _STOPPED_S else ""
         gap_s = self._gap_ns * 1e-9
         if last is None:
             unusable = f"no odometry on {self.topic} is a finite pose with a unit quaternion"
@@ -88,6 +90,8 @@ class OdometryTrack:
         if abs(away_s) > max(_FAR_S, 2 * gap_s):
             far, side = time_span_text(abs(away_s)), "after" if away_s > 0 else "before"
             return f"odometry on {self.topic} is {far} {side} the images: their clocks differ"
+        if broken:
+            return f"odometry on {self.topic} restarts again and again ({broken}): let one node alone publish it"
         if interval_ns > self._gap_ns:
             return f"odometry on {self.topic} comes more than odom_gap ({gap_s:g} s) apart: raise its rate, or odom_gap"
         return f"no odometry on {self.topic} within odom_gap ({gap_s:g} s) of the images' stamps"
@@ -122,6 +126,7 @@ class OdometryTrack:
             if why := self._break(stamp_ns, T_odom_child):
                 self._track.clear()
                 self._start += 1
+                self._break_s, self._broken = time.monotonic(), why
                 self._health.count("odometry restarts")
                 sentence = f"odometry on {self.topic} {why}: treated as a restart"
                 self._log.warning(sentence, throttle_duration_sec=5.0)
