@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import cv2
@@ -36,6 +39,9 @@ from vpr_ros.drives.options import DriveOptions
 
 logger = logging.getLogger(__name__)
 
+_URI = re.compile(r"[?#]|%[0-9a-fA-F]{2}")  # in a path that is part of an address
+_MCAP, _MCAP_HEAD = b"\x89MCAP0\r\n", struct.Struct("<8s9xI")  # the magic, and the length of the profile
+
 
 def _files_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in BAG_SUFFIXES and p.is_file())
@@ -45,12 +51,58 @@ def _repair(path: Path) -> str:
     """The command that repairs a bag of this kind."""
     files = _files_in(path) if path.is_dir() else [path]
     target, suffix = (files[0], files[0].suffix) if len(files) == 1 else (path, "")
+    found, made = quote(str(target)), quote(f"{target.stem}_recovered{suffix}")
     commands = {
-        ".bag": f"`rosbag reindex {target}`",
-        ".mcap": f"`mcap recover {target} -o {target.stem}_recovered.mcap`",
-        ".db3": f"`sqlite3 {target} .recover | sqlite3 {target.stem}_recovered.db3`",
+        ".bag": f"`rosbag reindex {found}`",
+        ".mcap": f"`mcap recover {found} -o {made}`",
+        ".db3": f"`sqlite3 {found} .recover | sqlite3 {made}`",
     }
-    return commands.get(suffix, f"`ros2 bag reindex {path}`")
+    return commands.get(suffix, _reindex(path))
+
+
+def _reindex(path: Path) -> str:
+    """The command that writes the metadata.yaml of a bag's folder, or of a file's, anew."""
+    return f"`ros2 bag reindex {quote(str(path if path.is_dir() else path.parent))}`"
+
+
+def _not_opened(path: Path, target: Path, error: Exception) -> str:
+    """Why a bag cannot be opened, and what to do. target: what was opened, the bag's folder or a file in it."""
+    files = _files_in(target) if target.is_dir() else [target]
+    if any(file.suffix == ".db3" and _URI.search(str(file)) for file in files):
+        return f"the bag {path} cannot be read at this path, as SQLite takes ?, # and % for its own: move or rename it"
+    if (profile := _mcap_profile(files[0]) if files else None) not in (None, "ros2"):
+        return (
+            f"{path} is an mcap file of the profile {profile!r}, and those of ROS 2 are read: convert it, or record it "
+            "with `ros2 bag record`"
+        )
+    if target.is_dir() and files and all(map(_opens, files)):
+        return (
+            f"the metadata.yaml of the bag {path} is damaged or does not fit its files ({brief(error)}): run "
+            f"{_reindex(path)}, or give a file, such as {files[0]}"
+        )
+    return (
+        f"the bag {path} is empty, truncated or no bag ({brief(error)}): record it again or repair it with "
+        f"{_repair(target)}"
+    )
+
+
+def _mcap_profile(file: Path) -> str | None:
+    """What an mcap file says to be of, such as "ros2"; None for other files."""
+    with suppress(OSError, struct.error), file.open("rb") as opened:
+        head = opened.read(_MCAP_HEAD.size)
+        magic, size = _MCAP_HEAD.unpack(head)
+        if magic == _MCAP:
+            return opened.read(min(size, 100)).decode(errors="replace")
+    return None
+
+
+def _opens(file: Path) -> bool:
+    """Whether a file of a bag can be opened alone."""
+    try:
+        with AnyReader([file], default_typestore=get_typestore(Stores.ROS2_HUMBLE)):
+            return True
+    except Exception:  # see _opened
+        return False
 
 
 @contextmanager
@@ -63,7 +115,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
             ros1 = any(file.suffix == ".bag" for file in files)
             raise DriveError(
                 f"the folder {path} holds {len(files)} bag files and no metadata.yaml: give one of the files"
-                + (f", such as {files[0]}" if ros1 else f", or run `ros2 bag reindex {path}`")
+                + (f", such as {files[0]}" if ros1 else f", or run {_reindex(path)}")
             )
         target = files[0]
     try:
@@ -71,10 +123,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader = AnyReader([target], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
     except Exception as error:  # rosbags raises its own errors and, on broken files, those of struct, YAML and others
-        raise DriveError(
-            f"the bag {path} is empty, truncated or no bag ({brief(error)}): record it again or repair it with "
-            f"{_repair(target)}"
-        ) from error
+        raise DriveError(_not_opened(path, target, error)) from error
     try:
         yield reader
     finally:
@@ -124,7 +173,7 @@ def _messages(
             if bytes(raw[:4]) == _ZSTD:
                 raise DriveError(
                     f"the bag {path} has compressed messages, which only its metadata.yaml says: give its folder, or "
-                    f"without that file run `ros2 bag reindex {path.parent}`"
+                    f"without that file run {_reindex(path)}"
                 ) from error
             raise DriveError(
                 f"the bag {path} has a damaged message on {connection.topic} ({brief(error)}): repair it with "

@@ -141,6 +141,59 @@ def test_a_compressed_file_of_a_bag_says_how_to_unpack_it(tmp_path: Path) -> Non
             open_drive(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a.mcap.zst", "unpack it with `zstd -d .*zst`"),
+        ("a.bag.gz", "unpack it with `gzip -d .*gz`"),
+        ("a.bag.active", "recording was cut off: end its name with .bag and run `rosbag reindex`"),
+    ],
+)
+def test_a_bag_that_is_packed_or_not_ended_says_what_to_do(tmp_path: Path, name: str, says: str) -> None:
+    """They were no drive of a known format, alone and in a folder."""
+    (tmp_path / name).write_bytes(b"x")
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(DriveError, match=says):
+            open_drive(path)
+
+
+def _second(maker, add) -> None:
+    add("/pose", maker.pose(START, (0.0, 0.0, 0.0)), START)
+    add("/image", maker.image(START), START)
+
+
+@pytest.mark.parametrize("mcap", [False, True])
+def test_a_whole_bag_with_a_wrong_metadata_is_not_called_damaged(tmp_path: Path, bag_by_hand, mcap: bool) -> None:
+    """A renamed file, and a cut metadata.yaml, were answered with "record it again" and a repair of the whole file."""
+    bag = bag_by_hand(tmp_path / "my bag", _second, mcap=mcap)
+    (file,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
+    file = file.rename(bag / f"other{file.suffix}")
+    for text in ("", (bag / "metadata.yaml").read_text()):
+        (bag / "metadata.yaml").write_text(text)
+        with pytest.raises(
+            DriveError, match=r"metadata.yaml of .*reindex '.*my bag'`, or give a file, such as .*other\."
+        ):
+            open_drive(bag)
+    assert len(open_drive(file, DriveOptions(T_base_camera=AHEAD))) == 1
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
+    with pytest.raises(DriveError, match=r"truncated or no bag .*repair it with `.* '.*my bag/other"):
+        open_drive(bag)
+
+
+def test_what_only_rosbags_cannot_read_is_not_called_damaged(tmp_path: Path, bag_by_hand) -> None:
+    """SQLite's addresses end at # and ?; mcap files of ROS 1 and of other tools are whole, too."""
+    bag = bag_by_hand(tmp_path / "bag", _second)
+    bag = bag.rename(tmp_path / "run #3")
+    with pytest.raises(DriveError, match=r"SQLite takes .* for its own: move or rename it"):
+        open_drive(bag)
+    file = bag_by_hand(tmp_path / "new", _second, mcap=True) / "new.mcap"
+    whole = file.read_bytes()
+    assert whole[17:25] == b"\x04\0\0\0ros2"
+    file.write_bytes(whole[:24] + b"1" + whole[25:])
+    with pytest.raises(DriveError, match="profile 'ros1', and those of ROS 2 are read: convert it"):
+        open_drive(file)
+
+
 def test_a_folder_of_ros1_bags_asks_for_one(tmp_path: Path) -> None:
     """`ros2 bag reindex` is of no use to them."""
     for name in ("a.bag", "b.bag"):
