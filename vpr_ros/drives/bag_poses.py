@@ -17,7 +17,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span
 from vpr_ros.base.track import Track, planar_poses
 from vpr_ros.drives import bag_messages as msgs
-from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, strays, utm_from_latlon
+from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, strays, utm_from_latlon, warn_of_jumps
 from vpr_ros.drives.options import DriveOptions
 
 _INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
@@ -212,6 +212,7 @@ class BagPoses:
         stray = strays(positions, np.array(stamps))
         self.tally.add(STRAY, topic, int(stray.sum()))
         stamps, positions = [stamp for stamp, out in zip(stamps, stray, strict=True) if not out], positions[~stray]
+        warn_of_jumps(positions, fixes[~stray])
         yaw = headings_from_track(positions)
         if yaw is None:
             left_out = "".join(f"; {line}" for line in self.tally.lines())

@@ -19,7 +19,15 @@ from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
 from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, on_grid, strays, utm_from_latlon
+from vpr_ros.drives.geodesy import (
+    STRAY,
+    good_fixes,
+    headings_from_track,
+    on_grid,
+    strays,
+    utm_from_latlon,
+    warn_of_jumps,
+)
 from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
@@ -58,8 +66,8 @@ class FolderDrive:
       and poses are interpolated at these times; images with other names are left out.
     - Time: ``stamp_ns`` (whole nanoseconds) or ``stamp`` (seconds). Equal stamps of images are moved apart by 1 ns.
     - Position: ``x, y`` and optionally ``z`` (metres, east north up); or ``lat, lon`` and optionally ``alt`` (WGS84,
-      degrees and metres; an empty ``alt`` is 0). ``alt`` is taken for ``z`` and ``z`` for ``alt`` where there is no
-      other.
+      degrees and metres; an empty ``alt`` is that of its neighbours, or 0). ``alt`` is taken for ``z`` and ``z`` for
+      ``alt`` where there is no other.
     - Orientation: ``qx, qy, qz, qw`` of the camera's optical frame (x right, y down, z forward); or ``yaw``, radians
       counter-clockwise from east. Optional with lat and lon: without it the camera looks along the track. With lat and
       lon, east is that of the meridian, not of the UTM grid.
@@ -234,8 +242,8 @@ def _poses(
 ) -> tuple[list[np.ndarray | None], str]:
     """T_map_camera of each row, None if a cell is empty, and the name of their world. stamps: of the rows, if given."""
     positions, world = _positions(table, options.world, tally)
-    if "lat" in table.columns and stamps is not None:
-        _leave_out_strays(positions, np.array(stamps, dtype=np.int64), table, tally)
+    if "lat" in table.columns:
+        _leave_out_strays(positions, stamps, table, tally)
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
         what = "orientations (or give yaw)"
@@ -267,13 +275,20 @@ def _poses(
     return [None if T is None else T @ camera for T in poses], world
 
 
-def _leave_out_strays(positions: np.ndarray, stamps_ns: np.ndarray, table: Table, tally: Tally) -> None:
-    """Make positions (N, 3) NaN that no vehicle reaches, see ``geodesy.strays``."""
+def _leave_out_strays(positions: np.ndarray, stamps: list[int] | None, table: Table, tally: Tally) -> None:
+    """Make positions (N, 3) NaN that no vehicle reaches, see ``geodesy.strays``. Warns of other jumps of kilometres.
+
+    stamps: of the rows, nanoseconds; without them none is a stray.
+    """
     order = np.flatnonzero(np.isfinite(positions).all(axis=1))
-    order = order[np.argsort(stamps_ns[order], kind="stable")]
-    stray = order[strays(positions[order], stamps_ns[order])]
-    positions[stray] = np.nan
-    tally.add(STRAY, str(table.path), len(stray))
+    if stamps is not None:
+        stamps_ns = np.array(stamps, dtype=np.int64)
+        order = order[np.argsort(stamps_ns[order], kind="stable")]
+        stray = strays(positions[order], stamps_ns[order])
+        tally.add(STRAY, str(table.path), int(stray.sum()))
+        positions[order[stray]] = np.nan
+        order = order[~stray]
+    warn_of_jumps(positions[order], table.numbers(("lat", "lon"), "positions")[order])
 
 
 def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | None]:

@@ -74,9 +74,9 @@ def utm_from_latlon(
 ) -> tuple[np.ndarray, str]:
     """WGS84 degrees and metres, each (N,) -> ((N, 3) float64 east, north, up in metres; the world, "utm 30 north").
 
-    An altitude that is NaN becomes 0. All positions are converted to one zone, so that a drive across a zone's edge
-    stays whole: that of world if it names one, else that of the median position. Warns of fixes in several zones and of
-    jumps of kilometres. Raises DriveError for positions too far from the zone.
+    An altitude that is NaN is that of its neighbours, 0 if none is known. All positions are converted to one zone, so
+    that a drive across a zone's edge stays whole: that of world if it names one, else that of the median position.
+    Warns of fixes in several zones. Raises DriveError for positions too far from the zone.
     """
     # Relative to the first, so that the median of a track across the antimeridian is on the track.
     ahead = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
@@ -91,27 +91,51 @@ def utm_from_latlon(
         )  # fmt: skip
     if not np.isfinite(east).all() or np.median(away_deg * np.cos(np.radians(latitude))) > _FURTHEST_DEG:
         raise DriveError(f"the positions are too far from '{utm_world(*zone)}': set world to another zone")
-    positions = np.column_stack([east, north, np.where(np.isfinite(altitude), altitude, 0.0)])
-    _warn(latitude, longitude, positions, utm_world(*zone))
-    return positions, utm_world(*zone)
+    _warn_of_zones(latitude, longitude, utm_world(*zone))
+    return np.column_stack([east, north, _filled(altitude)]), utm_world(*zone)
+
+
+def _filled(altitude: np.ndarray) -> np.ndarray:
+    """Altitudes (N,), those that are not finite interpolated by their rows; 0 if none is finite."""
+    known = np.flatnonzero(np.isfinite(altitude))
+    return np.interp(np.arange(len(altitude)), known, altitude[known]) if len(known) else np.zeros(len(altitude))
 
 
 def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
-    """(N,) bool: positions (N, 3) that no vehicle reaches from the one before and leaves to the one after.
+    """(N,) bool: positions (N, 3) that no vehicle reaches from those before and leaves to those after.
 
-    stamps_ns: (N,) ascending. Reflections in a street throw single fixes hundreds of metres aside. Where many seem to
-    be thrown, the positions are of several vehicles, or in no order, and none is found.
+    stamps_ns: (N,) ascending. Reflections in a street throw one fix, or all of some seconds, hundreds of metres aside.
+    Where many seem to be thrown, the positions are of several vehicles, or in no order, and none is found.
     """
-    found = np.zeros(len(positions), bool)
-    if len(positions) > 2:
-        steps_m = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-        past_m = np.linalg.norm(positions[2:, :2] - positions[:-2, :2], axis=1)
-        fast = steps_m > np.maximum(_FASTEST * 1e-9 * np.diff(stamps_ns), _STRAY_M)
-        found[1:-1] = fast[:-1] & fast[1:] & (past_m < np.minimum(steps_m[:-1], steps_m[1:]))
-    return found & bool(found.sum() <= max(1.0, _MOST_STRAY * len(found)))
+    found, most = np.zeros(len(positions), bool), max(1.0, _MOST_STRAY * len(positions))
+    steps_m = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
+    fast = np.flatnonzero(steps_m > np.maximum(_FASTEST * 1e-9 * np.diff(stamps_ns), _STRAY_M))
+    if not len(found) or len(fast) > 2 * most:
+        return found
+
+    def distance_m(one: int, other: int) -> float:
+        return float(np.linalg.norm(positions[one, :2] - positions[other, :2]))
+
+    kept: list[np.ndarray] = []  # runs of rows without a step too fast
+    for run in np.split(np.arange(len(positions)), fast + 1):
+        after = run[0]
+        for k in range(len(kept) - 1, 0, -1):
+            thrown = np.concatenate(kept[k:])
+            if len(thrown) > most:
+                break
+            before = kept[k - 1][-1]
+            if distance_m(before, after) < min(distance_m(before, thrown[0]), distance_m(thrown[-1], after)):
+                found[thrown] = True
+                run = np.concatenate([kept[k - 1], run])
+                del kept[k - 1 :]
+                break
+        kept.append(run)
+    return found & bool(found.sum() <= most)
 
 
-def warn_of_jumps(positions: np.ndarray, named: np.ndarray, form: str, check: str) -> None:
+def warn_of_jumps(
+    positions: np.ndarray, named: np.ndarray, form: str = "%.6f, %.6f", check: str = "the receiver's log"
+) -> None:
     """Warn of kilometres between positions (N, 2 or more) that follow each other.
 
     named: (N, 2) the positions as their file has them. form: of a pair of these, in the warning. check: what to check.
@@ -125,12 +149,11 @@ def warn_of_jumps(positions: np.ndarray, named: np.ndarray, form: str, check: st
         logger.warning(text, steps[row] / 1000, here, there, len(jumps), check)
 
 
-def _warn(latitude: np.ndarray, longitude: np.ndarray, positions: np.ndarray, world: str) -> None:
+def _warn_of_zones(latitude: np.ndarray, longitude: np.ndarray, world: str) -> None:
     zones = sorted({utm_zone(float(a), float(b)) for a, b in zip(latitude, longitude, strict=True)})
     if len(zones) > 1:
         named = ", ".join(map(str, zones))
         logger.warning("positions lie in UTM zones %s: all are converted to '%s'", named, world)
-    warn_of_jumps(positions, np.column_stack([latitude, longitude]), "%.6f, %.6f", "the receiver's log")
 
 
 @functools.lru_cache(maxsize=8)

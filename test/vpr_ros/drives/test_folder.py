@@ -607,11 +607,15 @@ def test_a_folder_of_videos_says_what_to_do(tmp_path: Path) -> None:
         open_drive(tmp_path)
 
 
-def test_a_fix_far_aside_has_no_pose(tmp_path: Path) -> None:
-    """Half a kilometre off for a second, among fixes every 10 m: it was a place of the map."""
+def test_a_fix_far_aside_has_no_pose(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A kilometre off for a second, among fixes every 10 m: it was a place of the map."""
     images(tmp_path, [f"{i}.png" for i in range(6)])
-    rows = [f"{i}.png,{i},51.75,{-1.25 + 1e-4 * i + (0.01 if i == 3 else 0)}" for i in range(6)]
+    rows = [f"{i}.png,{i},51.75,{-1.25 + 1e-4 * i + (0.02 if i == 3 else 0)}" for i in range(6)]
     (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
     drive = open_drive(tmp_path)
     assert [frame.T_map_camera is None for frame in drive] == [False] * 3 + [True] + [False] * 2
     assert any("no vehicle is so fast" in line for line in tally_of(drive).lines())
+    assert "positions jump" not in caplog.text  # what is left out jumps no more
+    rows[3:] = [f"{i}.png,{i},52.75,{-1.25 + 1e-4 * i}" for i in (3, 4, 5)]
+    (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+    assert len(list(open_drive(tmp_path))) == 6 and "positions jump by 111.2 km" in caplog.text
