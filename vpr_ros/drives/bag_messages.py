@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,11 @@ ODOMETRY_TYPES = ("nav_msgs/msg/Odometry",)
 NAVSAT_TYPES = ("sensor_msgs/msg/NavSatFix",)
 INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
-# Poses people give by hand, and pictures of depth: never what is meant.
-_NEVER_MEANT = ("initialpose", "goal_pose", "goal", "move_base_simple", "compressedDepth", "depth", "disparity")
+# Parts of topics' names: poses people give by hand, and pictures of depth. They are never what is meant.
+_NEVER_MEANT = re.compile(
+    r"initialpose|goal_pose|goal|move_base_simple|compressedDepth|disparity(_image)?|"
+    r"(aligned_)?depth(_(registered|to_\w+|image|raw|rect|map))*"
+)
 
 
 def choose_topic(
@@ -37,7 +41,7 @@ def choose_topic(
         if wanted not in candidates:
             raise DriveError(f"the bag {path} has no topic {wanted} with {purpose}; topics that could be: {listing}")
         return wanted
-    likely = [name for name in candidates if not set(name.split("/")) & set(_NEVER_MEANT)]
+    likely = [name for name in candidates if not any(map(_NEVER_MEANT.fullmatch, name.split("/")))]
     if len(likely) > 1:
         listing = ", ".join(likely)
         raise DriveError(f"the bag {path} has several topics with {purpose}: give {option} as one of {listing}")

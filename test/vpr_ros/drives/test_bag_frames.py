@@ -216,13 +216,20 @@ def test_a_fix_in_a_frame_of_the_world_has_no_antenna(tmp_path: Path, bag_by_han
 
 
 def test_a_bag_of_depth_alone_has_no_images(tmp_path: Path, bag_by_hand) -> None:
-    """Depth is never what a map is made of; whoever wants it says so."""
-    path = bag_by_hand(tmp_path / "d", lambda make, add: add("/camera/depth/image", make.image(START), START))
-    with pytest.raises(
-        DriveError, match=r"has no images of a camera; its topics are /camera/depth/image: .*image_topic"
+    """Depth is never what a map is made of; whoever wants it says so. Aligned depth was taken for images."""
+    for number, topic in enumerate(
+        ("/camera/depth/image", "/camera/aligned_depth_to_color/image_raw", "/zed/depth_registered", "/disparity_image")
     ):
-        open_drive(path)
-    assert len(open_drive(path, {"image_topic": "/camera/depth/image"})) == 1
+        depth = bag_by_hand(tmp_path / f"{number}", lambda make, add: add(topic, make.image(START), START))  # noqa: B023
+        with pytest.raises(DriveError, match=rf"has no images of a camera; its topics are {topic}: .*image_topic"):
+            open_drive(depth)
+        assert len(open_drive(depth, {"image_topic": topic})) == 1
+
+    def beside(make, add) -> None:
+        for topic in ("/camera/aligned_depth_to_color/image_raw", "/depth_camera/image_raw"):
+            add(topic, make.image(START), START)
+
+    assert open_drive(bag_by_hand(tmp_path / "d", beside)).image_topic == "/depth_camera/image_raw"
 
 
 def test_a_calibration_beside_a_broken_image_stays(tmp_path: Path, bag_by_hand) -> None:
