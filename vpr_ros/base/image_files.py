@@ -25,6 +25,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 _SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15
 _SEQUENTIAL = (0xC0, 0xC1)
+_EXIF, _GPS, _LATITUDE = (0xE1, b"Exif\0\0"), 0x8825, 2  # marker and begin of a segment; tags of TIFF and of GPS
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # not stuffing, not padding, not a restart
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
@@ -50,6 +51,24 @@ def read_pixels(data: bytes, flags: int = _AS_SEEN) -> np.ndarray:
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"the image has {image.dtype} pixels: save it with 8 or 16 bits a channel")
     return image
+
+
+def has_position(data: bytes) -> bool:
+    """Whether the EXIF data of a JPEG has a position on the earth. data: the first 64 kB of a file will do."""
+    exif = next((payload[6:] for code, _, payload in _segments(data) if (code, payload[:6]) == _EXIF), b"")
+    order = "<" if exif.startswith(b"II") else ">"
+    try:
+        whole = _tags(exif, order, *struct.unpack_from(order + "I", exif, 4))
+        return _GPS in whole and _LATITUDE in _tags(exif, order, whole[_GPS])
+    except struct.error:  # without EXIF data, or with an offset outside
+        return False
+
+
+def _tags(tiff: bytes, order: str, at: int) -> dict[int, int]:
+    """Tag -> value or offset of a TIFF's directory at an offset."""
+    (count,) = struct.unpack_from(order + "H", tiff, at)
+    entries = (struct.unpack_from(order + "HHII", tiff, at + 2 + 12 * i) for i in range(count))
+    return {tag: value for tag, _, _, value in entries}
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:

@@ -17,7 +17,8 @@ _ALL = ("file", *TIMES, *POSES)
 _EUROC = {euroc.TIME: "stamp_ns", euroc.FILE: "file"}
 _EUROC |= dict(zip(euroc.POSITION, "xyz", strict=True)) | dict(zip(euroc.QUATERNION, QUATERNION, strict=True))
 _ALSO = {"latitude": "lat", "longitude": "lon", "lng": "lon", "altitude": "alt", "easting": "x", "northing": "y"}
-_ALSO |= {"tx": "x", "ty": "y", "tz": "z", "timestamp": "stamp", "time": "stamp"}
+_ALSO |= {"tx": "x", "ty": "y", "tz": "z", "timestamp": "stamp", "time": "stamp", "elevation": "alt", "ele": "alt"}
+_ALSO |= {"sourcefile": "file", "gpslatitude": "lat", "gpslongitude": "lon", "gpsaltitude": "alt"}  # exiftool's
 # That may stand behind a name in brackets.
 _UNITS = dict.fromkeys(("x", "y", "z", "alt"), ("m", "metres", "meters")) | {"yaw": ("rad", "radians")}
 _UNITS |= dict.fromkeys(("lat", "lon"), ("deg", "degrees", "°")) | {"stamp": ("s", "sec", "seconds")}

@@ -29,7 +29,9 @@ BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$")
 _OF_DAY = re.compile(r"(?!00)[0-2]\d[0-5]\d[0-5]\d")  # hours, minutes, seconds
 _LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are more
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"))
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp")
+)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -105,6 +107,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DriveError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_head(path: Path, size: int = 65536) -> bytes:
+    """A file's first bytes; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def open_text(path: Path) -> TextIO:

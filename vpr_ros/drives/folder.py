@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
+from vpr_ros.base.image_files import has_position
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span, apart, in_order, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, is_trip, planar_poses
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
-from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_table
+from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_head, read_table
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import (
     STRAY,
@@ -33,13 +35,22 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
 
 _LARGEST_M = 1e9  # of a coordinate
-_POSE_FILES = (".tum", ".nmea", ".gpx", ".kml")
-_OTHER_TABLES = (*_POSE_FILES, ".txt", ".tsv", ".dat", ".json", ".yaml", ".xlsx", ".ods")
 _OTHER_PICTURES = re.compile(  # of cameras and phones, which OpenCV does not read everywhere, and videos
-    r"\.(hei[cf]|avif|gif|jp2|exr|raw|dng|cr[23]|nef|arw|mp4|avi|mov|mkv|webm|h264)", re.IGNORECASE
+    r"\.(hei[cf]|avif|gif|jp2|jxl|tga|exr|raw|dng|cr[23]|nef|arw|"
+    r"mp4|m4v|avi|mov|mkv|webm|wmv|mpe?g|mts|m2ts|3gp|h26[45]|hevc|insv|lrv|svo2?)",
+    re.IGNORECASE,
+)
+_POSITIONS = (
+    "folder(s) of images whose EXIF data have positions, which are not read: write them to a table, with "
+    "`exiftool -csv -n -ext jpg -fileOrder FileName -GPSLatitude -GPSLongitude -GPSAltitude . > poses.csv`"
 )
 _STAMP = re.compile(r"\d+\.\d+|\d{9,}")  # seconds
-_NAMED_POSES = re.compile(r"pose|traj|truth|gps|odom|position|^images$", re.IGNORECASE)  # images.txt: COLMAP
+# Files of poses, by their names: of COLMAP, OpenSfM, instant-ngp and Mapillary too, and of receivers.
+_NAMED_POSES = re.compile(
+    r"pose|traj|truth|gps|gnss|odom|position|location|^(images|reconstruction|transforms|mapillary_\w+)\.|"
+    r"\.(tum|tsv|nmea|gpx|km[lz]|geojson|srt|pos|ubx|fit|igc|g2o)$",
+    re.IGNORECASE,
+)
 _LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
@@ -106,6 +117,8 @@ class FolderDrive:
             self._stamps = [round(i * 1e9 / options.frame_rate_hz) for i in range(len(self._images))]
             self._T = [None] * len(self._images)
             self._count_other_tables(folder)
+            if self._images and has_position(read_head(self._images[0])):
+                self.tally.add_files(_POSITIONS, self._images[:1])
         self.tally.add_files("file(s) left out: convert them to JPEG or PNG", _other_pictures(images))
         if not self._images:
             raise DriveError("; ".join([f"there are no images in {images}", *self.tally.lines()]))
@@ -114,7 +127,8 @@ class FolderDrive:
     def _read_table(self, path: Path, folder: Path, options: DriveOptions) -> None:
         table = with_own_names(read_table(path), self.tally)
         if "file" in table.columns:
-            table = _one_row_each(table, self.tally)
+            cells = [_as_on_disk(path.parent, cell) for cell in table.text("file", "the images")]
+            table = _one_row_each(replace(table, columns=table.columns | {"file": cells}), self.tally)
         stamps = _stamps(table)
         poses, self.world = _poses(table, stamps, options, self.tally)
         by_file = "file" in table.columns  # so that no pose is interpolated
@@ -193,8 +207,9 @@ def _trajectory_in(folder: Path, images: list[Path]) -> Path | None:
 
 def _other_tables(folder: Path) -> list[Path]:
     """Files in a folder whose names say that they have poses, in other formats."""
-    texts = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _OTHER_TABLES]
-    return [path for path in texts if path.suffix.lower() in _POSE_FILES or _NAMED_POSES.search(path.stem)]
+    named = [path for path in sorted(folder.iterdir()) if _NAMED_POSES.search(path.name) and path.is_file()]
+    pictures = {*list_images(folder), *_other_pictures(folder)}
+    return [path for path in named if path not in pictures and not path.name.startswith(".")]
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -206,6 +221,12 @@ def _table_in(folder: Path) -> Path | None:
         names = ", ".join(p.name for p in tables)
         raise DriveError(f"{folder} has several CSV files ({names}): name the one with the poses poses.csv")
     return tables[0] if tables else None
+
+
+def _as_on_disk(folder: Path, name: str) -> str:
+    """The name of a file that a table names with Windows' separators, or its letters in another form of Unicode."""
+    names = (name, name.replace("\\", "/"), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    return next((one for one in names if (folder / one).is_file()), name)
 
 
 def _one_row_each(table: Table, tally: Tally) -> Table:
@@ -327,7 +348,10 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
     images = [table.path.parent / cell for cell in table.columns["file"]]
     missing = [image for image in images if not image.is_file()]
     if missing:
-        raise DriveError(f"{len(missing)} image(s) that {table.path} names are missing, the first: {missing[0]}")
+        raise DriveError(
+            f"{len(missing)} image(s) that {table.path} names are missing, the first: {missing[0]}; copy them there "
+            "or remove their rows"
+        )
     if stamps is None:
         return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
     rows, moved = in_order(stamps)

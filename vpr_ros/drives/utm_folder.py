@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import on_grid
 from vpr_ros.drives.options import DriveOptions
 
+_NAME = "@*@*"  # of an image with a position
+
 
 def is_utm_folder(path: Path) -> bool:
-    """Whether a folder, or one within, holds an image whose name begins with @."""
-    return path.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.rglob("@*"))
+    """Whether a folder, or one within, holds an image whose name begins with a field between two @."""
+    return path.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.rglob(_NAME))
 
 
 class UtmFolderDrive:
@@ -41,11 +44,11 @@ class UtmFolderDrive:
     def __init__(self, path: Path, options: DriveOptions) -> None:
         self.path, self.name = path, path.name or path.resolve().name
         images = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        self._images = [p for p in images if p.name.startswith("@")]
+        self._images = [p for p in images if fnmatchcase(p.name, _NAME)]
         if not self._images:
             raise DriveError(f"there are no images named @utm_east@utm_north@... in {path}")
         self.tally = Tally()
-        others = [p for p in images if not p.name.startswith(("@", "."))]
+        others = [p for p in images if not (fnmatchcase(p.name, _NAME) or p.name.startswith("."))]
         self.tally.add_files("image(s) left out: no position in their names", others)
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ import pytest
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.geometry import R_BODY_OPTICAL, heading, matrix_from_rpy, quat_xyzw_from_matrix
 from vpr_ros.drives.drive import pose_span_of, tally_of
-from vpr_ros.drives.left_out import without_poses
+from vpr_ros.drives.left_out import NAMED_TWICE, without_poses
 from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
 from vpr_ros.drives.views import NumberedDrive
 
@@ -545,6 +547,70 @@ def test_what_a_folder_holds_that_is_not_read_is_said(tmp_path: Path) -> None:
         DriveError, match=r"is not a drive of a known format: give a folder in it that is one, such as .*left"
     ):
         open_drive(folder.parent)
+
+
+def _with_position(jpeg: Path, order: str) -> None:
+    """Put EXIF data before a JPEG: a directory of GPS tags with version and latitude, 51 degrees."""
+    mark = b"II" if order == "<" else b"MM"
+    tags = [struct.pack(order + "HHII", *tag) for tag in ((0, 1, 4, 2), (2, 5, 3, 0))]
+    gps = struct.pack(order + "H", 2) + b"".join(tags)
+    tiff = mark + struct.pack(order + "HIHHHIII", 42, 8, 1, 0x8825, 4, 1, 26, 0) + gps
+    data = b"Exif\0\0" + tiff
+    whole = jpeg.read_bytes()
+    jpeg.write_bytes(whole[:2] + b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data + whole[2:])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_positions_in_exif_data_say_how_to_read_them(tmp_path: Path, order: str) -> None:
+    """Photos of a phone "had no poses". The table that the command writes is read: its names, and gaps in it."""
+    folder = images(tmp_path / "phone", [f"{k}.JPG" for k in range(4)])
+    assert not open_drive(folder).tally
+    _with_position(folder / "0.JPG", order)
+    (line,) = open_drive(folder).tally.lines()
+    assert "`exiftool -csv -n " in line and line.endswith("> poses.csv` (0.JPG)")
+    rows = [f"./{k}.JPG,{-33.9 - 1e-4 * k},151.2,-5" for k in range(3)]
+    header = "SourceFile,GPSLatitude,GPSLongitude,GPSAltitude"
+    (folder / "poses.csv").write_text("\n".join([header, *rows, "./3.JPG,,,"]))
+    drive = open_drive(folder)
+    assert (drive.world, [T.T_map_camera is None for T in drive]) == ("utm 56 south", [False] * 3 + [True])
+    first = next(iter(drive)).T_map_camera
+    assert first[2, 3] == -5 and np.degrees(heading(first)) == pytest.approx(-90, abs=2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images.bin", "reconstruction.json", "track.geojson", "DJI_0001.SRT", "rtk.pos", "poses.npy", "gnss.log", "p.g2o"],
+)
+def test_files_of_poses_that_are_not_read_are_named(tmp_path: Path, name: str) -> None:
+    """Only some suffixes were: COLMAP's binary, OpenSfM's and a drone's files were no word in "has no poses"."""
+    folder = images(tmp_path / "d", ["a.png", "pose_b.png"])
+    (folder / name).write_bytes(b"x")
+    (folder / "notes.txt").write_text("x")
+    assert open_drive(folder).tally.lines() == [f"1 file(s) left out: poses are read from a .csv or .tum file ({name})"]
+
+
+def test_names_of_pictures(tmp_path: Path) -> None:
+    """JPEGs that a browser or a scanner named were lost, and one @home.png made the folder another format."""
+    folder = images(tmp_path / "d", ["@home.png", "a.jpg", "b.jpg", "c.png"])
+    (folder / "a.jpg").rename(folder / "a.jfif")
+    (folder / "b.jpg").rename(folder / "b.JPE")
+    (folder / "ride.m4v").write_bytes(b"")
+    drive = open_drive(folder)
+    assert [red(frame) // 10 for frame in drive] == [0, 1, 2, 3]
+    assert tally_of(drive).lines() == ["1 file(s) left out: convert them to JPEG or PNG (ride.m4v)"]
+    named = images(tmp_path / "utm", ["@500000@5700000@30@U@.png", "@home.png"])
+    assert tally_of(open_drive(named)).lines()[0] == "1 image(s) left out: no position in their names (@home.png)"
+
+
+def test_names_of_images_from_other_systems(tmp_path: Path) -> None:
+    """Tables of Windows have \\ between folders, and macOS takes letters with accents apart."""
+    apart = unicodedata.normalize("NFD", "ü.png")
+    folder = images(tmp_path / "d", [apart])
+    images(folder / "left", ["1.png"])
+    (folder / "poses.csv").write_text("file,x,y,yaw\nü.png,1,2,0\nleft\\1.png,3,4,0\nleft/1.png,3,4,0\n", "utf-8")
+    drive = open_drive(folder)
+    assert [frame.T_map_camera[0, 3] for frame in drive] == [1, 3] and [red(frame) for frame in drive] == [0, 0]
+    assert tally_of(drive).count(NAMED_TWICE) == 1
 
 
 def test_a_yaw_from_true_east_is_turned_to_the_grid(tmp_path: Path) -> None:
