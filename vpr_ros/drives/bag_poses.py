@@ -18,6 +18,7 @@ from vpr_ros.base.times import Span
 from vpr_ros.base.track import Track, planar_poses
 from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, strays, utm_from_latlon, warn_of_jumps
+from vpr_ros.drives.left_out import TWO_POSES
 from vpr_ros.drives.options import DriveOptions
 
 _INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
@@ -137,7 +138,7 @@ class BagPoses:
     def close(self) -> str:
         """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
         for (parent, child), samples in self._edges.items():
-            self._moving[child] = self._track_of(samples)
+            self._moving[child] = self._track_of(samples, f"{parent} to {child}")
             self._tree.move(parent, child, self._moving[child])
         self._edges.clear()
         self._camera_frame = self._camera_frame.lstrip("/")
@@ -191,10 +192,12 @@ class BagPoses:
         samples = self._poses[topic]
         if not samples:
             raise DriveError(f"the bag {self._path} has no valid pose on {topic}: all are NaN or without a rotation")
-        return self._track_of(samples)
+        return self._track_of(samples, topic)
 
-    def _track_of(self, samples: list[tuple[int, np.ndarray]]) -> Track:
-        return Track.of([s for s, _ in samples], [T for _, T in samples], self._options.max_pose_gap_ns)
+    def _track_of(self, samples: list[tuple[int, np.ndarray]], example: str) -> Track:
+        stamps, poses = [s for s, _ in samples], [T for _, T in samples]
+        self.tally.add(TWO_POSES, example, Track.contradictions(stamps, poses))
+        return Track.of(stamps, poses, self._options.max_pose_gap_ns)
 
     def _navsat_track(self, topic: str) -> tuple[Track, str]:
         samples = sorted(self._poses[topic], key=lambda sample: sample[0])

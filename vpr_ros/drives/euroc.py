@@ -20,7 +20,7 @@ from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.files import file_frame, list_images, read_bytes, read_table
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.left_out import NAMED_TWICE
+from vpr_ros.drives.left_out import NAMED_TWICE, TWO_POSES
 from vpr_ros.drives.options import DriveOptions
 
 TIME, FILE = "timestamp [ns]", "filename"
@@ -126,9 +126,9 @@ class EurocDrive:
         if not good.any():
             raise DriveError(f"{path} holds no poses")
         T_body_camera = np.reshape(sensor["T_BS"]["data"], (4, 4)) if mount is None else mount
-        return Track.of(stamps_ns[good], [pose for pose in T if pose is not None], options.max_pose_gap_ns).compose(
-            T_body_camera
-        )
+        known = [pose for pose in T if pose is not None]
+        self.tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], known))
+        return Track.of(stamps_ns[good], known, options.max_pose_gap_ns).compose(T_body_camera)
 
     def __len__(self) -> int:
         return len(self._images)

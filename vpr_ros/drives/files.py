@@ -28,6 +28,7 @@ BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 # A date before a time of day, and its hours and minutes if they come before the last number.
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d\D?[01]\d\D?[0-3]\d\D*(?P<minute>[0-2]\d\D?[0-5]\d\D*)?$")
 _OF_DAY = re.compile(r"(?!00)[0-2]\d[0-5]\d[0-5]\d")  # hours, minutes, seconds
+_LARGEST_ANGLE = 6 * np.pi  # radians, three turns
 _LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are more
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp")
@@ -192,6 +193,15 @@ class Table:
         except ValueError as error:
             raise DriveError(f"{self.path} has a cell that is not a number in {', '.join(names)}: {error}") from error
 
+    def radians(self, names: Sequence[str], purpose: str) -> np.ndarray:
+        """As ``numbers``, of angles in radians. Raises DriveError for angles of more than three turns, too."""
+        angles = self.numbers(names, purpose)
+        if (largest := np.nanmax(np.abs(angles), initial=0.0)) > _LARGEST_ANGLE:
+            raise DriveError(
+                f"{self.path} has values up to {largest:g} in {', '.join(names)}, which are in radians: convert degrees"
+            )
+        return angles
+
     def stamps_ns(self, column: str, unit: str, purpose: str) -> np.ndarray:
         """(N,) int64 nanoseconds of a column of times, exact.
 
@@ -238,7 +248,7 @@ def read_table(path: Path) -> Table:
         raise DriveError(f"{path} has no commas: its header is {header[0]!r}; separate its cells with commas")
     for number, row in rows:
         if len(row) < len(header):
-            raise DriveError(f"row {number} of {path} has {len(row)} cells, its header {len(header)}")
+            raise DriveError(f"row {number} of {path} has {len(row)} cells, its header {len(header)}: remove it")
         if any(row[len(header) :]):
             raise DriveError(
                 f"row {number} of {path} has {len(row)} cells, its header {len(header)}: write decimals with a point, "

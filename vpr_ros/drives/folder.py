@@ -30,9 +30,9 @@ from vpr_ros.drives.geodesy import (
     utm_from_latlon,
     warn_of_jumps,
 )
-from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED
+from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED, TWO_POSES
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.tum import TWO_POSES, is_tum, read_tum
+from vpr_ros.drives.tum import is_tum, read_tum
 
 _LARGEST_M = 1e9  # of a coordinate
 _OTHER_PICTURES = re.compile(  # of cameras and phones, which OpenCV does not read everywhere, and videos
@@ -51,7 +51,6 @@ _NAMED_POSES = re.compile(
     r"\.(tum|tsv|nmea|gpx|km[lz]|geojson|srt|pos|ubx|fit|igc|g2o)$",
     re.IGNORECASE,
 )
-_LARGEST_YAW = 6 * np.pi  # radians, three turns
 
 
 def is_folder(path: Path) -> bool:
@@ -275,13 +274,9 @@ def _poses(
     known = np.isfinite(positions).all(axis=1)
     yaw = np.full(len(table), np.nan)
     if "yaw" in table.columns:
-        yaw = table.numbers(("yaw",), "poses")[:, 0]
+        yaw = table.radians(("yaw",), "poses")[:, 0]
         tally.add("row(s) without yaw have no pose", str(table.path), int((known & ~np.isfinite(yaw)).sum()))
         known &= np.isfinite(yaw)
-        if known.any() and (largest := np.abs(yaw[known]).max()) > _LARGEST_YAW:
-            raise DriveError(
-                f"{table.path} has values up to {largest:g} in column 'yaw', which is in radians: convert degrees"
-            )
     elif known.any():
         order = np.flatnonzero(known)
         if stamps is not None:

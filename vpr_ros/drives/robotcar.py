@@ -60,7 +60,7 @@ class RobotCarDrive:
         if self._raw and options.undistort:
             _ = self._undistortion  # fail now, not at the first image
         vo = find_poses(path, "vo")
-        self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns)
+        self._odometry = None if vo is None else read_vo_track(vo, options.max_pose_gap_ns, self.tally)
         self._truth, world = self._read_truth()
         self.pose_span = None if self._truth is None else self._truth.span
         self.world = world

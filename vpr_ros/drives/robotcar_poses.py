@@ -13,8 +13,10 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import canonical_world
 from vpr_ros.drives.files import Table, beside, read_table
-from vpr_ros.drives.geodesy import warn_of_jumps
+from vpr_ros.drives.geodesy import STRAY, strays, warn_of_jumps
+from vpr_ros.drives.left_out import TWO_POSES
 
+_APART = "step(s) of visual odometry do not begin where the last one ends: the motion in between is not in the poses"
 _INS_GOOD = "INS_SOLUTION_GOOD"
 # The first vehicle frame, x forward, y right, z down, turned upright: x forward, y left, z up.
 _T_UPRIGHT_VEHICLE = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -48,7 +50,9 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     """
     table = read_table(path)
     stamps_ns = table.stamps_ns("timestamp", "microseconds", "the poses' times")
-    poses = table.numbers(("northing", "easting", "down", "roll", "pitch", "yaw"), "the vehicle's poses")
+    purpose = "the vehicle's poses"
+    xyz = table.numbers(("northing", "easting", "down"), purpose)
+    poses = np.hstack([xyz, table.radians(("roll", "pitch", "yaw"), purpose)])
     good = np.isfinite(poses).all(axis=1)
     if path.stem == "ins":
         good &= np.array(table.text("ins_status", "leaving out uncertain poses")) == _INS_GOOD
@@ -58,35 +62,45 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     good &= ~no_fix
     if not good.any():
         raise DriveError(f"{path} has no good pose: no row has ins_status {_INS_GOOD}")
+    rows = np.flatnonzero(good)
+    rows = rows[np.argsort(stamps_ns[rows], kind="stable")]
+    stray = strays(poses[rows][:, [1, 0]], stamps_ns[rows])
+    tally.add(STRAY, str(path), int(stray.sum()))
+    good[rows[stray]] = False
     T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
     T_enu_ins = T_enu_ned @ T_ned_ins
     east_north = T_enu_ins[:, :2, 3]
     warn_of_jumps(east_north, east_north, "%.0f, %.0f m", str(path))
+    tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], T_enu_ins))
     track = Track.of(stamps_ns[good], T_enu_ins @ inverse(T_vehicle_ins), max_gap_ns)
-    zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
+    zones = np.array(
+        [canonical_world(f"utm {zone}".strip()) for zone in table.text("utm_zone", "the name of the world")]
+    )[good]
     worlds = np.unique(zones)
     if len(worlds) > 1:
         raise DriveError(f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it at the change of zone")
     return track, str(worlds[0])
 
 
-def read_vo_track(path: Path, max_gap_ns: int) -> Track:
+def read_vo_track(path: Path, max_gap_ns: int, tally: Tally) -> Track:
     """vo.csv -> T_odom_vehicle over time; odom is the first vehicle frame turned upright (x forward, y left, z up).
 
     A row is the vehicle's pose at the later image in its frame at the earlier one, whichever of them is the source.
+    Rows that do not begin where the one before ends are counted.
     """
     table: Table = read_table(path)
     purpose = "visual odometry"
     source_ns, destination_ns = (
         table.stamps_ns(f"{end}_timestamp", "microseconds", purpose) for end in ("source", "destination")
     )
-    steps = table.numbers(("x", "y", "z", "roll", "pitch", "yaw"), purpose)
+    steps = np.hstack([table.numbers(("x", "y", "z"), purpose), table.radians(("roll", "pitch", "yaw"), purpose)])
     if not np.isfinite(steps).all():
         raise DriveError(f"{path} has empty cells: it holds {purpose}")
     later_ns, earlier_ns = np.maximum(source_ns, destination_ns), np.minimum(source_ns, destination_ns)
     order = np.argsort(later_ns, kind="stable")
+    tally.add(_APART, str(path), int((earlier_ns[order][1:] != later_ns[order][:-1]).sum()))
     T = [_T_UPRIGHT_VEHICLE]
     for T_step in _transforms(steps[order, :3], steps[order, 3:]):
         T.append(T[-1] @ T_step)

@@ -14,8 +14,8 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.drives.files import is_number, number, open_text
+from vpr_ros.drives.left_out import TWO_POSES
 
-TWO_POSES = "pose(s) left out: an earlier line has another pose of the same time"
 _NUMBERS = 8  # in a line
 
 

@@ -10,7 +10,7 @@ import pytest
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image_order import DUPLICATE, LATE, NO_STAMP, STANDING
 from vpr_ros.drives.drive import pose_span_of, sample, tally_of
-from vpr_ros.drives.left_out import NO_POSE
+from vpr_ros.drives.left_out import NO_POSE, TWO_POSES
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.drives.views import SampledDrive
 
@@ -229,3 +229,19 @@ def test_a_thinned_drive_counts_what_has_no_pose(drive_of) -> None:
         drive_of([START + s * SECOND for s in (0, 1, 90)], [START + i * SECOND for i in range(3)]), 1.0
     )
     assert len(list(drive)) == 2 and tally_of(drive).count(NO_POSE) == 1
+
+
+def test_two_poses_of_one_time_are_counted(tmp_path: Path, bag_by_hand) -> None:
+    """Two nodes that publish one transform, or a clock of coarse steps: the first stayed, without a word."""
+
+    def build(maker, add) -> None:
+        for i in range(3):
+            stamp = START + i * SECOND
+            for x in (i, i + 0.5):
+                add("/pose", maker.pose(stamp, (float(x), 0.0, 0.0)), stamp)
+                add("/tf", maker.transform(stamp, "odom", "base_link", (float(x), 0.0, 0.0)), stamp)
+            add("/image", maker.image(stamp), stamp)
+
+    drive = open_drive(bag_by_hand(tmp_path / "two", build), DriveOptions(T_base_camera=AHEAD))
+    assert tally_of(drive).lines() == [f"6 {TWO_POSES} (the first: odom to base_link)"]
+    assert [frame.T_map_camera[0, 3] for frame in drive] == [0, 1, 2]

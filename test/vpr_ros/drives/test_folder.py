@@ -300,7 +300,7 @@ def test_odd_file_names_are_left_out_and_counted(tmp_path: Path) -> None:
         ("file,stamp_ns,x,y,yaw\na.png,1700000000,0,0,0\nb.png,1700000001,9,0,0\n", "they look like seconds"),
         ("file,stamp_ns,x,y,yaw\na.png,17000000000000000000,0,0,0\n", "column stamp_ns: 17.* is too large"),
         ("file,lat,lon\na.png,151.2,-33.9\nb.png,151.3,-33.9\n", "latitude and longitude may be swapped"),
-        ("file,x,y,yaw\na.png,0,0,90\nb.png,9,0,90\n", "values up to 90 in column 'yaw', which is in radians: convert"),
+        ("file,x,y,yaw\na.png,0,0,90\nb.png,9,0,90\n", "values up to 90 in yaw, which are in radians: convert"),
         ("file,x,y,yaw,x\na.png,0,0,0,1\nb.png,9,0,0,1\n", "several columns 'x': remove or rename all but one"),
         ("file,lat,lon\na.png,0,0\nb.png,0,0\n", "no position is a valid fix; 2 position.*: 0, 0 is no fix"),
     ],

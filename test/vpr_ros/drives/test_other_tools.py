@@ -146,7 +146,7 @@ def test_a_trajectory_with_a_mark_and_a_header_is_read(tmp_path: Path) -> None:
     (folder / "groundtruth.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
     drive = open_drive(folder)
     np.testing.assert_allclose(poses(drive)[:, 0, 3], [2.5, 12.5])
-    assert "1 pose(s) left out: an earlier line has another pose of the same time" in tally_of(drive).lines()[0]
+    assert "1 pose(s) left out: an earlier one of the same time differs" in tally_of(drive).lines()[0]
 
 
 def test_two_runs_in_one_table_are_noticed(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.geometry import heading, inverse, matrix_from_rpy, rpy_from_matrix, transform
+from vpr_ros.drives.drive import tally_of
+from vpr_ros.drives.geodesy import STRAY
 from vpr_ros.drives.lidar import depth_image
 from vpr_ros.drives.open import DriveOptions, open_drive
 
@@ -150,6 +152,33 @@ def test_poses_the_ins_is_not_sure_of_are_left_out(run: Path) -> None:
     path.write_text(path.read_text().replace("INS_SOLUTION_GOOD", "INACTIVE"))
     with pytest.raises(DriveError, match=r"ins.csv has no good pose"):
         open_drive(run)
+
+
+def test_what_is_wrong_with_poses_is_said(run: Path) -> None:
+    """Fixes 400 m aside, a second run in the file and lost steps of visual odometry were poses without a word."""
+    ins, vo = run / "gps/ins.csv", run / "vo/vo.csv"
+    rows = ins.read_text().splitlines()
+    ins.write_text("\n".join([*rows, rows[1].replace(",620000", ",620001")]))
+    vo.write_text("\n".join(line for k, line in enumerate(vo.read_text().splitlines()) if k != 5))
+    told = "\n".join(tally_of(open_drive(run)).lines())
+    assert "1 pose(s) left out: an earlier one of the same time differs" in told
+    assert "1 step(s) of visual odometry do not begin where the last one ends" in told
+    ins.write_text("\n".join([*rows[:8], rows[8].replace(",620000", ",620400"), *rows[9:]]))
+    drive = open_drive(run)
+    assert tally_of(drive).count(STRAY) == 1
+    np.testing.assert_allclose([frame.T_map_camera[0, 3] for frame in drive][:10], 620000, atol=1e-3)
+
+
+def test_angles_in_degrees_are_refused(run: Path) -> None:
+    """A yaw of 90 was one of 117 degrees."""
+    for name, there in (("gps/ins.csv", -1), ("vo/vo.csv", -3)):
+        rows = (run / name).read_text().splitlines()
+        cells = rows[3].split(",")
+        cells[there] = "90.0"
+        (run / name).write_text("\n".join([*rows[:3], ",".join(cells), *rows[4:]]))
+        with pytest.raises(DriveError, match=rf"{name} has values up to 90 in roll, pitch, yaw, .* convert degrees"):
+            open_drive(run)
+        (run / name).write_text("\n".join(rows))
 
 
 def test_raw_images_are_demosaiced_and_undistorted(run: Path, tmp_path: Path) -> None:
