@@ -14,7 +14,7 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import T_BODY_OPTICAL, is_rigid, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import in_order, nanoseconds
+from vpr_ros.base.times import check_spacing, in_order, nanoseconds
 from vpr_ros.drives.files import beside, file_frame, list_images, number, read_image, read_text
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.left_out import ROUNDED
@@ -58,6 +58,7 @@ class KittiDrive:
         self._path = path
         times = self._lines(path / "times.txt", 1, "the images' times")
         stamps_ns = [nanoseconds(line[0], "seconds", str(path / "times.txt")) for line in times]
+        check_spacing(stamps_ns, "seconds", str(path / "times.txt"))
         self.numbers, self._stamps_ns = self._by_time(stamps_ns)
         self._projections = self._read_calibration(path / "calib.txt")
         self._T = None if poses is None else self._read_poses(poses)

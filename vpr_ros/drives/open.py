@@ -23,6 +23,8 @@ OPTION = "--drive-option"  # where a user sets the options, for errors
 UTM_EAST_M = (100_000.0, 900_000.0)  # eastings of a UTM zone, with some overlap into its neighbours
 UTM_NORTH_M = (0.0, 10_000_000.0)
 
+_LAYOUTS = "robotcar", "kitti", "euroc"  # formats whose images lie in folders of a recording
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,6 +57,8 @@ class _Recording:
         options = self.options if world is None else replace(self.options, world=world)
         with _readable(self.path):
             drive = self._opened(options)
+            if not drive.world and (whole := _part_of(self.path)):
+                logger.warning("%s has no poses, and is a part of %s: give that to have its poses", self.path, whole)
         drive.name = options.name or drive.name
         return _in_world(drive, options.world)
 
@@ -122,6 +126,17 @@ def _drive_in(path: Path, formats: Mapping[str, Format]) -> Path | None:
     """The first folder in a folder that is a drive."""
     folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     return next((one for one in folders if any(_recognises(*named, one) for named in formats.items())), None)
+
+
+def _part_of(path: Path) -> Path | None:
+    """The recording that a folder of images lies in, by its layout or its poses.csv, or None."""
+    formats = all_formats()
+    whole = [formats[name] for name in _LAYOUTS]
+    if path.is_file() or any(format.recognises(path) for format in whole):
+        return None
+    above = path.absolute().parents[:2]
+    found = (one for one in above if (one / "poses.csv").is_file() or any(format.recognises(one) for format in whole))
+    return next(found, None)
 
 
 def _check_used(recordings: Sequence[_Recording], options: DriveOptions | Mapping[str, object]) -> None:

@@ -100,6 +100,31 @@ def test_times_that_are_rounded_lose_no_image(tmp_path: Path) -> None:
     assert "2 image(s) have the time of another one" in tally_of(drive).lines()[0]
 
 
+def test_times_in_microseconds_are_told(tmp_path: Path) -> None:
+    """They were days apart, without a word."""
+    with pytest.raises(DriveError, match=r"times.txt is in seconds.* 100000 seconds apart: they look like"):
+        open_drive(kitti(tmp_path / "07", ["0", "100000", "200000"], [EYE] * 3))
+
+
+def test_images_inside_of_a_recording_say_which(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Folders of cameras are given first, and "have no poses"."""
+    sequence = kitti(tmp_path / "07", ["0", "1"], [EYE] * 2)
+    euroc(tmp_path / "e", ["1000000000,0.png"])
+    images(tmp_path / "own" / "images", ["0.png"])
+    (tmp_path / "own" / "poses.csv").write_text("file,x,y,yaw\nimages/0.png,0,0,0\n")
+    for folder, whole in (
+        (sequence / "image_0", sequence),
+        (tmp_path / "e" / "mav0" / "cam0" / "data", tmp_path / "e" / "mav0" / "cam0"),
+        (tmp_path / "own" / "images", tmp_path / "own"),
+    ):
+        caplog.clear()
+        open_drive(folder)
+        assert f"{folder} has no poses, and is a part of {whole}: give that" in caplog.text
+        caplog.clear()
+        open_drive(whole)
+        assert not caplog.text
+
+
 def euroc(folder: Path, rows: list[str], extra: str = "") -> Path:
     camera = folder / "mav0" / "cam0"
     images(camera / "data", [f"{k}.png" for k in range(4)])
