@@ -28,6 +28,8 @@ _NOISES = 8.0  # standard deviations of a position: two of a vehicle that stands
 _NOISY = 0.3  # of the steps: pure noise has 0.6
 _MEDIAN = 0.6745  # of the absolute value of a standard normal number
 _FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
+_EAST_M = (100_000.0, 900_000.0)  # eastings of a UTM zone, with some overlap into its neighbours
+_NORTH_M = (0.0, 10_000_000.0)
 _STEP_M = 10.0  # eastward, to measure the rotation between zones
 _STEP_DEG = 1e-4  # northward, to measure that of a zone's grid
 
@@ -154,6 +156,17 @@ def _warn_of_zones(latitude: np.ndarray, longitude: np.ndarray, world: str) -> N
     if len(zones) > 1:
         named = ", ".join(map(str, zones))
         logger.warning("positions lie in UTM zones %s: all are converted to '%s'", named, world)
+
+
+def warn_unless_utm(name: str, position: np.ndarray, world: str) -> None:
+    """Warn if a position (2 or more,) of a drive cannot be in the UTM coordinates that its world is said to have."""
+    east, north = position[:2]
+    if not (_EAST_M[0] <= east <= _EAST_M[1] and _NORTH_M[0] <= north <= _NORTH_M[1]):
+        logger.warning(
+            "drive %s: its poses do not look like UTM coordinates, as the first is %.1f m east and %.1f m north; they "
+            "are not converted, and world '%s' is only a name for their frame",
+            name, east, north, world,
+        )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=8)

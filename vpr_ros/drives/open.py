@@ -20,9 +20,6 @@ __all__ = ["DriveOptions", "open_drive", "open_drives"]
 
 OPTION = "--drive-option"  # where a user sets the options, for errors
 
-UTM_EAST_M = (100_000.0, 900_000.0)  # eastings of a UTM zone, with some overlap into its neighbours
-UTM_NORTH_M = (0.0, 10_000_000.0)
-
 _LAYOUTS = "robotcar", "kitti", "euroc"  # formats whose images lie in folders of a recording
 
 logger = logging.getLogger(__name__)
@@ -181,23 +178,13 @@ def _in_world(drive: Drive, wanted: str) -> Drive:
 
         drive = MovedDrive(drive, zone_change(world, wanted))
     elif utm_of(wanted):
-        _check_utm(drive, wanted)
+        from vpr_ros.drives.geodesy import warn_unless_utm
+
+        first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
+        if first is not None:
+            warn_unless_utm(drive.name, first[:3, 3], wanted)
     drive.world = wanted
     return drive
-
-
-def _check_utm(drive: Drive, wanted: str) -> None:
-    """Warn if a drive's poses cannot be the UTM coordinates that its world is said to have."""
-    first = next((frame.T_map_camera for frame in drive if frame.T_map_camera is not None), None)
-    if first is None:
-        return
-    east, north = first[:2, 3]
-    if not (UTM_EAST_M[0] <= east <= UTM_EAST_M[1] and UTM_NORTH_M[0] <= north <= UTM_NORTH_M[1]):
-        logger.warning(
-            "drive %s: its poses do not look like UTM coordinates, as the first is %.1f m east and %.1f m north; they "
-            "are not converted, and world '%s' is only a name for their frame",
-            drive.name, east, north, wanted,
-        )  # fmt: skip
 
 
 def open_drives(

@@ -11,9 +11,9 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import R_ENU_NED, inverse, matrix_from_rpy
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
-from vpr_ros.base.world import canonical_world
+from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.files import Table, beside, read_table
-from vpr_ros.drives.geodesy import STRAY, strays, warn_of_jumps
+from vpr_ros.drives.geodesy import STRAY, strays, warn_of_jumps, warn_unless_utm
 from vpr_ros.drives.left_out import TWO_POSES
 
 _APART = "step(s) of visual odometry do not begin where the last one ends: the motion in between is not in the poses"
@@ -81,7 +81,9 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     worlds = np.unique(zones)
     if len(worlds) > 1:
         raise DriveError(f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it at the change of zone")
-    return track, str(worlds[0])
+    if utm_of(world := str(worlds[0])):
+        warn_unless_utm(path.parent.name, east_north[0], world)
+    return track, world
 
 
 def read_vo_track(path: Path, max_gap_ns: int, tally: Tally) -> Track:

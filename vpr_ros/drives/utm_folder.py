@@ -17,7 +17,7 @@ from vpr_ros.base.track import camera_on_body, is_trip
 from vpr_ros.base.world import canonical_world, utm_of, utm_world
 from vpr_ros.drives.files import IMAGE_SUFFIXES, file_frame, number
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.geodesy import on_grid
+from vpr_ros.drives.geodesy import on_grid, warn_unless_utm
 from vpr_ros.drives.options import DriveOptions
 
 _NAME = "@*@*"  # of an image with a position
@@ -44,11 +44,12 @@ class UtmFolderDrive:
     def __init__(self, path: Path, options: DriveOptions) -> None:
         self.path, self.name = path, path.name or path.resolve().name
         images = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = [p for p in images if not any(part.startswith(".") for part in p.relative_to(path).parts)]
         self._images = [p for p in images if fnmatchcase(p.name, _NAME)]
         if not self._images:
             raise DriveError(f"there are no images named @utm_east@utm_north@... in {path}")
         self.tally = Tally()
-        others = [p for p in images if not (fnmatchcase(p.name, _NAME) or p.name.startswith("."))]
+        others = [p for p in images if not fnmatchcase(p.name, _NAME)]
         self.tally.add_files("image(s) left out: no position in their names", others)
         self._period_ns = 1e9 / options.frame_rate_hz
         self._camera = camera_on_body(options.mount)
@@ -56,6 +57,8 @@ class UtmFolderDrive:
         poses = np.array([self._pose(p) for p in self._images])
         named = self.world if utm_of(self.world) else options.world  # names may lack the zone or the hemisphere
         self._T = on_grid(poses, named) @ self._camera
+        if utm_of(self.world):
+            warn_unless_utm(self.name, poses[0, :3, 3], self.world)
         unturned = [path for path in self._images if not _field(path, 9)]
         self.tally.add_files("image(s) have no heading in their names and are taken to look north", unturned)
 

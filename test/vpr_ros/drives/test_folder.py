@@ -244,6 +244,18 @@ def test_names_with_utm_positions(tmp_path: Path) -> None:
         list(open_drive(tmp_path / "bad"))
 
 
+def test_names_that_cannot_be_utm_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Degrees, and east and north swapped, were places millimetres apart, or off the zone, without a word."""
+    for name in ("@48.1@11.5@32@U@.jpg", "@5300000@500000@32@U@.jpg"):
+        caplog.clear()
+        open_drive(images(tmp_path / name, [name]))
+        assert "do not look like UTM coordinates" in caplog.text
+    caplog.clear()
+    folder = images(tmp_path / "right", ["@500000@5300000@32@U@.jpg"])
+    images(folder / ".thumbnails", ["@500000@5300000@32@U@.jpg"])  # hidden, and no image of its own
+    assert len(open_drive(folder)) == 1 and not caplog.text
+
+
 def test_tables_as_programs_write_them(tmp_path: Path) -> None:
     """Windows' line ends and byte order mark, empty rows and cells at the end, EuRoC's header, comments above it."""
     folder = images(tmp_path / "d", ["1000000000.png", "1500000000.png"])
