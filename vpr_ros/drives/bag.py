@@ -309,6 +309,11 @@ class BagDrive:
         return self._poses.odom_topic
 
     @property
+    def other_poses(self) -> str:
+        """Without true poses, the options that would take others of the bag for them."""
+        return self._poses.other_poses
+
+    @property
     def base_frame(self) -> str:
         """The frame that pose and odometry topics are of."""
         return self._poses.base_frame

@@ -23,6 +23,8 @@ from vpr_ros.drives.options import DriveOptions
 
 _INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
 _INEXACT, _USUAL = 5.0, 0.25  # if it is so many times this quantile of all: a whole drive may be as inexact
+_REPLACED = "fixed transform(s) differ from an earlier one of the same frame, and replace it"
+_TWO_PARENTS = "frame(s) have transforms from two others in /tf, of which one is used: stop one publisher"
 _RENAMED = 3  # changes of frame for each frame of a topic, that are of a driver that was started again
 _BASES = ("base_link", "base_footprint", "base", "base_frame")  # names of a robot's own frame; others are of a sensor
 
@@ -37,7 +39,7 @@ class BagPoses:
     topics (given): name -> type of what the bag holds. image_topic: of the camera. Raises DriveError, on opening or
     closing, where several topics could be meant, where a topic holds no valid pose, and where the camera's mounting is
     unknown. tally: what was left out of the poses. span: from when to when there are true poses, None without any;
-    known once it is closed.
+    known once it is closed. other_poses: without true poses, the options that would give some.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class BagPoses:
         self._tree = FrameTree()
         self._moving: dict[str, Track] = {}  # tracks of the tree, by child frame
         self.span: Span | None = None
+        self.other_poses = ""
+        self._moved_in: set[str] = set()  # parents of moving frames
         self._truth: Track | None = None
         self._odometry: Track | None = None
         self._of_truth = self._of_odometry = ""  # frames that these are the poses of
@@ -130,7 +134,8 @@ class BagPoses:
             if T is None:
                 continue
             if topic.endswith("tf_static"):
-                self._tree.fix(parent, child, T)
+                if self._tree.fix(parent, child, T):
+                    self.tally.add(_REPLACED, f"{parent} to {child}")
             else:
                 stamp = self._stamp(stamped.header, log_ns, topic)
                 self._edges.setdefault((parent, child), []).append((stamp, T))
@@ -138,8 +143,11 @@ class BagPoses:
     def close(self) -> str:
         """All messages are in. Returns the poses' world: "utm 30 north" of NavSatFix, else "local"; "" without any."""
         for (parent, child), samples in self._edges.items():
+            if (other := self._tree.parent(child)) not in (None, parent):
+                self.tally.add(_TWO_PARENTS, f"{child}, in {other} and in {parent}")
             self._moving[child] = self._track_of(samples, f"{parent} to {child}")
             self._tree.move(parent, child, self._moving[child])
+        self._moved_in = {parent for parent, _ in self._edges}
         self._edges.clear()
         self._camera_frame = self._camera_frame.lstrip("/")
         for topic in self._bodies:
@@ -162,7 +170,17 @@ class BagPoses:
         moving = [self._moving[frame] for frame in chain if frame in self._moving]
         track = self._truth or (moving[-1] if moving else None)
         self.span = None if track is None else track.span
-        return world if track is not None or chain else ""
+        if track is None and not chain:
+            self.other_poses = self._elsewhere()
+            return ""
+        return world
+
+    def _elsewhere(self) -> str:
+        """The options that would take odometry, or a frame in /tf that is not called map, for true poses."""
+        root = self._tree.ancestors(self._camera_frame if self._options.mount is None else self.base_frame)[-1]
+        frame = f"map_frame={root}" if root in self._moved_in else ""
+        topic = f"pose_topic={self._odom_topic}" if self._odom_topic else ""
+        return " or ".join(f"-d {option}" for option in (topic, frame) if option)
 
     def _usual_base(self) -> str:
         """The frame that poses without a frame of their own are of."""

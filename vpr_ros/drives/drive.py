@@ -24,6 +24,7 @@ class Drive(Protocol):
     path: the file or folder.
     tally: a Tally of what was left out, on opening and in the last iteration.
     pose_span: a ``times.Span`` from the first to the last true pose, or None.
+    other_poses: without true poses, the options that would take others of the recording for them.
     table: the CSV file with the poses, or None.
     numbers: the frame numbers in the images' names; [] if the names have none.
     is_trip: whether the images come in the order of a trip (``base.track.is_trip``).

@@ -38,5 +38,7 @@ def without_poses(drive: Drive, stamps_ns: Sequence[int], needed: str) -> DriveE
     times = clocks(Span(min(stamps_ns), max(stamps_ns)), pose_span_of(drive))
     if times:
         return DriveError(f"no image of drive {drive.name} has a pose at its time: {times}")
+    others = getattr(drive, "other_poses", "")
+    advice = f"; to take others of the recording for true poses, give {others}" if others else ""
     lines = "; ".join(tally_of(drive).lines())
-    return DriveError(f"drive {drive.name} has no poses, {needed}" + (f" ({lines})" if lines else ""))
+    return DriveError(f"drive {drive.name} has no poses, {needed}{advice}" + (f" ({lines})" if lines else ""))

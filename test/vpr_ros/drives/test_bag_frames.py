@@ -10,6 +10,7 @@ import pytest
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import heading
 from vpr_ros.drives.drive import tally_of
+from vpr_ros.drives.left_out import without_poses
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.options import DriveOptions
 
@@ -257,3 +258,42 @@ def test_a_calibration_of_another_shape_is_left_out(tmp_path: Path, bag_by_hand,
 
     assert open_drive(bag_by_hand(tmp_path / "i", build)).intrinsics is None
     assert "the calibration is for 1280 x 720 pixels, but the images are 6 x 4; read without" in caplog.text
+
+
+def test_transforms_that_contradict_each_other_are_counted(tmp_path: Path, bag_by_hand) -> None:
+    """The later one won without a word: a mounting that moved by metres, a base that is in odom and in map."""
+
+    def build(make, add) -> None:
+        for height in (1.0, 1.0, 2.0):
+            add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, height), OPTICAL), START)
+        add("/tf", make.transform(START, "odom", "base_link", (0.0, 0.0, 0.0)), START)
+        add("/tf", make.transform(START, "map", "base_link", (5.0, 0.0, 0.0)), START)
+        add("/image", make.image(START), START)
+
+    drive = open_drive(bag_by_hand(tmp_path / "two", build))
+    replaced, parents = tally_of(drive).lines()
+    assert replaced.startswith("1 fixed transform(s) differ") and replaced.endswith("(base_link to camera)")
+    assert (
+        parents.startswith("1 frame(s) have transforms from two others") and "base_link, in odom and in map" in parents
+    )
+    assert next(iter(drive)).T_map_camera[:3, 3].tolist() == [5, 0, 2]
+
+
+@pytest.mark.parametrize(("option", "frame"), [("pose_topic=/odom", ""), ("map_frame=world", "world")])
+def test_a_bag_without_true_poses_says_which_it_has(tmp_path: Path, bag_by_hand, option: str, frame: str) -> None:
+    """Odometry, and a map of another name, were "no poses"."""
+
+    def build(make, add) -> None:
+        add("/tf_static", make.transform(START, "base_link", "camera", (0.0, 0.0, 1.0), OPTICAL), START)
+        if frame:
+            add("/tf", make.transform(START, frame, "base_link", (0.0, 0.0, 0.0)), START)
+        else:
+            add("/odom", make.odometry(START, "base_link", (0.0, 0.0, 0.0)), START)
+        add("/image", make.image(START), START)
+
+    bag = bag_by_hand(tmp_path / "bag", build)
+    drive = open_drive(bag)
+    assert str(without_poses(drive, [START], "so")).endswith(f"true poses, give -d {option}")
+    key, _, value = option.partition("=")
+    (frame_of_drive,) = open_drive(bag, {key: value})
+    assert frame_of_drive.T_map_camera is not None
