@@ -15,6 +15,7 @@ from pathlib import Path
 import processes
 import pytest
 
+import vpr_ros
 from vpr_ros.base.errors import REMEDIES
 from vpr_ros.ros import typed_messages
 
@@ -108,6 +109,14 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
         assert any((version + ".").startswith(least + ".") for version in pinned[name]), (
             f"{name}>={least} is not tested"
         )
+
+
+def test_the_command_runs_as_a_module() -> None:
+    """Where pip's folder of commands is not in PATH, and for a Python that is named exactly."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vpr_ros.cli", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == vpr_ros.__version__, done.stderr
 
 
 def test_found_is_what_can_be_imported() -> None:
