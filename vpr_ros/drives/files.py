@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import TextIO
 
 import cv2
@@ -33,6 +34,31 @@ _LEAST_TIME = 100_000_000  # in the name of an image: seconds since 1970 are mor
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp")
 )
+# Of cameras and phones, which OpenCV does not read everywhere; videos; archives.
+OTHER_PICTURES = frozenset((
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".tga", ".exr", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+))  # fmt: skip
+VIDEOS = frozenset((
+    ".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".h264", ".h265",
+    ".hevc", ".insv", ".lrv", ".svo", ".svo2",
+))  # fmt: skip
+_ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
+
+
+def to_images(video: Path) -> str:
+    """What makes a folder of images of a video."""
+    name, images = quote(video.name), quote(f"{video.stem}/%06d.jpg")
+    return f"take images out of it, such as with `mkdir {quote(video.stem)} && ffmpeg -i {name} -vf fps=2 {images}`"
+
+
+def how_to_open(path: Path) -> str:
+    """What to do with a file that is no drive but may hold one; "" if that is not known."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEOS:
+        return to_images(path)
+    if suffix in _ARCHIVES:
+        return "unpack it"
+    return "give its folder" if suffix in IMAGE_SUFFIXES | OTHER_PICTURES else ""
 
 
 def list_images(folder: Path) -> list[Path]:

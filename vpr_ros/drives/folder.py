@@ -19,7 +19,18 @@ from vpr_ros.base.times import Span, apart, in_order, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, is_trip, planar_poses
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
-from vpr_ros.drives.files import Table, file_frame, list_images, numbers_of, read_head, read_table
+from vpr_ros.drives.files import (
+    IMAGE_SUFFIXES,
+    OTHER_PICTURES,
+    VIDEOS,
+    Table,
+    file_frame,
+    list_images,
+    numbers_of,
+    read_head,
+    read_table,
+    to_images,
+)
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.geodesy import (
     STRAY,
@@ -35,11 +46,6 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import is_tum, read_tum
 
 _LARGEST_M = 1e9  # of a coordinate
-_OTHER_PICTURES = re.compile(  # of cameras and phones, which OpenCV does not read everywhere, and videos
-    r"\.(hei[cf]|avif|gif|jp2|jxl|tga|exr|raw|dng|cr[23]|nef|arw|"
-    r"mp4|m4v|avi|mov|mkv|webm|wmv|mpe?g|mts|m2ts|3gp|h26[45]|hevc|insv|lrv|svo2?)",
-    re.IGNORECASE,
-)
 _POSITIONS = (
     "folder(s) of images whose EXIF data have positions, which are not read: write them to a table, with "
     "`exiftool -csv -n -ext jpg -fileOrder FileName -GPSLatitude -GPSLongitude -GPSAltitude . > poses.csv`"
@@ -58,12 +64,12 @@ def is_folder(path: Path) -> bool:
     if path.is_file():
         return _is_table(path)
     found = bool(list_images(path)) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
-    return found or (bool(_other_pictures(path)) and not any(inside.is_dir() for inside in path.iterdir()))
+    others = bool(_files_of(path, OTHER_PICTURES | VIDEOS))
+    return found or (others and not any(inside.is_dir() for inside in path.iterdir()))
 
 
-def _other_pictures(folder: Path) -> list[Path]:
-    """Pictures and videos of a folder that are not read."""
-    return [path for path in sorted(folder.iterdir()) if _OTHER_PICTURES.fullmatch(path.suffix)]
+def _files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
 
 
 class FolderDrive:
@@ -118,7 +124,9 @@ class FolderDrive:
             self._count_other_tables(folder)
             if self._images and has_position(read_head(self._images[0])):
                 self.tally.add_files(_POSITIONS, self._images[:1])
-        self.tally.add_files("file(s) left out: convert them to JPEG or PNG", _other_pictures(images))
+        self.tally.add_files("file(s) left out: convert them to JPEG or PNG", _files_of(images, OTHER_PICTURES))
+        if videos := _files_of(images, VIDEOS):
+            self.tally.add_files(f"video(s) left out: {to_images(videos[0])}", videos)
         if not self._images:
             raise DriveError("; ".join([f"there are no images in {images}", *self.tally.lines()]))
         self.numbers = numbers_of(self._images)
@@ -207,8 +215,8 @@ def _trajectory_in(folder: Path, images: list[Path]) -> Path | None:
 def _other_tables(folder: Path) -> list[Path]:
     """Files in a folder whose names say that they have poses, in other formats."""
     named = [path for path in sorted(folder.iterdir()) if _NAMED_POSES.search(path.name) and path.is_file()]
-    pictures = {*list_images(folder), *_other_pictures(folder)}
-    return [path for path in named if path not in pictures and not path.name.startswith(".")]
+    pictures = IMAGE_SUFFIXES | OTHER_PICTURES | VIDEOS
+    return [path for path in named if path.suffix.lower() not in pictures and not path.name.startswith(".")]
 
 
 def _table_in(folder: Path) -> Path | None:

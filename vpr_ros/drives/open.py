@@ -12,6 +12,7 @@ from vpr_ros.base.config import from_texts
 from vpr_ros.base.errors import DriveError, brief, check_path
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
+from vpr_ros.drives.files import how_to_open
 from vpr_ros.drives.formats import Format, all_formats
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
@@ -113,6 +114,8 @@ def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Re
         problem = "is not a drive of a known format" if exists else "does not exist"
         with _readable(path):
             inside = _drive_in(path, formats) if exists else None
+        if advice := how_to_open(path) if exists and path.is_file() else "":
+            raise DriveError(f"{path} {problem}: {advice}")
         if inside:
             raise DriveError(f"{path} {problem}: give a folder in it that is one, such as {inside}")
         raise DriveError(f"{path} {problem}: give {', '.join(first)} or {last}")

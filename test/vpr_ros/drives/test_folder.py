@@ -554,7 +554,11 @@ def test_what_a_folder_holds_that_is_not_read_is_said(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"")
     drive = open_drive(folder)
     assert len(drive) == 1
-    assert tally_of(drive).lines() == ["2 file(s) left out: convert them to JPEG or PNG (the first: b.HEIC)"]
+    assert tally_of(drive).lines() == [
+        "1 file(s) left out: convert them to JPEG or PNG (b.HEIC)",
+        "1 video(s) left out: take images out of it, such as with "
+        "`mkdir c && ffmpeg -i c.mp4 -vf fps=2 c/%06d.jpg` (c.mp4)",
+    ]
     with pytest.raises(
         DriveError, match=r"is not a drive of a known format: give a folder in it that is one, such as .*left"
     ):
@@ -609,7 +613,10 @@ def test_names_of_pictures(tmp_path: Path) -> None:
     (folder / "ride.m4v").write_bytes(b"")
     drive = open_drive(folder)
     assert [red(frame) // 10 for frame in drive] == [0, 1, 2, 3]
-    assert tally_of(drive).lines() == ["1 file(s) left out: convert them to JPEG or PNG (ride.m4v)"]
+    assert tally_of(drive).lines() == [
+        "1 video(s) left out: take images out of it, such as with "
+        "`mkdir ride && ffmpeg -i ride.m4v -vf fps=2 ride/%06d.jpg` (ride.m4v)"
+    ]
     named = images(tmp_path / "utm", ["@500000@5700000@30@U@.png", "@home.png"])
     assert tally_of(open_drive(named)).lines()[0] == "1 image(s) left out: no position in their names (@home.png)"
 
@@ -680,9 +687,24 @@ def test_names_far_from_any_zone_and_without_a_letter_keep_or_turn_their_heading
 
 def test_a_folder_of_videos_says_what_to_do(tmp_path: Path) -> None:
     """It was "no drive of a known format"."""
-    (tmp_path / "ride.mp4").write_bytes(b"film")
-    with pytest.raises(DriveError, match=r"there are no images in .*1 file\(s\) left out: convert them to JPEG"):
+    (tmp_path / "my ride.MP4").write_bytes(b"film")
+    with pytest.raises(DriveError, match=r"there are no images in .*1 video\(s\) left out: take images out of it"):
         open_drive(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("my ride.MP4", "take images out of it, such as with `mkdir 'my ride' && ffmpeg -i 'my ride.MP4' "),
+        ("run.tar.gz", "unpack it$"),
+        ("IMG_1.JPG", "give its folder$"),
+    ],
+)
+def test_a_file_that_is_no_drive_says_what_to_do(tmp_path: Path, name: str, says: str) -> None:
+    """It was answered with the list of all formats."""
+    (tmp_path / name).write_bytes(b"film")
+    with pytest.raises(DriveError, match=f"is not a drive of a known format: {says}"):
+        open_drive(tmp_path / name)
 
 
 def test_a_fix_far_aside_has_no_pose(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
