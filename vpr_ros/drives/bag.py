@@ -34,7 +34,7 @@ from vpr_ros.drives import bag_messages as msgs
 from vpr_ros.drives.bag_poses import BagPoses
 from vpr_ros.drives.bag_writer import BagWriter
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.files import BAG_SUFFIXES
+from vpr_ros.drives.files import BAG_SUFFIXES, entries
 from vpr_ros.drives.options import DriveOptions
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _MCAP, _MCAP_HEAD = b"\x89MCAP0\r\n", struct.Struct("<8s9xI")  # the magic, and 
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix in BAG_SUFFIXES and p.is_file())
+    return [p for p in entries(folder) if p.suffix in BAG_SUFFIXES and p.is_file()]
 
 
 def _repair(path: Path) -> str:

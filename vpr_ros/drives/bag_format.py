@@ -8,7 +8,7 @@ from shlex import quote
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.files import BAG_SUFFIXES, list_images
+from vpr_ros.drives.files import BAG_SUFFIXES, entries, list_images
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.options import DriveOptions
 
@@ -26,11 +26,11 @@ def is_bag(path: Path) -> bool:
         return False
     if _is_rosbag2(path / "metadata.yaml"):
         return True
-    bags = sorted(p for p in path.iterdir() if p.suffix in BAG_SUFFIXES)
+    bags = [p for p in entries(path) if p.suffix in BAG_SUFFIXES]
     images = list_images(path) if bags else []
     if images:
         logger.warning("%s holds %d images and %s: the images are read", path, len(images), bags[0].name)
-    return (bool(bags) or any(map(_is_packed, path.iterdir()))) and not images
+    return (bool(bags) or any(map(_is_packed, entries(path)))) and not images
 
 
 def _is_packed(path: Path) -> bool:
@@ -49,7 +49,7 @@ def _is_rosbag2(metadata: Path) -> bool:
 def _open(path: Path, options: DriveOptions) -> Drive:
     from vpr_ros.drives.bag import BagDrive
 
-    packed = [path] if path.is_file() else sorted(path.iterdir())
+    packed = [path] if path.is_file() else entries(path)
     packed = [] if (path / "metadata.yaml").is_file() else list(filter(_is_packed, packed))
     if packed:
         raise DriveError(_how_to_unpack(packed[0]))

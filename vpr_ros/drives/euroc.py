@@ -11,14 +11,14 @@ import numpy as np
 import yaml
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import ConfigError, DriveError, ImageError
 from vpr_ros.base.geometry import is_rigid
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import apart
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
-from vpr_ros.drives.files import file_frame, list_images, read_bytes, read_table
+from vpr_ros.drives.files import file_frame, first_readable, list_images, read_bytes, read_image, read_table
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.left_out import NAMED_TWICE, TWO_POSES
 from vpr_ros.drives.options import DriveOptions
@@ -87,7 +87,17 @@ class EurocDrive:
             what = f"{path}: {kind}, {model}"
             self.tally.add(f"camera calibration(s) left out: only {_KNOWN_MODELS} are known", what)
             return None
-        return _intrinsics(sensor, path, model in _FISHEYE)
+        camera = _intrinsics(sensor, path, model in _FISHEYE)
+        try:
+            if camera is not None:
+                image = first_readable((image for _, image in self._images), read_image)
+                camera.check_fits(image.shape[1], image.shape[0])
+        except (DriveError, ImageError):  # then no image is of use
+            pass
+        except ConfigError as error:
+            self.tally.add("camera calibration(s) left out: the images are of another shape", f"{path}: {error}")
+            return None
+        return camera
 
     def _listed(self, folder: Path) -> list[tuple[int, Path]]:
         """(stamp, image) of each row of a camera's data.csv, in order of time."""

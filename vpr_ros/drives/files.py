@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.errors import DriveError
+from vpr_ros.base.errors import DriveError, ImageError, VprError
 from vpr_ros.base.geometry import matrix_from_quat_xyzw, transform
 from vpr_ros.base.image_files import read_pixels
 from vpr_ros.base.image_messages import annotate, decode_compressed
@@ -61,12 +61,16 @@ def how_to_open(path: Path) -> str:
     return "give its folder" if suffix in IMAGE_SUFFIXES | OTHER_PICTURES else ""
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, in order of the names, without hidden files, such as macOS's ._poses.csv."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def list_images(folder: Path) -> list[Path]:
     """The images of a folder, numbers in names in order of value (2.jpg before 10.jpg); [] without a folder."""
     if not folder.is_dir():
         return []
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(found, key=_natural)
+    return sorted((path for path in entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -103,7 +107,7 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
     Raises DriveError if there is none, with their purpose, if a stamp is not a valid time, or if two files have one.
     """
     found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in entries(folder) if folder.is_dir() else []:
         if path.suffix.lower() in suffixes and path.stem.isdecimal():
             stamp_ns = nanoseconds(path.stem, "microseconds", str(path))
             if stamp_ns in found:
@@ -180,6 +184,17 @@ def file_frame(
     """A frame whose image is a file."""
     read = partial(read_image, image)
     return DriveFrame(stamp_ns, read, T_map_camera, read_depth=read_depth, detach=detached(read), intrinsics=intrinsics)
+
+
+def first_readable(images: Iterable[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The pixels of the first of some images that can be read. Raises the first one's error if none can."""
+    problem: VprError | None = None
+    for image in images:
+        try:
+            return read(image)
+        except (DriveError, ImageError) as error:
+            problem = problem or error
+    raise problem or DriveError("there are no images")
 
 
 def read_unchanged(path: Path) -> np.ndarray:

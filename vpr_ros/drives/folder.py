@@ -24,6 +24,7 @@ from vpr_ros.drives.files import (
     OTHER_PICTURES,
     VIDEOS,
     Table,
+    entries,
     file_frame,
     list_images,
     numbers_of,
@@ -46,6 +47,7 @@ from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import is_tum, read_tum
 
 _LARGEST_M = 1e9  # of a coordinate
+_TUM = frozenset((".tum",))
 _POSITIONS = (
     "folder(s) of images whose EXIF data have positions, which are not read: write them to a table, with "
     "`exiftool -csv -n -ext jpg -fileOrder FileName -GPSLatitude -GPSLongitude -GPSAltitude . > poses.csv`"
@@ -63,13 +65,13 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a CSV file, or a folder that holds images, pictures to be converted or a CSV file."""
     if path.is_file():
         return _is_table(path)
-    found = bool(list_images(path)) or any(map(_is_table, path.iterdir())) or _is_tum_rgbd(path)
+    found = bool(list_images(path)) or any(map(_is_table, entries(path))) or _is_tum_rgbd(path)
     others = bool(_files_of(path, OTHER_PICTURES | VIDEOS))
-    return found or (others and not any(inside.is_dir() for inside in path.iterdir()))
+    return found or (others and not any(inside.is_dir() for inside in entries(path)))
 
 
 def _files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
+    return [path for path in entries(folder) if path.suffix.lower() in suffixes]
 
 
 class FolderDrive:
@@ -174,7 +176,7 @@ class FolderDrive:
                 reason = "they have no lines of stamp x y z qx qy qz qw"
                 if is_tum(path):
                     reason = "the images' names are no stamps in seconds, such as 1700000000.5.png"
-                    several = path.suffix.lower() == ".tum" and len(list(folder.glob("*.[tT][uU][mM]"))) > 1
+                    several = path.suffix.lower() == ".tum" and len(_files_of(folder, _TUM)) > 1
                     reason = "there are several .tum files, keep one" if several else reason
             kinds.setdefault(f"file(s) left out: {reason}", []).append(path)
         for kind, paths in kinds.items():
@@ -203,7 +205,7 @@ def _is_tum_rgbd(path: Path) -> bool:
 
 def _trajectory_in(folder: Path, images: list[Path]) -> Path | None:
     """The file of poses in TUM's format in a folder, or None: without one, and if images are not named by stamps."""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".tum"]
+    files = _files_of(folder, _TUM)
     files = [
         path for path in (folder / "groundtruth.txt", *files[: len(files) == 1]) if path.is_file() and is_tum(path)
     ]
@@ -214,14 +216,14 @@ def _trajectory_in(folder: Path, images: list[Path]) -> Path | None:
 
 def _other_tables(folder: Path) -> list[Path]:
     """Files in a folder whose names say that they have poses, in other formats."""
-    named = [path for path in sorted(folder.iterdir()) if _NAMED_POSES.search(path.name) and path.is_file()]
+    named = [path for path in entries(folder) if _NAMED_POSES.search(path.name) and path.is_file()]
     pictures = IMAGE_SUFFIXES | OTHER_PICTURES | VIDEOS
-    return [path for path in named if path.suffix.lower() not in pictures and not path.name.startswith(".")]
+    return [path for path in named if path.suffix.lower() not in pictures]
 
 
 def _table_in(folder: Path) -> Path | None:
     """The CSV file of poses in a folder, or None."""
-    tables = sorted(filter(_is_table, folder.iterdir()))
+    tables = list(filter(_is_table, entries(folder)))
     if folder / "poses.csv" in tables:
         return folder / "poses.csv"
     if len(tables) > 1:

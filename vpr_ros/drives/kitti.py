@@ -15,13 +15,14 @@ from vpr_ros.base.geometry import T_BODY_OPTICAL, is_rigid, transform
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, in_order, nanoseconds
-from vpr_ros.drives.files import beside, file_frame, list_images, number, read_image, read_text
+from vpr_ros.drives.files import beside, file_frame, first_readable, list_images, number, read_image, read_text
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.left_out import ROUNDED
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
 _MAX_DEPTH_M = 100.0
+_MOST_ASIDE = 0.25  # of the principal point, from the middle of the image, as a fraction of its size
 _LARGEST = 1e9  # valid number: metres, seconds, pixels
 
 
@@ -131,10 +132,17 @@ class KittiDrive:
 
     @cached_property
     def _intrinsics(self) -> Intrinsics | None:
-        """Of the rectified images, all of one size; None if calib.txt does not have this camera."""
+        """Of the rectified images, all of one size; None if calib.txt is not of this camera, or of another size."""
         P = self._projections.get(self._camera)
-        height, width = read_image(next(iter(self._images.values()))).shape[:2]
-        return None if P is None else Intrinsics(width, height, P[:, :3])
+        if P is None:
+            return None
+        height, width = first_readable(self._images.values(), read_image).shape[:2]
+        centre = P[:2, 2] / P[2, 2] / (width, height)
+        if np.any(np.abs(centre - 0.5) > _MOST_ASIDE):
+            what = f"{self._path / 'calib.txt'}: centre {centre[0]:.2f} of the width, {centre[1]:.2f} of the height"
+            self.tally.add("camera calibration(s) left out, and depth with them: of images of another size", what)
+            return None
+        return Intrinsics(width, height, P[:, :3])
 
     def _read_poses(self, path: Path) -> np.ndarray:
         """(N, 4, 4) T_map_camera."""
@@ -163,7 +171,7 @@ class KittiDrive:
     def __iter__(self) -> Iterator[DriveFrame]:
         for i in self.numbers:
             image = self._images[i]
-            right = None if self._right is None else self._right / image.name
+            right = None if self._right is None or self._intrinsics is None else self._right / image.name
             depth = partial(self._depth, image, right) if right is not None and right.is_file() else None
             T_map_camera = None if self._T is None else self._T[i]
             yield file_frame(self._stamps_ns[i], image, T_map_camera, self._intrinsics, depth)

@@ -12,7 +12,7 @@ from vpr_ros.base.config import from_texts
 from vpr_ros.base.errors import DriveError, brief, check_path
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.files import how_to_open
+from vpr_ros.drives.files import entries, how_to_open
 from vpr_ros.drives.formats import Format, all_formats
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
@@ -124,7 +124,7 @@ def _find(spec: str | Path, options: DriveOptions | Mapping[str, object]) -> _Re
 
 def _drive_in(path: Path, formats: Mapping[str, Format]) -> Path | None:
     """The first folder in a folder that is a drive."""
-    folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+    folders = [one for one in entries(path) if one.is_dir()] if path.is_dir() else []
     return next((one for one in folders if any(_recognises(*named, one) for named in formats.items())), None)
 
 

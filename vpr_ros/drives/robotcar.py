@@ -17,7 +17,7 @@ from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
-from vpr_ros.drives.files import detached, list_images, list_stamped, read_unchanged
+from vpr_ros.drives.files import detached, first_readable, list_images, list_stamped, read_unchanged
 from vpr_ros.drives.formats import Format
 from vpr_ros.drives.lidar import PushBroom, depth_image
 from vpr_ros.drives.options import DriveOptions
@@ -55,7 +55,7 @@ class RobotCarDrive:
         others = sorted(set(list_images(path / self._camera)) - set(self._images.values()))
         self.tally.add_files("image(s) left out: their names are not stamps", others)
         self._calibration = Calibration(path, options.models_dir, options.extrinsics_dir)
-        first = read_unchanged(next(iter(self._images.values())))
+        first = first_readable(self._images.values(), read_unchanged)
         self._size, self._raw = (first.shape[0], first.shape[1]), first.ndim == 2
         if self._raw and options.undistort:
             _ = self._undistortion  # fail now, not at the first image

@@ -215,3 +215,49 @@ def test_options_are_read_as_the_node_reads_them() -> None:
     assert made.T_base_camera == (0.0, 0.0, 1.0, -1.57, 0.0, -1.57) and made.max_pose_gap_s == 1000.0
     with pytest.raises(ConfigError):
         from_dict(DriveOptions, {"T_base_camera": "0 0 one"}, "-d")
+
+
+def test_one_broken_image_costs_no_drive(tmp_path: Path) -> None:
+    """The size of all was asked of the first one, so that KITTI's and RobotCar's drives were refused whole."""
+    names = [f"{1_400_000_000_000_000 + k * 1_000_000}.png" for k in range(2)]
+    images(tmp_path / "run" / "stereo" / "centre", names)
+    first = tmp_path / "run" / "stereo" / "centre" / names[0]
+    for drive, broken in (
+        (kitti(tmp_path / "07", ["0", "1"], [EYE] * 2), tmp_path / "07" / "image_0" / "000000.png"),
+        (euroc(tmp_path / "e", ["1000000000,0.png", "2000000000,1.png"]), tmp_path / "e" / "mav0/cam0/data/0.png"),
+        (tmp_path / "run", first),
+    ):
+        broken.write_bytes(b"")
+        _, second = open_drive(drive)
+        assert second.read().shape == (24, 32, 3)
+
+
+def test_a_calibration_of_images_of_another_size_is_left_out(tmp_path: Path) -> None:
+    """Images that were halved or cropped kept the focal length of the whole ones, and depth was twice as far."""
+    sequence = kitti(tmp_path / "07", ["0", "1"], [EYE] * 2)
+    images(sequence / "image_1", ["000000.png", "000001.png"])
+    assert next(iter(open_drive(sequence))).intrinsics is not None
+    (sequence / "calib.txt").write_text("P0: 100 0 32 0 0 100 24 0 0 0 1 0\nP1: 100 0 32 -9 0 100 24 0 0 0 1 0\n")
+    drive = open_drive(sequence)
+    frame = next(iter(drive))
+    assert frame.intrinsics is None and frame.read_depth is None
+    assert "1 camera calibration(s) left out, and depth with them" in tally_of(drive).lines()[0]
+    sensor = "intrinsics: [50, 50, 16, 12]\nresolution: [{}, 24]\n"
+    for width, left_out in ((32, 0), (48, 1)):
+        drive = open_drive(euroc(tmp_path / f"e{width}", ["1000000000,0.png"], sensor.format(width)))
+        assert (next(iter(drive)).intrinsics is None) == bool(left_out)
+        assert sum("images are of another shape" in line for line in tally_of(drive).lines()) == left_out
+
+
+def test_hidden_files_are_no_tables_or_bags(tmp_path: Path) -> None:
+    """macOS puts ._poses.csv beside each file on a disk that is not its own: "several CSV files"."""
+    folder = images(tmp_path / "d", ["0.png"])
+    (folder / "track.csv").write_text("file,x,y,yaw\n0.png,1,2,0\n")
+    for hidden in ("._track.csv", "._0.png", "._a.mcap", "._b.tum"):
+        (folder / hidden).write_bytes(b"\0\x05\x16\x07")
+    assert [frame.T_map_camera[0, 3] for frame in open_drive(folder)] == [1]
+    (bag := tmp_path / "bag").mkdir()
+    for name in ("a.mcap", "._a.mcap"):
+        (bag / name).write_bytes(b"x")
+    with pytest.raises(DriveError, match=r"mcap recover .*/a\.mcap"):
+        open_drive(bag)
