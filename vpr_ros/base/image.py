@@ -45,6 +45,7 @@ class Preprocessing:
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 VIEWS = (1, 3)  # how many views of an image a map can hold
+_TALLEST = 8  # height of a thumbnail, widths
 _SIDE = 0.75  # fraction of the width in a left or right view
 
 
@@ -73,10 +74,13 @@ def preprocess(image_rgb: np.ndarray, preprocessing: Preprocessing) -> np.ndarra
 
 
 def thumbnail(image_rgb: np.ndarray, width: int = 160) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG of this width, with the same aspect ratio, for reports and re-ranking."""
+    """(H, W, 3) uint8 RGB -> JPEG of this width, with the same aspect ratio, for reports and re-ranking.
+
+    One that would be higher than eight times its width is squeezed to that: a strip of pixels has no end in JPEG.
+    """
     import cv2
 
-    height = max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1]))
+    height = min(max(1, round(image_rgb.shape[0] * width / image_rgb.shape[1])), _TALLEST * width)
     # By a whole factor first, without the last pixels at the edge: OpenCV does that faster.
     factor = max(1, min(image_rgb.shape[1] // width, image_rgb.shape[0] // height))
     rows, columns = (size // factor for size in image_rgb.shape[:2])

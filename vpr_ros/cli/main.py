@@ -3,6 +3,7 @@
 import errno
 import io
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -80,6 +81,8 @@ def _fail(sentence: str) -> NoReturn:
 def main() -> None:
     """Run the command. An expected error prints one line, an unexpected one a traceback."""
     utf8.ensure()
+    # Its lines say again, in its own words, what is reported of a broken image.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # of another encoding, by PYTHONIOENCODING
             stream.reconfigure(errors="replace")

@@ -41,3 +41,6 @@ def test_thumbnail_keeps_the_ratio():
 
     jpeg = thumbnail(np.full((100, 200, 3), 127, np.uint8), width=50)
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (25, 50, 3)
+    # A strip has the height that JPEG allows: one such image ended a build, and again with --resume.
+    strip = cv2.imdecode(np.frombuffer(thumbnail(np.zeros((5000, 1, 3), np.uint8), width=50), np.uint8), 1)
+    assert strip.shape == (400, 50, 3)
