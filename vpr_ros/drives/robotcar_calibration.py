@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import inverse, transform_from_xyzrpy
+from vpr_ros.base.geometry import beyond_a_turn, inverse, is_rigid, transform_from_xyzrpy
 from vpr_ros.drives.files import beside, number, read_bytes
 
 CAMERAS = {
@@ -80,8 +80,10 @@ class Calibration:
             values = [number(word) for word in path.read_text().split()]
             fx, fy, cx, cy = values[:4]
             T_camera_image = np.array(values[4:20]).reshape(4, 4)
+            if not (np.isfinite(values).all() and min(fx, fy) > 0 and is_rigid(T_camera_image)):
+                raise ValueError("not a camera")
         except (ValueError, UnicodeDecodeError) as error:
-            raise DriveError(f"{path} is damaged: it needs fx fy cx cy and a 4 x 4 matrix") from error
+            raise DriveError(f"{path} is damaged: it needs fx fy cx cy and a 4 x 4 pose") from error
         return CameraModel(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), T_camera_image)
 
     def undistortion(self, camera: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +109,10 @@ class Calibration:
                 values = tuple(number(word) for word in path.read_text().split())
             except (ValueError, UnicodeDecodeError):
                 values = ()
-            if len(values) != 6:
+            if len(values) != 6 or not np.isfinite(values).all():
                 raise DriveError(f"{path} is damaged: it needs x y z roll pitch yaw")
+            if angle := beyond_a_turn(values[3:]):
+                raise DriveError(f"{path} has an angle of {angle:g}, and its angles are in radians: convert degrees")
         elif sensor in _PUBLISHED:
             values = _PUBLISHED[sensor]
         else:

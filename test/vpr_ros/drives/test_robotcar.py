@@ -308,6 +308,26 @@ def test_a_missing_piece_is_named(run: Path, spoil, options: DriveOptions, says:
         open_drive(run, options)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("extrinsics/ins.txt", "0 0 0 0 0 90", "ins.txt has an angle of 90, and its angles are in radians: convert"),
+        ("extrinsics/ins.txt", "0 0 nan 0 0 0", "ins.txt is damaged: it needs x y z roll pitch yaw"),
+        ("extrinsics/stereo.txt", "0 0 1e400 0 0 0", "stereo.txt is damaged"),
+        ("models/stereo_wide_left.txt", "50 50 32 24\n" + "0 " * 15 + "1", "left.txt is damaged: it needs fx fy cx cy"),
+        ("models/stereo_wide_left.txt", "50 inf 32 24 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "left.txt is damaged"),
+    ],
+)
+def test_a_mounting_that_is_no_pose_is_refused(run: Path, name: str, text: str, says: str) -> None:
+    """Every pose was NaN, or turned by some angle, without a word."""
+    (run.parent / name).parent.mkdir(exist_ok=True)
+    for sensor in ("ins", "stereo"):
+        (run.parent / name).with_name(f"{sensor}.txt").write_text("0 0 0 0 0 0")
+    (run.parent / name).write_text(text)
+    with pytest.raises(DriveError, match=says):
+        open_drive(run)
+
+
 def test_a_broken_image_is_named(run: Path) -> None:
     path = run / f"stereo/left/{T0 + STEP}.png"
     path.write_bytes(b"")
