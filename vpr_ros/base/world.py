@@ -47,6 +47,6 @@ def world_advice(world: str, wanted: str) -> str:
 
 
 def canonical_world(world: str) -> str:
-    """The one name of a world: "utm 30U" is "utm 30 north"; other names stay as they are."""
+    """The one name of a world: "utm 30U" is "utm 30 north"; other names stay as they are, without blanks around."""
     utm = utm_of(world)
-    return world if utm is None else utm_world(*utm)
+    return world.strip() if utm is None else utm_world(*utm)

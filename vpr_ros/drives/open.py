@@ -72,23 +72,17 @@ class _Recording:
 def _cameras(recording: _Recording) -> list[_Recording]:
     """The recording once for each of its cameras that the options name."""
     options = recording.options
-    of_bags = "," in options.image_topic
-    names = [name.strip() for name in (options.image_topic if of_bags else options.camera).split(",")]
-    if len(names) == 1:
-        return [recording]
+    field = "image_topic" if "," in options.image_topic else "camera"
+    given = getattr(options, field)
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    one_each = [replace(recording, options=replace(options, **{field: name})) for name in names or [""]]
+    if len(names) < 2:
+        return one_each if "," in given else [recording]
     if options.T_base_camera is not None or options.camera_frame:
         raise DriveError(
             f"T_base_camera and camera_frame are of one camera, not of {', '.join(names)}: open one at a time"
         )
-    return [
-        replace(
-            recording,
-            options=replace(options, image_topic=name) if of_bags else replace(options, camera=name),
-            camera=name,
-            first=name == names[0],
-        )
-        for name in names
-    ]
+    return [replace(one, camera=name, first=name == names[0]) for one, name in zip(one_each, names, strict=True)]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from vpr_ros.base.config import from_dict
 from vpr_ros.base.errors import ConfigError, DriveError
 from vpr_ros.base.geometry import heading, matrix_from_rpy
 from vpr_ros.drives.drive import tally_of
-from vpr_ros.drives.open import open_drive
+from vpr_ros.drives.open import open_drive, open_drives
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.views import NumberedDrive
 
@@ -261,3 +261,13 @@ def test_hidden_files_are_no_tables_or_bags(tmp_path: Path) -> None:
         (bag / name).write_bytes(b"x")
     with pytest.raises(DriveError, match=r"mcap recover .*/a\.mcap"):
         open_drive(bag)
+
+
+def test_a_comma_too_many_doubles_no_camera(tmp_path: Path) -> None:
+    """Each place was in the map twice, once of "the other" camera. A blank in a world's name made it another."""
+    drive = euroc(tmp_path / "e", ["1000000000,0.png"])
+    assert [one.name for one in open_drives([drive], {"camera": "cam0,"})] == ["e"]
+    assert [one.name for one in open_drives([drive], {"camera": " , "})] == ["e"]
+    folder = images(tmp_path / "d", ["0.png"])
+    (folder / "poses.csv").write_text("file,x,y,yaw\n0.png,1,2,0\n")
+    assert [open_drive(folder, {"world": world}).world for world in (" campus ", "  ")] == ["campus", "local"]
