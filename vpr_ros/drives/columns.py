@@ -22,6 +22,7 @@ _ALSO |= {"sourcefile": "file", "gpslatitude": "lat", "gpslongitude": "lon", "gp
 # That may stand behind a name in brackets.
 _UNITS = dict.fromkeys(("x", "y", "z", "alt"), ("m", "metres", "meters")) | {"yaw": ("rad", "radians")}
 _UNITS |= dict.fromkeys(("lat", "lon"), ("deg", "degrees", "°")) | {"stamp": ("s", "sec", "seconds")}
+_HEIGHTS = ("", *_UNITS["alt"])
 _NANOSECONDS = ("ns", "nanoseconds")
 _PLACED = {"x", "y"}, {"lat", "lon"}  # a table with both needs no other positions
 
@@ -50,13 +51,19 @@ def with_own_names(table: Table, tally: Tally) -> Table:
 
 
 def _with_height(names: dict[str, str], table: Table) -> dict[str, str]:
-    """Heights are alt beside lat and lon, z beside x and y; tools mix the two. With gaps neither is the other."""
+    """Heights are alt beside lat and lon, z beside x and y; tools mix the two. With gaps neither is the other.
+
+    Beside lat and lon the only column that means alt is alt, too.
+    """
     have = set(names.values())
     other, own = ("z", "alt") if "lat" in have else ("alt", "z")
-    column = next((name for name, now in names.items() if now == other), None)
-    if own in have or column is None or not all(map(is_number, table.columns[column])):
+    heights = [name for name, now in names.items() if now == other]
+    if not heights and own == "alt":
+        bare = {name: _bare(name) for name in names}
+        heights = [name for name, (is_of, unit) in bare.items() if _ALSO.get(is_of) == own and unit in _HEIGHTS]
+    if own in have or len(heights) != 1 or not all(map(is_number, table.columns[heights[0]])):
         return names
-    return names | {column: own}
+    return names | {heights[0]: own}
 
 
 def _used(have: set[str]) -> set[str]:
@@ -66,11 +73,16 @@ def _used(have: set[str]) -> set[str]:
     return used | (set(QUATERNION) if "qx" in have or "yaw" not in have else {"yaw"})
 
 
+def _bare(name: str) -> tuple[str, str]:
+    """A column's name without the unit in brackets, and the unit."""
+    match = re.fullmatch(r"(.*?)\s*[\[(](.*)[\])]", name)
+    return (match[1], match[2]) if match else (name, "")
+
+
 def _name_of(name: str, table: Table) -> str:
     """What a column is called here; its own name if it is not used."""
     columns = table.columns
-    match = re.fullmatch(r"(.*?)\s*[\[(](.*)[\])]", name)
-    bare, unit = match.groups() if match else (name, "")
+    bare, unit = _bare(name)
     own = _ALSO.get(bare, bare)
     is_time = own == "stamp"
     placed = any(both.issubset(columns) for both in _PLACED) and own in ("x", "y", "z", "lat", "lon", "alt")

@@ -48,6 +48,9 @@ def test_headings_are_those_of_the_track_in_order_of_time(tmp_path: Path) -> Non
         ("file,x,y,alt,yaw", "{k}.png,{k},0,{z},0", True, ""),
         ("file,easting,northing,altitude,yaw", "{k}.png,{k},0,{z},0", True, ""),
         ("file,lat,lon,z,yaw", "{k}.png,48.{k},9,{z},0", True, ""),
+        ("file,lat,lon,altitude [m],yaw", "{k}.png,48.{k},9,{z},0", True, ""),
+        ("file,lat,lon,altitude (ft),yaw", "{k}.png,48.{k},9,{z},0", False, "altitude (ft)"),
+        ("file,lat,lon,elevation,ele,yaw", "{k}.png,48.{k},9,1,2,0", False, "elevation, ele"),  # which one?
         ("file,x,y,alt,yaw", "{k}.png,{k},0,,0", False, "alt"),  # with gaps: as before, in the plane
         ("file,x,y,alt,yaw", "{k}.png,{k},0,n/a,0", False, "alt"),
         ("file,x,y,z,alt,yaw", "{k}.png,{k},0,{z},999,0", True, "alt"),
