@@ -114,8 +114,11 @@ def list_stamped(folder: Path, suffixes: frozenset[str], purpose: str) -> dict[i
                 raise DriveError(f"{found[stamp_ns]} and {path} have the same stamp: remove one of them")
             found[stamp_ns] = path
     if not found:
-        raise DriveError(f"there are no files named <timestamp>{min(suffixes)} in {folder}: {purpose}")
-    check_spacing(list(found), "microseconds", f"the names in {folder}")
+        suffix = ".png" if ".png" in suffixes else min(suffixes)
+        raise DriveError(
+            f"there are no files in {folder} named by whole microseconds, <timestamp>{suffix}: {purpose}; name them so"
+        )
+    check_spacing(list(found), "microseconds", str(folder))
     return dict(sorted(found.items()))
 
 

@@ -63,8 +63,8 @@ _NAMED_POSES = re.compile(
 
 def is_folder(path: Path) -> bool:
     """Whether a path is a CSV file, or a folder that holds images, pictures to be converted or a CSV file."""
-    if path.is_file():
-        return _is_table(path)
+    if not path.is_dir():
+        return path.is_file() and _is_table(path)
     found = bool(list_images(path)) or any(map(_is_table, entries(path))) or _is_tum_rgbd(path)
     others = bool(_files_of(path, OTHER_PICTURES | VIDEOS))
     return found or (others and not any(inside.is_dir() for inside in entries(path)))

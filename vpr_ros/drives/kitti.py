@@ -85,7 +85,10 @@ class KittiDrive:
             images[int(image.stem)] = image
         if not images:
             named = " named by numbers" if self.tally else ""
-            raise DriveError(f"there are no images{named} in {folder}: give another camera, such as image_0")
+            others = (f"image_{i}" for i in range(4) if list_images(folder.parent / f"image_{i}"))
+            other = next((name for name in others if name != folder.name), "")
+            advice = f"give another camera, such as {other}" if other else "copy them there"
+            raise DriveError(f"there are no images{named} in {folder}: {advice}")
         return dict(sorted(images.items()))
 
     def _lines(self, path: Path, columns: int, purpose: str) -> list[list[str]]:

@@ -274,3 +274,19 @@ def test_a_comma_too_many_doubles_no_camera(tmp_path: Path) -> None:
     folder = images(tmp_path / "d", ["0.png"])
     (folder / "poses.csv").write_text("file,x,y,yaw\n0.png,1,2,0\n")
     assert [open_drive(folder, {"world": world}).world for world in (" campus ", "  ")] == ["campus", "local"]
+
+
+def test_folders_without_images_say_what_is_wanted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """RobotCar's images were wanted as .jpeg, and instead of image_0 image_0. A device "failed" a format."""
+    images(tmp_path / "run" / "stereo" / "left", ["1400000000.5.png"])
+    with pytest.raises(DriveError, match=r"named by whole microseconds, <timestamp>\.png: .*; name them so"):
+        open_drive(tmp_path / "run")
+    (tmp_path / "kitti" / "sequences" / "00" / "image_0").mkdir(parents=True)
+    with pytest.raises(DriveError, match="image_0: copy them there"):
+        open_drive(tmp_path / "kitti")
+    images(tmp_path / "kitti" / "sequences" / "00" / "image_1", ["0.png"])
+    with pytest.raises(DriveError, match="image_0: give another camera, such as image_1"):
+        open_drive(tmp_path / "kitti")
+    with pytest.raises(DriveError, match="is not a drive of a known format"):
+        open_drive("/dev/null")
+    assert not caplog.text
