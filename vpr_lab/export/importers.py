@@ -30,8 +30,10 @@ _INPUT = "image"
 def open_module(text: str, folder: Path, wanted: Wanted) -> Original:
     """``MODULE:FACTORY``, a module of Python or a file's path: a torch module, or what makes one from the options.
 
-    Modules in the working folder are found. Raises ModelError.
+    Or the path of a TorchScript file. Modules in the working folder are found. Raises ModelError.
     """
+    if Path(text).suffix != ".py" and Path(text).is_file():
+        return _original(_torchscript(Path(text)), text, Path(text).stem, folder, wanted)
     module_name, _, factory_name = text.rpartition(":")
     if not module_name or not factory_name:
         raise ModelError(
@@ -39,8 +41,8 @@ def open_module(text: str, folder: Path, wanted: Wanted) -> Original:
         )
     try:
         module = _import_module(module_name)
-    except Exception as error:  # of the user's code
-        raise ModelError(f"{module_name} cannot be imported: {brief(error)}") from error
+    except (Exception, SystemExit) as error:  # of the user's code, which may read a command line of its own
+        raise ModelError(f"{module_name} cannot be imported: {_what(error)}") from error
     if not hasattr(module, factory_name):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise ModelError(f"{module_name} has no '{factory_name}'; {nearest_name(factory_name, names)}")
@@ -62,9 +64,9 @@ def open_hub(text: str, folder: Path, wanted: Wanted) -> Original:
     try:
         repository = str(Path(repository).expanduser()) if local else repository
         network = torch.hub.load(repository, entry, **where, **wanted.options)
-    except Exception as error:  # of the download, or of the repository's code
+    except (Exception, SystemExit) as error:  # of the download, or of the repository's code
         instead = "" if local else "; without internet access, or for another version, give FOLDER:ENTRY of a clone"
-        raise ModelError(f"torch.hub cannot load {text}: {brief(error)}{instead}") from error
+        raise ModelError(f"torch.hub cannot load {text}: {_what(error)}{instead}") from error
     return _original(network, f"torch.hub {text}", entry, folder, wanted)
 
 
@@ -111,9 +113,24 @@ def _made(factory: Any, text: str, options: Mapping[str, Any]) -> nn.Module:
     """What a factory makes of the options."""
     try:
         return factory(**options)  # type: ignore[no-any-return]
-    except Exception as error:  # of the user's code
+    except (Exception, SystemExit) as error:  # of the user's code
         given = f"the options {', '.join(options)}" if options else "no --option"
-        raise ModelError(f"{text} cannot be called with {given}: {type(error).__name__}: {brief(error)}") from error
+        raise ModelError(f"{text} cannot be called with {given}: {type(error).__name__}: {_what(error)}") from error
+
+
+def _what(error: BaseException) -> str:
+    """An error of the user's code, to quote."""
+    return f"its code ends the program ({error})" if isinstance(error, SystemExit) else brief(error)
+
+
+def _torchscript(path: Path) -> nn.Module:
+    """The network of a TorchScript file. Raises ModelError."""
+    try:
+        return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call, no-any-return]
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not TorchScript: give the code of the network as MODULE:FACTORY, and weights with --weights"
+        ) from error
 
 
 def _original(
@@ -130,6 +147,7 @@ def _original(
         raise ModelError(
             f"{origin} gives a {type(network).__name__}, not a torch.nn.Module: name what makes the network"
         )
+    network = getattr(network, "_orig_mod", network)  # of torch.compile, which cannot be traced
     if wanted.weights is not None:
         _load_weights(network, wanted.weights, unused)
     network.eval()  # some return nothing
@@ -153,11 +171,11 @@ def _original(
     inputs, batched = {_INPUT: example}, [_INPUT, *names]
     with _without_stdout(), torch.no_grad():  # torch prints the graph if it fails
         try:
-            trace(outputs, inputs, names, batched, path)
+            trace(_traceable(outputs, example), inputs, names, batched, path)
         except Exception:  # torch's errors have no common base class
             try:
                 with _FixedSizes():
-                    trace(outputs, inputs, names, batched, path)
+                    trace(_traceable(outputs, example), inputs, names, batched, path)
             except Exception as error:
                 why = brief(error).partition(" Please feel free")[0].rstrip(".")
                 raise ModelError(
@@ -171,6 +189,13 @@ def _original(
 
     preprocessing = replace(own or IMAGENET, height=height, width=width)
     return Original(path, run, origin, name, preprocessing)
+
+
+def _traceable(outputs: _Outputs, example: Tensor) -> nn.Module:
+    """What the exporter can trace: it takes TorchScript as a whole only."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in outputs.modules()):
+        return torch.jit.trace(outputs, example, check_trace=False)  # type: ignore[no-untyped-call, no-any-return]
+    return outputs
 
 
 @contextlib.contextmanager
@@ -260,7 +285,7 @@ def _load_weights(network: nn.Module, path: Path, unused: Sequence[str]) -> None
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict: save network.state_dict()")
     wanted = network.state_dict()
     state = {str(name): tensor for name, tensor in state.items()}
-    for prefix in ("module.", "model."):
+    for prefix in ("module.", "_orig_mod.", "model."):  # of data parallelism, torch.compile and Lightning
         if state and all(name.startswith(prefix) for name in state) and not state.keys() <= wanted.keys():
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     for module in unused:

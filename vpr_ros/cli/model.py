@@ -23,7 +23,9 @@ _LICENCE = 24  # characters in a list
 @app.command("import")
 def import_(
     network: Annotated[Optional[Path], typer.Argument(metavar="[FILE]", help="ONNX file.", show_default=False)] = None,
-    torch: Annotated[str, typer.Option(help="Torch module instead: MODULE:FACTORY, or FILE.py:FACTORY.")] = "",
+    torch: Annotated[
+        str, typer.Option(help="Torch module instead: MODULE:FACTORY, FILE.py:FACTORY, or a TorchScript file.")
+    ] = "",
     hub: Annotated[
         str,
         typer.Option(help="Entry of torch.hub instead: OWNER/NAME:ENTRY, or FOLDER:ENTRY of a clone. Runs its code."),

@@ -141,6 +141,16 @@ SOURCE = """
     def uneven():  # pools 79 x 79 cells to 2 x 2, for which ONNX has nothing
         return nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
+    def scripted():
+        torch.manual_seed(0)
+        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+    def compiled():
+        return torch.compile(cosplace())
+
+    def leaves():
+        raise SystemExit(2)
+
     def fails():
         raise ValueError("no such\\nbackbone")
 
@@ -280,6 +290,22 @@ def test_a_module_a_file_and_a_clone(folder: Path) -> None:
     assert third.manifest.dimension == 128 and third.manifest.source.startswith("torch.hub ")
 
 
+def test_torchscript_and_compiled_networks(folder: Path) -> None:
+    """A TorchScript file is a network without its code; both kinds were refused as "not part of the active trace"."""
+    import sys
+
+    made = bring(folder, "published:scripted", size=(64, 64))
+    sys.modules["published"].scripted().save(folder / "net.pt")
+    again = bring(folder, "net.pt", size=(64, 64))
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    found = [open_describer(model.path, "onnx", 1).describe(images).descriptors for model in (made, again)]
+    np.testing.assert_array_equal(*found)
+    torch.save(sys.modules["published"].compiled().state_dict(), folder / "compiled.pth")
+    wanted = {"size": (64, 64), "weights": folder / "compiled.pth"}
+    assert bring(folder, "published:compiled", **wanted).manifest.dimension == 512
+    assert bring(folder, "published:cosplace", **wanted).manifest.dimension == 512
+
+
 def test_bytes_are_taken_as_they_are(folder: Path) -> None:
     """A module that normalises by itself."""
     source = """
@@ -301,6 +327,8 @@ MISTAKES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "unknown factory": ("torch", "published:sallad", {}, "has no 'sallad'; did you mean 'salad'"),
     "wrong option": ("torch", "published:salad", {"options": {"cluster": 3}}, "unexpected keyword argument 'cluster'"),
     "it fails": ("torch", "published:fails", {}, "with no --option: ValueError: no such backbone"),
+    "it ends the program": ("torch", "published:leaves", {}, r"its code ends the program \(2\)"),
+    "TorchScript that is none": ("torch", "other.pth", {}, r"other\.pth is not TorchScript: give the code"),
     "no network": ("torch", "published:number", {}, "gives a int, not a torch.nn.Module"),
     "no size": ("torch", "published:salad", {"size": None}, "does not say its images' size: give --size"),
     "wrong size": (
