@@ -24,7 +24,7 @@ from vpr_ros.base.image import IMAGENET, Preprocessing
 from vpr_ros.base.registry import guarding, load
 from vpr_ros.inference.describer import LARGEST_DIMENSION, Description, Manifest, fingerprint_file
 from vpr_ros.inference.models import find_model
-from vpr_ros.inference.onnx import OnnxDescriber, open_session
+from vpr_ros.inference.onnx import OnnxDescriber, open_session, run_session
 from vpr_ros.inference.onnx_folding import ONE_AT_A_TIME
 from vpr_ros.inference.onnx_graph import Input, Outputs, image_input, load_graph, wrap, write_folded
 from vpr_ros.inference.onnx_nodes import import_onnx
@@ -95,8 +95,8 @@ def open_onnx(path: Path) -> Original:
         raise ModelError(f"no file {path}: give an .onnx file, or --torch, --hub or --timm")
     if path.suffix in _WEIGHTS:
         raise ModelError(
-            f"{path} holds weights alone: give the code of the network with --torch or --hub, and this file with "
-            "--weights (a checkpoint of `vpr train` is exported by `vpr export`)"
+            f"{path} is a file of torch: give TorchScript with --torch, and weights alone with --weights, beside the "
+            "code of the network with --torch or --hub (a checkpoint of `vpr train` is exported by `vpr export`)"
         )
     load_graph(path)  # says what is wrong in a sentence
     opened = cache(lambda: open_session(path, gpu=False))  # after the graph is found to take images
@@ -104,7 +104,7 @@ def open_onnx(path: Path) -> Original:
     def run(image: np.ndarray) -> Arrays:
         session = opened()
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: image}), strict=True))
+        return dict(zip(names, run_session(session, names, {session.get_inputs()[0].name: image}), strict=True))
 
     return Original(path, run, path.name, path.stem)
 
@@ -309,22 +309,23 @@ def _choose(outputs: Arrays, wanted: Wanted, name: str) -> tuple[str, str]:
 def _vectors(found: Sequence[Arrays], name: str) -> np.ndarray:
     """(B, D) of unit length, from the descriptors of one image each. Raises ModelError if they are no descriptors."""
     first = found[0][name]
-    if first.dtype != np.float32:
+    if first.dtype.kind != "f":
         raise ModelError(
             f"the output '{name}' is {first.dtype}: cast it to float32 in the network, or choose another one with "
             "--descriptor"
         )
-    if first.ndim < 2 or first.shape[0] != 1 or max(first.shape[2:], default=1) != 1:
+    if first.ndim < 2 or first.shape[0] != 1 or max(first.shape) != first.size:
+        remedy = "keep the batch dimension" if first.ndim < 2 else "pool the features"
         raise ModelError(
             f"the output '{name}' of one image has the shape {first.shape}, and not (1, D): choose another one with "
-            "--descriptor, or pool the features in the network"
+            f"--descriptor, or {remedy} in the network"
         )
-    if not 2 <= first.shape[1] <= LARGEST_DIMENSION:
+    if not 2 <= first.size <= LARGEST_DIMENSION:
         raise ModelError(
-            f"the output '{name}' has {first.shape[1]} dimensions, a map takes 2 to {LARGEST_DIMENSION}: project it in "
+            f"the output '{name}' has {first.size} dimensions, a map takes 2 to {LARGEST_DIMENSION}: project it in "
             "the network, for instance by PCA"
         )
-    vectors = np.concatenate([outputs[name].reshape(1, -1) for outputs in found])
+    vectors = np.concatenate([outputs[name].reshape(1, -1) for outputs in found]).astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not lengths.all():
         raise ModelError(f"the output '{name}' is not finite, or all zero: check --mean, --std and the weights")
@@ -338,12 +339,12 @@ def _metres(found: Sequence[Arrays], name: str) -> np.ndarray:
     """(B, h, w) from the depths of one image each. Raises ModelError if they have another shape."""
     metres = np.concatenate([outputs[name] for outputs in found])
     flat = metres[:, 0] if metres.ndim == 4 and metres.shape[1] == 1 else metres
-    if flat.ndim != 3 or len(flat) != len(found) or flat.dtype != np.float32 or not (flat >= 0).all():
+    if flat.ndim != 3 or len(flat) != len(found) or flat.dtype.kind != "f" or not (flat >= 0).all():
         raise ModelError(
             f"the output '{name}' of one image is {metres.dtype} of shape {found[0][name].shape}, not metres of shape "
             "(1, h, w): leave --depth out"
         )
-    return flat
+    return flat.astype(np.float32)
 
 
 def _compare(path: Path, images: np.ndarray, expected: Description) -> Parity:
@@ -354,8 +355,15 @@ def _compare(path: Path, images: np.ndarray, expected: Description) -> Parity:
     alone = Description(np.concatenate([s.descriptors for s in singles]), np.concatenate(depths) if depths else None)
     Parity.of(alone, expected).check()
     try:
-        parity = Parity.of(describer.describe(images), expected)
+        together = describer.describe(images)
+    except ModelError as error:
+        raise ModelError(ONE_AT_A_TIME) from error
+    parity = Parity.of(together, expected)
+    try:
         parity.check()
     except ModelError as error:
-        raise ModelError(f"{ONE_AT_A_TIME}, in which images do not change each other") from error
+        raise ModelError(
+            "images of one batch change each other's descriptors: export the network in evaluation mode, with a free "
+            "batch size"
+        ) from error
     return parity

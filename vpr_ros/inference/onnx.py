@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from vpr_ros.inference.describer import GPU_BATCHES, Description, Manifest, chec
 from vpr_ros.inference.vocabulary import LEARNT_FROM, Parts, Vocabulary, fitting_inputs, own_vocabulary
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
+_FATAL = 4  # of ONNX Runtime's log
 _TOGETHER = 32  # images of a batch, at least: at its end, threads wait for the last one
 
 
@@ -75,7 +76,7 @@ class OnnxDescriber:
             if apart:
                 found = self._run_apart(names, images, self._vocabulary_inputs)
             else:
-                found = self._session.run(names, {self._input: images, **self._vocabulary_inputs})
+                found = run_session(self._session, names, {self._input: images, **self._vocabulary_inputs})
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelError(f"the model {self.manifest.name} cannot be run: {brief(error)}") from error
         return dict(zip(names, found, strict=True))
@@ -85,7 +86,7 @@ class OnnxDescriber:
         session, run_all = self._apart
 
         def run(image: np.ndarray) -> Any:
-            return session.run(names, {self._input: image[None], **more})
+            return run_session(session, names, {self._input: image[None], **more})
 
         return [np.concatenate(parts) for parts in zip(*run_all(run, images), strict=True)]
 
@@ -122,3 +123,13 @@ def open_session(path: Path, threads: int = 0, gpu: bool = True) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=available, enable_fallback=fallback)
     except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ModelError(f"ONNX Runtime cannot load {path}: {brief(error)}") from error
+
+
+def run_session(session: Any, names: list[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The outputs with these names. What goes wrong is the exception's alone: ONNX Runtime prints it, too."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
+    found: list[np.ndarray] = session.run(names, inputs, options)
+    return found

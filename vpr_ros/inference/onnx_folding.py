@@ -11,10 +11,11 @@ from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.inference.onnx_nodes import add_constant, import_onnx, make_node, open_model, read_inside
 
-ONE_AT_A_TIME = (
-    "the network is made for one image at a time: export it again with a free batch size (in torch.onnx.export "
-    "dynamic_axes={'input': {0: 'batch'}, 'output': {0: 'batch'}})"
+FREE_THE_BATCH = (
+    "export it again with a free batch size (in torch.onnx.export dynamic_axes={'input': {0: 'batch'}, 'output': {0: "
+    "'batch'}})"
 )
+ONE_AT_A_TIME = f"the network is made for one image at a time: {FREE_THE_BATCH}"
 _FATAL = 4  # of ONNX Runtime's log
 
 Values = dict[str, np.ndarray]
@@ -33,22 +34,24 @@ def _shapes(model: Any) -> dict[str, list[int | None]]:
     return found | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
 
 
-def _reshapes(model: Any) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Every Reshape of a graph, and its target shape if that is a constant."""
+def _reshapes(model: Any) -> Iterator[tuple[Any, np.ndarray]]:
+    """Every Reshape of a graph to a constant shape in which 0 copies a dimension, and that shape."""
     onnx = import_onnx()
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
     for node in model.graph.node:
-        if node.op_type == "Reshape" and not any(entry.name == "allowzero" and entry.i for entry in node.attribute):
-            constant = constants.get(node.input[1])
-            yield node, None if constant is None else onnx.numpy_helper.to_array(constant)
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            target = onnx.numpy_helper.to_array(constants[node.input[1]])
+            if target.all() or not any(entry.name == "allowzero" and entry.i for entry in node.attribute):
+                yield node, target
 
 
 def _set_target(model: Any, node: Any, target: Sequence[int]) -> None:
-    """Give a Reshape a constant target shape of its own."""
+    """Give a Reshape a constant target shape of its own, in which 0 copies a dimension."""
     node.input[1] = add_constant(model, f"{node.output[0]}/target", np.array(target, np.int64))
+    del node.attribute[:]  # allowzero, which torch.onnx.export(dynamo=True) always sets
 
 
 def free_batch(model: Any) -> None:
@@ -59,7 +62,7 @@ def free_batch(model: Any) -> None:
     shapes = _shapes(model)
     for node, target in list(_reshapes(model)):
         first = (shapes.get(node.input[0]) or [None])[0]
-        if target is not None and target.size and target[0] == first == 1:
+        if target.size and target[0] == first == 1:
             _set_target(model, node, [0, *target[1:]])
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.inference.onnx_folding import drop_empty_inputs, fold_shapes, free_batch, prune, skip_expands
+from vpr_ros.inference.onnx_folding import (
+    FREE_THE_BATCH,
+    drop_empty_inputs,
+    fold_shapes,
+    free_batch,
+    prune,
+    skip_expands,
+)
 from vpr_ros.inference.onnx_nodes import OPSET, add_constant, import_onnx, make_node, open_model, opset_of
 
 BATCH = "batch"
@@ -106,6 +113,8 @@ def image_input(model: Any, name: str) -> Input:
     layouts = ("nchw", "nhwc") if dtype == "float" else ("nhwc", "nchw")  # likeliest first
     for layout in layouts if len(sides) == 4 else ():
         if (found := Input(given[0].name, layout, dtype, sides)).fits(layout):
+            if sides[0] not in (None, 1):
+                raise ModelError(f"{name} takes {sides[0]} images at a time: {FREE_THE_BATCH}")
             return found
     shape = ", ".join("?" if side is None else str(side) for side in sides)
     raise ModelError(f"{name} takes ({shape}), not a batch of RGB images: (B, 3, H, W) or (B, H, W, 3)")
@@ -159,8 +168,10 @@ def _from_image(model: Any, inner: str, given: Input, size: Preprocessing) -> li
 
 def _to_descriptor(model: Any, found: str, rank: int) -> list[Any]:
     """Nodes from the network's output to "descriptor", flat and of unit length."""
-    nodes = [make_node("Flatten", [found], "flat", axis=1)] if rank > 2 else []
-    flat = nodes[-1].output[0] if nodes else found
+    flat = "flat" if rank > 2 else "float"
+    nodes = [make_node("Cast", [found], "float", to=import_onnx().TensorProto.FLOAT)]
+    if rank > 2:
+        nodes.append(make_node("Flatten", ["float"], flat, axis=1))
     if opset_of(model) < 18:  # axes are an attribute
         nodes.append(make_node("ReduceL2", [flat], "length", axes=[1], keepdims=1))
     else:
@@ -173,9 +184,11 @@ def _to_descriptor(model: Any, found: str, rank: int) -> list[Any]:
 
 def _to_depth(model: Any, found: str, rank: int) -> list[Any]:
     """Nodes from the network's output to "depth"."""
-    if rank == 3:
-        return [make_node("Identity", [found], "depth")]
-    return [make_node("Squeeze", [found, add_constant(model, "channel", np.array([1], np.int64))], "depth")]
+    planes = "depth" if rank == 3 else "depths"
+    nodes = [make_node("Cast", [found], planes, to=import_onnx().TensorProto.FLOAT)]
+    if rank > 3:
+        nodes.append(make_node("Squeeze", [planes, add_constant(model, "channel", np.array([1], np.int64))], "depth"))
+    return nodes
 
 
 def _set_image_size(model: Any, given: Input, size: Preprocessing, batch: int | str) -> None:

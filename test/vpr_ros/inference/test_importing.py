@@ -137,6 +137,51 @@ def test_old_opsets_and_weights_in_other_files(folder: Path, tmp_path: Path) -> 
         bring(path, folder / "again")
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_precisions_and_idle_dimensions(folder: Path, tmp_path: Path, dtype: int) -> None:
+    """Outputs of float16 or float64, and (B, 1, D), were refused, and an ONNX file cannot be told to cast them."""
+    path = network(tmp_path / "net.onnx", FIXED, target=(-1, 1, DIMENSION), outputs=("other", "metres"))
+    model = onnx.load(str(path))
+    for found, given in (("vectors", "other"), ("depth", "metres")):
+        model.graph.node.append(helper.make_node("Cast", [found], [given], to=dtype))
+    for output in model.graph.output:
+        output.type.tensor_type.elem_type = dtype
+    onnx.save(model, str(path))
+    made = bring(path, folder, descriptor="other", depth="metres", mean=(0, 0, 0), std=(1, 1, 1))
+    images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    found = open_describer(made.path, "onnx", 1).describe(images)
+    np.testing.assert_allclose(found.descriptors, colours(images, std=255), atol=1e-3)
+    assert found.depth is not None and (found.descriptors.dtype, found.depth.dtype) == (np.float32, np.float32)
+
+
+def test_a_batch_of_one_from_torch_of_today_is_freed(folder: Path, tmp_path: Path) -> None:
+    """torch.onnx.export sets allowzero on every Reshape since torch 2.9: CosPlace and MixVPR were refused."""
+    path = network(tmp_path / "net.onnx", [1, 3, SIDE, SIDE], target=(1, DIMENSION))
+    model = onnx.load(str(path))
+    (reshape,) = (node for node in model.graph.node if node.op_type == "Reshape")
+    reshape.attribute.append(helper.make_attribute("allowzero", 1))
+    onnx.save(model, str(path))
+    made = bring(path, folder, mean=(0, 0, 0), std=(1, 1, 1))
+    images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    found = open_describer(made.path, "onnx", 1).describe(images).descriptors
+    np.testing.assert_allclose(found, colours(images, std=255), atol=1e-5)
+
+
+def test_images_of_a_batch_that_change_each_other(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Batch normalisation in training mode was taken for a fixed batch, and to export it again changed nothing."""
+    path = network(tmp_path / "net.onnx", FIXED)
+    model = onnx.load(str(path))
+    model.graph.node.append(helper.make_node("ReduceMax", ["vectors"], ["most"], axes=[0], keepdims=1))
+    model.graph.node.append(helper.make_node("Add", ["vectors", "most"], ["mixed"]))
+    model.graph.output[0].name = "mixed"
+    onnx.save(model, str(path))
+    with pytest.raises(ModelError, match=r"images of one batch change each other's descriptors: export .* evaluation"):
+        bring(path, folder)
+    assert not list(folder.iterdir()) and capfd.readouterr().err == ""
+
+
 def test_depth_is_an_output_by_name(folder: Path, tmp_path: Path) -> None:
     """A network with depth keeps it; one without says what it lacks."""
     path = network(tmp_path / "deep.onnx", ["B", 3, SIDE, SIDE], outputs=("vectors", "depth"))
@@ -191,12 +236,9 @@ MISTAKES: dict[str, tuple[Shape, dict[str, Any], dict[str, Any], str]] = {
     "integers": (FIXED, {"outputs": ("whole",)}, {}, "is int64: cast it to float32"),
     "nothing": (FIXED, {"outputs": ("zero",)}, {}, "is not finite, or all zero"),
     "a depth that is no image": (FIXED, {"outputs": ("vectors", "map")}, {"depth": "map"}, "not metres of shape"),
-    "one image at a time": (
-        [1, 3, SIDE, SIDE],
-        {"target": (1, DIMENSION // 2, 2)},
-        {"descriptor": "vectors"},
-        "has the shape",
-    ),
+    "two rows": ([1, 3, SIDE, SIDE], {"target": (1, DIMENSION // 2, 2)}, {}, "has the shape .*or pool the features"),
+    "no batch": ([1, 3, SIDE, SIDE], {"target": (DIMENSION,)}, {}, r"shape \(48,\).*or keep the batch dimension"),
+    "eight images": ([8, 3, SIDE, SIDE], {}, {}, "takes 8 images at a time: export it again with a free batch size"),
     "an old operation": (FIXED, {"opset": 1}, {}, "opset 1"),
 }
 
@@ -245,13 +287,15 @@ def test_files_that_are_no_networks(folder: Path, tmp_path: Path, content: bytes
     with pytest.raises(ModelError, match=r"cannot be read as ONNX|is not an ONNX file"):
         bring(path, folder)
     path.rename(tmp_path / "net.pth")
-    with pytest.raises(ModelError, match="holds weights alone: give the code"):
+    with pytest.raises(ModelError, match="give TorchScript with --torch, and weights alone with --weights"):
         bring(tmp_path / "net.pth", folder)
     with pytest.raises(ModelError, match=r"no file .*give an \.onnx file"):
         bring(tmp_path / "none.onnx", folder)
 
 
-def test_a_graph_for_one_image_says_how_to_export_it(folder: Path, tmp_path: Path) -> None:
+def test_a_graph_for_one_image_says_how_to_export_it(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A batch that is baked in where it cannot be freed: maps are built in batches, so it must not pass."""
     token = numpy_helper.from_array(np.ones((1, 1, SIDE, SIDE), "f4"), "token")
     model = onnx.load(str(network(tmp_path / "net.onnx", [1, 3, SIDE, SIDE])))
@@ -265,6 +309,7 @@ def test_a_graph_for_one_image_says_how_to_export_it(folder: Path, tmp_path: Pat
     with pytest.raises(ModelError, match="is made for one image at a time: export it again with a free batch size"):
         bring(tmp_path / "net.onnx", folder)
     assert not list(folder.iterdir())
+    assert capfd.readouterr().err == "", "ONNX Runtime printed its own account, in colours"
 
 
 def test_a_wrong_wrapping_is_refused(folder: Path, tmp_path: Path) -> None:
