@@ -194,9 +194,10 @@ def _beats(one: _Trial, other: _Trial) -> bool:
 
 
 def _given(trial: _Trial) -> str:
+    wrong = [f" ({share:.1%} wrong)" if share == share else "" for share in (trial.wrong_on_map, trial.wrong_off_map)]
     return (
         f"fitted on {trial.on_map + trial.off_map} answers, with the whole map and with stretches of it hidden: "
-        f"{trial.on_map} of images on the map, {trial.off_map} of images off it"
+        f"{trial.on_map} of images on the map{wrong[0]}, {trial.off_map} of images off it{wrong[1]}"
     )
 
 
@@ -229,10 +230,13 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
     for name, values in ranges.items():
         value = getattr(fitted, name)
         if value in (values[0], values[-1]):
-            notes.append(
-                f"{name} is {value:g}, the end of the range that is tried: the drive may show too little, such as one "
-                "condition or few errors"
+            doubtful = name in ("temperature", "floor") and value == values[-1]
+            why = (
+                "the answers are wrong too often to state how sure they are"
+                if doubtful
+                else "the drive may show too little, such as one condition or few errors"
             )
+            notes.append(f"{name} is {value:g}, the end of the range that is tried: {why}")
     return tuple(notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,15 @@ def test_the_end_of_a_range_is_named(toy_world: Any) -> None:
     short = toy_world.places().subset(np.arange(8))
     notes = fit(short, None, [drive], default=SHIPPED).notes  # type: ignore[arg-type]
     assert any("the end of the range that is tried" in note for note in notes)
+
+
+def test_a_network_that_does_not_know_the_places_is_told(toy_world: Any) -> None:
+    """Its wrong answers were counted nowhere, and the note spoke of "few errors" where nearly all were some."""
+    found = fitted(toy_world, SHIPPED, noise=60.0)
+    (wrong,) = re.findall(r"of images on the map \(([0-9.]+) % wrong\)", found.given.replace("%", " %"))
+    assert float(wrong) > 50
+    assert any("wrong too often to state how sure they are" in note for note in found.notes), found.notes
+    assert not any("few errors" in note for note in found.notes)
 
 
 def test_the_robots_configuration_counts(toy_world: Any) -> None:
