@@ -25,6 +25,8 @@ from vpr_lab.training.validate import autocast, validate
 from vpr_ros.base.config import difference, to_dict
 from vpr_ros.base.errors import ConfigError, DriveError
 
+_DRAWS_TRIED = 10  # of batches, before it is said that none has two places
+
 OPTIMISERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -178,12 +180,15 @@ def start(
 
 
 def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
-    """The recipe's batches over all places of the shards. Raises DriveError if two drives never see one place."""
+    """The recipe's batches over all places of the shards.
+
+    Raises DriveError if two drives never see one place, or batches have no two places to tell apart.
+    """
     places = find_places(shards, recipe.place_spacing_m, recipe.place_radius_m)
     if not places:
         of = f" of the recipe's conditions ({', '.join(recipe.conditions)})" if recipe.conditions else ""
         raise DriveError(f"no place is seen by two drives{of}: training needs drives of the same streets")
-    return PlaceBatches(
+    batches = PlaceBatches(
         shards,
         places,
         recipe.augmentation,
@@ -194,6 +199,12 @@ def place_batches(recipe: Recipe, shards: Sequence[Shard]) -> PlaceBatches:
         recipe.negative_min_m,
         recipe.seed,
     )
+    if all(len(set(batches.draw(number)[1])) < 2 for number in range(min(len(batches), _DRAWS_TRIED))):
+        raise DriveError(
+            f"no two of the {len(places)} place(s) are {recipe.negative_min_m:g} m apart in a batch, so there is "
+            "nothing to tell apart: cache longer drives, or set negative_min_m or places_per_batch"
+        )
+    return batches
 
 
 def class_groups(recipe: Recipe, shards: Sequence[Shard]) -> list[Group]:

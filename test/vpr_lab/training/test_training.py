@@ -89,6 +89,14 @@ def tiny_recipe(**changes) -> Recipe:
     )  # fmt: skip
 
 
+def test_one_place_teaches_nothing(tmp_path: Path) -> None:
+    """Four images of one place trained to the end with a loss of 0.000, and a best checkpoint."""
+    for condition in ("overcast", "night"):
+        cache_drive(StripedDrive("town_1", condition, 1.0, frames=1), tmp_path, Preprocessing(SIZE, SIZE))
+    with pytest.raises(DriveError, match="nothing to tell apart: cache longer drives"):
+        train(tiny_recipe(epochs=1), load_shards(tmp_path), [], tmp_path / "run")
+
+
 def test_cache_keeps_what_training_needs(cache: Path, tmp_path: Path) -> None:
     """Images, depth, positions and headings must survive the cache; a second call must not render the drive again."""
     shards = load_shards(cache)
