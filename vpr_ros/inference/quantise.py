@@ -32,6 +32,8 @@ CALIBRATION_IMAGES = 128
 FLOAT_OPERATIONS = ("ReduceL2", "Exp")
 # Operations that pass on a convolution's output; INT8 too, to avoid conversions in between.
 CARRIERS = ("Clip", "Relu", "Pad", "Resize", "Concat", "MaxPool")
+# Products of a matrix: Gemm is torch's linear layer on one vector an image, as behind a pooling.
+PRODUCTS = ("MatMul", "Gemm")
 # The first layers have few channels of very different ranges (depthwise ones most) and little work. As many of them
 # stay float as are needed for the descriptors to agree.
 LEAST_COSINE = 0.99
@@ -175,7 +177,7 @@ def _quantise(simplified: Path, output: Path, images: np.ndarray, kept: int, giv
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "MatMul", *CARRIERS],
+        op_types_to_quantize=["Conv", *PRODUCTS, *CARRIERS],
         nodes_to_quantize=_quantisable(onnx.load(str(simplified)).graph, kept),
     )
 
@@ -195,7 +197,7 @@ def _quantisable(graph: Any, kept: int) -> list[str]:
         own = node.op_type == "Conv" and convolutions > kept
         if own or (node.op_type in CARRIERS and node.input[0] in carried):
             carried.update(node.output)
-        elif node.op_type != "MatMul" or not weights & set(node.input):
+        elif node.op_type not in PRODUCTS or not weights & set(node.input):
             continue
         names.append(node.name)
     return names

@@ -20,6 +20,7 @@ from vpr_ros.base.errors import DriveError, MapError, ModelError  # noqa: E402
 from vpr_ros.base.image import Preprocessing  # noqa: E402
 from vpr_ros.cli.main import main  # noqa: E402
 from vpr_ros.inference.describer import Manifest  # noqa: E402
+from vpr_ros.inference.importing import import_model, open_onnx  # noqa: E402
 from vpr_ros.inference.open import open_describer  # noqa: E402
 from vpr_ros.inference.precision import variant_path  # noqa: E402
 from vpr_ros.inference.quantise import calibration_images, write_float16, write_int8  # noqa: E402
@@ -94,6 +95,33 @@ def test_variants_run_like_the_model_and_stay_close_to_it(
             true = expected.depth[: len(batch)]
             assert (np.abs(found.depth - true) / true).mean() < depth
         assert path.stat().st_size < 0.7 * model.stat().st_size
+
+
+def test_a_linear_layer_on_one_vector_is_quantised(tmp_path: Path, images: np.ndarray) -> None:
+    """torch writes it as Gemm, the projection of CosPlace and EigenPlaces: the INT8 file was as large as float32's."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(size=(512, 24)).astype("f4")
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["cells"], kernel_shape=[16, 12], strides=[16, 12]),
+        helper.make_node("Flatten", ["cells"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights"], ["descriptor"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "projection",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 32, 48])],
+        [helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["batch", 512])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    path, small = tmp_path / "net.onnx", tmp_path / "small_int8.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    model = import_model(lambda _: open_onnx(path), tmp_path, "projection", "MIT").path
+    write_int8(model, small, images)
+    kept = [tensor for tensor in onnx.load(str(small)).graph.initializer if np.prod(tensor.dims) == weights.size]
+    assert [tensor.data_type for tensor in kept] == [TensorProto.INT8]
+    expected, found = (open_describer(file, "onnx", threads=1).describe(images).descriptors for file in (model, small))
+    assert (expected * found).sum(1).min() > 0.99
 
 
 def test_a_variant_is_a_model_of_its_own(
