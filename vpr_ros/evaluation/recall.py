@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 TOLERANCE_M = 25.0
+_TOGETHER = 256  # queries compared with all reference images at once
 
 
 def within_frames(frames: float) -> float:
@@ -38,7 +39,11 @@ def judged_at_1(
     tolerance_m: float = TOLERANCE_M,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As ``right_at_1`` of all queries: whether each has a reference image within the tolerance, and is right, (Q,)."""
-    near = np.linalg.norm(truth[:, None, :2] - positions[None, :, :2], axis=2) < tolerance_m
     views = descriptors.reshape(-1, descriptors.shape[-1])
-    similarity = (queries @ views.T).reshape(len(queries), len(descriptors), -1).max(axis=2)
-    return near.any(axis=1), near[np.arange(len(queries)), similarity.argmax(axis=1)]
+    on_map, right = np.zeros(len(queries), bool), np.zeros(len(queries), bool)
+    for start in range(0, len(queries), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        near = np.linalg.norm(truth[part, None, :2] - positions[None, :, :2], axis=2) < tolerance_m
+        similarity = (queries[part] @ views.T).reshape(len(near), len(descriptors), -1).max(axis=2)
+        on_map[part], right[part] = near.any(axis=1), near[np.arange(len(near)), similarity.argmax(axis=1)]
+    return on_map, right
