@@ -26,7 +26,8 @@ class Parity:
     @classmethod
     def of(cls, found: Description, expected: Description) -> Parity:
         """Compare a model's output with the original's, for the same images."""
-        cosine = (found.descriptors * expected.descriptors).sum(1)
+        ours, theirs = (description.descriptors.astype(np.float64) for description in (found, expected))
+        cosine = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
         depth: tuple[float | None, float | None] = (None, None)
         if found.depth is not None and expected.depth is not None:
             error_m = np.abs(found.depth - expected.depth)
