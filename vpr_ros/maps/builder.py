@@ -282,14 +282,15 @@ def add_drive(
     lies in another world, or no image has a pose or can be read. See also ``check_camera``. MapError, too, if another
     process adds to the map.
     """
-    place_map.prepare(describer)
-    place_map.check_world(drive.name, drive.world)
-    place_map.check_intact()
-    if extractor is not None:
-        check_camera([drive])
-        check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
-    name = name_in_map(place_map, drive, describer)
     with Writing(place_map.path):
+        place_map.read_again()
+        place_map.prepare(describer)
+        place_map.check_world(drive.name, drive.world)
+        place_map.check_intact()
+        if extractor is not None:
+            check_camera([drive])
+            check_kind(place_map.path, place_map.feature_kind(), extractor.kind)
+        name = name_in_map(place_map, drive, describer)
         passage = Passage(drive, place_map.stamps_of(name), on_progress)
         frames = passage.frames(every_m, every_s)
         new = _describe_and_store(frames, place_map, name, describer, passage.tally, extractor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ from vpr_ros.maps.places import Places, origin_near
 from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.stages import Progress
 from vpr_ros.maps.storage import Storage
+from vpr_ros.maps.writing import Writing
 
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
 _LEAST_COSINE = 0.5  # between the camera's up direction before and after
@@ -211,6 +212,20 @@ def set_poses(
     the number without. Raises MapError, and DriveError if the trajectory is of another time or turns the camera upside
     down.
     """
+    with nullcontext() if output is not None else Writing(path):  # places that another process adds would be lost
+        return _set_poses(path, trajectory, T_body_camera, world, output, drive, tally)
+
+
+def _set_poses(
+    path: Path,
+    trajectory: Track,
+    T_body_camera: np.ndarray,
+    world: str,
+    output: Path | None,
+    drive: str,
+    tally: Tally | None,
+) -> tuple[int, int]:
+    """See ``set_poses``."""
     with PlaceMap.open(path) as place_map:
         stored, is_odometry = place_map.whereabouts, place_map.is_odometry
     if drive and drive not in stored.drives:

@@ -131,8 +131,16 @@ class PlaceMap:
         self._connection = connection
         self._places: Places | None = None
         self._grown: os.stat_result | None = None  # the file of a map that grows
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Read what the file says of itself, as another process may have changed it since. Raises MapError.
+
+        Places are read again on their next use.
+        """
+        self._places = None
         with self._reading():
-            meta = map_file.meta(connection, path)
+            meta = map_file.meta(self._connection, self.path)
             self.model = MapModel.from_dict(json.loads(meta["model"]))
             self.world: str = canonical_world(meta["world"])
             self.is_odometry = _is_odometry(meta)

@@ -182,6 +182,15 @@ def test_calibration_on_a_held_out_drive(street, describer, painted_drive):
         fit(street.places, describer, [far])
 
 
+def test_a_map_whose_poses_were_set_meanwhile_is_not_added_to_in_its_old_frame(street, describer, painted_drive):
+    """`vpr map add` opens the map seconds before it writes; `vpr map set-poses` may give it another world in between."""
+    with PlaceMap.open(street.path, writable=True) as other:
+        places = other.places
+        other.set_poses(places.ids, places.T_map_camera, "campus", np.zeros(3))
+    with pytest.raises(DriveError, match="the map .* in 'campus'"):
+        add_drive(street, painted_drive(name="more"), describer)
+
+
 def test_a_damaged_map_is_not_added_to(street, describer, painted_drive):
     """Writing into a damaged file buries what could be saved: refuse first, change nothing."""
     street.close()

@@ -21,6 +21,7 @@ from vpr_ros.maps.editor import merge_maps, set_poses
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.writing import Writing
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
 SECOND = 1_000_000_000
@@ -105,6 +106,15 @@ def test_in_place_it_is_one_transaction(session):
         np.testing.assert_allclose(place_map.places.T_map_camera[7], base(7) @ MOUNT, atol=1e-9)
     with pytest.raises(MapError, match="choose another file for this session"):
         KeyframeStore.grow(session, MODEL)
+
+
+def test_poses_are_not_set_while_another_process_adds(session):
+    """Places that came between the reading and the change were deleted, as they had no pose."""
+    with Writing(session), pytest.raises(MapError, match="another process adds to"):
+        set_poses(session, trajectory(), MOUNT)
+    with PlaceMap.open(session) as place_map:
+        assert len(place_map) == 30 and place_map.is_odometry
+    assert set_poses(session, trajectory(), MOUNT) == (30, 0)
 
 
 def test_a_change_that_fails_midway_leaves_all_as_it_was(session, tmp_path, monkeypatch):
