@@ -22,6 +22,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import Places
 from vpr_ros.maps.stages import describe, prepare
+from vpr_ros.maps.stored_descriptors import all_cosines
 
 UNSURE = "image(s) not sent: the robot was not sure where it was"
 KNOWN = "keyframe(s) not sent: the map knows what they show"
@@ -143,7 +144,8 @@ def nearby(places: Places, T_map_camera: np.ndarray, reach_m: float) -> np.ndarr
 
 
 def _similar(descriptors: np.ndarray, descriptor: np.ndarray, known: float) -> bool:
-    return bool(len(descriptors)) and float((descriptors @ descriptor).max()) >= known
+    stored = descriptors.reshape(-1, descriptors.shape[-1])
+    return bool(len(stored)) and float(all_cosines(stored, descriptor[None]).max()) >= known
 
 
 def in_memory(stamp_ns: int, image_rgb: np.ndarray) -> DriveFrame:

@@ -22,8 +22,10 @@ from vpr_ros.localize.held_out import DescribedDrive, check_held_out
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+from vpr_ros.maps.stored_descriptors import all_cosines
 
 Calibrate = Callable[[Places], Calibration]
+_PIECE = 64  # keyframes compared with all places at a time
 
 
 @dataclass(frozen=True)
@@ -279,11 +281,8 @@ def _aligned(places: Places, rows: Rows, seen_from: float) -> Rows | str:
         len(places.neighbours.within(point[:2], OUTBOX.reach_m)) for point in positions
     ):
         return "none of its keyframes is near the map"
-    similar = np.stack(
-        [(places.descriptors @ one[0].astype(np.float32)).max(axis=1) for one in rows.places.descriptors]
-    )
-    best = similar.argmax(axis=1)
-    seen = similar.max(axis=1) >= seen_from
+    best, similar = _most_similar(places.descriptors, rows.places.descriptors[:, 0])
+    seen = similar >= seen_from
     if seen.sum() < RELEASE.least_seen:
         return f"{seen.sum()} of its keyframes look like a place of the map, too few to check its poses"
     off = places.positions[best[seen]] - positions[seen]
@@ -296,6 +295,16 @@ def _aligned(places: Places, rows: Rows, seen_from: float) -> Rows | str:
     right[np.flatnonzero(seen)[~agree]] = False
     whole = Rows(replace(rows.places, T_map_camera=moved), rows.thumbnails, rows.features)
     return whole.subset(np.flatnonzero(right))
+
+
+def _most_similar(stored: np.ndarray, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the most similar of stored descriptors (N, V, D) for each of descriptors (K, D), and the cosine: (K,)."""
+    views, best, similar = stored.reshape(-1, stored.shape[-1]), [], []
+    for start in range(0, len(descriptors), _PIECE):
+        cosines = all_cosines(descriptors[start : start + _PIECE], views)
+        best.append(cosines.argmax(axis=1) // stored.shape[1])
+        similar.append(cosines.max(axis=1))
+    return np.concatenate(best), np.concatenate(similar)
 
 
 def _connected(places: Places, positions: np.ndarray) -> np.ndarray:

@@ -23,13 +23,14 @@ from vpr_ros.drives.names import names_of
 from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.constants import SAME_DRIVE
 from vpr_ros.maps.place_map import PlaceMap
+from vpr_ros.maps.stored_descriptors import paired_cosines
 
 logger = logging.getLogger(__name__)
 
 
 def same_image(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two descriptors (D,) of one model come from the same image."""
-    return float(np.dot(a, b)) >= SAME_DRIVE.equal_cosine
+    """Whether two descriptors (D,) of one model, stored ones or not, come from the same image."""
+    return float(paired_cosines(a[None], b[None])[0]) >= SAME_DRIVE.equal_cosine
 
 
 def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:

@@ -83,7 +83,8 @@ class Places:
         a corridor only resemble each other: of a map that has enough others, few of them stand for it.
         """
         rows = spread(len(self), STATISTICS.sample)
-        cosines = all_cosines(np.asarray(self.descriptors[rows, 0]))
+        sample = np.asarray(self.descriptors[rows, 0])
+        cosines = all_cosines(sample, sample)
         for alike in (*VARIETY.resembling, VARIETY.alike):
             differ = np.zeros(len(rows), bool)
             for row in range(len(rows)):

@@ -10,8 +10,8 @@ import numpy as np
 
 from vpr_ros.maps.storage import BITS, STEPS
 
-# Product of the lengths of two descriptors, from which on both are decoded from codes of this type. Of others it is 1.
-_LENGTHS = {"int4": 1.005, "int2": 1.07, "bit": 1.33}
+# Length of a descriptor from which on it is decoded from codes of this type. That of others is 1.
+_LENGTHS = {"int4": 1.0025, "int2": 1.034, "bit": 1.153}
 
 
 @cache
@@ -64,27 +64,29 @@ def paired_cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     Codes of like descriptors have like errors, by which those of few bits would seem more alike than they are.
     """
-    one, other = one.astype(np.float32), other.astype(np.float32)
-    lengths = np.sqrt(np.einsum("nd,nd->n", one, one) * np.einsum("nd,nd->n", other, other))
-    return _exact(np.einsum("nd,nd->n", one, other), lengths)
+    one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+    products = np.einsum("nd,nd->n", one, other)
+    return _exact(products, np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1))
 
 
-def all_cosines(descriptors: np.ndarray) -> np.ndarray:
-    """Cosines (N, N) float32 of stored descriptors (N, D) with each other; see ``paired_cosines``."""
-    descriptors = descriptors.astype(np.float32)
-    lengths = np.linalg.norm(descriptors, axis=1)
-    products = descriptors @ descriptors.T
-    return _exact(products.ravel(), np.outer(lengths, lengths).ravel()).reshape(products.shape)
+def all_cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosines (N, M) float32 of all pairs of stored descriptors (N, D) and (M, D); see ``paired_cosines``."""
+    one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+    return _exact(one @ other.T, np.linalg.norm(one, axis=1)[:, None], np.linalg.norm(other, axis=1))
 
 
-def _exact(cosines: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Cosines (N,) of what was stored, from products (N,) of decoded descriptors and of their lengths."""
-    of_type = np.searchsorted(list(_LENGTHS.values()), lengths)
+def _exact(cosines: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosines (...) of what was stored, from products (...) of descriptors with lengths that broadcast to (...).
+
+    They differ between codes of one type. Between others the product is right in the mean.
+    """
+    limits = list(_LENGTHS.values())
+    of_type, of_other = np.searchsorted(limits, one), np.searchsorted(limits, other)
     for number, kind in enumerate(_LENGTHS, 1):
-        rows = np.flatnonzero(of_type == number)
-        if not len(rows):
+        pairs = (of_type == number) & (of_other == number)
+        if not pairs.any():
             continue
         exact, decoded = _cosine_law(kind)
-        found = cosines[rows] / lengths[rows]
-        cosines[rows] = np.sign(found) * np.interp(np.abs(found), decoded, exact)
+        found = (cosines / (one * other))[pairs]
+        cosines[pairs] = np.sign(found) * np.interp(np.abs(found), decoded, exact)
     return np.asarray(cosines, np.float32)

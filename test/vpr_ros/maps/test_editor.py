@@ -21,6 +21,7 @@ from vpr_ros.maps.editor import merge_maps, set_poses
 from vpr_ros.maps.info import map_info
 from vpr_ros.maps.map_file import Link
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.storage import Storage
 from vpr_ros.maps.writing import Writing
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
@@ -38,6 +39,25 @@ def test_merging(tmp_path, describer, painted_drive):
     elsewhere = build_map(tmp_path / "c.vprmap", [painted_drive(world="elsewhere")], describer)
     with pytest.raises(MapError, match="cannot be merged"):
         merge_maps(tmp_path / "d.vprmap", [street.path, elsewhere.path])
+
+
+@pytest.mark.parametrize("kind", ["int8", "int2", "bit"])
+def test_images_that_are_only_alike_stay_two_places(tmp_path, kind):
+    """Stamps of recordings may begin at zero, and codes of two corridors have like errors: one drive was lost."""
+    rng = np.random.default_rng(0)
+    descriptors = rng.standard_normal((2, 40, 1024))
+    descriptors[1] = 0.9 * descriptors[0] + np.sqrt(1 - 0.9**2) * descriptors[1]
+    descriptors /= np.linalg.norm(descriptors, axis=2, keepdims=True)
+    paths = [tmp_path / "north.vprmap", tmp_path / "south.vprmap"]
+    for path, corridor in zip(paths, descriptors, strict=True):
+        model = MapModel("toy", "f" * 64, 1024, Preprocessing(32, 32))
+        with PlaceMap.create(path, model, "house", storage=Storage(kind)) as made, made.together():
+            for number, descriptor in enumerate(corridor.astype(np.float32)):
+                made.add("images", number, np.eye(4), descriptor)
+    with merge_maps(tmp_path / "both.vprmap", paths) as both:
+        assert len(both) == 80 and both.drive_names() == ["images", "images (2)"]
+    with merge_maps(tmp_path / "again.vprmap", [paths[0], paths[0]]) as again:
+        assert len(again) == 40
 
 
 def test_merging_keeps_closed_loops(tmp_path, toy_world):
