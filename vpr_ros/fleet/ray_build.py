@@ -140,6 +140,10 @@ def _cluster(address: str) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _no_cluster(address, error) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's, of a machine that is too busy to start it in time
+            raise
+        raise MapError(f"Ray does not start ({brief(error)}): give the same command again") from error
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places, origin_near
 from vpr_ros.maps.shard import Shard
 from vpr_ros.maps.stages import Progress
-from vpr_ros.maps.storage import Storage
+from vpr_ros.maps.storage import DESCRIPTOR_TYPES, Storage
 from vpr_ros.maps.writing import Writing
 
 _SLACK_NS = 1_000_000  # nanoseconds; trajectories are often rounded to microseconds
@@ -38,7 +38,7 @@ def merge_maps(
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
     A place that two maps made from the same image is kept once, and counted in tally. Two drives of one name get two
-    names (``names_in_merged``). Origin and calibration are those of the first map. Written whole or not at all. One
+    names (``names_in_merged``). Origin, calibration and storage are those of the first map. Written whole or not at all. One
     source is open at a time and a thousand of its places are in memory, so there may be any number. on_progress: called
     with the places read so far and those of all sources. Raises MapError if the maps do not fit each other or the file
     cannot be written.
@@ -97,6 +97,7 @@ def _check_together(sources: Sequence[Path], tally: Tally) -> int:
                     )
                 check_kind(other.path, other.feature_kind(), kind)
                 kind = kind or other.feature_kind()
+                _count_stored_otherwise(first, other, tally)
                 total += len(other)
                 parts += [Shard.parse(other.shard)] if other.shard else []
     are_all = len(parts) == len(sources) and len({part.count for part in parts}) == 1
@@ -113,6 +114,16 @@ def _check_together(sources: Sequence[Path], tally: Tally) -> int:
         ):
             tally.add(f"part(s) of {count} {what}", f"{found[0]}/{count}" if found else "", len(found))
     return total
+
+
+def _count_stored_otherwise(first: PlaceMap, other: PlaceMap, tally: Tally) -> None:
+    """Count the places of a map that lose something as they are stored as those of the first map are."""
+    has, gets = other.storage, first.storage
+    if DESCRIPTOR_TYPES.index(has.descriptors) < DESCRIPTOR_TYPES.index(gets.descriptors):
+        kind = f"place(s) get descriptors of {gets.descriptors} instead of {has.descriptors}, as the first map has"
+        tally.add(kind, str(other.path), len(other))
+    if has.thumbnails and not gets.thumbnails:
+        tally.add("place(s) lose their thumbnails, as the first map has none", str(other.path), len(other))
 
 
 def _copy(source: PlaceMap, target: PlaceMap, tally: Tally) -> Iterator[int]:

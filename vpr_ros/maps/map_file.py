@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -407,14 +407,8 @@ def convert(path: Path, size: tuple[int, int], was: Storage, becomes: Storage) -
     connection = connect(path, writable=True)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        last = 0
-        while rows := connection.execute(
-            "SELECT id, descriptor FROM places WHERE id > ? ORDER BY id LIMIT ?", (last, _PIECE)
-        ).fetchall():
-            found = was.decoded(_records([blob for _, blob in rows], size, was), size[1])
-            changed = [(record.tobytes(), row[0]) for row, record in zip(rows, becomes.encoded(found), strict=True)]
-            connection.executemany("UPDATE places SET descriptor = ? WHERE id = ?", changed)
-            last = rows[-1][0]
+        if replace(was, thumbnails=becomes.thumbnails) != becomes:
+            _encode_again(connection, size, was, becomes)
         if not becomes.thumbnails:
             connection.execute("UPDATE places SET thumbnail = NULL")
         connection.execute("DELETE FROM meta WHERE key = 'storage'")
@@ -424,6 +418,17 @@ def convert(path: Path, size: tuple[int, int], was: Storage, becomes: Storage) -
         connection.execute("VACUUM")  # what was deleted must not be readable
     finally:
         connection.close()
+
+
+def _encode_again(connection: sqlite3.Connection, size: tuple[int, int], was: Storage, becomes: Storage) -> None:
+    last = 0
+    while rows := connection.execute(
+        "SELECT id, descriptor FROM places WHERE id > ? ORDER BY id LIMIT ?", (last, _PIECE)
+    ).fetchall():
+        found = was.decoded(_records([blob for _, blob in rows], size, was), size[1])
+        changed = [(record.tobytes(), row[0]) for row, record in zip(rows, becomes.encoded(found), strict=True)]
+        connection.executemany("UPDATE places SET descriptor = ? WHERE id = ?", changed)
+        last = rows[-1][0]
 
 
 def bytes_by_kind(connection: sqlite3.Connection) -> dict[str, int]:

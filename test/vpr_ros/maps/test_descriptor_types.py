@@ -11,6 +11,7 @@ import pytest
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.base.tally import Tally
 from vpr_ros.inference.vocabulary import Vocabulary
 from vpr_ros.maps.centring import centred, similarities
 from vpr_ros.maps.editor import merge_maps, store_otherwise
@@ -131,6 +132,25 @@ def test_a_map_is_built_upgraded_and_merged(tmp_path: Path, kind: str) -> None:
         assert np.allclose(own.descriptors(7), own.places.descriptors[6])
     with merge_maps(tmp_path / "both.vprmap", [built, plain]) as both:
         assert both.storage == Storage(kind) and len(both) == 60
+
+
+@pytest.mark.parametrize("kind", ["int4", "int2", "bit"])
+def test_descriptors_that_keep_their_type_keep_their_bytes(tmp_path: Path, kind: str) -> None:
+    """A map whose thumbnails went had other bytes in every place, and robots fetched tiles of equal content again."""
+    original = made(tmp_path / "built.vprmap", Storage(kind))
+    without = tmp_path / "without.vprmap"
+    store_otherwise(original, Storage(kind, thumbnails=False), without).close()
+    query = "SELECT descriptor FROM places ORDER BY id"
+    assert sqlite3.connect(original).execute(query).fetchall() == sqlite3.connect(without).execute(query).fetchall()
+
+
+def test_a_merge_says_what_it_leaves_out(tmp_path: Path) -> None:
+    """With a map of few bits first, those of the others are lost without a word."""
+    first = made(tmp_path / "first.vprmap", Storage("bit", thumbnails=False))
+    tally = Tally()
+    merge_maps(tmp_path / "both.vprmap", [first, made(tmp_path / "other.vprmap", Storage("int8"))], tally).close()
+    assert "60 place(s) get descriptors of bit instead of int8, as the first map has" in tally.lines()[0]
+    assert "60 place(s) lose their thumbnails" in tally.lines()[1]
 
 
 def test_only_signs_of_a_map_with_a_turned_vocabulary_are_turned() -> None:
