@@ -271,8 +271,8 @@ class HttpTiles:
             if out.seek(0, os.SEEK_END) > file.bytes:
                 out.truncate(0)
             self._check_space(file, file.bytes - out.seek(0, os.SEEK_END))
-            fails, again = 0, False
-            while (size := out.seek(0, os.SEEK_END)) < file.bytes:
+            fails, again, most = 0, False, out.seek(0, os.SEEK_END)
+            while out.seek(0, os.SEEK_END) < file.bytes:
                 try:
                     self._append(file, out)
                 except _TRANSFER as error:
@@ -280,7 +280,9 @@ class HttpTiles:
                         again = True
                         out.truncate(0)
                         continue
-                    fails = 0 if out.seek(0, os.SEEK_END) > size else fails + 1
+                    size = out.seek(0, os.SEEK_END)
+                    fails = 0 if size > most else fails + 1  # without Range, a try may bring less than the last one
+                    most = max(most, size)
                     if fails >= TILES.attempts or not _may_pass(error):
                         raise
                     time.sleep(_pause_s(fails))

@@ -99,6 +99,20 @@ def test_a_line_that_breaks_all_the_time(town: Path, cache: Path) -> None:
         assert len(server.asked) > 10
 
 
+def test_a_line_that_brings_more_and_less_in_turn(
+    town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Range each try begins again: one that brings more than the one before it is no progress yet."""
+    monkeypatch.setattr(tile_files, "_pause_s", lambda fails: 0.0)
+    uneven = property(lambda handler: 3000 if len(handler.asked) % 2 else 2000)
+    with served(town / "tiles") as (address, server):
+        file = HttpTiles(address).manifest().tiles[0]
+        server.understands_range, server.most = False, uneven
+        with pytest.raises(MapError, match="cannot be had"):
+            HttpTiles(address).get(file)
+        assert len(server.asked) < 12
+
+
 def test_a_server_that_is_down(town: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One sentence, and what is here is used; without anything here, the sentence is all."""
     with served(town / "tiles") as (address, _):
