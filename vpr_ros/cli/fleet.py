@@ -31,6 +31,7 @@ from vpr_ros.cli.maps import (
     Views,
     VocabularyOf,
     finish,
+    interruptible,
 )
 from vpr_ros.inference.models import DEFAULT_MODEL
 
@@ -74,13 +75,15 @@ def build(
     no_thumbnails: NoThumbnails = False,
 ) -> None:
     """Build a map on a Ray cluster, as vpr map build makes it. Given again, the command continues what was killed."""
+    from vpr_ros.fleet.parts import parts_folder
     from vpr_ros.fleet.ray_build import Work, build_on_ray
     from vpr_ros.maps.storage import Storage
 
     opened = open_drives(drives, drive_option, numbered)
     storage = Storage(descriptors.value, not no_thumbnails)
     work = Work(model, backend, every, every_seconds, views, local_features, storage)
-    with reported_tally() as tally, progress_bar("building") as progress:
+    again = interruptible(parts_folder(output), "give the same command again to go on")
+    with again, reported_tally() as tally, progress_bar("building") as progress:
         made = build_on_ray(
             output,
             opened,

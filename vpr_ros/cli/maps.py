@@ -86,7 +86,7 @@ EverySeconds = Annotated[float, typer.Option(callback=at_least(0.0), help="Minim
 
 
 @contextmanager
-def _interruptible(output: Path, remedy: str = "go on with --resume") -> "Iterator[None]":
+def interruptible(output: Path, remedy: str = "go on with --resume") -> "Iterator[None]":
     """A job that says after Ctrl-C how to go on."""
     try:
         yield
@@ -151,7 +151,7 @@ def build(
     opened = open_drives(drives, drive_option, numbered)
     describer = _describer(model, backend)
     given = None if vocabulary is None else vocabulary_of(vocabulary, describer)
-    with _interruptible(output), reported_tally() as tally, progress_bar("building") as progress:
+    with interruptible(output), reported_tally() as tally, progress_bar("building") as progress:
         made = build_map(
             output,
             opened,
@@ -201,7 +201,7 @@ def add(
         if note := coarser(target, every):
             typer.echo(f"note: {note}", err=True)
         again = "give the same command again to go on"
-        with _interruptible(place_map, again), reported_tally() as tally:
+        with interruptible(place_map, again), reported_tally() as tally:
             for drive in opened:
                 with progress_bar(f"adding {drive.name}") as progress:
                     added = add_drive(

@@ -43,6 +43,11 @@ class End:
     error: str = ""
 
 
+def parts_folder(path: Path) -> Path:
+    """Where the finished work for a map is, until the map is complete."""
+    return path.with_name(f"{path.name}.parts")
+
+
 class Parts:
     """The parts of a map, by the numbers of its drives. Use as a context manager."""
 
@@ -53,7 +58,7 @@ class Parts:
         """
         map_file.check_new(path)
         self.path, self._drives = path, drives
-        self.folder = path.with_name(f"{path.name}.parts")
+        self.folder = parts_folder(path)
         self.folder.mkdir(exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
         try:

@@ -59,13 +59,14 @@ class Passage:
         for frame in sample(self._with_poses(), every_m, every_s):
             assert frame.T_map_camera is not None
             self._T.append(frame.T_map_camera)
-            if frame.stamp_ns in self._in_map:
-                self.there += 1
-            elif frame.stamp_ns in taken:
+            if frame.stamp_ns in taken:
                 self._duplicates += 1
                 self.tally.add(f"image(s) left out: {DUPLICATE}", f"drive {self._drive.name}, stamp {frame.stamp_ns}")
+                continue
+            taken.add(frame.stamp_ns)
+            if frame.stamp_ns in self._in_map:
+                self.there += 1
             else:
-                taken.add(frame.stamp_ns)
                 yield frame
 
     def _with_poses(self) -> Iterator[DriveFrame]:

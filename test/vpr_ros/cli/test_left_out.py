@@ -172,6 +172,6 @@ def test_a_log_shows_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_an_add_that_is_interrupted_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It ended without a word, and half a drive was in the map."""
     (tmp_path / "town.vprmap").touch()
-    with pytest.raises(KeyboardInterrupt), maps._interruptible(tmp_path / "town.vprmap", "give the same again"):
+    with pytest.raises(KeyboardInterrupt), maps.interruptible(tmp_path / "town.vprmap", "give the same again"):
         raise KeyboardInterrupt
     assert "holds the places so far; give the same again" in capsys.readouterr().err

@@ -53,6 +53,23 @@ def test_adding_again_changes_nothing_and_more_goes_on(street, describer, painte
     assert map_info(street)["drives"] == {"again": 24, "painted": 30}
 
 
+def test_what_a_continued_build_leaves_out_is_counted_in_full(tmp_path, describer, painted_drive):
+    """Second images of stamps whose first was stored before a kill were counted as places that are there."""
+
+    class Twice(painted_drive):  # type: ignore[misc]
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield frame
+                yield frame
+
+    whole, again = Tally(), Tally()
+    with build_map(tmp_path / "m.vprmap", [Twice(length=60.0)], describer, every_m=0.0, tally=whole) as made:
+        count = len(made)
+        added = add_drive(made, Twice(length=60.0), describer, every_m=0.0, tally=again)
+    assert added.new == 0 and added.there == count
+    assert again.lines() == whole.lines() and f"{count} image(s) left out" in whole.lines()[0]
+
+
 def test_an_image_without_a_descriptor_is_left_out_and_counted(tmp_path, describer, painted_drive):
     """Some networks divide by zero on a plain image: the build ended, and did not say which one it was.
 
