@@ -13,7 +13,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive, tally_of
 from vpr_ros.drives.left_out import EMPTY, UNREADABLE, count_without_pose, without_poses
 from vpr_ros.inference.describer import Describer
-from vpr_ros.maps.map_drives import same_image
+from vpr_ros.maps.map_drives import same_images
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
 
@@ -38,10 +38,7 @@ class DescribedDrive:
         Compared by stamp and descriptor, since two drives can share a name or have stamps that begin at zero.
         """
         _, ours, theirs = np.intersect1d(self.stamps_ns, places.stamps_ns, return_indices=True)
-        return any(
-            same_image(self.descriptors[row], places.descriptors[place, 0])
-            for row, place in zip(ours, theirs, strict=True)
-        )
+        return bool(len(ours)) and bool(same_images(self.descriptors[ours], places.descriptors[theirs, 0]).any())
 
 
 def check_held_out(described: Sequence[DescribedDrive], places: Places, whose: str, remedy: str) -> None:

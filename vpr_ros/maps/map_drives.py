@@ -28,9 +28,9 @@ from vpr_ros.maps.stored_descriptors import paired_cosines
 logger = logging.getLogger(__name__)
 
 
-def same_image(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two descriptors (D,) of one model, stored ones or not, come from the same image."""
-    return float(paired_cosines(a[None], b[None])[0]) >= SAME_DRIVE.equal_cosine
+def same_images(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether descriptors (K, D) and (K, D) of one model, stored ones or not, come from the same images: (K,) bool."""
+    return paired_cosines(one, other) >= SAME_DRIVE.equal_cosine
 
 
 def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
@@ -50,8 +50,8 @@ def name_in_map(place_map: PlaceMap, drive: Drive, describer: Describer) -> str:
             descriptor = _described(frame, describer)
             for name, shared in wanted.items():
                 if descriptor is not None and frame.stamp_ns in shared:
-                    stored = place_map.descriptors(shared[frame.stamp_ns])[0]
-                    looks[name].append(same_image(descriptor, stored))
+                    stored = place_map.descriptors(shared[frame.stamp_ns])[:1]
+                    looks[name] += same_images(descriptor[None], stored).tolist()
         if not missing:
             break
     found = _same(looks, drive.name, where)
@@ -70,17 +70,20 @@ def names_in_merged(target: PlaceMap, source: PlaceMap) -> dict[str, str]:
     theirs = target.drive_names()
     for name in source.drive_names():
         ours = source.stamps_of(name)
-        looks = {
-            other: [
-                same_image(source.descriptors(ours[stamp])[0], target.descriptors(place_id)[0])
-                for stamp, place_id in shared.items()
-            ]
-            for other, shared in _shared(ours, target).items()
-        }
+        looks = {other: _same_places(source, ours, target, shared) for other, shared in _shared(ours, target).items()}
         found = _same(looks, name, f"drive {name} of {source.path}")
         others = [other for other in source.drive_names() if other != name]
         names[name] = _new_name(name, None, [*theirs, *names.values(), *others]) if found is None else found
     return names
+
+
+def _same_places(source: PlaceMap, ours: dict[int, int], target: PlaceMap, shared: dict[int, int]) -> list[bool]:
+    """Whether the places of two maps at shared stamps come from the same image. ours, shared: stamps -> their ids."""
+    if not shared:
+        return []
+    one = source.descriptors_of(np.array([ours[stamp] for stamp in shared]))
+    other = target.descriptors_of(np.array(list(shared.values())))
+    return [bool(same) for same in same_images(one[:, 0], other[:, 0])]
 
 
 def _shared(ours: Collection[int], place_map: PlaceMap) -> dict[str, dict[int, int]]:
