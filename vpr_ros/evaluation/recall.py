@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 TOLERANCE_M = 25.0
-_TOGETHER = 256  # queries compared with all reference images at once
+_TOGETHER = 64  # queries compared with all reference images at once
 
 
 def within_frames(frames: float) -> float:

@@ -27,7 +27,7 @@ from vpr_ros.localize.localizer import Localizer, check_has_places
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.centring import SessionMean, centred, map_mean
-from vpr_ros.maps.levels import distances
+from vpr_ros.maps.levels import distances, nearest
 from vpr_ros.maps.places import Places
 
 
@@ -242,8 +242,7 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
 
 def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
     """Distance (F,) of each true position to the nearest place, metres."""
-    positions = T_map_camera[:, None, :3, 3]
-    return np.asarray(distances(positions, places.positions[None], places.has_levels).min(axis=1))
+    return nearest(T_map_camera[:, :3, 3], places.positions, places.has_levels)
 
 
 def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
@@ -254,8 +253,7 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
         stretch = drive.T_map_camera[int(start * count) : int(end * count)]
         if not len(stretch):
             continue
-        positions = stretch[None, :, :3, 3]
-        distance = distances(places.positions[:, None], positions, places.has_levels).min(axis=1)
+        distance = nearest(places.positions, stretch[:, :3, 3], places.has_levels)
         if np.count_nonzero(distance > 2 * radius) > CALIBRATION_GRID.least_places:
             shown.append(places.subset(distance > 2 * radius))
     return shown

@@ -38,10 +38,10 @@ def merge_maps(
     """A new map with the places of all sources, which must share model, world and kind of local features.
 
     A place that two maps made from the same image is kept once, and counted in tally. Two drives of one name get two
-    names (``names_in_merged``). Origin, calibration and storage are those of the first map. Written whole or not at all. One
-    source is open at a time and a thousand of its places are in memory, so there may be any number. on_progress: called
-    with the places read so far and those of all sources. Raises MapError if the maps do not fit each other or the file
-    cannot be written.
+    names (``names_in_merged``). Origin, calibration and storage are those of the first map; what others lose by that is
+    counted, too. Written whole or not at all. One source is open at a time and a thousand of its places are in memory,
+    so there may be any number. on_progress: called with the places read so far and those of all sources. Raises
+    MapError if the maps do not fit each other or the file cannot be written.
     """
     left_out, done = Tally() if tally is None else tally, 0
     total = _check_together(sources, left_out)

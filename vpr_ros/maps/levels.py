@@ -9,6 +9,8 @@ import numpy as np
 
 from vpr_ros.maps.constants import LEVELS
 
+_PAIRS = 1_000_000  # of positions, compared at a time
+
 
 def same_level(heights: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Whether differences of height (...) at distances (...) in the plane, metres, are a slope and no other level."""
@@ -20,3 +22,13 @@ def distances(positions: np.ndarray, position: np.ndarray, levels: bool) -> np.n
     offsets = positions - position
     plane = np.linalg.norm(offsets[..., :2], axis=-1)
     return np.where(same_level(offsets[..., 2], plane), plane, np.inf) if levels else plane
+
+
+def nearest(positions: np.ndarray, others: np.ndarray, levels: bool) -> np.ndarray:
+    """Distance (K,) of each of positions (K, 3) to the nearest of others (N, 3), metres; see ``distances``.
+
+    The memory that it takes does not grow with K times N.
+    """
+    step = max(_PAIRS // max(len(others), 1), 1)
+    pieces = (positions[start : start + step, None] for start in range(0, len(positions), step))
+    return np.concatenate([np.zeros(0), *(distances(piece, others, levels).min(axis=1) for piece in pieces)])

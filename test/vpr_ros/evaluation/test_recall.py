@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
 from vpr_ros.evaluation.recall import right_at_1
@@ -32,6 +34,20 @@ def test_the_best_view_of_a_place_counts() -> None:
     views = np.stack([axes[[0, 1]], axes[[2, 3]]])
     for row, place in ((0, 0.0), (1, 0.0), (2, 100.0), (3, 100.0)):
         assert right_at_1(axes[[row]], at(place), views, at(0.0, 100.0)).tolist() == [True]
+
+
+def test_memory_does_not_grow_with_images_times_places() -> None:
+    """A release of a city is tested on thousands of images: the table of all pairs took gigabytes."""
+    rng = np.random.default_rng(0)
+    positions, truth = rng.uniform(0, 1000, (5000, 3)), rng.uniform(0, 1000, (1000, 3))
+    stored, queries = rng.standard_normal((5000, 1, 8)), rng.standard_normal((1000, 8))
+    near = np.linalg.norm((truth[:, None] - positions)[..., :2], axis=2) < 25.0
+    right = near[np.arange(1000), (queries @ stored[:, 0].T).argmax(axis=1)]
+    tracemalloc.start()
+    found = right_at_1(queries, truth, stored, positions)
+    assert tracemalloc.get_traced_memory()[1] < 8 * 1000 * 5000
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found, right[near.any(axis=1)])
 
 
 def test_heights_are_no_distance() -> None:

@@ -200,11 +200,11 @@ def test_calibration_on_a_held_out_drive(street, describer, painted_drive):
 
 
 def test_a_map_whose_poses_were_set_meanwhile_is_not_added_to_in_its_old_frame(street, describer, painted_drive):
-    """`vpr map add` opens the map seconds before it writes; `vpr map set-poses` may give it another world in between."""
+    """`vpr map add` opens the map seconds before it writes; `vpr map set-poses` may move it in between."""
     with PlaceMap.open(street.path, writable=True) as other:
         places = other.places
         other.set_poses(places.ids, places.T_map_camera, "campus", np.zeros(3))
-    with pytest.raises(DriveError, match="the map .* in 'campus'"):
+    with pytest.raises(DriveError, match=r"the map .* in 'campus'"):
         add_drive(street, painted_drive(name="more"), describer)
 
 

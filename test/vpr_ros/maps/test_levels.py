@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,25 @@ from vpr_ros.evaluation.record import Run, Tolerance, answer_from_estimate
 from vpr_ros.evaluation.summary import assess
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.calibration import Calibration
-from vpr_ros.maps.levels import distances, same_level
+from vpr_ros.maps.levels import distances, nearest, same_level
 from vpr_ros.maps.place_map import MapModel, PlaceMap
 from vpr_ros.maps.places import Places
 
 SECOND = 1_000_000_000
 STOREY_M = 3.2
 SURE = Calibration(z_weight=0.5, similarity_weight=30.0, threshold=7.75, temperature=1.0, independence=1.5)
+
+
+@pytest.mark.parametrize("levels", [True, False])
+def test_the_nearest_of_many_is_that_of_comparing_all(levels: bool) -> None:
+    """On a map of a city the table of all distances took gigabytes."""
+    positions, others = np.random.default_rng(0).uniform(0, [500, 500, 9], (3, 2000, 3))[:2]
+    found = nearest(positions, others, levels)
+    np.testing.assert_array_equal(found, distances(positions[:, None], others, levels).min(axis=1))
+    tracemalloc.start()
+    nearest(positions, others, levels)
+    assert tracemalloc.get_traced_memory()[1] < 8 * 4 * 2000 * 2000
+    tracemalloc.stop()
 
 
 def lifted(T: np.ndarray, metres: float) -> np.ndarray:

@@ -99,9 +99,7 @@ def test_a_line_that_breaks_all_the_time(town: Path, cache: Path) -> None:
         assert len(server.asked) > 10
 
 
-def test_a_line_that_brings_more_and_less_in_turn(
-    town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_that_brings_more_and_less_in_turn(town: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Range each try begins again: one that brings more than the one before it is no progress yet."""
     monkeypatch.setattr(tile_files, "_pause_s", lambda fails: 0.0)
     uneven = property(lambda handler: 3000 if len(handler.asked) % 2 else 2000)
