@@ -94,6 +94,16 @@ def test_a_transform_that_is_not_used_is_told(x: float, w: float) -> None:
     assert mount.camera_in_base("camera", 0) is not None and why not in mount.missing("other")
 
 
+def test_a_transform_of_something_else_is_not_blamed() -> None:
+    """A tag that is not seen has NaN: it is not why the camera's mounting is unknown."""
+    mount = CameraMount("base_link")
+    mount.store(transforms("head", "camera"), fixed=True)
+    mount.store(transforms("map", "tag", float("nan")), fixed=False)
+    assert "tag" not in mount.missing("camera")
+    mount.store(transforms("base_link", "head", w=0.0), fixed=True)
+    assert "the transform base_link -> head on /tf_static is not used" in mount.missing("camera")
+
+
 def test_a_joint_of_other_times_is_told() -> None:
     """A joint that is published too seldom, or by another clock: that it is published was no help."""
     mount = CameraMount("base_link")

@@ -101,7 +101,8 @@ class CameraMount:
                 f"give no pose; publish its moving transforms within {_GAP_NS * 1e-9:g} s of each image, of the same "
                 "clock"
             )
-        refused = "".join(f" ({why})" for why in list(self._refused.values())[:1])
+        ends = [self._tree.ancestors(frame)[-1] for frame in (camera_frame, self.base_frame)]  # where a link is missing
+        refused = next((f" ({self._refused[frame]})" for frame in ends if frame in self._refused), "")
         return (
             f"no transform {self.base_frame} -> {camera_frame} in {self._source}{refused}, so its images give no pose; "
             "publish it, set camera_pose, or set base_frame to '' for the camera's own pose"
