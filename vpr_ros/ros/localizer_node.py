@@ -40,6 +40,7 @@ from vpr_ros.ros.wiring import WiredPipeline
 
 _SWITCH_S = 1e-4  # Python's thread switch interval: how long the worker waits for the executor's thread
 _BAD_IN_A_ROW = 5  # bad images after which diagnostics warn
+_BUSY_S = 5.0  # with one image: any network is faster, and image_timeout may be shorter than a slow one takes
 _SLOW = "check the disk, the accelerator and the adapters of other packages"
 _LATELY_S = 5.0  # after a lost image, for which diagnostics warn
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -266,7 +267,7 @@ class LocalizerNode(ResponsiveNode):
                 self.get_logger().warning(sentence, throttle_duration_sec=30.0)
                 return Status(diagnostics.WARN, sentence)
         worker = self._worker
-        if worker is not None and (busy_s := worker.busy_s) >= self._params.image_timeout:
+        if worker is not None and (busy_s := worker.busy_s) >= max(_BUSY_S, self._params.image_timeout):
             return Status(
                 diagnostics.WARN, f"an image has been in progress for {busy_s:.0f} s, and others wait: {_SLOW}"
             )

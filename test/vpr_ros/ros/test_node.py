@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -254,15 +255,17 @@ def test_an_adapter_of_another_package_stops_no_other_output(
     """A timer of its own, or an attribute called problem, ended the node; one that hung was OK on /diagnostics."""
     install(tmp_path / "moody_pkg", monkeypatch, "vpr.adapters", {"moody": "moody:Moody"}, moody=MOODY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'moody_pkg'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    node = start_node(map=street.map, base_frame="''", adapters="[moody]", image_timeout=3.0)
+    node = start_node(map=street.map, base_frame="''", adapters="[moody]", image_timeout=2.0)
     robot.publish("/image", robot.image(street.draw(3), stamp_s=1.0))
     robot.wait_for_diagnosis("the laser is dirty", level=WARN)
     robot.wait(lambda: int(robot.diagnosis()[2].get("internal errors", 0)) > 2, "counted errors")
     assert "internal error in a callback" in node.log and "ZeroDivisionError: in a timer" in node.log
-    for number in range(45):
+    number, said = 0, None
+    while said is None and number < 600:
         robot.publish("/image", robot.image(street.draw(3), stamp_s=2.0 + 0.1 * number))
         robot.spin(0.1)
-    robot.wait_for_diagnosis("an image has been in progress for", level=WARN)
+        number, said = number + 1, re.search(r"an image has been in progress for (\d+) s", robot.diagnosis()[1])
+    assert said and int(said[1]) >= 5  # a slow network is no fault, however soon silence is told
     assert node.process.poll() is None
 
 
