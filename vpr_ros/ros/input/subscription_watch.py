@@ -33,9 +33,10 @@ def no_odometry(node: Node, subscription: Subscription) -> str:
 
 
 def several(node: Node, topic: str) -> str:
-    """One sentence if several publishers send on an image topic, resolved; else empty.
+    """One sentence if an image topic, resolved, has several publishers; else empty.
 
-    As two robots without namespaces do, or a bag beside the camera: their images are taken for those of one camera.
+    As two robots without namespaces do, or a bag beside the camera: their images are taken for those of one camera. A
+    bridge of both directions or a driver in reserve may never send, which cannot be seen from here.
     """
     if node.count_publishers(topic) < 2:
         return ""
@@ -43,8 +44,8 @@ def several(node: Node, topic: str) -> str:
     if len(found) < 2:
         return ""
     return (
-        f"{len(found)} publishers send on {topic} ({', '.join(found)}): one topic is for one camera, so stop or rename "
-        "one, or name its topic in more_images"
+        f"{topic} has {len(found)} publishers ({', '.join(found)}): if more than one sends, their images are taken for "
+        "those of one camera, so stop or rename one, or name its topic in more_images"
     )
 
 
