@@ -210,7 +210,9 @@ def _notes(fitted: Calibration, trials: Sequence[_Trial], chosen: _Trial, radius
             'elsewhere looks like: the model\'s default for "not on this map" is kept'
         )
     elif chosen is trials[0]:
-        notes.append("on these drives the model's default evidence is as good as a fitted one, or nearly, so it is kept")
+        notes.append(
+            "on these drives the model's default evidence is as good as a fitted one, or nearly, so it is kept"
+        )
     elif chosen.wrong_off_map > trials[0].wrong_off_map:
         notes.append(
             f"{chosen.wrong_off_map:.1%} of the images off the map get a pose, {trials[0].wrong_off_map:.1%} with the "
