@@ -260,7 +260,10 @@ def end_growing(connection: sqlite3.Connection) -> None:
 
 
 def lacks_log(path: Path) -> bool:
-    """Whether a map's file says that it has a write-ahead log, and there is none: the places in it are missing."""
+    """Whether a map's file says that it has a write-ahead log, and there is none.
+
+    Places are missing if it was copied without; none if another program has applied the log and removed it.
+    """
     path = path.resolve()
     if path.with_name(f"{path.name}-wal").exists():
         return False

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -202,8 +202,8 @@ class PlaceMap:
             connection = map_file.connect(path, writable)
             if map_file.lacks_log(path):
                 logger.warning(
-                    "%s was copied while it grew, and its %s-wal was not, so its last places are missing: copy both, "
-                    "or a copy of ~/save_map",
+                    "%s grew with a file %s-wal, which is not here: if it was copied meanwhile, its last places are "
+                    "missing, so copy both, or a copy of ~/save_map",
                     path, path.name,
                 )  # fmt: skip
             return cls(path, connection)
@@ -224,9 +224,13 @@ class PlaceMap:
 
     def check_in_place(self) -> None:
         """Raises MapError if the file of a map that grows was deleted, moved or replaced: places would be lost."""
-        with suppress(OSError):
+        try:
             if self._grown is None or os.path.samestat(os.stat(self.path), self._grown):
                 return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:  # such as of a network drive, for a moment
+            raise MapError(f"the map {self.path} cannot be reached: {error.strerror}") from error
         raise MapError(f"{self.path} was deleted, moved or replaced while it grows: start the session again")
 
     def begin_scratch(self) -> None:

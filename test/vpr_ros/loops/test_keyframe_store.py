@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -274,7 +275,7 @@ def test_places_left_in_the_log_are_named(session, toy_world, tmp_path, caplog):
     alone = Path(shutil.copy(path, tmp_path / "alone.vprmap"))
     with PlaceMap.open(alone) as lacking:
         assert len(lacking) < 10
-    assert f"{alone} was copied while it grew, and its alone.vprmap-wal was not" in caplog.text
+    assert f"{alone} grew with a file alone.vprmap-wal, which is not here: if it was copied meanwhile" in caplog.text
     caplog.clear()
     KeyframeStore.grow(path, session.place_map.model).close()
     assert not caplog.text and not list(tmp_path.glob("session*-wal"))
@@ -388,6 +389,23 @@ def test_a_session_whose_file_is_gone_says_so(tmp_path):
         path.unlink()
         with pytest.raises(MapError, match="was deleted, moved or replaced while it grows"):
             store.add("drive", 2, np.eye(4), descriptor_of(1))
+
+
+def test_a_disk_that_fails_for_a_moment_is_no_lost_session(session, toy_world, monkeypatch):
+    """A network drive: the file is where it was, and the session can go on."""
+    path, stat = session.place_map.path, os.stat
+
+    def failing(asked, *args, **options):
+        if asked == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return stat(asked, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", failing)
+        with pytest.raises(MapError, match="cannot be reached: Input/output error"):
+            drive(session, toy_world, 1)
+    drive(session, toy_world, 3)
+    assert len(session) == 3
 
 
 def test_a_map_that_was_replaced_while_it_grows(session, toy_world, tmp_path):
