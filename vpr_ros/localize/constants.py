@@ -36,6 +36,8 @@ class FilterConstants:
     enter: float = 0.01
     """and of entering it. Streets that were not mapped look like mapped ones for an image or two: with five times this,
     such images bring the robot back onto the map. See "The filter on real recordings" in ``docs/results.md``."""
+    entering: float = 0.05
+    """Probability of being off the map, below which it does not matter where that would be entered: it takes time."""
     entrance: float = 3.0
     """How many times more likely the map is entered at the pose that odometry predicts than elsewhere. Without
     odometry, half of what enters does so where the map was left, and no more than otherwise: three times as much, and

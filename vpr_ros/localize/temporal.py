@@ -308,6 +308,8 @@ class BayesFilter:
             return everywhere, 1.0
         if motion.T is not None:
             self._left = _Left(self._left.T_map_first @ motion.T, self._left.distance + motion.distance)
+        if self._off_map < FILTER.entering:
+            return everywhere, 1.0
         sigma = FILTER.entrance_spacings * self._places.spacing + self._config.odometry_noise * self._left.distance
         T = self._left.T_map_first[None]
         row, cell, distance, turn = self._rig.near(T)
