@@ -115,23 +115,25 @@ def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
     if not len(found) or len(fast) > 2 * most:
         return found
 
-    def distance_m(one: int, other: int) -> float:
-        return float(np.linalg.norm(positions[one, :2] - positions[other, :2]))
-
-    kept: list[np.ndarray] = []  # runs of rows without a step too fast
-    for run in np.split(np.arange(len(positions)), fast + 1):
-        after = run[0]
-        for k in range(len(kept) - 1, 0, -1):
-            thrown = np.concatenate(kept[k:])
-            if len(thrown) > most:
-                break
-            before = kept[k - 1][-1]
-            if distance_m(before, after) < min(distance_m(before, thrown[0]), distance_m(thrown[-1], after)):
-                found[thrown] = True
-                run = np.concatenate([kept[k - 1], run])
-                del kept[k - 1 :]
-                break
-        kept.append(run)
+    # Runs of rows without a step too fast: those kept so far, by their first and last rows.
+    begins, ends = np.append(0, fast + 1), np.append(fast, len(positions) - 1)
+    first, last, kept = begins.copy(), ends.copy(), 1
+    for begin, end in zip(begins[1:], ends[1:], strict=True):
+        oldest = max(1, int(np.searchsorted(first[:kept], begin - most)))
+        before, thrown = positions[last[oldest - 1 : kept - 1], :2], positions[first[oldest:kept], :2]
+        here, aside = positions[begin, :2], positions[last[kept - 1], :2]
+        steps_m = np.minimum(np.linalg.norm(thrown - before, axis=1), np.linalg.norm(here - aside))
+        returns = np.linalg.norm(here - before, axis=1) < steps_m
+        # Of two spots that a receiver changes between, the one with fewer rows is aside.
+        longest = np.maximum(last[oldest - 1 : kept - 1] - first[oldest - 1 : kept - 1], end - begin) + 1
+        back = oldest + np.flatnonzero(returns & (begin - first[oldest:kept] <= longest))
+        if len(back):
+            found[first[back[-1]] : begin] = True
+            kept = back[-1]
+        else:
+            first[kept] = begin
+            kept += 1
+        last[kept - 1] = end
     return found & bool(found.sum() <= most)
 
 

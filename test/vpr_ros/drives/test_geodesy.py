@@ -156,6 +156,13 @@ def test_fixes_far_aside_for_seconds_are_no_positions(hop_m: float) -> None:
     assert not strays(rounded, seconds).any()
 
 
+def test_what_lies_between_two_strays_at_one_spot_is_kept() -> None:
+    """A phone falls back to the place of one radio mast: all good fixes between two of those were left out."""
+    there = np.column_stack([10.0 * np.arange(10000), np.zeros(10000), np.zeros(10000)])
+    there[[0, 800]] = 0, 5000, 0
+    assert np.flatnonzero(strays(there, np.arange(10000) * 10**9)).tolist() == [800]
+
+
 def test_an_altitude_that_is_missing_is_that_of_its_neighbours() -> None:
     """It was 0, so that places 400 m up lay 400 m apart, and one was kept for each missing altitude."""
     altitude = np.array([np.nan, 410.0, np.inf, 414.0, np.nan])
