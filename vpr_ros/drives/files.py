@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from shlex import quote
 from typing import TextIO
@@ -63,7 +64,7 @@ def how_to_open(path: Path) -> str:
 
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, in order of the names, without hidden files, such as macOS's ._poses.csv."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=attrgetter("name"))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -240,7 +241,7 @@ class Table:
     def radians(self, names: Sequence[str], purpose: str) -> np.ndarray:
         """As ``numbers``, of angles in radians. Raises DriveError for angles of more than three turns, too."""
         angles = self.numbers(names, purpose)
-        if (largest := np.nanmax(np.abs(angles), initial=0.0)) > _LARGEST_ANGLE:
+        if (largest := np.abs(angles[np.isfinite(angles)]).max(initial=0.0)) > _LARGEST_ANGLE:
             raise DriveError(
                 f"{self.path} has values up to {largest:g} in {', '.join(names)}, which are in radians: convert degrees"
             )

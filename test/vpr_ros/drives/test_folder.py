@@ -129,7 +129,7 @@ def test_names_that_only_resemble_count_where_the_right_ones_are_missing(tmp_pat
 def test_rows_without_a_direction_are_counted(tmp_path: Path) -> None:
     """They have no pose; a drive of them alone can still be read without poses."""
     folder = images(tmp_path / "d", ["a.png", "b.png"])
-    (folder / "poses.csv").write_text("file,lat,lon,yaw\na.png,51,1,\nb.png,51,1,\n")
+    (folder / "poses.csv").write_text("file,lat,lon,yaw\na.png,51,1,\nb.png,51,1,inf\n")
     drive = open_drive(folder)
     assert [frame.T_map_camera for frame in drive] == [None, None]
     assert tally_of(drive).lines() == [f"2 row(s) without yaw have no pose (the first: {folder / 'poses.csv'})"]
