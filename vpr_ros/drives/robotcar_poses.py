@@ -75,9 +75,7 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     warn_of_jumps(east_north, east_north, "%.0f, %.0f m", str(path))
     tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], T_enu_ins))
     track = Track.of(stamps_ns[good], T_enu_ins @ inverse(T_vehicle_ins), max_gap_ns)
-    zones = np.array(
-        [canonical_world(f"utm {zone}".strip()) for zone in table.text("utm_zone", "the name of the world")]
-    )[good]
+    zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
     worlds = np.unique(zones)
     if len(worlds) > 1:
         raise DriveError(f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it at the change of zone")

@@ -56,20 +56,3 @@ def test_heights_are_no_distance() -> None:
     assert right_at_1(np.eye(4, dtype=np.float32)[[0]], high, np.eye(4, dtype=np.float32)[:1], at(0.0)).tolist() == [
         True
     ]
-
-
-def test_long_drives_take_no_table_of_all_pairs() -> None:
-    """Two drives of 8000 images took 3 GB, 20000 of a day's drive every image 19 GB, and the machine with it."""
-    import tracemalloc
-
-    count = 6000
-    random = np.random.default_rng(0)
-    descriptors = random.normal(size=(count, 8)).astype(np.float32)
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    positions = np.stack([np.arange(count) * 30.0, np.zeros(count), np.zeros(count)], axis=1)
-    tracemalloc.start()
-    found = right_at_1(descriptors, positions, descriptors, positions)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert found.shape == (count,) and found.all()
-    assert peak < 8 * count**2 / 2, "less than half a table of float64"
