@@ -12,7 +12,7 @@ from vpr_ros.base.config import from_texts
 from vpr_ros.base.errors import DriveError, brief, check_path
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.files import entries, how_to_open
+from vpr_ros.drives.files import entries, how_to_open, read_head
 from vpr_ros.drives.formats import Format, all_formats
 from vpr_ros.drives.names import tell_apart
 from vpr_ros.drives.options import DriveOptions
@@ -56,7 +56,7 @@ class _Recording:
         with _readable(self.path):
             drive = self._opened(options)
             if not drive.world and (whole := _part_of(self.path)):
-                logger.warning("%s has no poses, and is a part of %s: give that to have its poses", self.path, whole)
+                logger.warning("%s has no poses, and is a part of %s: give that", self.path, whole)
         drive.name = options.name or drive.name
         return _in_world(drive, options.world)
 
@@ -128,9 +128,16 @@ def _part_of(path: Path) -> Path | None:
     whole = [formats[name] for name in _LAYOUTS]
     if path.is_file() or any(format.recognises(path) for format in whole):
         return None
-    above = path.absolute().parents[:2]
-    found = (one for one in above if (one / "poses.csv").is_file() or any(format.recognises(one) for format in whole))
-    return next(found, None)
+    path = path.absolute()
+    layout = (one for one in path.parents[:2] if any(format.recognises(one) for format in whole))
+    return next(layout, None) or next((one for one in path.parents[:2] if _places(one, path)), None)
+
+
+def _places(folder: Path, images: Path) -> bool:
+    """Whether a folder's poses.csv has the poses of the images of a folder inside."""
+    inside = images.relative_to(folder).as_posix()
+    head = read_head(folder / "poses.csv")
+    return f"{inside}/".encode() in head or (inside == "images" and bool(head))
 
 
 def _check_used(recordings: Sequence[_Recording], options: DriveOptions | Mapping[str, object]) -> None:

@@ -126,6 +126,8 @@ def test_images_inside_of_a_recording_say_which(tmp_path: Path, caplog: pytest.L
         caplog.clear()
         open_drive(whole)
         assert not caplog.text
+    open_drive(images(tmp_path / "own" / "queries", ["0.png"]))  # not of the table beside it
+    assert not caplog.text
 
 
 def euroc(folder: Path, rows: list[str], extra: str = "") -> Path:
