@@ -233,7 +233,7 @@ class BagPoses:
         stray = strays(positions, np.array(stamps))
         self.tally.add(STRAY, topic, int(stray.sum()))
         stamps, positions = [stamp for stamp, out in zip(stamps, stray, strict=True) if not out], positions[~stray]
-        warn_of_jumps(positions, fixes[~stray])
+        warn_of_jumps(positions, fixes[~stray], stamps)
         yaw = headings_from_track(positions)
         if yaw is None:
             left_out = "".join(f"; {line}" for line in self.tally.lines())

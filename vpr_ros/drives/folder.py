@@ -306,15 +306,16 @@ def _leave_out_strays(positions: np.ndarray, stamps: list[int] | None, table: Ta
 
     stamps: of the rows, nanoseconds; without them none is a stray.
     """
-    order = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    order, stamps_ns = np.flatnonzero(np.isfinite(positions).all(axis=1)), None
     if stamps is not None:
-        stamps_ns = np.array(stamps, dtype=np.int64)
-        order = order[np.argsort(stamps_ns[order], kind="stable")]
-        stray = strays(positions[order], stamps_ns[order])
+        every_ns = np.array(stamps, dtype=np.int64)
+        order = order[np.argsort(every_ns[order], kind="stable")]
+        stray = strays(positions[order], every_ns[order])
         tally.add(STRAY, str(table.path), int(stray.sum()))
         positions[order[stray]] = np.nan
         order = order[~stray]
-    warn_of_jumps(positions[order], table.numbers(("lat", "lon"), "positions")[order])
+        stamps_ns = every_ns[order]
+    warn_of_jumps(positions[order], table.numbers(("lat", "lon"), "positions")[order], stamps_ns)
 
 
 def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,17 +138,23 @@ def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
 
 
 def warn_of_jumps(
-    positions: np.ndarray, named: np.ndarray, form: str = "%.6f, %.6f", check: str = "the receiver's log"
+    positions: np.ndarray,
+    named: np.ndarray,
+    stamps_ns: Sequence[int] | np.ndarray | None,
+    form: str = "%.6f, %.6f",
+    check: str = "the receiver's log",
 ) -> None:
-    """Warn of kilometres between positions (N, 2 or more) that follow each other.
+    """Warn of kilometres between positions (N, 2 or more) that follow each other, unless a vehicle drives them.
 
-    named: (N, 2) the positions as their file has them. form: of a pair of these, in the warning. check: what to check.
+    named: (N, 2 or more) the positions as their file has them. stamps_ns: (N,), None if unknown. form: of a pair of
+    positions, in the warning. check: what to check.
     """
     steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-    jumps = np.flatnonzero(~(steps < _JUMP_M))
+    driven_m = 0.0 if stamps_ns is None else _FASTEST * 1e-9 * np.diff(stamps_ns)
+    jumps = np.flatnonzero(~(steps < np.maximum(_JUMP_M, driven_m)))
     if len(jumps):
         row = int(jumps[0])
-        here, there = (form % tuple(named[k]) for k in (row, row + 1))
+        here, there = (form % tuple(named[k][:2]) for k in (row, row + 1))
         text = "positions jump by %.1f km from %s to %s (%d such jump(s)): check %s"
         logger.warning(text, steps[row] / 1000, here, there, len(jumps), check)
 

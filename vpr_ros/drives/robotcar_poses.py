@@ -72,7 +72,7 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     T_enu_ned[:3, :3] = R_ENU_NED
     T_enu_ins = T_enu_ned @ T_ned_ins
     east_north = T_enu_ins[:, :2, 3]
-    warn_of_jumps(east_north, east_north, "%.0f, %.0f m", str(path))
+    warn_of_jumps(east_north, east_north, stamps_ns[good], "%.0f, %.0f m", str(path))
     tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], T_enu_ins))
     track = Track.of(stamps_ns[good], T_enu_ins @ inverse(T_vehicle_ins), max_gap_ns)
     zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]

@@ -216,6 +216,20 @@ def test_navsat_gives_utm_poses_that_look_along_the_track(tmp_path: Path, bag_by
     assert abs(heading(frames[2].T_map_camera)) < 0.05
 
 
+def test_a_bag_of_fixes_that_jump_opens_and_says_so(tmp_path: Path, bag_by_hand, caplog) -> None:
+    """The warning could not be written, and opening ended with a traceback."""
+
+    def build(make, add) -> None:
+        for i in range(6):
+            stamp = START + i * PERIOD * 10
+            add("/fix", make.fix(stamp, 51.75 + 0.1 * (i > 2), -1.25 + 1e-4 * i), stamp)
+            add("/image", make.image(stamp), stamp)
+
+    path = bag_by_hand(tmp_path / "gps", build)
+    assert len(list(open_drive(path, DriveOptions(T_base_camera=AHEAD)))) == 6
+    assert "positions jump by 11.1 km from 51.750000, -1.249800 to 51.850000, -1.249700" in caplog.text
+
+
 def test_fixes_that_are_bad_by_their_own_word_or_of_another_antenna_are_left_out(tmp_path: Path, bag_by_hand) -> None:
     """Every fifth was 100 m off and said so, and a second antenna turned the camera by up to 180 degrees."""
 

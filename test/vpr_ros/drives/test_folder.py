@@ -719,3 +719,15 @@ def test_a_fix_far_aside_has_no_pose(tmp_path: Path, caplog: pytest.LogCaptureFi
     rows[3:] = [f"{i}.png,{i},52.75,{-1.25 + 1e-4 * i}" for i in (3, 4, 5)]
     (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
     assert len(list(open_drive(tmp_path))) == 6 and "positions jump by 111.2 km" in caplog.text
+
+
+def test_a_tunnel_of_kilometres_without_fixes_is_no_jump(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A vehicle drives two kilometres in a minute without a fix; a receiver whose position freezes does jump."""
+    images(tmp_path, [f"{i}.png" for i in range(6)])
+    for exit_s, jumps in ((63, False), (4, True)):
+        caplog.clear()
+        times = [0, 1, 2, exit_s, exit_s + 1, exit_s + 2]
+        rows = [f"{i}.png,{times[i]},{51.75 + 3e-4 * i + 0.018 * (i > 2)},-1.25" for i in range(6)]
+        (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+        open_drive(tmp_path)
+        assert ("positions jump" in caplog.text) == jumps
