@@ -239,9 +239,13 @@ class Table:
             raise DriveError(f"{self.path} has a cell that is not a number in {', '.join(names)}: {error}") from error
 
     def radians(self, names: Sequence[str], purpose: str) -> np.ndarray:
-        """As ``numbers``, of angles in radians. Raises DriveError for angles of more than three turns, too."""
+        """As ``numbers``, of angles in radians; an infinite one is NaN.
+
+        Raises DriveError for angles of more than three turns, too.
+        """
         angles = self.numbers(names, purpose)
-        if (largest := np.abs(angles[np.isfinite(angles)]).max(initial=0.0)) > _LARGEST_ANGLE:
+        angles[np.isinf(angles)] = np.nan
+        if (largest := np.nanmax(np.abs(angles), initial=0.0)) > _LARGEST_ANGLE:
             raise DriveError(
                 f"{self.path} has values up to {largest:g} in {', '.join(names)}, which are in radians: convert degrees"
             )
