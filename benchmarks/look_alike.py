@@ -13,8 +13,8 @@ odometry of half a metre a frame and a guessed camera: a closure more than 6 fra
 A revisit is a keyframe with a keyframe of the map in its room, within 5 m and 45 degrees. A closure is false if its
 pose is more than 3 m or 10 degrees off. Limits: no closure is false; the share of revisits found is at least that of
 the world, unless odometry is off by more than loops.drift. Exits with 1 if one is missed. False
-closures in brackets have no limit: a place is driven for the first time, an older one looks the same, and what
-odometry may be off by the loop closer's own bounds reaches as far, or there is no common odometry.
+closures in brackets have no limit: the places look the same, and lie within the error that the loop closer allows for
+odometry, or the two drives share no odometry.
 """
 
 from __future__ import annotations
