@@ -384,6 +384,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     table, rows = Table("world", "map", "revisits", "found", "closures", "false", "worst m", "missed"), []
+    if unknown := [part for part in given.worlds if not any(part in name for name in worlds())]:
+        parser.error(f"no world has {', '.join(unknown)} in its name; there are: {', '.join(worlds())}")
     for name, world in worlds().items():
         if any(part in name for part in given.worlds):
             with tempfile.TemporaryDirectory() as folder:
