@@ -36,8 +36,8 @@ from typing import Any
 
 import numpy as np
 from described import SECOND, Network, apart, described
-from rich.console import Console
 from rich.table import Table
+from verdict import verdict
 
 from vpr_lab.simulation.conditions import Condition
 from vpr_lab.simulation.drives import Motion, SimulatedDrive
@@ -356,12 +356,7 @@ def main() -> int:
                     setting = {"places m": spacing, "drive": query.drive.name, "odometry": odometry, "robot": name}
                     rows.append({**setting, **figures, "missed": missed(figures)})
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    Console(width=180).print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    faults = sum(bool(row["missed"]) for row in rows)
-    print(f"{len(rows)} cells, {faults} miss a limit")
-    return int(faults > 0)
+    return verdict(table(rows), rows, sum(bool(row["missed"]) for row in rows), given.json, width=180)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ odometry, or the two drives share no odometry.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+from verdict import verdict
 
 from vpr_ros.base import geometry
 from vpr_ros.base.camera import Intrinsics
@@ -401,12 +400,7 @@ def main() -> int:
         false = f"{row['false']}" if row["limits"] else f"({row['false']})"
         counts = str(row["revisits"]), f"{row['found']:.2f}", str(row["closures"]), false, f"{row['worst']:.1f}"
         table.add_row(row["world"], row["map"], *counts, ", ".join(row["missed"]))
-    Console(width=140).print(table)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    faults = sum(bool(row["missed"]) for row in rows)
-    print(f"{len(rows)} rows, {faults} miss a limit")
-    return int(faults > 0)
+    return verdict(table, rows, sum(bool(row["missed"]) for row in rows), given.json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ least 0.97 are right, and the expected calibration error is at most 0.05. Exits 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +27,8 @@ import numpy as np
 from described import Described, Network, described, places_of
 from real import all_recordings
 from real_filter import figures_of
-from rich.console import Console
 from rich.table import Table
+from verdict import verdict
 
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
@@ -130,12 +129,7 @@ def main() -> int:
                 rows.append(row)
                 numbers = (f"{row[column]:.3f}" if column != "sure" else f"{row[column]:.0f}" for column in COLUMNS)
                 table.add_row(name, query.name, "yes" if odometry else "no", *numbers, ", ".join(row["missed"]))
-    Console(width=140).print(table)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    faults = sum(bool(row["missed"]) for row in rows)
-    print(f"{len(rows)} rows, {faults} miss a limit")
-    return int(faults > 0)
+    return verdict(table, rows, sum(bool(row["missed"]) for row in rows), given.json)
 
 
 if __name__ == "__main__":

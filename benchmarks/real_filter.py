@@ -19,7 +19,6 @@ at least 0.9. Exits with 1 if one is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,8 +28,8 @@ from typing import Any
 import numpy as np
 from described import Network, described, places_of
 from real import Recording, all_recordings
-from rich.console import Console
 from rich.table import Table
+from verdict import verdict
 
 from vpr_ros.drives.open import open_drive
 from vpr_ros.drives.views import NumberedDrive
@@ -139,12 +138,7 @@ def main() -> int:
         rows.append(row)
         shown = [f"{row[name]:.0f}" if name == "sure" else f"{row[name]:.3f}" for name in COLUMNS]
         out.add_row(row["map"], row["kind"], *shown, ", ".join(missed(row)))
-    Console(width=140).print(out)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    faults = sum(bool(missed(row)) for row in rows)
-    print(f"{len(rows)} rows, {faults} miss a limit")
-    return int(bool(faults) or not rows)
+    return verdict(out, rows, sum(bool(missed(row)) for row in rows), given.json)
 
 
 if __name__ == "__main__":

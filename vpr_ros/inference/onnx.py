@@ -15,7 +15,7 @@ from vpr_ros.inference.describer import GPU_BATCHES, Description, Manifest, chec
 from vpr_ros.inference.vocabulary import LEARNT_FROM, Parts, Vocabulary, fitting_inputs, own_vocabulary
 
 PROVIDERS = {"CUDAExecutionProvider": "CUDA", "CPUExecutionProvider": "CPU"}  # best first
-_FATAL = 4  # of ONNX Runtime's log
+FATAL = 4  # of ONNX Runtime's log
 _TOGETHER = 32  # images of a batch, at least: at its end, threads wait for the last one
 
 
@@ -130,6 +130,6 @@ def run_session(session: Any, names: list[str], inputs: Mapping[str, np.ndarray]
     import onnxruntime
 
     options = onnxruntime.RunOptions()
-    options.log_severity_level = _FATAL
+    options.log_severity_level = FATAL
     found: list[np.ndarray] = session.run(names, inputs, options)
     return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from vpr_ros.base.errors import ModelError, brief
 from vpr_ros.base.image import Preprocessing
+from vpr_ros.inference.onnx import FATAL
 from vpr_ros.inference.onnx_nodes import add_constant, import_onnx, make_node, open_model, read_inside
 
 FREE_THE_BATCH = (
@@ -16,7 +17,6 @@ FREE_THE_BATCH = (
     "'batch'}})"
 )
 ONE_AT_A_TIME = f"the network is made for one image at a time: {FREE_THE_BATCH}"
-_FATAL = 4  # of ONNX Runtime's log
 
 Values = dict[str, np.ndarray]
 
@@ -202,7 +202,7 @@ def _values(model: Any, names: list[str], size: Preprocessing, batch: int) -> Va
     asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     images = np.zeros((batch, size.height, size.width, 3), np.uint8)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
+    options.log_severity_level = FATAL
     session = open_model(asked, options)
     try:
         return dict(zip(names, session.run(names, {"image": images}), strict=True))

@@ -260,9 +260,9 @@ def end_growing(connection: sqlite3.Connection) -> None:
 
 
 def lacks_log(path: Path) -> bool:
-    """Whether a map's file says that it has a write-ahead log, and there is none.
+    """Whether a map's file says that it has a write-ahead log, which is not beside it.
 
-    Places are missing if it was copied without; none if another program has applied the log and removed it.
+    Places are missing if it was copied without; it is whole if another program has applied the log and removed it.
     """
     path = path.resolve()
     if path.with_name(f"{path.name}-wal").exists():
@@ -272,7 +272,7 @@ def lacks_log(path: Path) -> bool:
 
 
 def log_of(path: Path) -> Path | None:
-    """The write-ahead log beside a map that holds places which the map's own file lacks; None if there is none."""
+    """The write-ahead log beside a map that holds places which the map's own file lacks, or None."""
     path = path.resolve()
     log = path.with_name(f"{path.name}-wal")
     return log if log.is_file() and log.stat().st_size else None

@@ -328,7 +328,7 @@ MISTAKES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "wrong option": ("torch", "published:salad", {"options": {"cluster": 3}}, "unexpected keyword argument 'cluster'"),
     "it fails": ("torch", "published:fails", {}, "with no --option: ValueError: no such backbone"),
     "it ends the program": ("torch", "published:leaves", {}, r"its code ends the program \(2\)"),
-    "TorchScript that is none": ("torch", "other.pth", {}, r"other\.pth is not TorchScript: give the code"),
+    "weights instead of TorchScript": ("torch", "other.pth", {}, r"other\.pth is not TorchScript: give the code"),
     "no network": ("torch", "published:number", {}, "gives a int, not a torch.nn.Module"),
     "no size": ("torch", "published:salad", {"size": None}, "does not say its images' size: give --size"),
     "wrong size": (

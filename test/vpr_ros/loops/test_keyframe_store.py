@@ -409,7 +409,7 @@ def test_a_disk_that_fails_for_a_moment_is_no_lost_session(session, toy_world, m
 
 
 def test_a_map_that_was_replaced_while_it_grows(session, toy_world, tmp_path):
-    """An atomic copy over it: keyframes went to a file that nobody finds, and ~/save_map saved a damaged other map."""
+    """An atomic copy over it: keyframes went to a file without a name, and ~/save_map saved a damaged other map."""
     path = session.place_map.path
     drive(session, toy_world, 3)
     with KeyframeStore.grow(tmp_path / "other.vprmap", MODEL) as other:

@@ -60,7 +60,7 @@ class Health:
 
     @property
     def bad_in_a_row(self) -> tuple[str, int, str]:
-        """The camera whose latest images could not be used, how many, and why; 0 if there is none."""
+        """The camera whose latest images could not be used, how many, and why; 0 if all could."""
         with self._lock:
             camera, number = next(iter(self._bad_in_a_row.most_common(1)), ("", 0))
             return camera, number, self._why_bad.get(camera, "")

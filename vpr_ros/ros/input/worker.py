@@ -40,7 +40,7 @@ class Worker(Generic[T]):
 
     @property
     def busy_s(self) -> float:
-        """Seconds since work on the present item began; 0 if there is none."""
+        """Seconds since work on the present item began; 0 while it waits for one."""
         began_s = self._began_s
         return 0.0 if began_s is None else time.monotonic() - began_s
 
