@@ -11,7 +11,9 @@ import numpy as np
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image_order import time_text
+from vpr_ros.base.tally import Tally
 
+ROUNDED = "image(s) have the time of another one: times may be rounded"
 _UNITS_NS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
 _DAY_NS = 86_400 * 10**9
 _DATES_NS = (20 * 365 * _DAY_NS, 130 * 365 * _DAY_NS)  # since 1970: from 1990 to 2100, as recordings are
@@ -91,18 +93,19 @@ def check_spacing(stamps_ns: Sequence[int] | np.ndarray, unit: str, where: str) 
         )
 
 
-def apart(stamps_ns: Sequence[int]) -> list[int]:
-    """Ascending stamps, those that are equal moved on by 1 ns each: two images of one stamp are two images."""
+def in_order(stamps_ns: Sequence[int] | np.ndarray, tally: Tally, where: str) -> tuple[list[int], list[int]]:
+    """Rows of images in order of time, and the stamps of these rows.
+
+    Those that are equal are moved on by 1 ns each, and counted: two images of one stamp are two images. where: names
+    the times in the tally.
+    """
+    stamps = np.asarray(stamps_ns, dtype=np.int64).tolist()
+    rows = sorted(range(len(stamps)), key=stamps.__getitem__)
     moved: list[int] = []
-    for stamp in stamps_ns:
-        moved.append(stamp if not moved or stamp > moved[-1] else moved[-1] + 1)
-    return moved
-
-
-def in_order(stamps_ns: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows in order of time, and the stamps of these rows, ``apart``."""
-    rows = sorted(range(len(stamps_ns)), key=stamps_ns.__getitem__)
-    return rows, apart([stamps_ns[row] for row in rows])
+    for row in rows:
+        moved.append(max(stamps[row], moved[-1] + 1) if moved else stamps[row])
+    tally.add(ROUNDED, where, len(stamps) - len(set(stamps)))
+    return rows, moved
 
 
 class Span(NamedTuple):

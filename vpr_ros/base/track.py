@@ -10,8 +10,10 @@ import numpy as np
 
 from vpr_ros.base.geometry import T_BODY_OPTICAL, interpolate, interpolate_track, matrix_from_rpy, transform
 from vpr_ros.base.image_order import JumpBack
+from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span
 
+TWO_POSES = "pose(s) left out: an earlier one of the same time differs"
 _LATELY_NS = 100_000_000  # a velocity is that of this time
 _SHORTEST_NS = 5_000_000  # of a time that tells one
 _SAME_POSE = 1e-6  # of its numbers
@@ -57,6 +59,18 @@ def nearest_distances(positions: np.ndarray) -> np.ndarray:
     return nearest[np.isfinite(nearest)]
 
 
+def first_of_each(stamps_ns: np.ndarray, poses: np.ndarray, tally: Tally | None, where: str) -> np.ndarray:
+    """Rows of poses (N, numbers) in order of time, of those with one stamp (N,) the first.
+
+    tally: counts the others that differ from it, as where two runs are joined. where: names the poses in it.
+    """
+    _, first, of = np.unique(stamps_ns, return_index=True, return_inverse=True)
+    if tally is not None:
+        differ = np.any(np.abs(poses - poses[first[of.reshape(-1)]]) > _SAME_POSE, axis=1)
+        tally.add(TWO_POSES, where, int(differ.sum()))
+    return np.asarray(first)
+
+
 @dataclass(frozen=True, eq=False)
 class Track:
     """Poses of something at ascending times. stamps_ns: (N,) int64. T: (N, 4, 4). max_gap_ns: widest gap bridged."""
@@ -65,18 +79,19 @@ class Track:
     T: np.ndarray
     max_gap_ns: int
 
-    @staticmethod
-    def contradictions(stamps_ns: list[int] | np.ndarray, T: list[np.ndarray] | np.ndarray) -> int:
-        """Number of poses that differ from an earlier one with the same stamp, as where two runs are joined."""
-        poses = np.asarray(T, dtype=float).reshape(-1, 16)
-        _, first, of = np.unique(np.asarray(stamps_ns, dtype=np.int64), return_index=True, return_inverse=True)
-        return int(np.any(np.abs(poses - poses[first[of.reshape(-1)]]) > _SAME_POSE, axis=1).sum())
-
     @classmethod
-    def of(cls, stamps_ns: list[int] | np.ndarray, T: list[np.ndarray] | np.ndarray, max_gap_ns: int) -> Track:
-        """From stamps and poses in any order; of poses with one stamp the first stays."""
-        stamps, order = np.unique(np.asarray(stamps_ns, dtype=np.int64), return_index=True)
-        return cls(stamps, np.asarray(T, dtype=float).reshape(-1, 4, 4)[order], max_gap_ns)
+    def of(
+        cls,
+        stamps_ns: list[int] | np.ndarray,
+        T: list[np.ndarray] | np.ndarray,
+        max_gap_ns: int,
+        tally: Tally | None = None,
+        where: str = "",
+    ) -> Track:
+        """From stamps and poses in any order, see ``first_of_each``."""
+        stamps, poses = np.asarray(stamps_ns, dtype=np.int64), np.asarray(T, dtype=float).reshape(-1, 16)
+        rows = first_of_each(stamps, poses, tally, where)
+        return cls(stamps[rows], poses[rows].reshape(-1, 4, 4), max_gap_ns)
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """(4, 4) pose at a time, interpolated, or None in a gap and outside."""

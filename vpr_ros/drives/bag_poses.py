@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +17,9 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import Span
 from vpr_ros.base.track import Track, planar_poses
 from vpr_ros.drives import bag_messages as msgs
-from vpr_ros.drives.geodesy import STRAY, good_fixes, headings_from_track, strays, utm_from_latlon, warn_of_jumps
-from vpr_ros.drives.left_out import TWO_POSES
+from vpr_ros.drives.fixes import headings_from_track, usable_fixes
 from vpr_ros.drives.options import DriveOptions
 
-_INEXACT_M = 10.0  # standard deviation that a fix states for itself, from which on it is left out,
-_INEXACT, _USUAL = 5.0, 0.25  # if it is so many times this quantile of all: a whole drive may be as inexact
 _REPLACED = "fixed transform(s) differ from an earlier one of the same frame, and replace it"
 _TWO_PARENTS = "frame(s) have transforms from two others in /tf, of which one is used: stop one publisher"
 _RENAMED = 3  # changes of frame for each frame of a topic, that are of a driver that was started again
@@ -214,26 +211,18 @@ class BagPoses:
 
     def _track_of(self, samples: list[tuple[int, np.ndarray]], example: str) -> Track:
         stamps, poses = [s for s, _ in samples], [T for _, T in samples]
-        self.tally.add(TWO_POSES, example, Track.contradictions(stamps, poses))
-        return Track.of(stamps, poses, self._options.max_pose_gap_ns)
+        return Track.of(stamps, poses, self._options.max_pose_gap_ns, self.tally, example)
 
     def _navsat_track(self, topic: str) -> tuple[Track, str]:
-        samples = sorted(self._poses[topic], key=lambda sample: sample[0])
+        samples = self._poses[topic]
         if not samples:
             raise DriveError(f"the bag {self._path} has no valid fix on {topic}: every NavSatFix says there is none")
-        fixes = np.array([fix for _, fix in samples])
-        good = good_fixes(fixes[:, 0], fixes[:, 1], self.tally, f"the bag {self._path}, topic {topic}")
-        sigmas_m = fixes[:, 3]
-        inexact = good & (sigmas_m > max(_INEXACT_M, _INEXACT * float(np.quantile(sigmas_m[good], _USUAL))))
-        kind = f"position(s) left out: by their own covariance more than {_INEXACT_M:g} m off"
-        self.tally.add(kind, topic, int(inexact.sum()))
-        good &= ~inexact
-        stamps, fixes = [stamp for (stamp, _), ok in zip(samples, good, strict=True) if ok], fixes[good]
-        positions, world = utm_from_latlon(fixes[:, 0], fixes[:, 1], fixes[:, 2], self._options.world)
-        stray = strays(positions, np.array(stamps))
-        self.tally.add(STRAY, topic, int(stray.sum()))
-        stamps, positions = [stamp for stamp, out in zip(stamps, stray, strict=True) if not out], positions[~stray]
-        warn_of_jumps(positions, fixes[~stray], stamps)
+        stamps_ns, fixes = np.array([stamp for stamp, _ in samples]), np.array([fix for _, fix in samples])
+        where = f"the bag {self._path}, topic {topic}"
+        rows, positions, world = usable_fixes(
+            fixes[:, :2], fixes[:, 2], stamps_ns, self.tally, where, self._options.world, fixes[:, 3], once=True
+        )
+        stamps_ns = stamps_ns[rows]
         yaw = headings_from_track(positions)
         if yaw is None:
             left_out = "".join(f"; {line}" for line in self.tally.lines())
@@ -241,15 +230,15 @@ class BagPoses:
                 f"the fixes on {topic} of the bag {self._path} never move, so they give no heading{left_out}"
             )
         of_antenna = planar_poses(positions, yaw)
-        antenna = self._antenna(topic, stamps)
+        antenna = self._antenna(topic, stamps_ns)
         of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna
-        return Track.of(stamps, of_antenna, self._options.max_pose_gap_ns), world
+        return Track.of(stamps_ns, of_antenna, self._options.max_pose_gap_ns), world
 
-    def _antenna(self, topic: str, stamps: Sequence[int]) -> np.ndarray:
+    def _antenna(self, topic: str, stamps_ns: np.ndarray) -> np.ndarray:
         """(3,) metres, the antenna's place on the base. If it is unknown, the base's own, which is counted."""
         frame = self._frames.get(topic, "")
         if self._on_robot(frame, self.base_frame):
-            found = (self._tree.lookup(self.base_frame, frame, stamp) for stamp in stamps)
+            found = (self._tree.lookup(self.base_frame, frame, stamp) for stamp in stamps_ns.tolist())
             T_base_antenna = next((T for T in found if T is not None), None)
             if T_base_antenna is not None:
                 return np.asarray(T_base_antenna[:3, 3])

@@ -9,7 +9,7 @@ import numpy as np
 from vpr_ros.base.geometry import heading, is_upside_down, lies_on_side, looks_up
 from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
-from vpr_ros.drives.geodesy import headings_from_track
+from vpr_ros.drives.fixes import headings_from_track
 
 _MOST = 0.9  # of the images
 _OPTICAL = (

@@ -15,12 +15,12 @@ from vpr_ros.base.errors import ConfigError, DriveError, ImageError
 from vpr_ros.base.geometry import is_rigid
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import apart
+from vpr_ros.base.times import in_order
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.files import file_frame, first_readable, list_images, read_bytes, read_image, read_table
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.left_out import NAMED_TWICE, TWO_POSES
+from vpr_ros.drives.left_out import NAMED_TWICE
 from vpr_ros.drives.options import DriveOptions
 
 TIME, FILE = "timestamp [ns]", "filename"
@@ -113,7 +113,8 @@ class EurocDrive:
         if not found:
             raise DriveError(f"none of the images that {table.path} names is in {folder / 'data'}")
         self.tally.add("image(s) left out: data.csv names them and they are missing", "", len(listed) - len(found))
-        return list(zip(apart([stamp for stamp, _ in found]), [image for _, image in found], strict=True))
+        order, moved = in_order([stamp for stamp, _ in found], self.tally, str(table.path))
+        return [(stamp, found[row][1]) for row, stamp in zip(order, moved, strict=True)]
 
     def _read_poses(self, root: Path, sensor: dict[str, Any], options: DriveOptions) -> Track | None:
         """T_map_camera over time; None without a file of poses."""
@@ -137,8 +138,8 @@ class EurocDrive:
             raise DriveError(f"{path} holds no poses")
         T_body_camera = np.reshape(sensor["T_BS"]["data"], (4, 4)) if mount is None else mount
         known = [pose for pose in T if pose is not None]
-        self.tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], known))
-        return Track.of(stamps_ns[good], known, options.max_pose_gap_ns).compose(T_body_camera)
+        track = Track.of(stamps_ns[good], known, options.max_pose_gap_ns, self.tally, str(path))
+        return track.compose(T_body_camera)
 
     def __len__(self) -> int:
         return len(self._images)

@@ -15,7 +15,7 @@ from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image_files import has_position
 from vpr_ros.base.records import DriveFrame
 from vpr_ros.base.tally import Tally
-from vpr_ros.base.times import Span, apart, in_order, nanoseconds
+from vpr_ros.base.times import Span, in_order, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track, camera_on_body, is_trip, planar_poses
 from vpr_ros.base.world import LOCAL
 from vpr_ros.drives.columns import POSES, QUATERNION, TIMES, with_own_names
@@ -32,17 +32,10 @@ from vpr_ros.drives.files import (
     read_table,
     to_images,
 )
+from vpr_ros.drives.fixes import headings_from_track, usable_fixes
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.geodesy import (
-    STRAY,
-    good_fixes,
-    headings_from_track,
-    on_grid,
-    strays,
-    utm_from_latlon,
-    warn_of_jumps,
-)
-from vpr_ros.drives.left_out import NAMED_TWICE, ROUNDED, TWO_POSES
+from vpr_ros.drives.geodesy import on_grid
+from vpr_ros.drives.left_out import NAMED_TWICE
 from vpr_ros.drives.options import DriveOptions
 from vpr_ros.drives.tum import is_tum, read_tum
 
@@ -143,15 +136,12 @@ class FolderDrive:
         by_file = "file" in table.columns  # so that no pose is interpolated
         track = None
         if stamps is not None:
-            known = [(stamp, T) for stamp, T in zip(stamps, poses, strict=True) if T is not None]
-            times, posed = [stamp for stamp, _ in known], [T for _, T in known]
-            track = Track.of(times, posed, NO_GAP if by_file else options.max_pose_gap_ns)
-            self.tally.add(TWO_POSES, path.name, 0 if by_file else Track.contradictions(times, posed))
+            known = [(stamp, T) for stamp, T in zip(stamps.tolist(), poses, strict=True) if T is not None]
+            gap_ns, tally = (NO_GAP, None) if by_file else (options.max_pose_gap_ns, self.tally)
+            track = Track.of([stamp for stamp, _ in known], [T for _, T in known], gap_ns, tally, path.name)
         self.pose_span = None if track is None or not len(track.stamps_ns) else track.span
         if by_file:
-            self._images, self._stamps, self._T = _by_file(table, poses, stamps, options)
-            repeated_times = 0 if stamps is None else len(stamps) - len(set(stamps))
-            self.tally.add(ROUNDED, path.name, repeated_times)
+            self._images, self._stamps, self._T = _by_file(table, poses, stamps, options, self.tally)
             named = {os.path.realpath(image) for image in self._images}
             folders = sorted({folder, *(image.parent for image in self._images)})
             images = [image for among in folders for image in list_images(among)]
@@ -261,19 +251,20 @@ def _one_row_each(table: Table, tally: Tally) -> Table:
     return replace(table, columns=columns_kept)
 
 
-def _stamps(table: Table) -> list[int] | None:
-    """Nanoseconds of each row, or None without times."""
+def _stamps(table: Table) -> np.ndarray | None:
+    """(N,) int64 nanoseconds of the rows, or None without times."""
     column = next((name for name in TIMES if name in table.columns), None)
-    return None if column is None else table.stamps_ns(column, TIMES[column], "times").tolist()
+    return None if column is None else table.stamps_ns(column, TIMES[column], "times")
 
 
 def _poses(
-    table: Table, stamps: list[int] | None, options: DriveOptions, tally: Tally
+    table: Table, stamps: np.ndarray | None, options: DriveOptions, tally: Tally
 ) -> tuple[list[np.ndarray | None], str]:
     """T_map_camera of each row, None if a cell is empty, and the name of their world. stamps: of the rows, if given."""
-    positions, world = _positions(table, options.world, tally)
     if "lat" in table.columns:
-        _leave_out_strays(positions, stamps, table, tally)
+        positions, order, world = _of_receiver(table, stamps, options.world, tally)
+    else:
+        positions, order, world = _of_metres(table), np.arange(0), LOCAL
     camera = camera_on_body(options.mount)
     if "qx" in table.columns or ("yaw" not in table.columns and world == LOCAL):
         what = "orientations (or give yaw)"
@@ -287,10 +278,7 @@ def _poses(
         yaw = table.radians(("yaw",), "poses")[:, 0]
         tally.add("row(s) without yaw have no pose", str(table.path), int((known & ~np.isfinite(yaw)).sum()))
         known &= np.isfinite(yaw)
-    elif known.any():
-        order = np.flatnonzero(known)
-        if stamps is not None:
-            order = order[np.argsort(np.array(stamps, dtype=np.int64)[order], kind="stable")]
+    else:
         course = headings_from_track(positions[order])
         if course is None:
             raise DriveError(f"{table.path} has no column 'yaw', and its positions do not move to give a heading")
@@ -301,23 +289,6 @@ def _poses(
     return [None if T is None else T @ camera for T in poses], world
 
 
-def _leave_out_strays(positions: np.ndarray, stamps: list[int] | None, table: Table, tally: Tally) -> None:
-    """Make positions (N, 3) NaN that no vehicle reaches, see ``geodesy.strays``. Warns of other jumps of kilometres.
-
-    stamps: of the rows, nanoseconds; without them none is a stray.
-    """
-    order, stamps_ns = np.flatnonzero(np.isfinite(positions).all(axis=1)), None
-    if stamps is not None:
-        every_ns = np.array(stamps, dtype=np.int64)
-        order = order[np.argsort(every_ns[order], kind="stable")]
-        stray = strays(positions[order], every_ns[order])
-        tally.add(STRAY, str(table.path), int(stray.sum()))
-        positions[order[stray]] = np.nan
-        order = order[~stray]
-        stamps_ns = every_ns[order]
-    warn_of_jumps(positions[order], table.numbers(("lat", "lon"), "positions")[order], stamps_ns)
-
-
 def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | None]:
     """Poses turned to the grid of their world, see ``geodesy.on_grid``."""
     known = [T for T in poses if T is not None]
@@ -325,31 +296,39 @@ def _on_grid(poses: list[np.ndarray | None], world: str) -> list[np.ndarray | No
     return [None if T is None else next(turned) for T in poses]
 
 
-def _positions(table: Table, world: str, tally: Tally) -> tuple[np.ndarray, str]:
-    """(N, 3) metres, NaN for an empty cell, and the world's name."""
-    if "lat" not in table.columns:
-        z = ("z",) if "z" in table.columns else ()
-        purpose = "positions (or give lat and lon; if the file holds something else, move it out of the folder)"
-        positions = table.numbers(("x", "y", *z), purpose)
-        if (large := np.flatnonzero((np.abs(positions) > _LARGEST_M).any(axis=1))).size:
-            raise DriveError(f"{table.path} has positions that cannot be metres, the first: {positions[large[0]]}")
-        return (positions if z else np.column_stack([positions, np.zeros(len(table))])), LOCAL
-    latitude, longitude = table.numbers(("lat", "lon"), "positions").T
+def _of_metres(table: Table) -> np.ndarray:
+    """(N, 3) positions of the rows, NaN for an empty cell."""
+    z = ("z",) if "z" in table.columns else ()
+    purpose = "positions (or give lat and lon; if the file holds something else, move it out of the folder)"
+    positions = table.numbers(("x", "y", *z), purpose)
+    if (large := np.flatnonzero((np.abs(positions) > _LARGEST_M).any(axis=1))).size:
+        raise DriveError(f"{table.path} has positions that cannot be metres, the first: {positions[large[0]]}")
+    return positions if z else np.column_stack([positions, np.zeros(len(table))])
+
+
+def _of_receiver(
+    table: Table, stamps: np.ndarray | None, world: str, tally: Tally
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """(N, 3) metres of the rows, NaN for one without a position, the rows with one in order of time, and the world."""
+    degrees = table.numbers(("lat", "lon"), "positions")
     altitude = table.numbers(("alt",), "positions")[:, 0] if "alt" in table.columns else np.zeros(len(table))
-    positions = np.full((len(table), 3), np.nan)
-    given = np.isfinite(latitude) & np.isfinite(longitude)  # an empty cell means no pose; it is not an error
-    if not given.any():
+    given = np.flatnonzero(np.isfinite(degrees).all(axis=1))  # an empty cell means no pose; it is not an error
+    if not len(given):
         raise DriveError(f"{table.path} has no row with lat and lon: fill them in, or give x and y")
-    known = np.flatnonzero(given)
-    known = known[good_fixes(latitude[known], longitude[known], tally, str(table.path))]
-    positions[known], world = utm_from_latlon(latitude[known], longitude[known], altitude[known], world)
-    return positions, world
+    times = None if stamps is None else stamps[given]
+    once = not {"file", "yaw", "qx"}.intersection(table.columns)  # the track gives headings to interpolate
+    rows, known, world = usable_fixes(degrees[given], altitude[given], times, tally, str(table.path), world, once=once)
+    positions = np.full((len(table), 3), np.nan)
+    positions[given[rows]] = known
+    return positions, given[rows], world
 
 
 _Frames = tuple[list[Path], list[int], list["np.ndarray | None"]]
 
 
-def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | None, options: DriveOptions) -> _Frames:
+def _by_file(
+    table: Table, poses: list[np.ndarray | None], stamps: np.ndarray | None, options: DriveOptions, tally: Tally
+) -> _Frames:
     """Images, stamps and poses of a table with a column for the image."""
     images = [table.path.parent / cell for cell in table.columns["file"]]
     missing = [image for image in images if not image.is_file()]
@@ -360,7 +339,7 @@ def _by_file(table: Table, poses: list[np.ndarray | None], stamps: list[int] | N
         )
     if stamps is None:
         return images, [round(i * 1e9 / options.frame_rate_hz) for i in range(len(images))], poses
-    rows, moved = in_order(stamps)
+    rows, moved = in_order(stamps, tally, table.path.name)
     return [images[row] for row in rows], moved, [poses[row] for row in rows]
 
 
@@ -375,12 +354,14 @@ def _by_stamp(table: Table, track: Track | None, folder: Path, tally: Tally) -> 
 
 def _named_by_stamp(folder: Path, unit: str, track: Track, path: Path, tally: Tally) -> _Frames:
     """Images named by their stamps, with poses of the track in a file, interpolated."""
-    stamped: list[tuple[int, Path]] = []
+    stamps: list[int] = []
+    stamped: list[Path] = []
     problem: DriveError | None = None
     others = []
     for image in list_images(folder):
         try:
-            stamped.append((nanoseconds(image.stem, unit, str(image)), image))
+            stamps.append(nanoseconds(image.stem, unit, str(image)))
+            stamped.append(image)
         except DriveError as error:
             problem = problem or error
             others.append(image)
@@ -388,9 +369,8 @@ def _named_by_stamp(folder: Path, unit: str, track: Track, path: Path, tally: Ta
         no_names = "names no images" if path.suffix.lower() != ".csv" else "has no column 'file'"
         raise DriveError(f"{others[0]} is not named by its stamp, and {path} {no_names}: {problem}")
     tally.add_files("image(s) left out: their names are not stamps", others)
-    stamped.sort()
-    times = [stamp for stamp, _ in stamped]
-    return [image for _, image in stamped], apart(times), [track.at(stamp) for stamp in times]
+    rows, moved = in_order(stamps, tally, folder.name)
+    return [stamped[row] for row in rows], moved, [track.at(stamps[row]) for row in rows]
 
 
 FORMAT = Format(

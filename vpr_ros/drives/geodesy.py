@@ -1,17 +1,16 @@
-"""Latitude and longitude to UTM metres, and headings from a track of positions."""
+"""Latitude and longitude to UTM metres, and from one UTM zone to another."""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import matrix_from_rpy, transform
-from vpr_ros.base.tally import Tally
 from vpr_ros.base.world import utm_of, utm_world
 
 if TYPE_CHECKING:
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STRAY = "position(s) left out: no vehicle is so fast as to be there between its neighbours"
-_STRAY_M, _MOST_STRAY = 20.0, 0.1  # from its neighbours, at least; share of positions, at most
-_FASTEST = 100.0  # metres a second
-_NO_FIX_DEG = 1e-6  # receivers without a fix report 0, 0
-_JUMP_M = 1000.0  # between neighbours
-_NOISES = 8.0  # standard deviations of a position: two of a vehicle that stands are nearer than this
-_NOISY = 0.3  # of the steps: pure noise has 0.6
-_MEDIAN = 0.6745  # of the absolute value of a standard normal number
 _FURTHEST_DEG = 15.0  # of longitude at the equator from a zone's middle: two zones further lengths are 3 % wrong
 _EAST_M = (100_000.0, 900_000.0)  # eastings of a UTM zone, with some overlap into its neighbours
 _NORTH_M = (0.0, 10_000_000.0)
@@ -45,30 +36,6 @@ def utm_zone(latitude: float, longitude: float) -> int:
     if 72 <= latitude <= 84 and 0 <= longitude < 42:
         return 31 + 2 * int((longitude + 3) // 12)
     return int((longitude + 180) // 6) % 60 + 1
-
-
-def good_fixes(latitude: np.ndarray, longitude: np.ndarray, tally: Tally, where: str) -> np.ndarray:
-    """(N,) bool: which positions in degrees are valid fixes. The others are counted.
-
-    Receivers report 0, 0 before their first fix. Raises DriveError if most positions are out of range or none is valid.
-    """
-    finite = np.isfinite(latitude) & np.isfinite(longitude)
-    off = finite & ((np.abs(latitude) > 90) | (np.abs(longitude) > 360))
-    none = finite & (np.abs(latitude) < _NO_FIX_DEG) & (np.abs(longitude) < _NO_FIX_DEG)
-    good = finite & ~off & ~none
-    if off.sum() > good.sum():
-        row = int(np.argmax(off))
-        raise DriveError(
-            f"{where}: latitude {latitude[row]:g}, longitude {longitude[row]:g} is out of range: latitude and "
-            "longitude may be swapped, or in degrees and minutes"
-        )
-    for kind, rows in (("0, 0 is no fix", none), ("out of range", off), ("not a number", ~finite)):
-        tally.add(f"position(s) left out: {kind}", where, int(rows.sum()))
-    if not good.any():
-        raise DriveError(f"{where}: no position is a valid fix; {'; '.join(tally.lines()) or 'there are none'}")
-    if max(np.abs(latitude[good]).max(), np.abs(longitude[good]).max() / 2) <= np.pi / 2:
-        tally.add("position(s) are off Africa, as radians are that are taken for degrees", where, int(good.sum()))
-    return good
 
 
 def utm_from_latlon(
@@ -101,62 +68,6 @@ def _filled(altitude: np.ndarray) -> np.ndarray:
     """Altitudes (N,), those that are not finite interpolated by their rows; 0 if none is finite."""
     known = np.flatnonzero(np.isfinite(altitude))
     return np.interp(np.arange(len(altitude)), known, altitude[known]) if len(known) else np.zeros(len(altitude))
-
-
-def strays(positions: np.ndarray, stamps_ns: np.ndarray) -> np.ndarray:
-    """(N,) bool: positions (N, 3) that no vehicle reaches from those before and leaves to those after.
-
-    stamps_ns: (N,) ascending. Reflections in a street throw one fix, or all of some seconds, hundreds of metres aside.
-    Where many seem to be thrown, the positions are of several vehicles, or in no order, and none is found.
-    """
-    found, most = np.zeros(len(positions), bool), max(1.0, _MOST_STRAY * len(positions))
-    steps_m = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-    fast = np.flatnonzero(steps_m > np.maximum(_FASTEST * 1e-9 * np.diff(stamps_ns), _STRAY_M))
-    if not len(found) or len(fast) > 2 * most:
-        return found
-
-    # Runs of rows without a step too fast: those kept so far, by their first and last rows.
-    begins, ends = np.append(0, fast + 1), np.append(fast, len(positions) - 1)
-    first, last, kept = begins.copy(), ends.copy(), 1
-    for begin, end in zip(begins[1:], ends[1:], strict=True):
-        oldest = max(1, int(np.searchsorted(first[:kept], begin - most)))
-        before, thrown = positions[last[oldest - 1 : kept - 1], :2], positions[first[oldest:kept], :2]
-        here, aside = positions[begin, :2], positions[last[kept - 1], :2]
-        steps_m = np.minimum(np.linalg.norm(thrown - before, axis=1), np.linalg.norm(here - aside))
-        returns = np.linalg.norm(here - before, axis=1) < steps_m
-        # Of two spots that a receiver changes between, the one with fewer rows is aside.
-        longest = np.maximum(last[oldest - 1 : kept - 1] - first[oldest - 1 : kept - 1], end - begin) + 1
-        back = oldest + np.flatnonzero(returns & (begin - first[oldest:kept] <= longest))
-        if len(back):
-            found[first[back[-1]] : begin] = True
-            kept = back[-1]
-        else:
-            first[kept] = begin
-            kept += 1
-        last[kept - 1] = end
-    return found & bool(found.sum() <= most)
-
-
-def warn_of_jumps(
-    positions: np.ndarray,
-    named: np.ndarray,
-    stamps_ns: Sequence[int] | np.ndarray | None,
-    form: str = "%.6f, %.6f",
-    check: str = "the receiver's log",
-) -> None:
-    """Warn of kilometres between positions (N, 2 or more) that follow each other, unless a vehicle drives them.
-
-    named: (N, 2 or more) the positions as their file has them. stamps_ns: (N,), None if unknown. form: of a pair of
-    positions, in the warning. check: what to check.
-    """
-    steps = np.linalg.norm(np.diff(positions[:, :2], axis=0), axis=1)
-    driven_m = 0.0 if stamps_ns is None else _FASTEST * 1e-9 * np.diff(stamps_ns)
-    jumps = np.flatnonzero(~(steps < np.maximum(_JUMP_M, driven_m)))
-    if len(jumps):
-        row = int(jumps[0])
-        here, there = (form % tuple(named[k][:2]) for k in (row, row + 1))
-        text = "positions jump by %.1f km from %s to %s (%d such jump(s)): check %s"
-        logger.warning(text, steps[row] / 1000, here, there, len(jumps), check)
 
 
 def _warn_of_zones(latitude: np.ndarray, longitude: np.ndarray, world: str) -> None:
@@ -224,43 +135,3 @@ def zone_change(world: str, wanted: str) -> Callable[[np.ndarray], np.ndarray]:
         return transform(turn @ T[:3, :3], np.array([east[0], north[0], T[2, 3]]))
 
     return change
-
-
-def _noise_m(positions: np.ndarray) -> float:
-    """Standard deviation of one coordinate of (N, 2 or more) positions, by how they bend from one to the next.
-
-    Zero where they lie far apart for that: then it is the road that bends.
-    """
-    steps = np.diff(positions[:, :2], axis=0)
-    if len(steps) < 2:
-        return 0.0
-    noise_m = float(np.median(np.abs(np.diff(steps, axis=0))) / (_MEDIAN * np.sqrt(6)))
-    return noise_m if noise_m > _NOISY * np.median(np.linalg.norm(steps, axis=1)) else 0.0
-
-
-def _apart(positions: np.ndarray, step_m: float) -> list[int]:
-    """Rows of (N, 2 or more) positions, each step_m from the last one at least."""
-    kept = [0]
-    for i in range(1, len(positions)):
-        if np.linalg.norm(positions[i, :2] - positions[kept[-1], :2]) >= step_m:
-            kept.append(i)
-    return kept
-
-
-def headings_from_track(positions: np.ndarray, min_step_m: float = 1.0) -> np.ndarray | None:
-    """Course over ground of (N, 2 or more) positions -> (N,) yaw in radians, counter-clockwise from east.
-
-    Taken between positions at least min_step_m apart, and further where they are noisier, so that the heading does not
-    spin at a standstill. A reversing vehicle gets the opposite heading. None if the track is shorter than min_step_m.
-    """
-    step_m = max(min_step_m, _NOISES * _noise_m(positions))
-    kept = _apart(positions, step_m)
-    while len(kept) < 2 and step_m > min_step_m:
-        step_m = max(step_m / 2, min_step_m)
-        kept = _apart(positions, step_m)
-    if len(kept) < 2:
-        return None
-    steps = np.diff(positions[kept, :2], axis=0)
-    courses = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-    midway = (np.array(kept[:-1]) + np.array(kept[1:])) / 2
-    return np.interp(np.arange(len(positions)), midway, courses)

@@ -17,7 +17,6 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, in_order, nanoseconds
 from vpr_ros.drives.files import beside, file_frame, first_readable, list_images, number, read_image, read_text
 from vpr_ros.drives.formats import Format
-from vpr_ros.drives.left_out import ROUNDED
 from vpr_ros.drives.options import DriveOptions
 
 _RIGHT_OF = {"image_0": "image_1", "image_2": "image_3"}
@@ -107,9 +106,7 @@ class KittiDrive:
     def _by_time(self, stamps_ns: list[int]) -> tuple[list[int], dict[int, int]]:
         """The images' numbers in order of time, and the stamp of each. stamps_ns: of all lines of times.txt."""
         numbers = list(self._images)
-        listed = [stamps_ns[number] for number in numbers]
-        self.tally.add(ROUNDED, "times.txt", len(listed) - len(set(listed)))
-        rows, moved = in_order(listed)
+        rows, moved = in_order([stamps_ns[number] for number in numbers], self.tally, "times.txt")
         order = [numbers[row] for row in rows]
         return order, dict(zip(order, moved, strict=True))
 

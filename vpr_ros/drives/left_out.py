@@ -14,9 +14,7 @@ EMPTY = "image(s) left out: they show nothing (black, white or covered)"
 EMPTY_ANSWERED = "image(s) show nothing (black, white or covered) and are no evidence"
 EMPTY_PLACES = "place(s) show nothing (black, white or covered): no image will be found there"
 ONE_PLACE = "image(s) left out: all poses of the drive lie closer together than places do"
-ROUNDED = "image(s) have the time of another one: times may be rounded"
 NAMED_TWICE = "row(s) left out: an earlier row names the same image"
-TWO_POSES = "pose(s) left out: an earlier one of the same time differs"
 NO_POSE = "image(s) left out: no pose at their time"
 
 

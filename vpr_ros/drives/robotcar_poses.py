@@ -13,8 +13,8 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import Track
 from vpr_ros.base.world import canonical_world, utm_of
 from vpr_ros.drives.files import Table, beside, read_table
-from vpr_ros.drives.geodesy import STRAY, strays, warn_of_jumps, warn_unless_utm
-from vpr_ros.drives.left_out import TWO_POSES
+from vpr_ros.drives.fixes import NO_FIX, reachable
+from vpr_ros.drives.geodesy import warn_unless_utm
 
 _APART = "step(s) of visual odometry do not begin where the last one ends: the motion in between is not in the poses"
 _INS_GOOD = "INS_SOLUTION_GOOD"
@@ -58,24 +58,19 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
         good &= np.array(table.text("ins_status", "leaving out uncertain poses")) == _INS_GOOD
     tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
     no_fix = good & (np.abs(poses[:, :2]) < 1.0).all(axis=1)
-    tally.add("position(s) left out: 0, 0 is no fix", str(path), int(no_fix.sum()))
-    good &= ~no_fix
-    if not good.any():
-        raise DriveError(f"{path} has no good pose: no row has ins_status {_INS_GOOD}")
-    rows = np.flatnonzero(good)
+    tally.add(NO_FIX, str(path), int(no_fix.sum()))
+    rows = np.flatnonzero(good & ~no_fix)
+    if not len(rows):
+        raise DriveError(f"{path} has no good pose: all rows are 0, 0, not a number, or not {_INS_GOOD}")
     rows = rows[np.argsort(stamps_ns[rows], kind="stable")]
-    stray = strays(poses[rows][:, [1, 0]], stamps_ns[rows])
-    tally.add(STRAY, str(path), int(stray.sum()))
-    good[rows[stray]] = False
-    T_ned_ins = _transforms(poses[good, :3], poses[good, 3:])
+    east_north = poses[rows][:, [1, 0]]
+    kept = reachable(east_north, stamps_ns[rows], east_north, "%.0f, %.0f m", tally, str(path))
+    rows, east_north = rows[kept], east_north[kept]
     T_enu_ned = np.eye(4)
     T_enu_ned[:3, :3] = R_ENU_NED
-    T_enu_ins = T_enu_ned @ T_ned_ins
-    east_north = T_enu_ins[:, :2, 3]
-    warn_of_jumps(east_north, east_north, stamps_ns[good], "%.0f, %.0f m", str(path))
-    tally.add(TWO_POSES, str(path), Track.contradictions(stamps_ns[good], T_enu_ins))
-    track = Track.of(stamps_ns[good], T_enu_ins @ inverse(T_vehicle_ins), max_gap_ns)
-    zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[good]
+    T_map_vehicle = T_enu_ned @ _transforms(poses[rows, :3], poses[rows, 3:]) @ inverse(T_vehicle_ins)
+    track = Track.of(stamps_ns[rows], T_map_vehicle, max_gap_ns, tally, str(path))
+    zones = np.array([canonical_world(f"utm {zone}") for zone in table.text("utm_zone", "the name of the world")])[rows]
     worlds = np.unique(zones)
     if len(worlds) > 1:
         raise DriveError(f"{path} has poses in several UTM zones ({', '.join(worlds)}): split it at the change of zone")

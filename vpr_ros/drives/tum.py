@@ -14,7 +14,6 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.base.times import check_spacing, nanoseconds
 from vpr_ros.base.track import NO_GAP, Track
 from vpr_ros.drives.files import is_number, number, open_text
-from vpr_ros.drives.left_out import TWO_POSES
 
 _NUMBERS = 8  # in a line
 
@@ -61,6 +60,4 @@ def read_tum(path: Path | str, max_gap_ns: int = NO_GAP, tally: Tally | None = N
     if not poses:
         raise DriveError(f"{path} has no poses: it needs lines of stamp x y z qx qy qz qw")
     check_spacing(stamps_ns, "seconds", str(path))
-    if tally is not None:
-        tally.add(TWO_POSES, path.name, Track.contradictions(stamps_ns, poses))
-    return Track.of(stamps_ns, poses, max_gap_ns)
+    return Track.of(stamps_ns, poses, max_gap_ns, tally, path.name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.times import Span, apart, check_spacing, clocks, nanoseconds
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.times import ROUNDED, Span, check_spacing, clocks, in_order, nanoseconds
 
 T0 = 1_700_000_000
 
@@ -77,7 +78,9 @@ def test_spacing_tells_units_apart() -> None:
 
 
 def test_images_of_one_stamp_stay_apart() -> None:
-    assert apart([5, 5, 5, 6, 9]) == [5, 6, 7, 8, 9]
+    tally = Tally()
+    assert in_order([9, 5, 5, 5, 6], tally, "times.txt") == ([1, 2, 3, 4, 0], [5, 6, 7, 8, 9])
+    assert tally.lines() == [f"2 {ROUNDED} (the first: times.txt)"]
 
 
 def test_both_times_are_told_and_what_lies_between() -> None:

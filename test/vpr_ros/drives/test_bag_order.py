@@ -9,8 +9,9 @@ import pytest
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.image_order import DUPLICATE, LATE, NO_STAMP, STANDING
+from vpr_ros.base.track import TWO_POSES
 from vpr_ros.drives.drive import pose_span_of, sample, tally_of
-from vpr_ros.drives.left_out import NO_POSE, TWO_POSES
+from vpr_ros.drives.left_out import NO_POSE
 from vpr_ros.drives.open import DriveOptions, open_drive
 from vpr_ros.drives.views import SampledDrive
 

@@ -10,6 +10,7 @@ import pytest
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.geometry import matrix_from_rpy, quat_xyzw_from_matrix, transform
+from vpr_ros.base.times import ROUNDED
 from vpr_ros.drives.drive import pose_span_of, tally_of
 from vpr_ros.drives.open import DriveOptions, open_drive
 
@@ -105,3 +106,12 @@ def test_a_model_that_is_not_known_gives_no_rays(tmp_path: Path, change: tuple[s
     drive = open_drive(root)
     assert next(iter(drive)).intrinsics is None
     assert any("camera calibration(s) left out" in line for line in tally_of(drive).lines())
+
+
+def test_images_of_one_time_are_two_images(tmp_path: Path) -> None:
+    """They were moved apart without a word."""
+    table = write_sequence(tmp_path) / "mav0/cam0/data.csv"
+    table.write_text(table.read_text().replace(f"{T0 + PERIOD},", f"{T0},"))
+    drive = open_drive(tmp_path)
+    assert [frame.stamp_ns - T0 for frame in drive] == [0, 1, 2 * PERIOD]
+    assert tally_of(drive).count(ROUNDED) == 1

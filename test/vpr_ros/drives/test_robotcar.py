@@ -12,7 +12,7 @@ import pytest
 from vpr_ros.base.errors import DriveError, ImageError
 from vpr_ros.base.geometry import heading, inverse, matrix_from_rpy, rpy_from_matrix, transform
 from vpr_ros.drives.drive import tally_of
-from vpr_ros.drives.geodesy import STRAY
+from vpr_ros.drives.fixes import STRAY
 from vpr_ros.drives.lidar import depth_image
 from vpr_ros.drives.open import DriveOptions, open_drive
 
@@ -150,7 +150,7 @@ def test_poses_the_ins_is_not_sure_of_are_left_out(run: Path) -> None:
     assert strict == [True] * 5 + [False] * 4 + [True] * 7
     np.testing.assert_allclose(list(open_drive(run))[6].T_map_camera[1, 3], 5_735_006, atol=1e-3)
     path.write_text(path.read_text().replace("INS_SOLUTION_GOOD", "INACTIVE"))
-    with pytest.raises(DriveError, match=r"ins.csv has no good pose"):
+    with pytest.raises(DriveError, match=r"ins.csv has no good pose: all rows are 0, 0, not a number, or not INS_"):
         open_drive(run)
 
 

@@ -1,0 +1,127 @@
+"""Tests of which fixes of a receiver are used, and of the headings of their track."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_ros.base.errors import DriveError
+from vpr_ros.base.geometry import wrap_angle
+from vpr_ros.base.tally import Tally
+from vpr_ros.base.track import TWO_POSES
+from vpr_ros.drives.drive import tally_of
+from vpr_ros.drives.fixes import good_fixes, headings_from_track, strays
+from vpr_ros.drives.open import DriveOptions, open_drive
+
+
+def test_what_is_no_fix_is_counted() -> None:
+    """0, 0 before the first fix, NaN and what lies off the globe are left out; exchanged columns are a sentence."""
+    tally = Tally()
+    latitude = np.array([0.0, np.nan, 51.0, 51.0, 95.0])
+    longitude = np.array([0.0, 1.0, 0.0, 0.1, 3.0])
+    assert good_fixes(latitude, longitude, tally, "gps").tolist() == [False, False, True, True, False]
+    assert [line.split(" ", 1)[0] for line in tally.lines()] == ["1", "1", "1"]
+    with pytest.raises(DriveError, match=r"latitude 151.2, longitude -33.9 is out of range.*swapped"):
+        good_fixes(np.full(3, 151.2), np.full(3, -33.9), tally, "gps")
+    with pytest.raises(DriveError, match=r"no position is a valid fix; .*0, 0 is no fix"):
+        good_fixes(np.zeros(3), np.zeros(3), Tally(), "gps")
+
+
+def test_headings() -> None:
+    """East, a halt with jitter, then north: the halt keeps its course, and angles do not wrap."""
+    rng = np.random.default_rng(0)
+    east = np.column_stack([np.arange(10.0) * 2, np.zeros(10), np.zeros(10)])
+    halt = east[-1] + np.column_stack([rng.normal(0, 0.05, (20, 2)), np.zeros(20)])
+    north = east[-1] + np.column_stack([np.zeros(10), 2 * np.arange(1.0, 11), np.zeros(10)])
+    yaw = headings_from_track(np.vstack([east, halt, north]))
+    assert yaw is not None
+    np.testing.assert_allclose(yaw[:9], 0, atol=0.05)
+    np.testing.assert_allclose(yaw[-9:], np.pi / 2, atol=0.05)
+    assert np.all((yaw > -0.1) & (yaw < 1.7))
+    assert headings_from_track(halt) is None
+
+
+@pytest.mark.parametrize("noise_m", [0.05, 0.3, 1.0])
+def test_headings_do_not_spin_where_a_noisy_receiver_stands(noise_m: float) -> None:
+    """A minute at a red light turned the camera about by up to 180 degrees, from 0.3 m of noise on."""
+    rng = np.random.default_rng(0)
+    along = np.concatenate([np.arange(0, 100, 1.0), np.full(600, 100.0), np.arange(100, 200, 1.0)])
+    track = np.column_stack([along, np.zeros_like(along)]) + rng.normal(0, noise_m, (len(along), 2))
+    headings = headings_from_track(track)
+    assert headings is not None and np.degrees(np.abs(wrap_angle(headings[100:700]))).max() < 30
+
+
+def test_a_single_fix_far_aside_is_no_position() -> None:
+    """Reflections do that, for one fix; a ferry, a tunnel and a receiver that starts again do not come back."""
+    stamps = np.arange(8) * 10**9
+    there = np.column_stack([10.0 * np.arange(8), np.zeros(8), np.zeros(8)])
+    there[4, 1] = 572.0
+    assert np.flatnonzero(strays(there, stamps)).tolist() == [4]
+    moved_on = there + np.where(np.arange(8)[:, None] > 3, 500.0, 0.0)
+    moved_on[4, 1] -= 572.0
+    assert not strays(moved_on, stamps).any() and not strays(there[:2], stamps[:2]).any()
+    assert not strays(there, 100 * stamps).any()
+
+
+@pytest.mark.parametrize("hop_m", [0.0, 100.0])
+def test_fixes_far_aside_for_seconds_are_no_positions(hop_m: float) -> None:
+    """Only single ones were found; at 10 Hz a reflection is a dozen of them, in one place or hopping between three."""
+    count = 1000
+    stamps = np.arange(count) * 10**8
+    there = np.column_stack([np.arange(count), np.zeros(count), np.zeros(count)])
+    there[400:430, 1] += 300.0 + hop_m * (np.arange(30) % 3)
+    there[700, 1] = 80.0
+    assert np.flatnonzero(strays(there, stamps)).tolist() == [*range(400, 430), 700]
+    there[1::3, 1] += 500.0  # another vehicle's
+    assert not strays(there, stamps).any()
+    rounded = np.column_stack([30.0 * np.arange(100), np.zeros(100), np.zeros(100)])  # 30 m/s, two times twice
+    seconds = np.arange(100) * 10**9
+    seconds[[50, 60]] = seconds[[49, 59]]
+    assert not strays(rounded, seconds).any()
+
+
+def test_what_lies_between_two_strays_at_one_spot_is_kept() -> None:
+    """A phone falls back to the place of one radio mast: all good fixes between two of those were left out."""
+    there = np.column_stack([10.0 * np.arange(10000), np.zeros(10000), np.zeros(10000)])
+    there[[0, 800]] = 0, 5000, 0
+    assert np.flatnonzero(strays(there, np.arange(10000) * 10**9)).tolist() == [800]
+
+
+def test_radians_are_told() -> None:
+    """They lie off Africa, 57 times too close together, and the map was built without a word."""
+    tally = Tally()
+    good_fixes(np.radians([48.0, 48.1]), np.radians([8.0, 8.1]), tally, "log")
+    assert any("as radians are that are taken for degrees" in line for line in tally.lines())
+
+
+@pytest.mark.parametrize("kind", ["bag", "table"])
+def test_fixes_of_one_time_are_counted_if_they_differ(tmp_path: Path, bag_by_hand, kind: str) -> None:
+    """Of a bag they were left out in silence; one that a table repeats was counted as another, on a curve."""
+    start_s, second = 1_700_000_000, 10**9
+    bend = [(51.75 + 1e-6 * i * i, -1.25 + 1e-4 * i) for i in range(12)]
+    repeated = [(i, *here) for i, here in enumerate(bend) for _ in range(3)]
+
+    def lines(fixes: list[tuple[int, float, float]]) -> list[str]:
+        folder = tmp_path / f"{len(fixes)}"
+
+        def build(make, add) -> None:
+            for i, latitude, longitude in fixes:
+                stamp = (start_s + i) * second
+                add("/fix", make.fix(stamp, latitude, longitude), stamp)
+                add("/image", make.image(stamp), stamp)
+
+        if kind == "bag":
+            drive = open_drive(bag_by_hand(folder, build), DriveOptions(T_base_camera=(0, 0, 0, -1.57, 0, -1.57)))
+        else:
+            folder.mkdir()
+            cv2.imwrite(str(folder / f"{start_s + 1}.5.png"), np.full((8, 8), 100, np.uint8))
+            rows = [f"{start_s + i},{latitude},{longitude}" for i, latitude, longitude in fixes]
+            (folder / "poses.csv").write_text("\n".join(["stamp,lat,lon", *rows]))
+            drive = open_drive(folder)
+        return [line for line in tally_of(drive).lines() if TWO_POSES in line]
+
+    assert lines(repeated) == []
+    assert [line.split(" (")[0] for line in lines([*repeated, (3, bend[3][0], -1.2499)])] == [f"1 {TWO_POSES}"]
