@@ -11,6 +11,7 @@ from vpr_ros.cli.common import DriveOption, Numbered, at_least, open_drives, pai
 
 if TYPE_CHECKING:
     from vpr_lab.training.datasets import Shard
+    from vpr_lab.training.recipe import Recipe
     from vpr_ros.drives.drive import Drive
 
 app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any kind.")
@@ -18,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Train a network from drives of any
 
 Cached = Annotated[Path, typer.Argument(metavar="CACHE", help="Cache that `vpr train cache` or `towns` wrote.")]
 HeldOut = Annotated[list[str], typer.Option(help="World held out for validation; repeatable.")]
+Set = Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")]
 
 
 @app.command()
@@ -79,11 +81,8 @@ def head(
     """Train only the head, on features computed once; much faster than `run`."""
     from vpr_lab.training.checkpoint import Checkpoint
     from vpr_lab.training.head import train_head
-    from vpr_lab.training.recipe import Recipe
-    from vpr_ros.base.config import load_yaml
 
-    resolved = load_yaml(Recipe, recipe)
-    learnt, kept = _split(cached, held_out, resolved.reference_condition)
+    resolved, learnt, kept = _prepared(recipe, [], cached, held_out)
     output.parent.mkdir(parents=True, exist_ok=True)
     train_head(resolved, Checkpoint.load(checkpoint), learnt, kept, output)
     typer.echo(f"checkpoint: {output}")
@@ -102,16 +101,14 @@ def run(
         Optional[Path],
         typer.Option(help="Checkpoint (.pt) whose parts of the same name and size the network starts from."),
     ] = None,
-    set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
 ) -> None:
     """Train by a recipe, or resume a run."""
     from vpr_lab.training.checkpoint import starting_from
     from vpr_lab.training.loop import train
-    from vpr_lab.training.recipe import Recipe
-    from vpr_ros.base.config import load_yaml, save_yaml
+    from vpr_ros.base.config import save_yaml
 
-    resolved = load_yaml(Recipe, recipe, pairs(set_))
-    learnt, kept = _split(cached, held_out, resolved.reference_condition)
+    resolved, learnt, kept = _prepared(recipe, set_, cached, held_out)
     prepare = None
     if start and (output / "last.pt").is_file():
         typer.echo(f"{output} is resumed; {start} is not used")
@@ -140,19 +137,17 @@ def grid(
         typer.Option("--choose", "-c", help="KEY=VALUE of the grid, such as 'lr=[0.001, 0.0001]'; repeatable."),
     ] = [],  # noqa: B006
     device: Device = "cpu",
-    set_: Annotated[list[str], typer.Option("--set", "-s", help="KEY=VALUE of the recipe; repeatable.")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
 ) -> None:
     """Search losses, miners, optimisers and schedules by successive halving."""
     from rich.console import Console
 
     from vpr_lab.systems.grid_report import draw_grid, grid_table
     from vpr_lab.training.grid import Grid, Result, run_grid
-    from vpr_lab.training.recipe import Recipe
     from vpr_ros.base.config import from_dict, load_yaml
 
-    resolved = load_yaml(Recipe, recipe, pairs(set_))
     chosen = load_yaml(Grid, choices, pairs(choose)) if choices else from_dict(Grid, pairs(choose), "--choose")
-    learnt, kept = _split(cached, held_out, resolved.reference_condition)
+    resolved, learnt, kept = _prepared(recipe, set_, cached, held_out)
 
     def report(done: int, total: int, result: Result) -> None:
         said = result.error or f"{100 * result.score:.1f} % after {result.reached.epochs} epochs"
@@ -167,18 +162,23 @@ def grid(
     typer.echo(f"best checkpoint: {output / results[0].combination.name / 'best.pt'}")
 
 
-def _split(cached: Path, held_out: list[str], reference_condition: str) -> "tuple[list[Shard], list[Shard]]":
-    """Drives of a cache to learn from, and those kept aside, which are to be searched in those of the condition."""
+def _prepared(
+    recipe: Path, set_: list[str], cached: Path, held_out: list[str]
+) -> "tuple[Recipe, list[Shard], list[Shard]]":
+    """The recipe, drives of a cache to learn from, and those kept aside to search in those of its condition."""
     from vpr_lab.training.datasets import load_shards
+    from vpr_lab.training.recipe import Recipe
     from vpr_lab.training.validate import searches
+    from vpr_ros.base.config import load_yaml
 
+    resolved = load_yaml(Recipe, recipe, pairs(set_))
     shards = load_shards(cached)
     worlds = {shard.world for shard in shards}
     if unknown := sorted(set(held_out) - worlds):
         raise ConfigError(f"--held-out: {cached} has no world {', '.join(unknown)}; it has {', '.join(sorted(worlds))}")
     kept = [shard for shard in shards if shard.world in held_out]
-    searches(kept, reference_condition)  # fails now rather than after an epoch
-    return [shard for shard in shards if shard.world not in held_out], kept
+    searches(kept, resolved.reference_condition)  # fails now rather than after an epoch
+    return resolved, [shard for shard in shards if shard.world not in held_out], kept
 
 
 def export(
