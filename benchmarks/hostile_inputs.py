@@ -47,7 +47,7 @@ def picture(number: int) -> np.ndarray:
     return cv2.resize(tiles, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def small_model(folder: Path, name: str = "small") -> Path:
+def small_model(folder: Path) -> Path:
     """A network that projects the image's pixels, with a depth of 4 x 4. Writes its ONNX file and manifest."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -83,9 +83,9 @@ def small_model(folder: Path, name: str = "small") -> Path:
         ],
         [numpy_helper.from_array(value, key) for key, value in weights.items()],
     )
-    path = folder / f"{name}.onnx"
+    path = folder / "small.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
-    Manifest(name, fingerprint_file(path), DIMENSION, True, Preprocessing(SIDE, SIDE)).save(path)
+    Manifest(path.stem, fingerprint_file(path), DIMENSION, True, Preprocessing(SIDE, SIDE)).save(path)
     assert onnx is not None
     return path

@@ -29,9 +29,9 @@ class Figure:
         """A box. text: what it is. small: lines below, separated by |. kind: its colour, see FILLS."""
         self.boxes[name] = (column, row, text, small, kind)
 
-    def arrow(self, start: str, end: str, label: str = "") -> None:
+    def arrow(self, start: str, end: str) -> None:
         """An arrow from one box to another in the same row or column."""
-        self.arrows.append((start, end, label))
+        self.arrows.append((start, end))
 
     def svg(self) -> str:
         """The whole file."""
@@ -50,7 +50,7 @@ class Figure:
         parts += [_box(*box) for box in self.boxes.values()]
         return "\n".join([*parts, "</svg>", ""])
 
-    def _arrow(self, start: str, end: str, label: str) -> str:
+    def _arrow(self, start: str, end: str) -> str:
         (c0, r0), (c1, r1) = self.boxes[start][:2], self.boxes[end][:2]
         x0, y0 = _corner(c0, r0)
         x1, y1 = _corner(c1, r1)
@@ -61,11 +61,7 @@ class Figure:
             down = r1 > r0
             ends = (x0 + WIDTH / 2, y0 + HEIGHT * down, x1 + WIDTH / 2, y1 + HEIGHT * (not down))
         line = '<line x1="{}" y1="{}" x2="{}" y2="{}" stroke="{}" stroke-width="1.6" marker-end="url(#tip)"/>'
-        text = ""
-        if label:
-            x, y = (ends[0] + ends[2]) / 2 + 6, (ends[1] + ends[3]) / 2 + 4
-            text = f'<text x="{x}" y="{y}" font-size="11" fill="{MUTED}">{escape(label)}</text>'
-        return line.format(*ends, LINE) + text
+        return line.format(*ends, LINE)
 
 
 def _corner(column: int, row: int) -> tuple[float, float]:

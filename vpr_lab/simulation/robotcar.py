@@ -33,8 +33,6 @@ def write_robotcar(
     root: Path,
     drive: SimulatedDrive,
     camera: str = "stereo/centre",
-    lidar: bool = True,
-    depth: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Write one run under root and return its folder, <yyyy-mm-dd-hh-mm-ss>; models and extrinsics lie beside it.
@@ -57,9 +55,8 @@ def write_robotcar(
     T_map_vehicle = drive.T_map_camera @ inverse(T_vehicle_image)
     _write_global_poses(run, drive.stamps_ns, T_map_vehicle @ T_vehicle_ins)
     _write_odometry(run, drive.stamps_ns, drive.T_odom_camera @ inverse(T_vehicle_image))
-    if lidar:
-        _write_scans(run, drive, T_map_vehicle @ published.extrinsics("lms_front"))
-    _write_images(run, drive, camera, depth, progress)
+    _write_scans(run, drive, T_map_vehicle @ published.extrinsics("lms_front"))
+    _write_images(run, drive, camera, progress)
     return run
 
 
@@ -126,17 +123,14 @@ def _write_scans(run: Path, drive: SimulatedDrive, T_map_lidar: np.ndarray) -> N
     _write_timestamps(run / "lms_front.timestamps", stamps_us)
 
 
-def _write_images(
-    run: Path, drive: SimulatedDrive, camera: str, depth: bool, progress: Callable[[int], None] | None
-) -> None:
+def _write_images(run: Path, drive: SimulatedDrive, camera: str, progress: Callable[[int], None] | None) -> None:
     folder, depth_folder = run / camera, run / "depth" / camera
     folder.mkdir(parents=True)
-    if depth:
-        depth_folder.mkdir(parents=True)
+    depth_folder.mkdir(parents=True)
     for frame in drive:
         name = f"{frame.stamp_ns // 1000}.png"
         cv2.imwrite(str(folder / name), mosaic(frame.read(), bayer_pattern(camera)))
-        if depth and frame.read_depth is not None:
+        if frame.read_depth is not None:
             steps = np.round(np.minimum(frame.read_depth() * _DEPTH_UNITS, 65535))
             cv2.imwrite(str(depth_folder / name), steps.astype(np.uint16))
         if progress is not None:

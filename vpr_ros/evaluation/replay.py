@@ -49,10 +49,9 @@ def evaluate(
     condition: str = "",
     tolerance: Tolerance | None = None,
     progress: Callable[[int, int], None] | None = None,
-    seen: Seen | None = None,
 ) -> Run:
     """Replay a drive through the localiser: see ``replay`` and ``collect``."""
-    return collect(replay(localizer, drive), drive, localizer.places, condition, tolerance, progress, seen)
+    return collect(replay(localizer, drive), drive, localizer.places, condition, tolerance, progress)
 
 
 def collect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,19 @@ def write_report(
     plan: Plan | None = None,
     title: str = "Localisation report",
     facts: Mapping[str, str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``path`` (HTML, self-contained) and pictures for slides as PNG into ``<stem>_pictures`` next to it.
 
     Pictures of an earlier report there are removed.
     images: by the runs' names. plan: what to draw under the tracks. facts: how the report was made (model, map,
-    machine), by name. progress: called with (runs drawn, runs in all).
+    machine), by name.
     """
     folder = path.parent / f"{path.stem}_pictures"
     for earlier in folder.glob("*.png"):
         earlier.unlink()
     images, plan = images or {}, plan or Plan()
-    for done, run in enumerate(runs, start=1):
+    for run in runs:
         draw_pictures(run, images.get(run.run.name, Images()), plan, folder)
-        if progress:
-            progress(done, len(runs))
     summaries = [run.summary for run in runs]
     if len(runs) > 1:
         summaries.append(summarise_all(runs))

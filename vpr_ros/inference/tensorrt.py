@@ -141,8 +141,8 @@ def _progress_monitor(trt: Any) -> Any:
     return Monitor()
 
 
-def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:
-    """Build an engine file, by default next to its ONNX file, and return its path.
+def export_engine(onnx_path: Path) -> Path:
+    """Build an engine file next to its ONNX file, and return its path.
 
     Without a GPU, only TensorRT for RTX can. Raises MissingDependencyError, ModelError.
     """
@@ -151,7 +151,7 @@ def export_engine(onnx_path: Path, engine_path: Path | None = None) -> Path:
     except MissingDependencyError:
         gpu = ""
     trt = import_tensorrt(MODULES if gpu else MODULES[1:])
-    engine_path = engine_path or onnx_path.with_suffix(".engine")
+    engine_path = onnx_path.with_suffix(".engine")
     save_engine(engine_path, fingerprint(trt, onnx_path, gpu), build_engine(trt, onnx_path))
     return engine_path
 

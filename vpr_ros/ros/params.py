@@ -211,8 +211,8 @@ def leaves(cls: Any = NodeParams, prefix: str = "") -> Iterator[tuple[str, datac
             yield prefix + field.name, field, hint
 
 
-def read_params_file(path: Path, node: str = "localizer") -> dict[str, Any]:
-    """Parameters of a node in a YAML file, nested. The file is as ROS takes it (``NODE: ros__parameters:``) or plain.
+def read_params_file(path: Path) -> dict[str, Any]:
+    """Parameters of the node in a YAML file, nested. The file is as ROS takes it (``NODE: ros__parameters:``) or plain.
 
     Raises ConfigError if the file cannot be read.
     """
@@ -220,14 +220,14 @@ def read_params_file(path: Path, node: str = "localizer") -> dict[str, Any]:
     sections = [value[_ROS] for value in data.values() if isinstance(value, dict) and _ROS in value]
     if not sections:
         return nested(data)
-    named = [data[key][_ROS] for key in data if key.strip("/") in ("**", node) and isinstance(data[key], dict)]
+    named = [data[key][_ROS] for key in data if key.strip("/") in ("**", "localizer") and isinstance(data[key], dict)]
     out: dict[str, Any] = {}
     for section in named:
         out = merged(out, nested(section or {}))
     return out
 
 
-def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
+def node_params(data: dict[str, Any]) -> NodeParams:
     """NodeParams from names and values; data is nested like NodeParams.
 
     Raises ConfigError for an unknown name, a wrong type, a value out of range, or parameters that contradict each
@@ -236,7 +236,7 @@ def node_params(data: dict[str, Any], where: str = WHERE) -> NodeParams:
     for name in set(_PATHS) & set(data):
         where_is = map_url.location_of if name == "map" else map_url.path_of
         data = {**data, name: _expanded(data[name], where_is)}
-    params = from_dict(NodeParams, data, where)
+    params = from_dict(NodeParams, data, WHERE)
     if params.outbox.path:
         outbox = dataclasses.replace(params.outbox, path=str(map_url.path_of(params.outbox.path)))
         params = dataclasses.replace(params, outbox=outbox)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -76,13 +76,12 @@ def photograph_town(
     count: int,
     views: ViewSettings | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Queries:
     """Take count photographs in each condition, anywhere on the streets and pavements, looking anywhere.
 
     Every condition has a camera of its own, 50 to 80 degrees wide and 1.4 to 1.9 m high, and its own traffic. A
     photograph half of which is nearer than 4 m is taken again elsewhere. Raises ConfigError for an unknown condition
-    and MissingDependencyError if the machine cannot draw. on_progress: (photographs taken, in all).
+    and MissingDependencyError if the machine cannot draw.
     """
     views = views or ViewSettings()
     images: list[np.ndarray] = []
@@ -102,8 +101,6 @@ def photograph_town(
                     break
             images.append(scale_to_fov(image, camera.fov_deg, views.fov_deg, views.size_px))
             poses.append(T_map_camera)
-            if on_progress:
-                on_progress(len(images), count * len(conditions))
         renderer.close()
     names = tuple(name for name in conditions for _ in range(count))
     return _queries(town.world, images, poses, names)

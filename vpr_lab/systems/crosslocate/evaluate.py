@@ -92,14 +92,7 @@ class CrossLocateScores:
             figure.savefig(path, dpi=150)
 
 
-def evaluate_crosslocate(
-    network: CrossLocate,
-    database: ViewDatabase,
-    queries: Queries,
-    counts: Sequence[int] = COUNTS,
-    distances_m: Sequence[float] = DISTANCES_M,
-    yaw_limit_deg: float = YAW_LIMIT_DEG,
-) -> CrossLocateScores:
+def evaluate_crosslocate(network: CrossLocate, database: ViewDatabase, queries: Queries) -> CrossLocateScores:
     """Rank all views for every photograph by their descriptors, and score the ranking.
 
     Raises ConfigError if views and photographs are of two worlds or not of the network's size.
@@ -108,8 +101,8 @@ def evaluate_crosslocate(
     network.eval()
     views = describe_all(partial(network.describe_views, database), np.arange(len(database))).numpy()
     photographs = describe_all(partial(network.describe_queries, queries), np.arange(len(queries))).numpy()
-    ranking = np.argsort(-(photographs @ views.T), axis=1, kind="stable")[:, : max(counts)]
-    return score_ranking(ranking, database, queries, counts, distances_m, yaw_limit_deg)
+    ranking = np.argsort(-(photographs @ views.T), axis=1, kind="stable")[:, : max(COUNTS)]
+    return score_ranking(ranking, database, queries)
 
 
 def score_ranking(
@@ -118,11 +111,10 @@ def score_ranking(
     queries: Queries,
     counts: Sequence[int] = COUNTS,
     distances_m: Sequence[float] = DISTANCES_M,
-    yaw_limit_deg: float = YAW_LIMIT_DEG,
 ) -> CrossLocateScores:
     """ranking: (Q, N) rows of the views, best first; N at least the largest count, or all views."""
     distance = np.linalg.norm(database.position[None, :, :2] - queries.position[:, None, :2], axis=2)
-    turned = np.abs(wrap_angle(database.heading[None] - queries.heading[:, None])) >= np.radians(yaw_limit_deg)
+    turned = np.abs(wrap_angle(database.heading[None] - queries.heading[:, None])) >= np.radians(YAW_LIMIT_DEG)
     curves = []
     for metres in (distance, np.where(turned, np.inf, distance)):
         nearest = np.minimum.accumulate(np.take_along_axis(metres, ranking, axis=1), axis=1)
@@ -132,7 +124,7 @@ def score_ranking(
         curves.append(np.stack([chance_recall(right, len(database), count).mean(0) for count in counts]))
     recall, chance, recall_yaw, chance_yaw = curves
     return CrossLocateScores(
-        queries.world, len(queries), len(database), tuple(counts), tuple(distances_m), yaw_limit_deg,
+        queries.world, len(queries), len(database), tuple(counts), tuple(distances_m), YAW_LIMIT_DEG,
         recall, recall_yaw, chance, chance_yaw, ranking,
     )  # fmt: skip
 
