@@ -85,11 +85,6 @@ class Town:
         best = max(((*with_detour(self.streets, loop), loop) for loop in loops), key=lambda found: found[1])
         return best[2], best[0]
 
-    @property
-    def routes(self) -> tuple[str, ...]:
-        """Names to ask route() for; "random-<number>" is always known."""
-        return "reference", "detour", "loops", "random-0"
-
     def route(self, name: str = "reference", reverse: bool = False) -> Route:
         """A closed line by name: "reference", "detour" (the reference with a part far from it), "loops" (three laps
         that share streets, along and against the first time) or "random-<number>".
