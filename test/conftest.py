@@ -169,6 +169,31 @@ def tiny_recipe() -> Any:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def small_recipe() -> Any:
+    """A recipe of a small network on images of 48 x 32 px, with depth and without a vocabulary."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from vpr_lab.training.recipe import Recipe
+    from vpr_ros.base.config import from_dict
+
+    network = {"height": 32, "width": 48, "depth_channels": 8, "out_channels": 16, "out_rows": 2, "vlad_clusters": 0}
+    return from_dict(Recipe, {"network": {**network, "depth_backbone": "convolutions"}})
+
+
+@pytest.fixture
+def vpr(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """vpr(argument, ...) -> the exit status of the command, run in this process."""
+    from vpr_ros.cli.main import main
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
+
+
 @pytest.fixture
 def make_map(tmp_path: Path) -> Callable[..., PlaceMap]:
     """make_map(name, [(drive, stamp, x, heading), ...]) -> an open map of those places, described as nothing."""

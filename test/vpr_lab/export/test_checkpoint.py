@@ -13,7 +13,6 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
 from vpr_lab.export.checkpoint import export  # noqa: E402
-from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_lab.training.recipe import Recipe  # noqa: E402
 from vpr_ros.base.errors import ModelError  # noqa: E402
@@ -23,20 +22,9 @@ from vpr_ros.inference.parity import Parity  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
+def checkpoint(small_recipe: Recipe) -> Checkpoint:
     torch.manual_seed(0)
-    recipe = Recipe(
-        network=NetworkConfig(
-            depth_backbone="convolutions",
-            height=32,
-            width=48,
-            depth_channels=8,
-            out_channels=16,
-            out_rows=2,
-            vlad_clusters=0,
-        )
-    )
-    return Checkpoint(recipe, recipe.build(), 3, [], {})
+    return Checkpoint(small_recipe, small_recipe.build(), 3, [], {})
 
 
 def test_export_agrees_with_torch_at_any_batch(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
+from tiny_lab import TINY  # noqa: E402
+
 from vpr_lab.export.checkpoint import export  # noqa: E402
 from vpr_lab.systems.bench import Bench  # noqa: E402
 from vpr_lab.systems.data import LabData  # noqa: E402
@@ -24,18 +26,6 @@ from vpr_ros.base.errors import ConfigError, DriveError, MissingDependencyError 
 from vpr_ros.base.files import write_json  # noqa: E402
 from vpr_ros.inference.open import open_describer  # noqa: E402
 
-# What makes a recipe tiny. Classes are cut so that the world's thirty images make some.
-TINY = {
-    "train.weights": "",
-    "train.network.height": 64,
-    "train.network.width": 64,
-    "train.epochs": 1,
-    "train.batches_per_epoch": 1,
-    "train.places_per_batch": 4,
-    "train.images_per_place": 2,
-    "train.classes": {"cell_m": 60.0, "min_images": 2, "apart_cells": 2, "groups": 1},
-    "train.workers": 0,
-}
 GEOWARP = {"settings.steps": 1, "settings.batch": 2, "settings.candidates": 3}
 ENSEMBLES = [name for name in known_recipes() if load_recipe(name).task in ("ensemble", "multiscale", "model")]
 CROSSLOCATE = [name for name in known_recipes() if load_recipe(name).task == "crosslocate"]

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
+from tiny_lab import TINY  # noqa: E402
+
 from vpr_lab.systems.bench import Bench  # noqa: E402
 from vpr_lab.systems.data import LabData  # noqa: E402
 from vpr_lab.training.datasets import load_shards  # noqa: E402
@@ -22,16 +24,6 @@ from vpr_lab.training.validate import searches  # noqa: E402
 from vpr_ros.base.errors import ConfigError, DriveError, ModelError  # noqa: E402
 from vpr_ros.cli.main import app  # noqa: E402
 
-TINY = {
-    "train.weights": "",
-    "train.network.height": 64,
-    "train.network.width": 64,
-    "train.epochs": 1,
-    "train.batches_per_epoch": 1,
-    "train.places_per_batch": 4,
-    "train.images_per_place": 2,
-    "train.workers": 0,
-}
 TRAINED_ON = {"2015-05-19-14-06-38": "overcast", "2015-08-28-09-50-22": "sun"}
 CHOSEN_ON = {"2014-11-28-12-07-13": "overcast", "2014-11-25-09-18-32": "rain"}
 TESTED_ON = {"2014-06-26-09-31-18": "overcast", "2014-12-16-18-44-24": "night"}

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
 from vpr_ros.cli import common, maps
-from vpr_ros.cli.main import main
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.tiles import write_tiles
 
 
-def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command, return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments), "--backend", "onnx"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+@pytest.fixture
+def vpr(vpr: Callable[..., int]) -> Callable[..., int]:
+    """As everywhere, with ONNX Runtime."""
+    return lambda *arguments: vpr(*arguments, "--backend", "onnx")
 
 
 def walk(folder: Path, painted_drive, start: float, unreadable: int, late_s: int = 0) -> Path:
@@ -47,29 +44,29 @@ def drives(tmp_path, painted_drive) -> dict[str, Path]:
     }
 
 
-def test_a_later_drive_that_fails_hides_nothing(drives, tmp_path, monkeypatch, capsys):
+def test_a_later_drive_that_fails_hides_nothing(drives, tmp_path, vpr, capsys):
     """A map of three stayed, and that three more could not be read was never said."""
     path = tmp_path / "m.vprmap"
-    assert vpr(monkeypatch, "map", "build", drives["half"], drives["none"], "-o", path) == 1
+    assert vpr("map", "build", drives["half"], drives["none"], "-o", path) == 1
     assert "9 image(s) left out: they cannot be read" in (said := capsys.readouterr().err)
     assert "keeps the 3 places so far" in said
-    assert vpr(monkeypatch, "map", "add", path, drives["far"], drives["none"]) == 1
+    assert vpr("map", "add", path, drives["far"], drives["none"]) == 1
     assert "9 image(s) left out: they cannot be read" in capsys.readouterr().err
-    assert vpr(monkeypatch, "map", "calibrate", path, walk_apart := drives["none"].rename(tmp_path / "apart")) == 1
+    assert vpr("map", "calibrate", path, walk_apart := drives["none"].rename(tmp_path / "apart")) == 1
     assert f"6 image(s) left out: they cannot be read or described (the first: {walk_apart}" in capsys.readouterr().err
     out = tmp_path / "runs" / "out"
-    assert vpr(monkeypatch, "evaluate", path, drives["half"], walk_apart, "-o", out) == 1
+    assert vpr("evaluate", path, drives["half"], walk_apart, "-o", out) == 1
     assert "3 image(s) left out: they cannot be read" in (said := capsys.readouterr().err)
     assert "no frame of the drive apart can be read" in said and not out.parent.exists()
 
 
-def test_thinned_drives_without_a_pose_say_from_when_to_when(drives, tmp_path, monkeypatch, capsys):
+def test_thinned_drives_without_a_pose_say_from_when_to_when(drives, tmp_path, vpr, capsys):
     """ "Has no frames" was said of a drive with six images, all of another time than its poses."""
     path, out = tmp_path / "m.vprmap", tmp_path / "out"
-    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
+    assert vpr("map", "build", drives["half"], "-o", path) == 0
     capsys.readouterr()
     out.mkdir()
-    assert vpr(monkeypatch, "evaluate", path, drives["late"], "--every", "5", "-o", out) == 1
+    assert vpr("evaluate", path, drives["late"], "--every", "5", "-o", out) == 1
     said = capsys.readouterr().err
     assert "drive late has no usable images: 6 image(s) left out: no pose at their time" in said
     assert "22:13:57" in said and "22:14:02" in said and "22:13:20" in said
@@ -77,85 +74,85 @@ def test_thinned_drives_without_a_pose_say_from_when_to_when(drives, tmp_path, m
 
 
 @pytest.mark.parametrize("name", ["2014-05-06", "5", "2014-13-40", "yes", "a: b", "null"])
-def test_a_name_is_text(drives, tmp_path, monkeypatch, capsys, name):
+def test_a_name_is_text(drives, tmp_path, vpr, capsys, name):
     """YAML reads a date or a number in many a name."""
-    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", tmp_path / "m.vprmap", "-d", f"name={name}") == 0
-    assert vpr(monkeypatch, "map", "add", tmp_path / "m.vprmap", drives["half"]) == 0
+    assert vpr("map", "build", drives["half"], "-o", tmp_path / "m.vprmap", "-d", f"name={name}") == 0
+    assert vpr("map", "add", tmp_path / "m.vprmap", drives["half"]) == 0
     assert f"{name}: 0 new places, 3 already in the map" in capsys.readouterr().out
 
 
-def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, capsys):
+def test_a_drive_above_is_called_as_its_folder(drives, tmp_path, monkeypatch, vpr, capsys):
     """`vpr map build ..` called it "..", which says nothing next year."""
     (drives["half"] / "maps").mkdir()
     monkeypatch.chdir(drives["half"] / "maps")
-    assert vpr(monkeypatch, "map", "build", "..", "-o", "m.vprmap") == 0
-    assert vpr(monkeypatch, "map", "add", "m.vprmap", "..") == 0
+    assert vpr("map", "build", "..", "-o", "m.vprmap") == 0
+    assert vpr("map", "add", "m.vprmap", "..") == 0
     assert "half: 0 new places, 3 already in the map" in capsys.readouterr().out
 
 
-def test_a_second_evaluation_replaces_the_first(drives, tmp_path, monkeypatch, capsys):
+def test_a_second_evaluation_replaces_the_first(drives, tmp_path, vpr, capsys):
     """The report was the new one, and the answers of the first stayed beside it: `vpr map health` counted both."""
     path, out = tmp_path / "m.vprmap", tmp_path / "out"
-    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
-    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out) == 0
+    assert vpr("map", "build", drives["half"], "-o", path) == 0
+    assert vpr("evaluate", path, drives["half"], "-o", out) == 0
     first = {file.name for file in out.rglob("half*")}
     assert {"half.csv", "half.answers.jsonl", "half_true.tum", "half_map.png"} <= first
     capsys.readouterr()
     (out / "notes.csv").write_text("mine")
     (out / "robot.answers.jsonl").write_text("recorded by a node")
-    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out, "-d", "name=later") == 0
+    assert vpr("evaluate", path, drives["half"], "-o", out, "-d", "name=later") == 0
     assert f"{out} had results of half, which these replace" in capsys.readouterr().err
     assert not list(out.rglob("half*"))
     assert {file.name.replace("later", "half") for file in out.rglob("later*")} == first
     assert (out / "notes.csv").is_file() and (out / "robot.answers.jsonl").is_file()  # whatever else lies there stays
 
 
-def test_a_tile_that_is_missing_is_in_the_results(drives, tmp_path, monkeypatch, caplog):
+def test_a_tile_that_is_missing_is_in_the_results(drives, tmp_path, vpr, caplog):
     """The terminal said it once, in passing; who reads the figures next week must see it."""
     path, tiles, out = tmp_path / "m.vprmap", tmp_path / "tiles", tmp_path / "out"
-    assert vpr(monkeypatch, "map", "build", drives["half"], drives["far"], "-o", path) == 0
+    assert vpr("map", "build", drives["half"], drives["far"], "-o", path) == 0
     with PlaceMap.open(path) as whole:
         write_tiles(whole, tiles, 50.0)
-    assert vpr(monkeypatch, "evaluate", tiles, drives["half"], "-o", out) == 0
+    assert vpr("evaluate", tiles, drives["half"], "-o", out) == 0
     assert not json.loads((out / "results.json").read_text())["warning"]
     missing = sorted(tiles.glob("tile_*"))[0]
     missing.unlink()
-    assert vpr(monkeypatch, "evaluate", tiles, drives["half"], "-o", out) == 0
+    assert vpr("evaluate", tiles, drives["half"], "-o", out) == 0
     warning = json.loads((out / "results.json").read_text())["warning"]
     assert "comparisons with places were left out" in warning and missing.name in warning
     assert warning in caplog.text and missing.name in (out / "report.html").read_text()
 
 
-def test_results_need_a_folder(drives, tmp_path, monkeypatch, capsys):
+def test_results_need_a_folder(drives, tmp_path, vpr, capsys):
     """ "File exists" said neither what was wrong nor what to do."""
     path, file = tmp_path / "m.vprmap", tmp_path / "results"
-    assert vpr(monkeypatch, "map", "build", drives["half"], "-o", path) == 0
+    assert vpr("map", "build", drives["half"], "-o", path) == 0
     file.write_text("mine")
     for output in (file, file / "run"):
-        assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", output) == 1
+        assert vpr("evaluate", path, drives["half"], "-o", output) == 1
         assert f"{output} cannot be a folder for the results: a file is in the way" in capsys.readouterr().err
     assert file.read_text() == "mine"
 
 
-def test_numbered_maps_and_other_drives_say_what_to_give(drives, tmp_path, monkeypatch, capsys):
+def test_numbered_maps_and_other_drives_say_what_to_give(drives, tmp_path, vpr, capsys):
     """Without --numbered a drive with poses was told to say that these are frame numbers, one without got no hint."""
     path, out, posed = tmp_path / "m.vprmap", tmp_path / "out", tmp_path / "posed.vprmap"
     (drives["half"] / "poses.csv").unlink()
-    assert vpr(monkeypatch, "map", "build", drives["half"], "--numbered", "--every", "1", "-o", path) == 0
-    assert vpr(monkeypatch, "evaluate", path, drives["half"], "-o", out) == 0
+    assert vpr("map", "build", drives["half"], "--numbered", "--every", "1", "-o", path) == 0
+    assert vpr("evaluate", path, drives["half"], "-o", out) == 0
     assert "the places of this map are frame numbers: give --numbered" in capsys.readouterr().err
-    assert vpr(monkeypatch, "map", "add", path, drives["far"]) == 1
+    assert vpr("map", "add", path, drives["far"]) == 1
     assert "its places are frame numbers, so give --numbered" in capsys.readouterr().err
-    assert vpr(monkeypatch, "map", "build", drives["far"], "-o", posed) == 0
-    assert vpr(monkeypatch, "map", "add", posed, drives["half"], "--numbered") == 1
+    assert vpr("map", "build", drives["far"], "-o", posed) == 0
+    assert vpr("map", "add", posed, drives["half"], "--numbered") == 1
     assert "leave out --numbered" in capsys.readouterr().err
 
 
-def test_a_drive_that_stands_is_one_place_and_says_so(drives, tmp_path, monkeypatch, capsys):
+def test_a_drive_that_stands_is_one_place_and_says_so(drives, tmp_path, vpr, capsys):
     """Six images of one position, or poses in kilometres, became a map of one place without a word."""
     rows = [f"{1_700_000_037 + i},0,{0.001 * i},0" for i in range(6)]
     (drives["late"] / "poses.csv").write_text("\n".join(["stamp,x,y,yaw", *rows]) + "\n")
-    assert vpr(monkeypatch, "map", "build", drives["late"], "-o", tmp_path / "m.vprmap") == 0
+    assert vpr("map", "build", drives["late"], "-o", tmp_path / "m.vprmap") == 0
     assert "all poses of the drive lie closer together than places do" in capsys.readouterr().err
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
-
-from vpr_ros.cli.main import main
 
 
 @pytest.mark.parametrize(("tolerance", "recall"), [("0", "0.0"), ("1", "0.0"), ("2", "100.0"), ("3", "100.0")])
@@ -16,6 +14,7 @@ def test_frames_within_the_tolerance_are_right(
     tmp_path: Path,
     painted_drive,
     monkeypatch: pytest.MonkeyPatch,
+    vpr: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     tolerance: str,
     recall: str,
@@ -31,9 +30,6 @@ def test_frames_within_the_tolerance_are_right(
         (tmp_path / "query" / f"{number}.png").unlink()
     drives = ["--drive", str(tmp_path / "reference"), "--drive", str(tmp_path / "query")]
     options = ["--numbered", "--every", "0", "--tolerance", tolerance]
-    monkeypatch.setattr(sys, "argv", ["vpr", "model", "compare", *["demixvpr_mobilenet"] * 2, *drives, *options])
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    assert vpr("model", "compare", *["demixvpr_mobilenet"] * 2, *drives, *options) == 0
     assert recall in capsys.readouterr().out.splitlines()[-1].split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,8 @@ import pytest
 from vpr_ros.base.errors import ConfigError
 from vpr_ros.cli.common import localizer_config
 from vpr_ros.cli.fleet import build as build_on_cluster
-from vpr_ros.cli.main import main
 from vpr_ros.cli.maps import DescriptorType, build
 from vpr_ros.maps.storage import BUILT, DESCRIPTOR_TYPES
-
-
-def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command, return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_all_commands_store_descriptors_as_build_map_does() -> None:
@@ -48,11 +39,16 @@ def test_all_commands_store_descriptors_as_build_map_does() -> None:
     ],
 )
 def test_a_distance_that_is_no_number_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, value: str
+    monkeypatch: pytest.MonkeyPatch,
+    vpr: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+    value: str,
 ) -> None:
     """Nothing is below nan and nothing above inf: the one would take every image, the other the first alone."""
     monkeypatch.chdir(tmp_path)
-    assert vpr(monkeypatch, *command.split(), value) == 1
+    assert vpr(*command.split(), value) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"vpr: {command.split()[-1]} must be a finite number") and said[0].endswith(value)
@@ -60,7 +56,7 @@ def test_a_distance_that_is_no_number_is_refused(
 
 
 def test_calibrating_on_the_maps_own_images_is_warned_of(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, painted_drive: type
+    vpr: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path, painted_drive: type
 ) -> None:
     """An image finds itself with cosine 1: what is fitted to that is sure of every answer, the wrong ones too."""
     cv2 = pytest.importorskip("cv2")
@@ -73,10 +69,10 @@ def test_calibrating_on_the_maps_own_images_is_warned_of(
             rows.append(f"{frame.stamp_ns},{','.join(map(str, frame.T_map_camera[:3, 3]))},0")
         (images / "poses.csv").write_text("\n".join(rows) + "\n")
     path = tmp_path / "m.vprmap"
-    assert vpr(monkeypatch, "map", "build", tmp_path / "stored", "-o", path, "--every", 5, "--backend", "onnx") == 0
+    assert vpr("map", "build", tmp_path / "stored", "-o", path, "--every", 5, "--backend", "onnx") == 0
     for name in ("stored", "held_out"):
         capsys.readouterr()
-        assert vpr(monkeypatch, "map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
+        assert vpr("map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
         assert (f"warning: {path} contains images of {name}" in capsys.readouterr().err) == (name == "stored")
 
 
@@ -93,12 +89,12 @@ def test_a_nodes_parameter_file_configures_an_evaluation(tmp_path: Path) -> None
         localizer_config(path, [])
 
 
-def test_replay_is_no_mode_of_mapping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_is_no_mode_of_mapping(vpr: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """A parameter file of a mapping node was replayed as a localising one, with figures as if it had been asked for."""
     bag = Path(__file__).parents[3] / "demo" / "bags" / "sun"
-    assert vpr(monkeypatch, "replay", "town.vprmap", bag, "-s", "mode=map") == 1
+    assert vpr("replay", "town.vprmap", bag, "-s", "mode=map") == 1
     assert "vpr replay localises: leave mode out" in capsys.readouterr().err
-    assert vpr(monkeypatch, "replay", "town.vprmap", bag, "-s", "map=other.vprmap") == 1
+    assert vpr("replay", "town.vprmap", bag, "-s", "map=other.vprmap") == 1
     assert "vpr replay has an argument or option for map: give that" in capsys.readouterr().err
 
 
@@ -113,10 +109,10 @@ def test_replay_is_no_mode_of_mapping(monkeypatch: pytest.MonkeyPatch, capsys: p
     ],
 )
 def test_a_simulation_that_cannot_be_is_refused_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+    tmp_path: Path, vpr: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     """Tracebacks of the graphics library, or the second drive refused once the first was rendered."""
     (tmp_path / "town" / "night").mkdir(parents=True)
-    assert vpr(monkeypatch, "simulate", "-o", tmp_path / "town", *arguments) in (1, 2)
+    assert vpr("simulate", "-o", tmp_path / "town", *arguments) in (1, 2)
     assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert [path.name for path in (tmp_path / "town").iterdir()] == ["night"]

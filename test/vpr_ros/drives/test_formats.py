@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,6 @@ import pytest
 from packages import install
 
 from vpr_ros.base.errors import ConfigError, DriveError
-from vpr_ros.cli.main import main
 from vpr_ros.drives import open as opening
 from vpr_ros.drives.formats import OWN, all_formats
 from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
@@ -95,14 +95,11 @@ def test_options_of_one_format_are_unknown_to_another(stripes: Path, tmp_path: P
 
 
 def test_a_map_is_built_from_a_registered_format(
-    stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stripes: Path, tmp_path: Path, vpr: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What one registration gives: the command line with the format's own options."""
-    command = f"vpr map build {stripes} -o {tmp_path / 'm.vprmap'} --backend onnx --views 1 -d spacing_m=10"
-    monkeypatch.setattr(sys, "argv", command.split())
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    command = f"map build {stripes} -o {tmp_path / 'm.vprmap'} --backend onnx --views 1 -d spacing_m=10"
+    assert vpr(*command.split()) == 0
     assert "3 places of 1 drive(s)" in capsys.readouterr().out
 
 

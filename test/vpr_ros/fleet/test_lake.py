@@ -18,7 +18,6 @@ import pytest
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.cli.main import main
 from vpr_ros.drives.bag import write_bag
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.maps.builder import build_map
@@ -339,7 +338,7 @@ def test_a_release_can_be_rolled_back(lake, write, held_out):
         lake.publish(second.__class__(**{**second.__dict__, "parts": ("0" * 32,)}))
 
 
-def test_pulling_an_area(lake, tmp_path, monkeypatch, capsys):
+def test_pulling_an_area(lake, tmp_path, vpr, capsys):
     """A robot takes what lies around it, as an ordinary map with the release's calibration."""
     last = lake.release()
     with lake.pull(tmp_path / "all.vprmap", last) as whole:
@@ -359,37 +358,32 @@ def test_pulling_an_area(lake, tmp_path, monkeypatch, capsys):
 
     back = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
     longitude, latitude = back.transform(east, north)
-    arguments = ["vpr", "fleet", "pull", lake.uri, "-o", str(tmp_path / "near.vprmap")]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--near", str(latitude), str(longitude), "20"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code and f"{near.sum()} places" in capsys.readouterr().out
+    output = tmp_path / "near.vprmap"
+    assert vpr("fleet", "pull", lake.uri, "-o", output, "--near", latitude, longitude, 20) == 0
+    assert f"{near.sum()} places" in capsys.readouterr().out
 
 
-def test_the_commands_from_a_map_to_the_next_release(tmp_path, describer, painted_drive, monkeypatch, capsys):
+def test_the_commands_from_a_map_to_the_next_release(tmp_path, describer, painted_drive, vpr, capsys):
     """What a fleet's keeper types in a month, with the real network on bags."""
     build_map(tmp_path / "street.vprmap", [painted_drive(length=150.0)], describer).close()
     for name, start, noise in (("fog", 1.0, 40.0), ("held_out", 2.0, 0.0)):
         write_bag(tmp_path / name, painted_drive(name=name, length=150.0, start=start, noise=noise))
 
-    def vpr(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["vpr", "fleet", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return f"{ended.value.code or 0} {''.join(capsys.readouterr())}"
+    def fleet(*arguments: object) -> str:
+        return f"{vpr('fleet', *arguments)} {''.join(capsys.readouterr())}"
 
     lake = tmp_path / "lake"
-    assert vpr("push", lake, "--outbox", tmp_path / "outbox").startswith("1 ")
-    assert "release 1: 30 places" in vpr("release", lake, "--first", tmp_path / "street.vprmap")
+    assert fleet("push", lake, "--outbox", tmp_path / "outbox").startswith("1 ")
+    assert "release 1: 30 places" in fleet("release", lake, "--first", tmp_path / "street.vprmap")
     outbox = ("--outbox", tmp_path / "outbox", "--robot", "r1")
-    assert "--map is missing" in vpr("push", lake, tmp_path / "fog", *outbox)
-    assert "keyframes sent" in vpr("push", lake, tmp_path / "fog", "--map", tmp_path / "street.vprmap", *outbox)
-    assert "no held-out drive" in vpr("release", lake)
-    told = vpr("release", lake, tmp_path / "held_out")
+    assert "--map is missing" in fleet("push", lake, tmp_path / "fog", *outbox)
+    assert "keyframes sent" in fleet("push", lake, tmp_path / "fog", "--map", tmp_path / "street.vprmap", *outbox)
+    assert "no held-out drive" in fleet("release", lake)
+    told = fleet("release", lake, tmp_path / "held_out")
     assert told.startswith("0 ") and "release 2:" in told and "Recall@1" in told
-    assert "places of 2 drive(s)" in vpr("pull", lake, "-o", tmp_path / "new.vprmap")
-    assert "2 drive(s)" not in vpr("pull", lake, "-o", tmp_path / "old.vprmap", "--release", 1)
-    assert "release 3: 30 places" in vpr("release", lake, "--roll-back-to", 1)
+    assert "places of 2 drive(s)" in fleet("pull", lake, "-o", tmp_path / "new.vprmap")
+    assert "2 drive(s)" not in fleet("pull", lake, "-o", tmp_path / "old.vprmap", "--release", 1)
+    assert "release 3: 30 places" in fleet("release", lake, "--roll-back-to", 1)
 
 
 def test_of_two_releases_made_at_once_the_first_counts(lake, write, held_out):

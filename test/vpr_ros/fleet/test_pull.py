@@ -20,7 +20,6 @@ pytest.importorskip("lancedb", reason="lancedb is not installed (pip install 'vp
 
 from vpr_ros.base.errors import MapError
 from vpr_ros.base.image import Preprocessing
-from vpr_ros.cli.main import main
 from vpr_ros.fleet.lake import Lake, Release, Rows, rows_of
 from vpr_ros.fleet.pull import Pulled, pull_tiles
 from vpr_ros.fleet.release import first_release
@@ -221,22 +220,19 @@ def test_a_killed_pull_leaves_the_tiles_as_they_were(lake: Lake, tmp_path: Path,
 
 
 def test_the_command_writes_a_map_or_tiles(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lake: Lake, tmp_path: Path, vpr: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that ends in .vprmap is a map, any other a folder; a folder that is there is one whatever its name."""
 
-    def vpr(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["vpr", "fleet", "pull", lake.uri, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return f"{ended.value.code or 0} {''.join(capsys.readouterr())}"
+    def pull(*arguments: object) -> str:
+        return f"{vpr('fleet', 'pull', lake.uri, *arguments)} {''.join(capsys.readouterr())}"
 
-    assert vpr("-o", tmp_path / "town.vprmap").startswith("0 ") and (tmp_path / "town.vprmap").is_file()
+    assert pull("-o", tmp_path / "town.vprmap").startswith("0 ") and (tmp_path / "town.vprmap").is_file()
     for name in ("tiles", "other/", "odd.vprmap/"):
-        told = vpr("-o", f"{tmp_path}/{name}", "--cell", CELL_M, "--bbox", *WEST)
+        told = pull("-o", f"{tmp_path}/{name}", "--cell", CELL_M, "--bbox", *WEST)
         assert told.startswith("0 ") and "0 kept" in told and "added" in told, told
         assert (tmp_path / name / MANIFEST).is_file()
-    told = vpr("-o", tmp_path / "odd.vprmap", "--bbox", *EAST)
+    told = pull("-o", tmp_path / "odd.vprmap", "--bbox", *EAST)
     assert told.startswith("0 ") and " 0 kept" not in told
-    assert "--cell is the side of tiles" in vpr("-o", tmp_path / "more.vprmap", "--cell", 100)
-    assert vpr("-o", tmp_path / "empty", "--bbox", 0, 0, 1, 1).startswith("1 ") and not (tmp_path / "empty").exists()
+    assert "--cell is the side of tiles" in pull("-o", tmp_path / "more.vprmap", "--cell", 100)
+    assert pull("-o", tmp_path / "empty", "--bbox", 0, 0, 1, 1).startswith("1 ") and not (tmp_path / "empty").exists()

@@ -12,7 +12,6 @@ import pytest
 
 from vpr_ros.base.errors import ConfigError, DriveError
 from vpr_ros.base.tally import Tally
-from vpr_ros.cli.main import main
 from vpr_ros.drives.bag import write_bag
 from vpr_ros.drives.open import open_drives
 from vpr_ros.fleet.ray_build import Layout, Work, _layout, build_on_ray
@@ -135,12 +134,8 @@ def test_all_share_one_vocabulary(cluster, tmp_path, painted_drive):
     assert_same_map(tmp_path / "one.vprmap", tmp_path / "ray.vprmap")
 
 
-def test_the_command(cluster, tmp_path, bags, monkeypatch, capsys):
-    arguments = ["vpr", "fleet", "build", *(str(drive.path) for drive in bags), "-o", str(tmp_path / "m.vprmap")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+def test_the_command(cluster, tmp_path, bags, vpr, capsys):
+    assert vpr("fleet", "build", *(drive.path for drive in bags), "-o", tmp_path / "m.vprmap") == 0
     assert "places of 3 drive(s)" in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 from packages import install
 
 from vpr_ros.base.errors import ConfigError, MissingDependencyError, ModelError
-from vpr_ros.cli.main import main
 from vpr_ros.inference.open import backend_names, open_describer
 
 SOURCE = """
@@ -63,18 +63,15 @@ def test_mistakes_name_the_nearest_backend_and_the_fault(chip: Path) -> None:
 
 
 def test_a_map_is_built_with_a_registered_backend(
-    chip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    chip: Path, tmp_path: Path, vpr: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--backend takes its name; the map says which model made it."""
     cv2 = pytest.importorskip("cv2")
     (tmp_path / "walk").mkdir()
     for i in range(3):
         cv2.imwrite(str(tmp_path / "walk" / f"{i}.png"), np.full((48, 64, 3), 40 * i, np.uint8))
-    command = f"vpr map build {tmp_path / 'walk'} --numbered -o {tmp_path / 'm.vprmap'} --model {chip} --backend chip"
-    monkeypatch.setattr(sys, "argv", [*command.split(), "--every", "1", "--views", "1"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
+    command = f"map build {tmp_path / 'walk'} --numbered -o {tmp_path / 'm.vprmap'} --model {chip} --backend chip"
+    assert vpr(*command.split(), "--every", 1, "--views", 1) == 0
     assert "3 places of 1 drive(s)" in capsys.readouterr().out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,10 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")
 
 from vpr_lab.export.checkpoint import export  # noqa: E402
-from vpr_lab.network.config import NetworkConfig  # noqa: E402
 from vpr_lab.training.checkpoint import Checkpoint  # noqa: E402
 from vpr_lab.training.recipe import Recipe  # noqa: E402
 from vpr_ros.base.errors import DriveError, MapError, ModelError  # noqa: E402
 from vpr_ros.base.image import Preprocessing  # noqa: E402
-from vpr_ros.cli.main import main  # noqa: E402
 from vpr_ros.inference.describer import Manifest  # noqa: E402
 from vpr_ros.inference.importing import import_model, open_onnx  # noqa: E402
 from vpr_ros.inference.open import open_describer  # noqa: E402
@@ -31,25 +29,14 @@ SIZE = Preprocessing(height=32, width=48)
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
+def checkpoint(small_recipe: Recipe) -> Checkpoint:
     torch.manual_seed(0)
-    recipe = Recipe(
-        network=NetworkConfig(
-            depth_backbone="convolutions",
-            height=32,
-            width=48,
-            depth_channels=8,
-            out_channels=16,
-            out_rows=2,
-            vlad_clusters=0,
-        )
-    )
-    network = recipe.build()
+    network = small_recipe.build()
     noise = np.random.default_rng(0).integers(0, 256, (16, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     with torch.no_grad():
         for _ in range(100):  # batch norm learns the scale of its features, without which they fade below float16
             network.train()(torch.from_numpy(noise))
-    return Checkpoint(recipe, network.eval(), 3, [], {})
+    return Checkpoint(small_recipe, network.eval(), 3, [], {})
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +160,8 @@ def test_a_variant_of_a_variant_is_refused(model: Path, images: np.ndarray, tmp_
         write_int8(model, tmp_path / "x.onnx", images[:0])
 
 
-def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The command's exit status."""
-    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
-
-
 def test_command_writes_variants_with_reports(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, painted_drive, capsys
+    checkpoint: Checkpoint, tmp_path: Path, vpr: Callable[..., int], painted_drive, capsys
 ) -> None:
     """`vpr export` from a checkpoint and from ONNX: the folder holds model, variants, manifests and reports."""
     import cv2
@@ -192,8 +171,8 @@ def test_command_writes_variants_with_reports(
     for number, frame in enumerate(painted_drive(length=20.0)):
         cv2.imwrite(str(tmp_path / "images" / f"{number:04}.png"), frame.read()[..., ::-1])
     drive = ("--drive", tmp_path / "images")
-    assert vpr(monkeypatch, "export", tmp_path / "small.pt", "-o", tmp_path / "a", "--fp16") == 0
-    assert vpr(monkeypatch, "export", tmp_path / "a/small.onnx", "-o", tmp_path / "b", "--int8", *drive) == 0
+    assert vpr("export", tmp_path / "small.pt", "-o", tmp_path / "a", "--fp16") == 0
+    assert vpr("export", tmp_path / "a/small.onnx", "-o", tmp_path / "b", "--int8", *drive) == 0
     assert "int8" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
         *("small.onnx", "small.json", "small_fp16.onnx", "small_fp16.json", "small_fp16_report.json")
@@ -203,9 +182,9 @@ def test_command_writes_variants_with_reports(
     assert Manifest.load(tmp_path / "b" / "small.onnx") == Manifest.load(tmp_path / "a" / "small.onnx")
 
 
-def test_a_models_vocabulary_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_models_vocabulary_goes_with_it(tmp_path: Path, vpr: Callable[..., int], capsys) -> None:
     """Into another folder the model was copied without it, and neither the copy nor a variant could be opened."""
-    assert vpr(monkeypatch, "export", "demixvpr_lite0", "-o", tmp_path, "--fp16") == 0
+    assert vpr("export", "demixvpr_lite0", "-o", tmp_path, "--fp16") == 0
     for name in ("demixvpr_lite0", "demixvpr_lite0_fp16"):
         images = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), np.uint8)
         assert open_describer(tmp_path / f"{name}.onnx", "onnx", 1).describe(images).descriptors.shape == (1, 1024)
@@ -222,11 +201,16 @@ def test_a_models_vocabulary_goes_with_it(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_mistakes_are_one_sentence(
-    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    vpr: Callable[..., int],
+    capsys,
+    tmp_path: Path,
 ) -> None:
     """Nothing is written before the arguments make sense."""
     monkeypatch.chdir(tmp_path)
-    assert vpr(monkeypatch, "export", *arguments) == 1
+    assert vpr("export", *arguments) == 1
     error = capsys.readouterr().err
     assert sentence in error.replace("\n", " ") and "Traceback" not in error
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,6 @@ import pytest
 
 from vpr_ros.base.errors import DriveError
 from vpr_ros.base.tally import Tally
-from vpr_ros.cli.main import main
 from vpr_ros.drives.left_out import NO_POSE, UNREADABLE
 from vpr_ros.drives.open import DriveOptions, open_drive, open_drives
 from vpr_ros.localize.held_out import describe_drive
@@ -43,14 +41,6 @@ def week(tmp_path, painted_drive) -> list[Path]:
     return [
         walk(tmp_path / day / "images", painted_drive, start) for day, start in (("monday", 0.0), ("tuesday", 200.0))
     ]
-
-
-def vpr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command, return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_drives_of_one_name_get_two(week, tmp_path):
@@ -125,43 +115,43 @@ def test_maps_of_before_name_bands(week, tmp_path, describer):
             add_drive(old, open_drive(week[1], DriveOptions(world="utm 13 south")), describer)
 
 
-def test_evaluating_keeps_them_apart(week, tmp_path, describer, monkeypatch):
+def test_evaluating_keeps_them_apart(week, tmp_path, describer, vpr):
     """One row and one file of answers each; the first drive's were overwritten."""
     build_map(tmp_path / "m.vprmap", open_drives(week), describer).close()
     out = tmp_path / "out"
-    assert vpr(monkeypatch, "evaluate", tmp_path / "m.vprmap", *week, "-o", out, "--backend", "onnx") == 0
+    assert vpr("evaluate", tmp_path / "m.vprmap", *week, "-o", out, "--backend", "onnx") == 0
     assert sorted(json.loads((out / "results.json").read_text())["conditions"]) == ["monday/images", "tuesday/images"]
     answers = sorted(path.name for path in out.glob("*.jsonl"))
     assert answers == ["monday_images.answers.jsonl", "tuesday_images.answers.jsonl"]
 
 
-def test_nothing_usable_leaves_no_file(week, tmp_path, monkeypatch, capsys):
+def test_nothing_usable_leaves_no_file(week, tmp_path, vpr, capsys):
     """Exit status 1 and the first problem, not an empty map that says 0 places."""
     for image in week[0].glob("*.png"):
         image.write_bytes(image.read_bytes()[:100])
     path = tmp_path / "out" / "m.vprmap"
     path.parent.mkdir()
-    assert vpr(monkeypatch, "map", "build", week[0], "-o", path, "--backend", "onnx") == 1
+    assert vpr("map", "build", week[0], "-o", path, "--backend", "onnx") == 1
     assert "no image of drive images can be used: " in (said := capsys.readouterr().err) and "0.png" in said
     assert list(path.parent.iterdir()) == []
-    assert vpr(monkeypatch, "map", "build", week[1], week[0], "-o", path, "--backend", "onnx") == 1
+    assert vpr("map", "build", week[1], week[0], "-o", path, "--backend", "onnx") == 1
     assert "keeps the 6 places so far: continue with --resume" in capsys.readouterr().err
     with PlaceMap.open(path) as kept:
         assert len(kept) == 6
 
 
-def test_what_is_left_out_is_told(tmp_path, painted_drive, monkeypatch, capsys):
+def test_what_is_left_out_is_told(tmp_path, painted_drive, vpr, capsys):
     """By kind and count, in every job; images without a pose are left out with --every 0 too."""
     folder = walk(tmp_path / "walk", painted_drive, 0.0, 8, "unposed")
     (folder / "1.png").write_bytes(b"")
     path, onnx = tmp_path / "m.vprmap", ("--backend", "onnx")
-    assert vpr(monkeypatch, "map", "build", folder, "-o", path, "--every", "0", *onnx) == 0
+    assert vpr("map", "build", folder, "-o", path, "--every", "0", *onnx) == 0
     told = capsys.readouterr()
     assert f"4 {NO_POSE}" in told.err and f"1 {UNREADABLE}" in told.err and "3 places of 1 drive(s)" in told.out
-    assert vpr(monkeypatch, "map", "add", path, folder, "--every", "0", *onnx) == 0
+    assert vpr("map", "add", path, folder, "--every", "0", *onnx) == 0
     told = capsys.readouterr()
     assert f"4 {NO_POSE}" in told.err and "walk: 0 new places, 3 already in the map" in told.out
-    assert vpr(monkeypatch, "evaluate", path, folder, "-o", tmp_path / "out", *onnx) == 0
+    assert vpr("evaluate", path, folder, "-o", tmp_path / "out", *onnx) == 0
     told = capsys.readouterr()
     assert "4 image(s) answered but not judged" in told.err and f"1 {UNREADABLE}" in told.err
 
