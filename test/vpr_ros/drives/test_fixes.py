@@ -1,4 +1,4 @@
-"""Tests of which fixes of a receiver are used, and of the headings of their track."""
+"""Fixes of a satellite receiver: which are used, and the headings of their track, alone and in tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drive_files import images, poses
 
 from vpr_ros.base.errors import DriveError
-from vpr_ros.base.geometry import wrap_angle
+from vpr_ros.base.geometry import R_BODY_OPTICAL, heading, quat_xyzw_from_matrix, wrap_angle
 from vpr_ros.base.tally import Tally
 from vpr_ros.base.track import TWO_POSES
 from vpr_ros.drives.drive import tally_of
@@ -125,3 +126,107 @@ def test_fixes_of_one_time_are_counted_if_they_differ(tmp_path: Path, bag_by_han
 
     assert lines(repeated) == []
     assert [line.split(" (")[0] for line in lines([*repeated, (3, bend[3][0], -1.2499)])] == [f"1 {TWO_POSES}"]
+
+
+def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
+    """Driving north, so that the camera looks north."""
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(4)])
+    rows = "".join(f"{i}.png,{51.75 + 1e-4 * i},-1.25,20\n" for i in range(4))
+    (folder / "poses.csv").write_text("file,lat,lon,alt\n" + rows)
+    drive = open_drive(folder)
+    first, second, *_ = drive
+    assert drive.world == "utm 30 north" and first.T_map_camera[2, 3] == 20
+    assert second.T_map_camera[1, 3] - first.T_map_camera[1, 3] == pytest.approx(11.1, abs=0.1)
+    assert heading(first.T_map_camera) == pytest.approx(np.pi / 2, abs=0.05)
+
+
+def test_rows_before_the_first_fix_have_no_pose(tmp_path: Path) -> None:
+    folder = images(tmp_path / "d", [f"{i}.png" for i in range(5)])
+    rows = "".join(f"{i}.png,{0 if i < 2 else 48 + 1e-4 * i},{0 if i < 2 else 11}\n" for i in range(5))
+    (folder / "poses.csv").write_text("file,lat,lon\n" + rows)
+    drive = open_drive(folder)
+    assert drive.world == "utm 32 north" and [f.T_map_camera is None for f in drive] == [True] * 2 + [False] * 3
+
+
+@pytest.mark.parametrize("altitude", ["", "nan", "inf"])
+def test_an_unknown_altitude_takes_no_pose(tmp_path: Path, altitude: str) -> None:
+    """Receivers without a height lost every pose."""
+    folder = images(tmp_path / "d", ["a.png", "b.png"])
+    rows = [f"{name}.png,48.000{i},11,{altitude}" for i, name in enumerate("ab")]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,alt", *rows]))
+    assert [frame.T_map_camera[2, 3] for frame in open_drive(folder)] == [0, 0]
+
+
+def test_a_yaw_from_true_east_is_turned_to_the_grid(tmp_path: Path) -> None:
+    """Beside lat and lon, yaw is from true east. In Bergen the grid is 3.2 degrees off, and the course is on the grid.
+
+    A camera that looks along a drive due east must look along its course.
+    """
+    folder = images(tmp_path / "bergen", [f"{k}.png" for k in range(10)])
+    latitude, longitude = 60.39, 5.3
+    rows = [f"{k}.png,{latitude},{longitude + k * 1e-4},0.0" for k in range(10)]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,yaw", *rows]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    east, north = (poses[-1] - poses[0])[:2, 3]
+    assert abs(np.degrees(np.arctan2(north, east))) > 3
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+
+
+def test_a_course_on_the_grid_is_not_turned_again(tmp_path: Path) -> None:
+    """Without a yaw the camera looks along the track, which is on the grid; orientations beside lat and lon are not."""
+    folder = images(tmp_path / "bergen", [f"{k}.png" for k in range(10)])
+    rows = [f"{k}.png,60.39,{5.3 + k * 1e-4}" for k in range(10)]
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon", *rows]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    east, north = (poses[-1] - poses[0])[:2, 3]
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+    quaternion = ",".join(f"{q:.9f}" for q in quat_xyzw_from_matrix(R_BODY_OPTICAL))
+    (folder / "poses.csv").write_text("\n".join(["file,lat,lon,qx,qy,qz,qw", *(f"{row},{quaternion}" for row in rows)]))
+    poses = [frame.T_map_camera for frame in open_drive(folder)]
+    assert heading(poses[0]) == pytest.approx(np.arctan2(north, east), abs=1e-3)
+
+
+def test_a_fix_far_aside_has_no_pose(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A kilometre off for a second, among fixes every 10 m: it was a place of the map."""
+    images(tmp_path, [f"{i}.png" for i in range(6)])
+    rows = [f"{i}.png,{i},51.75,{-1.25 + 1e-4 * i + (0.02 if i == 3 else 0)}" for i in range(6)]
+    (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+    drive = open_drive(tmp_path)
+    assert [frame.T_map_camera is None for frame in drive] == [False] * 3 + [True] + [False] * 2
+    assert any("no vehicle is so fast" in line for line in tally_of(drive).lines())
+    assert "positions jump" not in caplog.text  # what is left out jumps no more
+    rows[3:] = [f"{i}.png,{i},52.75,{-1.25 + 1e-4 * i}" for i in (3, 4, 5)]
+    (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+    assert len(list(open_drive(tmp_path))) == 6 and "positions jump by 111.2 km" in caplog.text
+
+
+def test_a_tunnel_of_kilometres_without_fixes_is_no_jump(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A vehicle drives two kilometres in a minute without a fix; a receiver whose position freezes does jump."""
+    images(tmp_path, [f"{i}.png" for i in range(6)])
+    for exit_s, jumps in ((63, False), (4, True)):
+        caplog.clear()
+        times = [0, 1, 2, exit_s, exit_s + 1, exit_s + 2]
+        rows = [f"{i}.png,{times[i]},{51.75 + 3e-4 * i + 0.018 * (i > 2)},-1.25" for i in range(6)]
+        (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
+        open_drive(tmp_path)
+        assert ("positions jump" in caplog.text) == jumps
+
+
+def test_headings_are_those_of_the_track_in_order_of_time(tmp_path: Path) -> None:
+    """Rows of a GPS log that was sorted by something else gave headings of -91 and 179 degrees, and no word."""
+    folder = images(tmp_path / "d", [f"{k}.png" for k in range(6)])
+    rows = [f"{k}.png,{100.0 + k},{48.0 + 1e-4 * k:.6f},9.0" for k in (3, 0, 5, 1, 4, 2)]
+    (folder / "poses.csv").write_text("file,stamp,lat,lon\n" + "\n".join(rows) + "\n")
+    np.testing.assert_allclose(np.degrees(heading(poses(open_drive(folder)))), 90, atol=2)
+
+
+def test_a_zone_too_far_away_is_refused(tmp_path: Path) -> None:
+    """A drive at 9 degrees east in zone 60 was 14 000 km north, and zone 99 was any name."""
+    folder = images(tmp_path / "d", ["0.png", "1.png"])
+    (folder / "poses.csv").write_text("file,lat,lon,yaw\n0.png,48.0,9.0,0\n1.png,48.0001,9.0,0\n")
+    with pytest.raises(DriveError, match="too far from 'utm 60 north'"):
+        open_drive(folder, DriveOptions(world="utm 60 north"))
+    with pytest.raises(DriveError, match="'utm 99 north' is no UTM zone"):
+        DriveOptions(world="utm 99 north")
+    assert DriveOptions(world="utm 2020 survey").world == "utm 2020 survey"  # a name of one's own
+    assert open_drive(folder, DriveOptions(world="utm 33 north")).world == "utm 33 north"  # the next one

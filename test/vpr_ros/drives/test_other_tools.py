@@ -4,71 +4,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
+from drive_files import images, poses
 
 from vpr_ros.base.config import from_dict
 from vpr_ros.base.errors import ConfigError, DriveError
-from vpr_ros.base.geometry import heading, matrix_from_rpy
+from vpr_ros.base.geometry import matrix_from_rpy
 from vpr_ros.drives.drive import tally_of
 from vpr_ros.drives.open import open_drive, open_drives
 from vpr_ros.drives.options import DriveOptions
-from vpr_ros.drives.views import NumberedDrive
 
 EYE = "1 0 0 0 0 1 0 0 0 0 1 0"
-
-
-def images(folder: Path, names: list[str]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        pixels = np.random.default_rng(number).integers(0, 255, (24, 32, 3), np.uint8)
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(folder / name), pixels)
-    return folder
-
-
-def poses(drive: Any) -> np.ndarray:
-    return np.array([frame.T_map_camera for frame in drive])
-
-
-def test_headings_are_those_of_the_track_in_order_of_time(tmp_path: Path) -> None:
-    """Rows of a GPS log that was sorted by something else gave headings of -91 and 179 degrees, and no word."""
-    folder = images(tmp_path / "d", [f"{k}.png" for k in range(6)])
-    rows = [f"{k}.png,{100.0 + k},{48.0 + 1e-4 * k:.6f},9.0" for k in (3, 0, 5, 1, 4, 2)]
-    (folder / "poses.csv").write_text("file,stamp,lat,lon\n" + "\n".join(rows) + "\n")
-    np.testing.assert_allclose(np.degrees(heading(poses(open_drive(folder)))), 90, atol=2)
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "height", "unused"),
-    [
-        ("file,x,y,alt,yaw", "{k}.png,{k},0,{z},0", True, ""),
-        ("file,easting,northing,altitude,yaw", "{k}.png,{k},0,{z},0", True, ""),
-        ("file,lat,lon,z,yaw", "{k}.png,48.{k},9,{z},0", True, ""),
-        ("file,lat,lon,altitude [m],yaw", "{k}.png,48.{k},9,{z},0", True, ""),
-        ("file,lat,lon,altitude (ft),yaw", "{k}.png,48.{k},9,{z},0", False, "altitude (ft)"),
-        ("file,lat,lon,elevation,ele,yaw", "{k}.png,48.{k},9,1,2,0", False, "elevation, ele"),  # which one?
-        ("file,x,y,alt,yaw", "{k}.png,{k},0,,0", False, "alt"),  # with gaps: as before, in the plane
-        ("file,x,y,alt,yaw", "{k}.png,{k},0,n/a,0", False, "alt"),
-        ("file,x,y,z,alt,yaw", "{k}.png,{k},0,{z},999,0", True, "alt"),
-        ("file,x,y,yaw,qx,qy,qz,qw", "{k}.png,{k},0,1,0,0,0,1", False, "yaw"),
-        ("file,lat,lon,yaw,x,y", "{k}.png,48.{k},9,0,5,5", False, "x, y"),
-        ("file,stamp,stamp_ns,x,y,yaw", "{k}.png,{k},{k}000000000,{k},0,0", False, "stamp"),
-    ],
-)
-def test_no_column_is_lost_in_silence(tmp_path: Path, header: str, row: str, height: bool, unused: str) -> None:
-    """Heights called alt beside x and y were 0: all floors of a house were one."""
-    folder = images(tmp_path / "d", [f"{k}.png" for k in range(3)])
-    rows = [row.format(k=k, z=10.0 * k) for k in range(3)]
-    (folder / "poses.csv").write_text("\n".join([header, *rows]) + "\n")
-    drive = open_drive(folder)
-    if height:
-        np.testing.assert_allclose(poses(drive)[:, 2, 3], [0, 10, 20])
-    lines = [line for line in tally_of(drive).lines() if "column(s) not used" in line]
-    assert bool(lines) == bool(unused) and all(f"poses.csv: {unused})" in line for line in lines)
 
 
 def kitti(folder: Path, times: list[str], rows: list[str]) -> Path:
@@ -158,45 +106,6 @@ def test_images_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:
 def test_a_mounting_that_is_no_rotation_is_refused(tmp_path: Path, numbers: str) -> None:
     with pytest.raises(DriveError, match="T_BS is no rotation and translation"):
         open_drive(euroc(tmp_path / "e", ["1000000000,0.png"], f"T_BS: {{data: [{numbers}]}}\n"))
-
-
-def test_numbers_that_may_be_times_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Milliseconds in the names are metres with --numbered: no image of another drive has that number."""
-    NumberedDrive(open_drive(images(tmp_path / "ms", ["0.png", "33.png", "66.png"])))
-    assert "rise by 33 from image to image" in caplog.text
-    caplog.clear()
-    NumberedDrive(open_drive(images(tmp_path / "n", ["0.png", "1.png", "9.png"])))
-    assert not caplog.text
-
-
-def test_a_trajectory_with_a_mark_and_a_header_is_read(tmp_path: Path) -> None:
-    """Editors put a byte order mark before a text, and some tools the names of the columns."""
-    folder = images(tmp_path / "d", ["5.25.png", "6.25.png"])
-    text = "timestamp tx ty tz qx qy qz qw\n5 0 0 0 0 0 0 1\n7 20 0 0 0 0 0 1\n7 40 0 0 0 0 0 1\n"
-    (folder / "groundtruth.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    drive = open_drive(folder)
-    np.testing.assert_allclose(poses(drive)[:, 0, 3], [2.5, 12.5])
-    assert "1 pose(s) left out: an earlier one of the same time differs" in tally_of(drive).lines()[0]
-
-
-def test_two_runs_in_one_table_are_noticed(tmp_path: Path) -> None:
-    """Half of the poses were left out, whichever came first."""
-    folder = images(tmp_path / "d", ["5.5.png", "6.5.png"])
-    rows = [f"{t},{x + 10 * t},0,0" for x in (500, 0) for t in (5, 6, 7)]
-    (folder / "poses.csv").write_text("stamp,x,y,yaw\n" + "\n".join(rows) + "\n")
-    assert "3 pose(s) left out" in tally_of(open_drive(folder)).lines()[0]
-
-
-def test_a_zone_too_far_away_is_refused(tmp_path: Path) -> None:
-    """A drive at 9 degrees east in zone 60 was 14 000 km north, and zone 99 was any name."""
-    folder = images(tmp_path / "d", ["0.png", "1.png"])
-    (folder / "poses.csv").write_text("file,lat,lon,yaw\n0.png,48.0,9.0,0\n1.png,48.0001,9.0,0\n")
-    with pytest.raises(DriveError, match="too far from 'utm 60 north'"):
-        open_drive(folder, DriveOptions(world="utm 60 north"))
-    with pytest.raises(DriveError, match="'utm 99 north' is no UTM zone"):
-        DriveOptions(world="utm 99 north")
-    assert DriveOptions(world="utm 2020 survey").world == "utm 2020 survey"  # a name of one's own
-    assert open_drive(folder, DriveOptions(world="utm 33 north")).world == "utm 33 north"  # the next one
 
 
 def test_rows_without_a_fix_are_no_positions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
