@@ -157,7 +157,7 @@ def release(
     from vpr_ros.fleet.release import first_release, next_release, pushed_since, roll_back
     from vpr_ros.inference.open import open_describer
     from vpr_ros.localize.calibrator import fit
-    from vpr_ros.localize.held_out import describe_drive
+    from vpr_ros.localize.held_out import describe_drives
 
     opened_lake = Lake(lake)
     if first is not None and roll_back_to:
@@ -178,10 +178,7 @@ def release(
         with empty:
             describer = open_describer(model or empty.model.name, backend)
             empty.prepare(describer)
-            described = []
-            for drive in opened:
-                with progress_bar(f"describing {drive.name}") as progress:
-                    described.append(describe_drive(drive, empty, describer, progress, tally))
+            described = describe_drives(opened, empty, describer, progress_bar, tally)
             default = empty.default_calibration(describer.manifest)
     result = next_release(
         opened_lake, described, lambda places: fit(places, describer, described, default=default).calibration

@@ -306,7 +306,7 @@ def calibrate(
 ) -> None:
     """Fit the probabilities to drives that are not in the map, and store them in it."""
     from vpr_ros.localize.calibrator import fit
-    from vpr_ros.localize.held_out import describe_drive
+    from vpr_ros.localize.held_out import describe_drives
     from vpr_ros.maps.place_map import PlaceMap
 
     opened = open_drives(drives, drive_option, numbered)
@@ -314,11 +314,9 @@ def calibrate(
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.prepare(describer)
-        described = []
-        for drive in opened:
-            with progress_bar(f"describing {drive.name}") as progress:
-                described.append(describe_drive(drive, target, describer, progress, tally))
-            if described[-1].is_in(target.places):
+        described = describe_drives(opened, target, describer, progress_bar, tally)
+        for drive in described:
+            if drive.is_in(target.places):
                 typer.echo(
                     f"warning: {place_map} contains images of {drive.name}, so the probabilities will be too high: "
                     "calibrate with a drive that is not in the map",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from vpr_ros.base.tally import Tally
 from vpr_ros.drives.drive import Drive
 from vpr_ros.evaluation.held_out_figures import Figures, HeldOutDrives
 from vpr_ros.inference.describer import Describer
-from vpr_ros.localize.held_out import check_held_out, describe_drive
+from vpr_ros.localize.held_out import ProgressOf, check_held_out, describe_drives
 from vpr_ros.maps.builder import Added, add_drive
 from vpr_ros.maps.editor import rewritten
 from vpr_ros.maps.features import choose_extractor
@@ -21,8 +20,6 @@ from vpr_ros.maps.refresh import Dropped, check_refreshable, drop_redundant
 
 LEAST_IMAGES = 200  # from which on a share of 0.005 is an image
 _ECE_LOSS = 0.02  # calibration error that a map may gain before its calibration counts as one that no longer fits
-
-ProgressOf = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # what is done -> (done, total)
 
 
 @dataclass(frozen=True)
@@ -68,10 +65,7 @@ def refresh_map(
         extractor = choose_extractor("", old) if drives else None
     added = []
     with rewritten(path, output) as part, PlaceMap.open(part, writable=True) as place_map:
-        described = []
-        for drive in held_out:
-            with progress(f"describing {drive.name}") as step:
-                described.append(describe_drive(drive, place_map, describer, step, tally))
+        described = describe_drives(held_out, place_map, describer, progress, tally)
         in_map = f"{path} or a new drive has", "give --held-out a drive that is not in the map"
         was = place_map.places if described else None
         if was is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.maps.map_drives import same_images
 from vpr_ros.maps.place_map import PlaceMap
 from vpr_ros.maps.places import Places
+
+ProgressOf = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]  # what is done -> (done, total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,17 @@ def check_held_out(described: Sequence[DescribedDrive], places: Places, whose: s
     for drive in described:
         if drive.is_in(places):
             raise MapError(f"{whose} images of {drive.name}, so it measures nothing: {remedy}")
+
+
+def describe_drives(
+    drives: Sequence[Drive], place_map: PlaceMap, describer: Describer, progress: ProgressOf, tally: Tally
+) -> list[DescribedDrive]:
+    """``describe_drive`` of each."""
+    described = []
+    for drive in drives:
+        with progress(f"describing {drive.name}") as step:
+            described.append(describe_drive(drive, place_map, describer, step, tally))
+    return described
 
 
 def describe_drive(
