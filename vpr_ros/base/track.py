@@ -50,6 +50,12 @@ def is_trip(positions: np.ndarray) -> bool:
     return bool(np.median(steps[steps > SAME_PLACE_M]) <= _FURTHER * np.median(nearest_distances(moved)))
 
 
+def moving(steps_m: np.ndarray) -> np.ndarray:
+    """(N,) bool: which steps (N,), metres, lead to another place. All if none does: then nothing else is known."""
+    moved = steps_m > SAME_PLACE_M
+    return moved if moved.any() else np.ones_like(moved)
+
+
 def nearest_distances(positions: np.ndarray) -> np.ndarray:
     """Distances (K,), metres, of some of the positions (N, 2) to the nearest other one, in the plane."""
     around = positions[:, :2]

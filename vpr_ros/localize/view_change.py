@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.base.track import SAME_PLACE_M
+from vpr_ros.base.track import moving
 from vpr_ros.localize.constants import VIEW_CHANGE
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.maps.centring import SessionMean
@@ -151,8 +151,8 @@ class ViewChange:
 
     def _along(self, places: Places) -> tuple[np.ndarray, float]:
         """How much the view changes from each place to the next (N,), and typically; see ``_changed``."""
-        moved = np.linalg.norm(np.diff(places.positions, axis=0), axis=1) > SAME_PLACE_M
-        follows = places.follows & moved if (places.follows & moved).any() else places.follows
+        follows = places.follows.copy()
+        follows[follows] = moving(np.linalg.norm(np.diff(places.positions, axis=0), axis=1)[follows])
         if not follows.any():
             typical = float(self._changed(np.asarray(VIEW_CHANGE.neighbour_kept)))
             return np.full(len(places), typical), typical

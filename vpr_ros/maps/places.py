@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.base import geometry
-from vpr_ros.base.track import SAME_PLACE_M, is_trip, nearest_distances
+from vpr_ros.base.track import is_trip, moving, nearest_distances
 from vpr_ros.maps.constants import LEVELS, NEIGHBOURS, SCORES, STATISTICS, VARIETY
 from vpr_ros.maps.levels import same_level
 from vpr_ros.maps.stored_descriptors import all_cosines, at_rows, paired_cosines
@@ -127,8 +127,7 @@ class Places:
         for later in range(1, min(STATISTICS.later, len(self) - 1) + 1):
             rows = spread(len(self) - later, VARIETY.pairs)
             rows = rows[(self.drives[rows + later] == self.drives[rows]) & self.follows[rows]]
-            moved = np.linalg.norm(self.positions[rows + later] - self.positions[rows], axis=1) > SAME_PLACE_M
-            rows = rows[moved] if moved.any() else rows
+            rows = rows[moving(np.linalg.norm(self.positions[rows + later] - self.positions[rows], axis=1))]
             if len(rows):
                 found[later - 1] = np.median(self.cosines(rows, rows + later))
         return found
@@ -189,7 +188,7 @@ class Places:
         """
         lengths = np.linalg.norm(np.diff(self.positions[:, :axes], axis=0), axis=1)[self.follows]
         lengths = np.concatenate([lengths, *(nearest_distances(self.positions[rows]) for rows in self._unordered)])
-        return np.asarray(lengths[moved] if (moved := lengths > SAME_PLACE_M).any() else lengths)
+        return np.asarray(lengths[moving(lengths)])
 
     @cached_property
     def neighbours(self) -> Neighbours:
