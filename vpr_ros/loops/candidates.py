@@ -38,6 +38,23 @@ class Candidate:
         return near and self.anchor == other.anchor
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A pose that geometry confirms, and that is further from where odometry has the robot than ``loops.drift`` allows.
+
+    off_m: how far. allowed_m: how far it may be. driven_m: since the match.
+    """
+
+    off_m: float
+    allowed_m: float
+    driven_m: float
+
+    @property
+    def drift(self) -> float:
+        """The least ``loops.drift`` that allows it."""
+        return (self.off_m - CANDIDATES.measured_slack_m) / self.driven_m
+
+
 class LoopSearch:
     """The search for loop closures on one map."""
 
@@ -46,6 +63,7 @@ class LoopSearch:
         self.store = store
         self.own = own
         self._config = config
+        self.refused: Refused | None = None  # the best candidate of the last ``verified`` that odometry refused
         self._first_row = 0
         self._driven_m: list[float] = []
 
@@ -85,7 +103,9 @@ class LoopSearch:
         ):
             if any(candidate.is_at(other) for other in places):
                 continue
-            if not self._allowed(candidate.row, position, T_odom_camera[:3, 3], driven_m):
+            since_m = self._driven_since_m(candidate.row, driven_m)
+            off_m = float(np.linalg.norm(position - T_odom_camera[:3, 3]))
+            if since_m is not None and off_m > CANDIDATES.odometry_slack_m + self._config.drift * since_m:
                 continue
             places.append(candidate)
             if len(places) == self._config.candidates:
@@ -110,26 +130,29 @@ class LoopSearch:
         found = zip(rows, similarities, scores, anchors, positions, strict=True)
         return [Candidate(int(r), float(s), float(z), int(a), xyz, expected) for r, s, z, a, xyz in found]
 
-    def _allowed(self, row: int, position: np.ndarray, position_now: np.ndarray, driven_m: float) -> bool:
-        """Whether odometry's drift allows the robot to be at a position (3,) of this map.
-
-        Odometry says nothing about keyframes of other drives: they are always allowed.
-        """
+    def _driven_since_m(self, row: int, driven_m: float) -> float | None:
+        """Metres driven since the keyframe at a row. None for one of another drive, of which odometry says nothing."""
         if not self.own or row < self._first_row:
-            return True
-        driven_since_m = driven_m - self._driven_m[row - self._first_row]
-        return bool(
-            np.linalg.norm(position - position_now) <= CANDIDATES.odometry_slack_m + self._config.drift * driven_since_m
-        )
+            return None
+        return driven_m - self._driven_m[row - self._first_row]
 
     def _fits_odometry(self, row: int, T_match_query: np.ndarray, T_odom_camera: np.ndarray, driven_m: float) -> bool:
-        """Whether odometry allows the measured pose. It tells apart similar streets driven in opposite directions."""
-        if not self.own or row < self._first_row:
+        """Whether odometry allows the measured pose; ``refused`` is set if it is too far away.
+
+        It tells apart neighbouring aisles, and similar streets driven in opposite directions.
+        """
+        since_m = self._driven_since_m(row, driven_m)
+        if since_m is None:
             return True
         T_measured = self.store.place(row).T_map_camera @ T_match_query
         turned = geometry.angle_of(T_measured[:3, :3].T @ T_odom_camera[:3, :3])
-        near = self._allowed(row, T_measured[:3, 3], T_odom_camera[:3, 3], driven_m)
-        return near and turned < max(CANDIDATES.odometry_rotation, CANDIDATES.heading_drift * self._config.drift)
+        if turned >= max(CANDIDATES.odometry_rotation, CANDIDATES.heading_drift * self._config.drift):
+            return False
+        off_m = float(np.linalg.norm(T_measured[:3, 3] - T_odom_camera[:3, 3]))
+        allowed_m = CANDIDATES.measured_slack_m + self._config.drift * since_m
+        if off_m > allowed_m:
+            self.refused = self.refused or Refused(off_m, allowed_m, since_m)
+        return off_m <= allowed_m
 
     def verified(
         self,
@@ -142,6 +165,7 @@ class LoopSearch:
 
         The expected candidate is not compared with others: that was done when its chain of closures began.
         """
+        self.refused = None
         if features is None:
             return None
         confirmed: list[tuple[Candidate, Verification]] = []

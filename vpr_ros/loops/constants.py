@@ -30,7 +30,11 @@ class CandidateLimits:
     """Two places of one map are too alike if they match with this many times ``loops.inliers``. Tested on 9201, whose
     streets are identical. By hand."""
     odometry_slack_m: float = 5.0
-    """Metres that odometry may be off in addition to ``loops.drift``. By hand."""
+    """Metres from where odometry has the robot to a keyframe that it can see the place of, in addition to
+    ``loops.drift``: a street looks the same from further back. By hand."""
+    measured_slack_m: float = 0.5
+    """Metres from there to a measured pose, in addition to ``loops.drift``. Poses measured on the own past are exact to
+    0.2 m (p95). With 5 m, neighbouring aisles that look alike were one: see "Places that look alike" there."""
     odometry_rotation: float = np.radians(45.0)
     """Radians, largest error of odometry's heading, unless ``loops.drift`` allows more. By hand."""
     heading_drift: float = 2.0

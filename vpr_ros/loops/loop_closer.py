@@ -70,6 +70,8 @@ class LoopCloser:
             _check_features(store.place_map, self.extractor.kind)
         self._searches = [LoopSearch(store, self.config) for store in self.earlier]
         self._own = LoopSearch(session, self.config, own=True)
+        self.refused = 0
+        """Keyframes so far whose loop on the own past geometry confirms and odometry refuses."""
         of_one_frame = {store.place_map.path.name for store in self.earlier if not store.place_map.is_odometry}
         self._agreement = Agreement(self.config.agreement, self.config.drift, of_one_frame)
         for store in (session, *self.earlier):
@@ -129,6 +131,7 @@ class LoopCloser:
         self._T_odom_last: np.ndarray | None = None
         self._keyframe: tuple[int, np.ndarray] | None = None
         self._recent: deque[_Recent] = deque()
+        self._refused_in_a_row, self._said_refused = 0, False
         self._own.begin()
         self._agreement.reset()
         self.session.admit(len(self.session))
@@ -195,11 +198,33 @@ class LoopCloser:
         ]
         clock.lap("search")
         closures = self._closures(searches, candidates, features, T_odom_camera, stamp_ns, keyframe_id)
+        self._note_refused(any(closure.verified and not closure.match_map for closure in closures))
         accepted = self._agreement.add([c for c in closures if c.verified], T_odom_camera, self._driven_m)
         clock.lap("verify")
         self._keep([closure for closure in accepted if not closure.match_map])
         clock.lap("link")
         return accepted + [closure for closure in closures if not closure.verified]
+
+    def _note_refused(self, closed: bool) -> None:
+        """Count keyframes whose loop odometry alone refuses; say so once a drive, after several in a row.
+
+        closed: whether this keyframe closes a loop on the own past.
+        """
+        refused = self._own.refused
+        if refused is None or closed:
+            self._refused_in_a_row = 0
+            return
+        self.refused += 1
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row == self.config.agreement and not self._said_refused:
+            self._said_refused = True
+            logger.warning(
+                "%d keyframes in a row look like places of this session that are %.1f m from where odometry has the "
+                "robot, and after %.0f m loops.drift %g allows %.1f m: no loop is closed. If odometry can be that "
+                "wrong, set loops.drift to %.2g; if places look alike there, as aisles do, this is right",
+                self._refused_in_a_row, refused.off_m, refused.driven_m, self.config.drift, refused.allowed_m,
+                1.1 * refused.drift,
+            )  # fmt: skip
 
     def _keep(self, closures: Sequence[LoopClosure]) -> None:
         """Store closures on the own past: they tell which keyframes show one place."""

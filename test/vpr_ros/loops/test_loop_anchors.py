@@ -76,9 +76,9 @@ def street(toy_world):
 class Robot:
     """Drives round and round; a clock that never stops."""
 
-    def __init__(self, street: Street, path, earlier=()) -> None:
-        session = KeyframeStore.grow(path, MODEL)
-        self.closer = LoopCloser(session, street, CONFIG, [KeyframeStore.open(other) for other in earlier])
+    def __init__(self, street: Street, path, earlier=(), drift: float = CONFIG.drift) -> None:
+        session, config = KeyframeStore.grow(path, MODEL), dataclasses.replace(CONFIG, drift=drift)
+        self.closer = LoopCloser(session, street, config, [KeyframeStore.open(other) for other in earlier])
         self.closer.extractor = self.street = street
         self.stamp_ns = 10**9 * (1 + len(session))
 
@@ -130,6 +130,31 @@ def test_every_lap_of_a_drive_that_drifts_closes_its_loops(street, tmp_path):
     """The copies of earlier laps lie 14 m apart by odometry, and are one place all the same."""
     first, *others = passes(street, tmp_path / "drift.vprmap", drifting, begin=False)
     assert first == 0 and min(others) > 0.7, others
+
+
+@pytest.mark.parametrize(("off_m", "drift"), [(3.5, 0.02), (7.0, 0.04)])
+def test_loops_that_odometry_allows_are_closed(street, tmp_path, caplog, off_m, drift):
+    """After 200 m a drift of 0.02 allows 4.5 m, and one of 0.04 8.5 m."""
+    robot = Robot(street, tmp_path / "drift.vprmap", drift=drift)
+    robot.lap(lambda way: astray(0, 0))
+    assert robot.lap(lambda way: astray(0, off_m), 0.5)[0] > 0.7
+    assert not robot.closer.refused and "loops.drift" not in caplog.text
+    robot.close()
+
+
+def test_a_neighbour_that_looks_alike_closes_no_loop(street, tmp_path, caplog):
+    """7 m aside by odometry that is off by at most 4.5 m: it is another aisle, or odometry is worse. Both are said.
+
+    With 5 m beyond what the drift allows for measured poses, each aisle was closed on the one before.
+    """
+    robot = Robot(street, tmp_path / "aisles.vprmap", drift=0.02)
+    robot.lap(lambda way: astray(0, 0))
+    assert robot.lap(lambda way: astray(0, 7.0), 0.5)[0] == 0
+    assert robot.closer.refused > 0.7 * KEYFRAMES
+    (said,) = [record.getMessage() for record in caplog.records if "loops.drift" in record.getMessage()]
+    assert "3 keyframes in a row look like places of this session that are 7.0 m" in said, said
+    assert "loops.drift 0.02 allows 4.6 m" in said and "set loops.drift to 0.035" in said, said
+    robot.close()
 
 
 def test_every_drive_of_a_session_closes_its_loops(street, tmp_path):

@@ -151,6 +151,7 @@ class MapMode:
             "map size [MB]": f"{_bytes_on_disk(session.place_map.path) / 1e6:.1f}",
             "earlier maps": ", ".join(self._params.earlier) or "none",
             **{name: str(self._counts[name]) for name in _COUNTED},
+            "closures that odometry refuses": str(self.closer.refused),
             "model": manifest.name,
             "backend": self.closer.describer.backend,
         }
