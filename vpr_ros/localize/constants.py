@@ -237,7 +237,7 @@ class ThumbnailConstants:
     Features and geometry were chosen among about 100 variants on Gardens Point and Stromovka. ``trust`` and the two
     after it are fitted on 24 drives through simulated towns and corridors of equal doors, each described well and
     badly. Of those that cost no set more than two images in a hundred and gain as much as the best less a tenth of a
-    point, they lose least. See the sections on the closer look in ``docs/results.md``.
+    point, they lose least. See the sections on the closer look in ``docs/results.md`` and ``docs/tried.md``.
     """
 
     cached: int = 500
