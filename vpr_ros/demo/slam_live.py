@@ -28,6 +28,7 @@ _QUIET_S = 4.0  # time without a closure after which no more are expected
 _PATIENCE_S = 30.0  # maximum wait for the last path
 _AHEAD = 8  # images that may wait at the node: it keeps ten, and says once a second how many it has answered
 _DONE = ("images answered", "dropped (busy)", "dropped (bad image)")  # in its diagnostics
+_DRIFT = 0.04  # the simulated odometry is off by up to 0.034 of the distance
 
 
 class Listener(Player):
@@ -114,6 +115,7 @@ def drive_session(
         "camera_info": camera_info_topic(IMAGE_TOPIC),
         "odom": ODOM_TOPIC,
         "camera_pose": camera_pose,
+        "loops.drift": _DRIFT,
         **({"earlier": f"[{maps}]"} if earlier else {}),
     }
     back_end = {"odom": ODOM_TOPIC}
