@@ -22,7 +22,8 @@ class Candidate:
 
     row: of the keyframe in its store. similarity: cosine. score: its standard score against the whole map. anchor,
     position: (3,) metres, corrected by loop closures; see ``Anchors``. expected: whether it lies where the last closure
-    and odometry since predict the robot.
+    and odometry since predict the robot. allowed: whether odometry can be that wrong; if not, it closes no loop, and is
+    measured to say so.
     """
 
     row: int
@@ -31,6 +32,7 @@ class Candidate:
     anchor: int
     position: np.ndarray
     expected: bool = False
+    allowed: bool = True
 
     def is_at(self, other: Candidate, within_m: float = CANDIDATES.same_place_m) -> bool:
         """Whether both are known to be one place. If nothing relates them, they count as two."""
@@ -88,7 +90,7 @@ class LoopSearch:
         driven_m: float,
         expected: tuple[np.ndarray, int] | None = None,
     ) -> list[Candidate]:
-        """Distinct places: the expected one first, then the most similar.
+        """Distinct places: the expected one first, then the most similar, at last one that odometry does not allow.
 
         descriptor: (D,). T_odom_camera: (4, 4). driven_m: distance driven in this drive. expected: the pose (4, 4) that
         the last closure on this map and odometry predict, and the id of the keyframe it matched; None without one.
@@ -98,6 +100,7 @@ class LoopSearch:
         likely = similarities >= self._config.similarity
         similarities, rows = similarities[likely], rows[likely]
         places: list[Candidate] = []
+        too_far: list[Candidate] = []
         for candidate, position in zip(
             self._of_rows(descriptor, rows, similarities), self.store.positions(rows), strict=True
         ):
@@ -106,11 +109,14 @@ class LoopSearch:
             since_m = self._driven_since_m(candidate.row, driven_m)
             off_m = float(np.linalg.norm(position - T_odom_camera[:3, 3]))
             if since_m is not None and off_m > CANDIDATES.odometry_slack_m + self._config.drift * since_m:
+                if candidate.score >= PROBABILITY.score_middle:
+                    too_far.append(replace(candidate, allowed=False))
                 continue
             places.append(candidate)
             if len(places) == self._config.candidates:
                 break
-        return found + [place for place in places if place.row not in {other.row for other in found}]
+        others = [place for place in places if place.row not in {other.row for other in found}]
+        return [*found, *others, *too_far[:1]]
 
     def _expected(self, descriptor: np.ndarray, T_map_camera: np.ndarray, last_id: int) -> list[Candidate]:
         """The keyframe nearest to the predicted pose among those around the last match; at most one."""
@@ -170,7 +176,7 @@ class LoopSearch:
             return None
         confirmed: list[tuple[Candidate, Verification]] = []
         for candidate in candidates:
-            there = self.store.measured(candidate.row)
+            there = None if confirmed and not candidate.allowed else self.store.measured(candidate.row)
             if there is None or there.kind != features.kind:
                 continue
             least = self._config.inliers
@@ -179,7 +185,8 @@ class LoopSearch:
             )
             if verification is None:
                 continue
-            if not self._fits_odometry(candidate.row, verification.T_place_query, T_odom_camera, driven_m):
+            fits = self._fits_odometry(candidate.row, verification.T_place_query, T_odom_camera, driven_m)
+            if not fits or not candidate.allowed:
                 continue
             if candidate.expected and verification.inliers >= least:
                 return candidate, verification
@@ -205,7 +212,7 @@ class LoopSearch:
         assert own is not None
         others = self.candidates(self.store.descriptor(candidate.row), T_odom_camera, driven_m)
         for other in others:
-            there = None if other.is_at(candidate) else self.store.measured(other.row)
+            there = None if other.is_at(candidate) or not other.allowed else self.store.measured(other.row)
             found = None if there is None else verify(there, own, CANDIDATES.twin_inliers * self._config.inliers)
             if found is not None and not self._moved(other, found).is_at(candidate, CANDIDATES.same_camera_m):
                 return False

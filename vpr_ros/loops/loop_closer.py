@@ -294,7 +294,7 @@ class LoopCloser:
             verified = search.verified(found, features, T_odom_camera, self._driven_m)
             if verified is not None:
                 closures.append(closure_of(search, *verified, stamp_ns, keyframe_id))
-            elif self.config.unverified and found:
+            elif self.config.unverified and found and found[0].allowed:
                 closures.append(closure_of(search, found[0], None, stamp_ns, keyframe_id))
         return closures
 

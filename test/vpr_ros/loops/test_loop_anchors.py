@@ -157,6 +157,16 @@ def test_a_neighbour_that_looks_alike_closes_no_loop(street, tmp_path, caplog):
     robot.close()
 
 
+def test_odometry_that_is_far_off_is_said(street, tmp_path, caplog):
+    """30 m after 200: no keyframe of the first lap is within what ``loops.drift`` allows, and nothing was said."""
+    robot = Robot(street, tmp_path / "far.vprmap", drift=0.02)
+    robot.lap(lambda way: astray(0, 0))
+    assert robot.lap(lambda way: astray(0, 30.0), 0.5)[0] == 0
+    (said,) = [record.getMessage() for record in caplog.records if "loops.drift" in record.getMessage()]
+    assert "that are 30.0 m from where odometry has the robot" in said and "set loops.drift to 0.14" in said, said
+    robot.close()
+
+
 def test_every_drive_of_a_session_closes_its_loops(street, tmp_path):
     """Each has another origin, so nothing but closures says that two of them lie in one street."""
     first, *others = passes(street, tmp_path / "drives.vprmap", elsewhere, begin=True)
