@@ -109,7 +109,7 @@ class Index:
         out. It takes all descriptors, so it also finds ``Places.steps`` of the map.
         """
         path = cache_path(place_map.path)
-        count, views = len(place_map), place_map.model.views
+        count, views = len(place_map.places), place_map.model.views
         factory = chosen_factory(factory, count * views)
         key = {
             "revision": place_map.revision,
@@ -147,9 +147,9 @@ class Index:
         self, place_map: PlaceMap, mean: np.ndarray | None, on_progress: Callable[[int, int], None] | None
     ) -> np.ndarray:
         """Add all places of a map, and return ``Places.steps``."""
-        count, last, steps = len(place_map), np.zeros((0, place_map.model.dimension)), []
-        told = 0
-        for piece in place_map.pieces():
+        ids, last, steps = place_map.places.ids, np.zeros((0, place_map.model.dimension)), []
+        count, told = len(ids), 0
+        for piece in place_map.pieces(last=int(ids[-1]) if count else 0):  # others may have been added meanwhile
             descriptors = np.asarray(piece.descriptors)
             self.add(centred(descriptors, mean))
             first = np.concatenate([last, descriptors[:, 0]])
