@@ -611,6 +611,25 @@ def records(connection: sqlite3.Connection, ids: np.ndarray, size: tuple[int, in
     return found if len(found) == len(ids) and np.all(ids[1:] > ids[:-1]) else found[rows]
 
 
+def forget_pages(connection: sqlite3.Connection) -> None:
+    """Read what comes next from the file.
+
+    SQLite keeps pages while the file's size and number of transactions are the same, as those of another map that was
+    copied over it may be.
+    """
+    connection.execute("PRAGMA shrink_memory")
+
+
+def keys(connection: sqlite3.Connection, ids: np.ndarray) -> dict[int, tuple[str, int]]:
+    """Drive and stamp of the places with ids (K,), by id; those that are gone are left out."""
+    rows = connection.execute(
+        "SELECT places.id, name, stamp_ns FROM json_each(?) JOIN places ON places.id = value "
+        "LEFT JOIN drives ON drives.id = drive_id",
+        (str(ids.tolist()),),
+    )
+    return {place_id: (name, stamp_ns) for place_id, name, stamp_ns in rows}
+
+
 def check_new(path: Path) -> None:
     """Raises MapError if a map cannot be created at this path."""
     if path.is_dir():

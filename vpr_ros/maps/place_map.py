@@ -8,7 +8,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -130,6 +130,7 @@ class PlaceMap:
         self.path = path
         self._connection = connection
         self._places: Places | None = None
+        self._read_at: tuple[int, int] | None = None  # the file's state before its places were read
         self._grown: os.stat_result | None = None  # the file of a map that grows
         self.read_again()
 
@@ -378,8 +379,36 @@ class PlaceMap:
 
     def descriptors_of(self, ids: np.ndarray) -> np.ndarray:
         """Descriptors (K, V, D) float32 of the places with ids (K,), in that order."""
+        return np.asarray(self._read_descriptors(ids), np.float32)
+
+    def _read_descriptors(self, ids: np.ndarray) -> np.ndarray:
         with self._reading():
-            return np.asarray(map_file.descriptors(self._connection, ids, self._size, self.storage), np.float32)
+            self._check_same(ids)
+            return map_file.descriptors(self._connection, ids, self._size, self.storage)
+
+    def _check_same(self, ids: np.ndarray) -> None:
+        """Raises MapError if other places have these ids (K,) by now, because a file was copied over this one.
+
+        What is read now would be taken for that of the places that were read before. Places that are gone pass.
+        """
+        if (known := self._places) is None or self._state() == self._read_at:
+            return
+        map_file.forget_pages(self._connection)
+        found = map_file.keys(self._connection, ids)
+        rows = np.searchsorted(known.ids, list(found)).clip(max=len(known) - 1)
+        for row, (place_id, key) in zip(rows, found.items(), strict=True):
+            if known.ids[row] == place_id and key != (known.drives[row], known.stamps_ns[row]):
+                raise MapError(
+                    f"another map was copied over {self.path} while it was in use: start again, or load it again with "
+                    "~/load_map (a map that is moved there with mv does no harm)"
+                )
+
+    def _state(self) -> tuple[int, int] | None:
+        """What changes if the file is written to; None if it is gone."""
+        with suppress(OSError):
+            found = os.stat(self.path)
+            return found.st_mtime_ns, found.st_size
+        return None
 
     def descriptors(self, place_id: int) -> np.ndarray:
         """Descriptors (V, D) float32 of one place."""
@@ -525,6 +554,7 @@ class PlaceMap:
     def places(self) -> Places:
         """All places; read on first use. The descriptors of a large map stay in the file (``StoredDescriptors``)."""
         if self._places is None:
+            self._read_at = self._state()
             with self._reading():
                 views, dimension = self._size
                 each = views * dimension * self.storage.dtype.itemsize
@@ -532,7 +562,7 @@ class PlaceMap:
                     read = map_file.all_places(self._connection, self._size, self.storage)
                 else:
                     read = self._large_whereabouts()
-                    read = replace(read, descriptors=self._stored_descriptors(read.ids))
+                    read = replace(read, descriptors=self._stored_descriptors(read))
                 self._places = replace(read, heights_agree=not self._has_jumping_heights)
         return self._places
 
@@ -553,16 +583,16 @@ class PlaceMap:
         whereabouts.write(path, key, read)
         return read
 
-    def _stored_descriptors(self, ids: np.ndarray) -> np.ndarray:
-        """Descriptors of places with ids (N,). They have a connection of their own and outlive this object."""
+    def _stored_descriptors(self, places: Places) -> np.ndarray:
+        """Descriptors of places. They have a connection of their own and outlive this object."""
         other = PlaceMap.open(self.path)
+        other._places, other._read_at = places, self._read_at
 
         def read(wanted: np.ndarray) -> np.ndarray:
-            with other._reading():
-                return map_file.descriptors(other._connection, wanted, other._size, other.storage)
+            return other._read_descriptors(wanted)
 
         weakref.finalize(read, other._connection.close)
-        return cast(np.ndarray, StoredDescriptors(read, ids, self._size))
+        return cast(np.ndarray, StoredDescriptors(read, places.ids, self._size))
 
     @property
     def _has_jumping_heights(self) -> bool:
@@ -633,12 +663,14 @@ class PlaceMap:
     def thumbnail(self, place_id: int) -> bytes | None:
         """Thumbnail of a place, JPEG; None if it has none."""
         with self._reading():
+            self._check_same(np.array([place_id]))
             row = self._connection.execute("SELECT thumbnail FROM places WHERE id = ?", (int(place_id),)).fetchone()
         return row[0] if row and isinstance(row[0], bytes) else None
 
     def features(self, place_id: int) -> bytes | None:
         """Local features of a place (for ``LocalFeatures.from_bytes``); None if it has none."""
         with self._reading():
+            self._check_same(np.array([place_id]))
             return map_file.features(self._connection, int(place_id))
 
     def feature_kind(self) -> str:

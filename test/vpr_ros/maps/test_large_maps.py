@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -84,6 +85,20 @@ def test_a_place_that_is_gone_is_one_sentence(path: Path, monkeypatch: pytest.Mo
         connection.execute("DELETE FROM places WHERE id = 12")
     assert large.descriptors[10:11].shape == (1, VIEWS, DIMENSION)
     with pytest.raises(MapError, match="1 places are no longer in it"):
+        large.descriptors[10:13]
+
+
+def test_another_map_that_is_copied_over_it_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors of other places would give a sure pose on the other side of the town."""
+    large = opened(path, monkeypatch, 0)
+    assert large.descriptors[10:13].shape == (3, VIEWS, DIMENSION)
+    shutil.copyfile(path, path.with_name("new.vprmap"))
+    with sqlite3.connect(path.with_name("new.vprmap")) as connection:
+        connection.execute("DELETE FROM places WHERE id = 1")
+        connection.execute("UPDATE places SET id = id - 1")
+    connection.close()
+    shutil.copyfile(path.with_name("new.vprmap"), path)
+    with pytest.raises(MapError, match="another map was copied over"):
         large.descriptors[10:13]
 
 

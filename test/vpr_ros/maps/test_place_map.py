@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from vpr_ros.base.image import Preprocessing
 from vpr_ros.maps.calibration import Calibration
 from vpr_ros.maps.index import Index, cache_path
 from vpr_ros.maps.info import map_info
-from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.maps.place_map import MapModel, PlaceMap, Refreshed
 
 MODEL = MapModel("toy", "f" * 64, 64, Preprocessing(32, 32))
 ROOT = Path(__file__).parents[3]
@@ -54,6 +55,33 @@ def test_another_model_is_refused_with_what_to_do(town):
         town.check_model("other", "0" * 64)
     with pytest.raises(DriveError, match="only drives of one world"):
         town.check_world("d", "elsewhere")
+
+
+def test_another_map_that_is_copied_over_one_in_use_is_not_mixed_with_it(town, tmp_path, toy_world):
+    """Features of other places, at the poses that were read before, would give a sure and wrong pose."""
+    places, ids = toy_world.places(), town.places.ids
+    with PlaceMap.create(tmp_path / "new.vprmap", MODEL, "toy") as new, new.together():
+        for row in range(1, len(places)):  # such as of the same drive, cut at its start
+            new.add("reference", int(places.stamps_ns[row]), places.T_map_camera[row], places.descriptors[row], b"new")
+    before = PlaceMap.open(town.path)
+    assert len(before.places) == len(ids) and before.thumbnail(7) == b"jpeg"
+    shutil.copyfile(tmp_path / "new.vprmap", town.path)
+    for read in (before.thumbnail, before.features, lambda place_id: before.descriptors_of(np.array([place_id]))):
+        with pytest.raises(MapError, match="another map was copied over"):
+            read(7)
+    with PlaceMap.open(town.path) as after:
+        assert after.thumbnail(7) == b"new"
+
+
+def test_places_that_are_added_or_gone_are_no_other_map(town, toy_world):
+    """`vpr map add` and `vpr map refresh` while a node uses the map."""
+    places = toy_world.places()
+    with PlaceMap.open(town.path) as used, PlaceMap.open(town.path, writable=True) as other:
+        ids = used.places.ids
+        other.add("later", 1, places.T_map_camera[0], places.descriptors[0], b"later")
+        other.keep(np.append(ids[1:], ids[-1] + 1), Refreshed(1, len(ids), 1, 0))
+        assert used.thumbnail(ids[0]) is None and used.thumbnail(ids[1]) == b"jpeg"
+        assert used.thumbnail(ids[-1] + 1) == b"later"
 
 
 def test_an_existing_map_is_never_overwritten(town):
@@ -255,6 +283,17 @@ def test_the_index_is_a_cache(town, toy_world):
     assert rows[0] == 80
     assert similarities[0] == pytest.approx(1.0, abs=1e-5)
     assert np.all(np.diff(similarities) <= 0)
+
+
+def test_an_index_is_of_the_places_that_were_read(town, toy_world):
+    """`vpr map add` while a node opens the map: a place that is found is one that the node has."""
+    with PlaceMap.open(town.path) as opened:
+        assert len(opened.places) == 80
+        town.add("second", 5, toy_world.pose(2.0), toy_world.descriptor(2.0))
+        for _ in ("built", "from the cache"):
+            index = Index.of_map(opened)
+            assert len(index) == 80
+            assert index.search(toy_world.descriptor(2.0), 100)[1].max() < len(opened.places)
 
 
 def test_an_index_that_faiss_does_not_know_is_a_sentence(town):
