@@ -21,6 +21,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -85,6 +86,11 @@ class LocalizerNode(ResponsiveNode):
         """Configure and activate if the parameter autostart is true. A task for the executor."""
         if self.get_parameter("autostart").value is not False:
             await self.exclusively("configure", self._configure_and_activate)
+
+    async def stop(self) -> None:
+        """Shut down as by a transition, which answers goals in progress. A task for the executor."""
+        if self.state != "finalized":
+            await self.exclusively("shutdown", self.trigger_shutdown)
 
     def _configure_and_activate(self) -> None:
         try:
@@ -291,7 +297,7 @@ class LocalizerNode(ResponsiveNode):
 def run(interrupts: Interrupts) -> None:
     """Run the node until SIGINT or SIGTERM."""
     interrupts.begin()
-    starting.init("localize")
+    starting.init("localize", SignalHandlerOptions.NO)  # goals in progress are answered first
     sys.setswitchinterval(_SWITCH_S)
     node = None
     try:
@@ -311,13 +317,14 @@ def run(interrupts: Interrupts) -> None:
 
 
 def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
-    """Start the node and spin until shutdown. What one callback raises does not end the loop."""
+    """Start the node, spin until shutdown, and stop it. What one callback raises does not end the loop."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.create_task(node.start)
+    interrupts.wake = executor.wake
     while rclpy.ok() and not interrupts.asked:
         try:
-            executor.spin()
+            executor.spin_once()
         except ExternalShutdownException:
             return
         except rclpy_implementation.InvalidHandle:
@@ -328,3 +335,5 @@ def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
         except Exception as error:  # perhaps of an adapter's own timer
             if rclpy.ok():
                 node.callback_failed(error)
+    if rclpy.ok() and not node.operation:
+        executor.spin_until_future_complete(executor.create_task(node.stop))

@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """Handles both signals from the first line of ``main`` on.
 
-    Before ``begin`` nothing needs closing, so a signal ends the process at once. After it, rclpy's handlers stop the
-    executor, and the process closes maps and publishers. A thread ends the process after ``_GRACE_S``, even if the main
-    thread is inside a library call. Create it in the main thread, before ``rclpy.init``.
+    Before ``begin`` nothing needs closing, so a signal ends the process at once. After it, the main thread sees
+    ``asked``, or rclpy's own handlers stop its executor, and it closes maps and publishers. A thread ends the process
+    after ``_GRACE_S``, even if the main thread is inside a library call. Create it in the main thread, before
+    ``rclpy.init``.
+
+    wake: called at a signal by that thread, to end what the main thread waits for.
     """
+
+    wake: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self) -> None:
         self._asked = False
@@ -56,9 +63,10 @@ class Interrupts:
         if not self._begun:
             os._exit(0)
 
-    @staticmethod
-    def _end_in_time(reading: int) -> None:
+    def _end_in_time(self, reading: int) -> None:
         os.read(reading, 1)  # returns with the first signal
+        with suppress(Exception):  # the executor may be gone
+            self.wake()
         time.sleep(_GRACE_S)
         os._exit(0)
 

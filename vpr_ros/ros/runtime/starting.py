@@ -7,6 +7,7 @@ import sys
 
 import rclpy
 import rclpy.utilities
+from rclpy.signals import SignalHandlerOptions
 
 # Pattern of rcl's message -> what to do.
 _ADVICE = {
@@ -18,8 +19,11 @@ _ADVICE = {
 }
 
 
-def init(program: str) -> None:
-    """Call rclpy.init; exit with one sentence if it fails, or if arguments are not ROS's. program: name for it."""
+def init(program: str, signals: SignalHandlerOptions = SignalHandlerOptions.ALL) -> None:
+    """Call rclpy.init; exit with one sentence if it fails, or if arguments are not ROS's.
+
+    program: name for it. signals: at which rclpy ends all communication at once.
+    """
     usage = f"{program} --ros-args -p NAME:=VALUE ... (a parameter), -r NAME:=NAME ... (a topic)"
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(f"usage: {usage}")
@@ -31,7 +35,7 @@ def init(program: str) -> None:
     if strange:
         sys.exit(f"{program}: {strange[0]} is no argument of ROS; usage: {usage}")
     try:
-        rclpy.init()
+        rclpy.init(signal_handler_options=signals)
     except Exception as error:  # rcl's errors have no public base class
         sys.exit(f"{program}: {explain(error)}")
 
