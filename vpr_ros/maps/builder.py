@@ -122,6 +122,7 @@ def empty_map(
     shard: Shard | None = None,
 ) -> PlaceMap:
     """A new map of these drives, with all that it has before its first place: see ``build_map``."""
+    map_file.check_new(path)  # fails now rather than after a vocabulary is learnt
     if views_each not in VIEWS:
         raise MapError(f"a map has {' or '.join(map(str, VIEWS))} views of each image, not {views_each}")
     if not drives:

@@ -638,3 +638,5 @@ def check_new(path: Path) -> None:
         raise MapError(f"{path} exists already: add to it with `vpr map add`, or choose another name")
     if not path.parent.is_dir():
         raise MapError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise MapError(f"cannot write {path}: you may not write to the folder {path.parent}")

@@ -14,6 +14,7 @@ from vpr_ros.inference.open import open_describer
 from vpr_ros.inference.vocabulary import LEAST_IMAGES, with_vocabulary
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.loops.loop_closer import LoopCloser
+from vpr_ros.maps import builder, map_file
 from vpr_ros.maps.builder import add_drive, build_map
 from vpr_ros.maps.editor import merge_maps
 from vpr_ros.maps.info import map_info
@@ -137,3 +138,13 @@ def test_a_vocabulary_of_another_map_is_noticed(streets):
         connection.execute("UPDATE vocabulary SET data = ?", (other,))
     with pytest.raises(MapError, match="not the one that its descriptors were made with"):
         Localizer.open(streets[0], backend="onnx")
+
+
+def test_no_vocabulary_is_learnt_for_a_path_that_cannot_be_written(tmp_path, lite, painted_drive, monkeypatch):
+    """Learning takes minutes on long drives, and SQLite only says that it cannot open the file."""
+    monkeypatch.setattr(builder, "learn_vocabulary", lambda *_: pytest.fail("it was learnt"))
+    with pytest.raises(MapError, match="none does not exist"):
+        build_map(tmp_path / "none" / "m.vprmap", [painted_drive()], lite)
+    monkeypatch.setattr(map_file.os, "access", lambda path, wanted: False)
+    with pytest.raises(MapError, match="you may not write to the folder"):
+        build_map(tmp_path / "m.vprmap", [painted_drive()], lite)
