@@ -1,7 +1,9 @@
 """The errors a user can cause. Each message is one sentence that says what to do; the command line prints only it."""
 
 import difflib
+import errno
 import os
+import traceback
 from collections.abc import Sequence
 
 
@@ -20,6 +22,17 @@ def brief(error: object, most: int = 200) -> str:
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else "?" for character in words)
     return (line if len(line) <= most else f"{line[:most]}...") or type(error).__name__
+
+
+def explained(error: Exception) -> str:
+    """One sentence for an error of this package or of the operating system; the traceback of any other one."""
+    if isinstance(error, VprError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return "".join(traceback.format_exception(error))
+    full = " while writing: make room, or give another folder" if error.errno == errno.ENOSPC else ""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}{full}"
 
 
 def check_path(path: object, what: str) -> None:

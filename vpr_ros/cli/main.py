@@ -1,6 +1,5 @@
 """Entry point of the `vpr` command. Nothing heavy is imported before a command runs."""
 
-import errno
 import io
 import logging
 import os
@@ -11,7 +10,7 @@ import typer
 
 import vpr_ros
 from vpr_ros.base import utf8
-from vpr_ros.base.errors import VprError, missing_dependency
+from vpr_ros.base.errors import VprError, explained, missing_dependency
 from vpr_ros.base.registry import load_registered
 from vpr_ros.cli import demo, evaluate, fleet, maps, model, upkeep
 
@@ -88,12 +87,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         app()
-    except VprError as error:
-        _fail(str(error))
-    except OSError as error:
-        full = " while writing: make room, or give another folder" if error.errno == errno.ENOSPC else ""
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}{full}")
+    except (VprError, OSError) as error:
+        _fail(explained(error))
     except ImportError as error:
         missing = missing_dependency(error)
         if missing is None:

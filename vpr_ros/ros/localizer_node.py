@@ -25,7 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from vpr_ros.base.errors import VprError
+from vpr_ros.base.errors import explained
 from vpr_ros.ros import param_server, params
 from vpr_ros.ros.health import diagnostics
 from vpr_ros.ros.health.core_log import CoreLog
@@ -124,12 +124,10 @@ class LocalizerNode(ResponsiveNode):
 
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
         """A transition failed: keep the reason for /diagnostics, and log it."""
-        if isinstance(error, VprError):
-            self._failure = str(error)
-        elif isinstance(error, (InvalidTopicNameException, InvalidNamespaceException)):
+        if isinstance(error, (InvalidTopicNameException, InvalidNamespaceException)):
             self._failure = f"invalid topic name: {' '.join(str(error).split())}"
         else:
-            self._failure = traceback.format_exc()
+            self._failure = explained(error)
         if self.context.ok():  # else the process is shutting down
             self.get_logger().error(f"{transition} failed: {self._failure}")
             self.get_logger().info("the node waits unconfigured: correct it, then start again or call configure")

@@ -26,6 +26,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from vpr_ros.maps.place_map import MapModel, PlaceMap
+from vpr_ros.ros import localizer_node
 from vpr_ros.ros.health.core_log import CoreLog
 from vpr_ros.ros.runtime.lifecycle import ResponsiveNode
 
@@ -170,6 +171,23 @@ def test_work_that_begins_at_once_still_runs_in_the_executor(ros: None, monkeypa
     executor.spin_until_future_complete(work, timeout_sec=10.0)
     node.destroy_node()
     assert work.result() == threading.get_ident()
+
+
+def test_an_error_of_the_system_is_one_sentence(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that another user owns: the node waits unconfigured, and no traceback hides what to do."""
+
+    def unreadable(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/root/m.onnx")
+
+    monkeypatch.setattr(localizer_node, "WiredPipeline", unreadable)
+    monkeypatch.setattr(localizer_node.param_server, "read", lambda _: localizer_node.params.NodeParams())
+    node = localizer_node.LocalizerNode()
+    said: list[str] = []
+    monkeypatch.setattr(node.get_logger(), "error", said.append)
+    assert node.trigger_configure() == localizer_node.FAILURE
+    assert node.state == "unconfigured" and node._condition().message == "/root/m.onnx: Permission denied"
+    assert said == ["configure failed: /root/m.onnx: Permission denied"]
+    node.destroy_node()
 
 
 def test_what_a_transition_destroys_is_destroyed_in_the_executor(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:

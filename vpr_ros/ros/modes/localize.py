@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from vpr_ros.base.camera import Intrinsics
-from vpr_ros.base.errors import MapError, VprError
+from vpr_ros.base.errors import MapError, VprError, explained
 from vpr_ros.base.records import Estimate, Frame
 from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.localizer import Localizer
@@ -283,11 +283,11 @@ class LocalizeMode:
             if not (is_address(where) or os.path.exists(where)):
                 response.result = LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
             await self._node.exclusively("load_map", lambda: self._switch_to(_open_localizer(self._params, where)))
-        except VprError as error:
+        except (VprError, OSError) as error:
             missing = response.result == LoadMap.Response.RESULT_MAP_DOES_NOT_EXIST
             if isinstance(error, MapError) and not missing:
                 response.result = LoadMap.Response.RESULT_INVALID_MAP_DATA
-            self._node.get_logger().error(f"{error}; keeping the current map")
+            self._node.get_logger().error(f"{explained(error)}; keeping the current map")
             return response
         response.result = LoadMap.Response.RESULT_SUCCESS
         return response
