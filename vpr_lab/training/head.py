@@ -27,10 +27,10 @@ from vpr_lab.training.loop import check_begun, drives_of, place_batches, resume,
 from vpr_lab.training.losses import PlaceLoss, relational_loss
 from vpr_lab.training.recipe import Recipe
 from vpr_lab.training.validate import autocast, recall_by_condition
-from vpr_ros.base.config import difference, to_dict
 from vpr_ros.base.errors import ConfigError
 
 _BATCH = 64
+_FROZEN = ("backbone", "decoder_backbone", "depth_decoder")  # parts of a network; not every one has all
 _SAMPLES = 400  # images the head is started from
 
 
@@ -95,27 +95,51 @@ def train_head(
 ) -> Checkpoint:
     """Train a new head on a checkpoint's backbone and depth decoder, as the recipe says; ``path`` gets the result.
 
-    The recipe's network may differ from the checkpoint's in its head. An interrupted run is
-    resumed from its partial file. Raises ConfigError for a checkpoint without hallucinated depth.
+    The recipe's network may differ from the checkpoint's in its head. An interrupted run is resumed from its partial
+    file, and one that is done is returned. Raises ConfigError for a checkpoint without hallucinated depth, and if what
+    is there was begun with another recipe, checkpoint or drives.
     """
     source = checkpoint.network
-    if path.is_file() and (done_by := Checkpoint.load(path).recipe) != recipe:
-        what = difference(to_dict(done_by), to_dict(recipe))
-        raise ConfigError(f"{path} is of another recipe ({what}): give another output")
     if not source.hallucinates:
         raise ConfigError(
             "a head is trained on frozen features and hallucinated depth: the checkpoint's network, of kind "
             f"'{source.config.kind}', gives no depth"
         )
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    check_begun(partial, recipe, shards, held_out)
+    for begun in filter(Path.is_file, (path, partial)):
+        check_begun(begun, recipe, shards, held_out)
+        _check_source(begun, source)
+    if path.is_file():
+        done = Checkpoint.load(path)
+        if "drives" not in done.state:  # of an earlier version
+            raise ConfigError(f"{path} does not say which drives it learnt from: give another output")
+        Console(stderr=True).print(f"{path} is trained already")
+        partial.unlink(missing_ok=True)
+        return done
     features = compute_features(source, shards, recipe.augmentation, recipe.bf16, recipe.seed)
     kept_aside = compute_features(source, held_out, None, recipe.bf16) if held_out else None
     network, scores = fit_head(recipe, source, features, kept_aside, partial=partial)
-    done = Checkpoint(recipe, network, checkpoint.epoch + recipe.epochs, [*checkpoint.scores, *scores], {})
+    state = {"drives": drives_of(shards, held_out)}
+    done = Checkpoint(recipe, network, checkpoint.epoch + recipe.epochs, [*checkpoint.scores, *scores], state)
     done.save(path)
     partial.unlink(missing_ok=True)
     return done
+
+
+def _check_source(path: Path, source: PlaceNetwork) -> None:
+    """Raises ConfigError if the frozen parts of a checkpoint are not the source's, which compute the features."""
+    begun = Checkpoint.load(path).network
+    for name in _FROZEN:
+        own, theirs = (_weights(network, name) for network in (begun, source))
+        if own.keys() != theirs.keys() or any(not torch.equal(own[key], theirs[key]) for key in own):
+            raise ConfigError(
+                f"{path} was begun with another checkpoint ({name.replace('_', ' ')}): give that one, or another output"
+            )
+
+
+def _weights(network: PlaceNetwork, part: str) -> dict[str, Tensor]:
+    found = getattr(network, part, None)
+    return {} if found is None else found.state_dict()
 
 
 def fit_head(
@@ -131,7 +155,7 @@ def fit_head(
     source: where backbone and depth decoder come from; features were computed with it. true_depth: show the head true
     depth, which no robot has: the upper bound for hallucinated depth. partial: checkpoint that is written after
     every epoch and resumed from if it exists: the run then ends as if it had never stopped. Raises ConfigError
-    for one of another recipe or backbone.
+    for one of another recipe.
     """
     network, some = _start(recipe, source, features, true_depth)
     teacher = copy.deepcopy(network)
@@ -142,9 +166,6 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 - step / steps) ** recipe.poly_power)
     console = Console(stderr=True)
     scores = [] if partial is None else resume(partial, recipe, network, place_loss, optimiser, schedule)
-    theirs = source.backbone.state_dict()
-    if scores and any(not torch.equal(value, theirs[name]) for name, value in network.backbone.state_dict().items()):
-        raise ConfigError(f"{partial} was trained on another backbone: remove it, or give another output")
     learnt_from = drives_of(features.shards, [] if kept_aside is None else kept_aside.shards)
     for epoch in range(len(scores), recipe.epochs):
         for module in network.head_parts():
@@ -184,7 +205,7 @@ def _start(recipe: Recipe, source: PlaceNetwork, features: Features, true_depth:
     """A network with the source's backbone and decoder and a head started from some features; the rows of those."""
     torch.manual_seed(recipe.seed)
     network = recipe.build(with_weights=False).eval()
-    for name in ("backbone", "decoder_backbone", "depth_decoder"):
+    for name in _FROZEN:
         part = getattr(source, name, None)
         if part is not None:
             getattr(network, name).load_state_dict(part.state_dict())

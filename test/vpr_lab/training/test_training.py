@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import time
@@ -295,6 +296,25 @@ def test_head_learns_on_features_computed_once(cache: Path, tmp_path: Path) -> N
     assert moved and all(name.startswith(("aggregator.", "depth_encoder.", "rgb_projection.")) for name in moved)
 
 
+def test_a_head_that_is_done_is_neither_trained_again_nor_written_over(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command given again, after a kill while it removed its partial file too: hours would be spent or lost."""
+    shards, recipe, path = load_shards(cache), tiny_recipe(), tmp_path / "head.pt"
+    source = Checkpoint(recipe, recipe.build(), 0, [], {})
+    first = train_head(recipe, source, shards[:3], shards[3:], path)
+    written = path.read_bytes()
+    (tmp_path / "head.partial.pt").write_bytes(written)
+    monkeypatch.setattr(head, "compute_features", lambda *_: pytest.fail("it is trained again"))
+    again = train_head(recipe, source, shards[:3], shards[3:], path)
+    assert again.scores == first.scores and not (tmp_path / "head.partial.pt").exists()
+    with pytest.raises(ConfigError, match="begun with other drives"):
+        train_head(recipe, source, shards[:2], shards[3:], path)
+    with pytest.raises(ConfigError, match="another recipe"):
+        train_head(tiny_recipe(epochs=1), source, shards[:3], shards[3:], path)
+    assert path.read_bytes() == written
+
+
 def test_a_head_cut_short_ends_as_if_it_had_never_stopped(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,9 +339,13 @@ def test_a_head_cut_short_ends_as_if_it_had_never_stopped(
     with pytest.raises(Cut):
         train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")
     monkeypatch.undo()
-    other = Checkpoint(recipe, recipe.build(), 0, [], {})
-    with pytest.raises(ConfigError, match="another backbone"):
-        train_head(recipe, other, shards[:3], shards[3:], tmp_path / "cut.pt")
+    for part in ("backbone", "depth decoder"):  # of one backbone that stays as it is, there are many checkpoints
+        other = Checkpoint(recipe, copy.deepcopy(source.network), 0, [], {})
+        with torch.no_grad():
+            next(getattr(other.network, part.replace(" ", "_")).parameters()).add_(0.1)
+        for begun in ("cut.pt", "whole.pt"):
+            with pytest.raises(ConfigError, match=rf"begun with another checkpoint \({part}\)"):
+                train_head(recipe, other, shards[:3], shards[3:], tmp_path / begun)
     resumed = train_head(recipe, source, shards[:3], shards[3:], tmp_path / "cut.pt")
     assert len(resumed.scores) == 3 and not list(tmp_path.glob("*.partial.pt"))
     for name, value in whole.network.state_dict().items():
