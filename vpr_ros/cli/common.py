@@ -1,5 +1,6 @@
 """Shared parts of the commands: options, opening drives, progress bars."""
 
+import fcntl
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -145,6 +146,22 @@ def output_folder(path: Path) -> Iterator[None]:
             with suppress(OSError):  # a folder with files stays
                 folder.rmdir()
         raise
+
+
+@contextmanager
+def sole_output_folder(path: Path) -> Iterator[None]:
+    """An ``output_folder`` for a job that deletes what is in it. Raises VprError if another one runs there."""
+    with output_folder(path):
+        lock = path / ".lock"
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise VprError(f"another process writes to {path}: wait for its end, or give another -o") from error
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
 
 
 @contextmanager

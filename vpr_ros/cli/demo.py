@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vpr_ros.cli.common import progress_bar
+from vpr_ros.cli.common import progress_bar, sole_output_folder
 
 app = typer.Typer(invoke_without_command=True)
 Bags = Annotated[Path, typer.Option(help="Folder of the demo's bags.")]
@@ -29,7 +29,8 @@ def demo(
     from vpr_ros.evaluation.table import tables
 
     console = Console()
-    assessments, report = run_demo(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar)
+    with sole_output_folder(output):
+        assessments, report = run_demo(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar)
     summaries = [assessment.summary for assessment in assessments]
     for table in tables([*summaries, summarise_all(assessments)]):
         console.print(table)
@@ -51,6 +52,9 @@ def slam(
     from vpr_ros.evaluation.table import text_table
 
     console = Console()
-    (header, *rows), report = run_slam(output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar, rate)
+    with sole_output_folder(output):
+        (header, *rows), report = run_slam(
+            output, bags, lambda text: console.print(f"[bold]{text}"), progress_bar, rate
+        )
     console.print(text_table("Loop closures and the error of the track", header, rows))
     console.print(f"figures: {output / 'results.json'}\nreport:  {report}", markup=False)

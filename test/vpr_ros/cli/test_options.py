@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from vpr_ros.base.errors import ConfigError
+from vpr_ros.base.errors import ConfigError, DriveError
 from vpr_ros.cli.common import localizer_config
 from vpr_ros.cli.fleet import build as build_on_cluster
+from vpr_ros.cli.main import app
 from vpr_ros.cli.maps import DescriptorType, build
 from vpr_ros.maps.storage import BUILT, DESCRIPTOR_TYPES
 
@@ -116,3 +118,21 @@ def test_a_simulation_that_cannot_be_is_refused_before_it_begins(
     assert vpr("simulate", "-o", tmp_path / "town", *arguments) in (1, 2)
     assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert [path.name for path in (tmp_path / "town").iterdir()] == ["night"]
+
+
+def test_a_demo_that_runs_is_not_disturbed_by_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each begins by deleting the map of the last one: both failed."""
+    runner, calls = CliRunner(), []
+
+    def first(folder: Path, *_: object) -> None:
+        calls.append(folder)
+        (folder / "town.vprmap").touch()
+        second = runner.invoke(app, ["demo", "-o", str(folder)])
+        assert "another process writes to" in str(second.exception)
+        assert (folder / "town.vprmap").exists()
+        raise DriveError("enough")
+
+    monkeypatch.setattr("vpr_ros.demo.run.run_demo", first)
+    for _ in range(2):  # the lock is gone with the first one
+        assert str(runner.invoke(app, ["demo", "-o", str(tmp_path / "demo")]).exception) == "enough"
+    assert len(calls) == 2 and [path.name for path in (tmp_path / "demo").iterdir()] == ["town.vprmap"]
