@@ -300,7 +300,9 @@ class PlaceMap:
                 yield
                 self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
         except sqlite3.Error as error:
-            raise MapError(f"cannot write the map {self.path}: {error}") from error
+            moved = getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_DBMOVED"  # Python has it from 3.11 on
+            why = "it was deleted, moved or replaced meanwhile; start again" if moved else error
+            raise MapError(f"cannot write the map {self.path}: {why}") from error
         self._places = None
 
     def check_model(self, name: str, fingerprint: str) -> None:
@@ -532,8 +534,10 @@ class PlaceMap:
         return closures
 
     def set_calibration(self, calibration: Calibration) -> None:
-        """Store a calibration with the map."""
+        """Store a calibration with the map. Raises MapError if another map was copied over it since it was fitted."""
         self.check_intact()
+        with self._reading():
+            self._check_same(self.places.ids)
         with self.together():
             map_file.set_meta(self._connection, calibration=json.dumps(calibration.to_dict()))
         self._calibration = calibration

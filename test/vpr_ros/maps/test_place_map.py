@@ -69,8 +69,18 @@ def test_another_map_that_is_copied_over_one_in_use_is_not_mixed_with_it(town, t
     for read in (before.thumbnail, before.features, lambda place_id: before.descriptors_of(np.array([place_id]))):
         with pytest.raises(MapError, match="another map was copied over"):
             read(7)
+    with pytest.raises(MapError, match="another map was copied over"):  # it was fitted to the other one
+        before.set_calibration(Calibration(source="a drive"))
     with PlaceMap.open(town.path) as after:
-        assert after.thumbnail(7) == b"new"
+        assert after.thumbnail(7) == b"new" and after.calibration.source == Calibration().source
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="SQLite's reason is not known")
+def test_a_map_that_is_replaced_while_it_is_written_is_named(town, toy_world):
+    """`rm town.vprmap` or a second demo while one builds: SQLite calls that a readonly database."""
+    town.path.rename(town.path.with_name("moved.vprmap"))
+    with pytest.raises(MapError, match="it was deleted, moved or replaced meanwhile"):
+        town.add("later", 1, toy_world.pose(1.0), toy_world.descriptor(1.0))
 
 
 def test_places_that_are_added_or_gone_are_no_other_map(town, toy_world):
