@@ -57,7 +57,7 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     plan, camera_pose = read_town(bags)
     from vpr_ros.demo.live import Player, running_node
 
-    isolate_ros()
+    isolate_ros(folder)
     folder.mkdir(parents=True, exist_ok=True)
     describer = open_describer(DEFAULT_MODEL)
     map_path = folder / "town.vprmap"
@@ -95,8 +95,12 @@ def run_demo(folder: Path, bags: Path, say: Callable[[str], None], bar: Progress
     return assessments, report
 
 
-def isolate_ros() -> None:
-    """Limit ROS discovery to this machine and a domain of its own, away from robots on the network."""
+def isolate_ros(folder: Path) -> None:
+    """Limit ROS discovery to this machine and a domain of its own, away from robots on the network.
+
+    folder: gets ROS's logs, as a user of a container may have no HOME.
+    """
+    os.environ.setdefault("ROS_LOG_DIR", str(folder.absolute() / "ros_log"))
     if os.environ.get("ROS_DISTRO") == "humble":
         os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
     else:

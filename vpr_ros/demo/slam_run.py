@@ -34,7 +34,7 @@ def run_slam(
     from vpr_ros.demo.slam_report import figures, write_slam_report
     from vpr_ros.demo.slam_session import Session, score_session, tracks
 
-    isolate_ros()
+    isolate_ros(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mount = transform(matrix_from_rpy(*camera_pose[3:]), np.array(camera_pose[:3])) @ T_BODY_OPTICAL
     sessions: list[Session] = []
