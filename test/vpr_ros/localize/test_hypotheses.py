@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpr_ros.localize.hypotheses import cluster, covariance_at
+from vpr_ros.localize.hypotheses import cluster, covariance_at, hypothesis_radius
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import Belief
 from vpr_ros.maps.calibration import Calibration
-from vpr_ros.maps.places import Neighbours
+from vpr_ros.maps.places import Neighbours, Places
 
 
 def clusters(belief, off_map, places, calibration, count):
@@ -30,6 +30,32 @@ def test_two_places_far_apart_are_two_hypotheses(toy_world):
     assert found[0].place_ids[0] in (10, 11, 12)
     assert [h.probability for h in found] == pytest.approx([0.594, 0.2475], abs=1e-3)
     assert off_map == pytest.approx(0.1485, abs=1e-3)
+
+
+def sparse_half(toy_world):
+    """A map with a place every 0.3 m on its first 60 m and every 5 m behind."""
+    along = np.append(np.arange(0.0, 60.0, 0.3), np.arange(60.0, 160.0, 5.0))
+    T = np.stack([toy_world.pose(a) for a in along])
+    ids, names = np.arange(1, len(along) + 1), np.array(["reference"] * len(along))
+    descriptors = np.stack([toy_world.descriptor(a) for a in along])[:, None]
+    return Places(ids, names, ids * 10**9, T, descriptors)
+
+
+@pytest.mark.parametrize(("radius", "expected"), [(0.0, 0.94), (2.0, 0.47)])
+def test_neighbours_on_the_sparse_half_of_a_map_are_one_hypothesis(toy_world, radius, expected):
+    """Most places are a third of a metre apart, so 5 m were far: the probability of a place was never above 0.5."""
+    places = sparse_half(toy_world)
+    assert places.spacing == pytest.approx(0.3, abs=0.01)
+    belief = np.zeros(len(places))
+    belief[[210, 211]] = 0.48
+    of_map = Belief(SparseValues.of(belief), 0.04, np.eye(4))
+    width = hypothesis_radius(radius, places)
+    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), width, 5)
+    assert found[0].probability == pytest.approx(expected, abs=0.01)
+    belief[[210, 211]], belief[[20, 40]] = 0.0, 0.48  # 6 m apart on the dense half
+    of_map = Belief(SparseValues.of(belief), 0.04, np.eye(4))
+    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), width, 5)
+    assert found[0].probability == pytest.approx(0.47, abs=0.01)
 
 
 def test_opposite_directions_are_two_hypotheses(toy_world):
