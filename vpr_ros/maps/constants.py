@@ -37,8 +37,9 @@ class ScoreConstants:
     """Places that stand for the whole map."""
     low_share: float = 0.16
     """Quantile of the background whose distance to the median is one standard score: one sigma of a normal law."""
-    smallest_spread: float = 0.01
-    """Least spread of cosines, for maps of a few places that are all alike."""
+    smallest_spread: float = 0.03
+    """Least spread of cosines. A few places may be equally unlike an image by chance. Those of larger maps, simulated
+    and real, by day and night, have 0.035 and more."""
 
 
 @dataclass(frozen=True)
