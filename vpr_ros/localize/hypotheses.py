@@ -36,7 +36,7 @@ def cluster(
     """Up to count hypotheses, most probable first, and the calibrated probability of "not on this map".
 
     Greedy: the most probable cell and all within radius metres of it, on its level and with a similar heading, form one
-    hypothesis; then the same with the rest. A radius that suits the map's spacing grows where places lie further apart.
+    hypothesis; then the same with the rest. A radius of 0 stands for one that suits the distance of the places there.
     The pose is the mean of the members, as the pose of a camera of the rig.
     The covariance is their spread plus that of a right hypothesis, about the rig's first camera: whose image was the
     last says nothing of the robot.
@@ -63,16 +63,14 @@ def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.nd
     likely = belief.values > min(CLUSTERS.smallest_belief, belief.values.max(initial=0.0) / 2)
     cells, values = belief.rows[likely], belief.values[likely]
     T_map_first, levels = rig.poses(cells), rig.places.has_levels
-    suits_map = radius == hypothesis_radius(0.0, rig.places)  # then it suits each part of it
     positions, headings = T_map_first[:, :3, 3], geometry.heading(T_map_first)
     members_of: list[np.ndarray] = []
     masses: list[float] = []
     left = np.arange(len(cells))
     while len(left) and len(masses) < CLUSTERS.clusters:
         seed = left[np.argmax(values[left])]
-        if suits_map:
-            radius = _suiting(float(rig.places.gaps[rig.places_of(cells[seed])]))
-        near = distances(positions[left], positions[seed], levels) < radius
+        reach = radius or _suiting(float(rig.places.gaps[rig.places_of(cells[seed])]))
+        near = distances(positions[left], positions[seed], levels) < reach
         alike = np.abs(geometry.wrap_angle(headings[left] - headings[seed])) < CLUSTERS.heading
         members = left[near & alike]
         members_of.append(cells[members[np.argsort(-values[members])]])

@@ -23,7 +23,7 @@ from vpr_ros.inference.open import open_describer
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.constants import NEAR, VIEW_CHANGE
 from vpr_ros.localize.eye import STUCK, Eye
-from vpr_ros.localize.hypotheses import cluster, hypothesis_radius
+from vpr_ros.localize.hypotheses import cluster
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.localize.prior import PriorModel
 from vpr_ros.localize.ranking import ranking
@@ -274,9 +274,8 @@ class Localizer:
                 rows, similarities = self._ranked(compared, of_compared, both)
         self.places.attend(self.rig.places_of(belief.places.rows), belief.places.values, found, self.filter.position)
         wanted = self.config.hypotheses
-        radius = hypothesis_radius(wanted.radius, self.places)
         hypotheses: Sequence[Hypothesis]
-        hypotheses, off_map = cluster(belief, self.rig, self.calibration, radius, wanted.count, number)
+        hypotheses, off_map = cluster(belief, self.rig, self.calibration, wanted.radius, wanted.count, number)
         of_rows = self.rig.at_places(number, belief.places).at(rows)
         matches = ranking(self.places, self.calibration, rows, similarities, of_rows)
         timings_ms["answer"] = 1e3 * (perf_counter() - searched)

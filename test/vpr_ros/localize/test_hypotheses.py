@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpr_ros.localize.hypotheses import cluster, covariance_at, hypothesis_radius
+from vpr_ros.localize.hypotheses import cluster, covariance_at
 from vpr_ros.localize.rig import Rig
 from vpr_ros.localize.sparse import SparseValues
 from vpr_ros.localize.temporal import Belief
@@ -49,12 +49,11 @@ def test_neighbours_on_the_sparse_half_of_a_map_are_one_hypothesis(toy_world, ra
     belief = np.zeros(len(places))
     belief[[210, 211]] = 0.48
     of_map = Belief(SparseValues.of(belief), 0.04, np.eye(4))
-    width = hypothesis_radius(radius, places)
-    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), width, 5)
+    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), radius, 5)
     assert found[0].probability == pytest.approx(expected, abs=0.01)
     belief[[210, 211]], belief[[20, 40]] = 0.0, 0.48  # 6 m apart on the dense half
     of_map = Belief(SparseValues.of(belief), 0.04, np.eye(4))
-    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), width, 5)
+    found, _ = cluster(of_map, Rig(places), Calibration(temperature=1.0, floor=0.02), radius, 5)
     assert found[0].probability == pytest.approx(0.47, abs=0.01)
 
 
