@@ -53,15 +53,16 @@ def read_global_track(path: Path, T_vehicle_ins: np.ndarray, max_gap_ns: int, ta
     purpose = "the vehicle's poses"
     xyz = table.numbers(("northing", "easting", "down"), purpose)
     poses = np.hstack([xyz, table.radians(("roll", "pitch", "yaw"), purpose)])
-    good = np.isfinite(poses).all(axis=1)
+    good, why = np.isfinite(poses).all(axis=1), "not a number"
     if path.stem == "ins":
         good &= np.array(table.text("ins_status", "leaving out uncertain poses")) == _INS_GOOD
-    tally.add(f"pose(s) left out: not a number, or not {_INS_GOOD}", str(path), int((~good).sum()))
+        why += f", or not {_INS_GOOD}"
+    tally.add(f"pose(s) left out: {why}", str(path), int((~good).sum()))
     no_fix = good & (np.abs(poses[:, :2]) < 1.0).all(axis=1)
     tally.add(NO_FIX, str(path), int(no_fix.sum()))
     rows = np.flatnonzero(good & ~no_fix)
     if not len(rows):
-        raise DriveError(f"{path} has no good pose: all rows are 0, 0, not a number, or not {_INS_GOOD}")
+        raise DriveError(f"{path} has no good pose: all rows are {why}, or 0, 0")
     rows = rows[np.argsort(stamps_ns[rows], kind="stable")]
     east_north = poses[rows][:, [1, 0]]
     kept = reachable(east_north, stamps_ns[rows], east_north, "%.0f, %.0f m", tally, str(path))

@@ -150,7 +150,18 @@ def test_poses_the_ins_is_not_sure_of_are_left_out(run: Path) -> None:
     assert strict == [True] * 5 + [False] * 4 + [True] * 7
     np.testing.assert_allclose(list(open_drive(run))[6].T_map_camera[1, 3], 5_735_006, atol=1e-3)
     path.write_text(path.read_text().replace("INS_SOLUTION_GOOD", "INACTIVE"))
-    with pytest.raises(DriveError, match=r"ins.csv has no good pose: all rows are 0, 0, not a number, or not INS_"):
+    with pytest.raises(DriveError, match=r"ins.csv has no good pose: all rows are .* not INS_.*, or 0, 0"):
+        open_drive(run)
+
+
+def test_a_file_without_a_status_is_not_refused_for_one(run: Path) -> None:
+    """rtk.csv has no ins_status, and what was left out of it was said to be not INS_SOLUTION_GOOD."""
+    rows = pose_rows([vehicle_ned(i) @ se3(INS) for i in range(16)]).splitlines()
+    empty = rows[1].replace(rows[1].split(",")[4], "")
+    (run / "rtk.csv").write_text("\n".join([rows[0], empty, *rows[2:]]))
+    assert f"1 pose(s) left out: not a number ({run / 'rtk.csv'})" in tally_of(open_drive(run)).lines()
+    (run / "rtk.csv").write_text("\n".join([rows[0], empty]))
+    with pytest.raises(DriveError, match=r"rtk.csv has no good pose: all rows are not a number, or 0, 0$"):
         open_drive(run)
 
 
