@@ -225,10 +225,8 @@ class BagPoses:
         stamps_ns = stamps_ns[rows]
         yaw = headings_from_track(positions)
         if yaw is None:
-            left_out = "".join(f"; {line}" for line in self.tally.lines())
-            raise DriveError(
-                f"the fixes on {topic} of the bag {self._path} never move, so they give no heading{left_out}"
-            )
+            no_heading = f"the fixes on {topic} of the bag {self._path} never move, so they give no heading"
+            raise DriveError("; ".join([no_heading, *self.tally.lines()]))
         of_antenna = planar_poses(positions, yaw)
         antenna = self._antenna(topic, stamps_ns)
         of_antenna[:, :3, 3] -= of_antenna[:, :3, :3] @ antenna

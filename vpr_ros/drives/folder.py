@@ -281,7 +281,8 @@ def _poses(
     else:
         course = headings_from_track(positions[order])
         if course is None:
-            raise DriveError(f"{table.path} has no column 'yaw', and its positions do not move to give a heading")
+            no_heading = f"{table.path} has no column 'yaw', and its positions do not move to give a heading"
+            raise DriveError("; ".join([no_heading, *tally.lines()]))
         yaw[order] = course
     poses = [T if ok else None for T, ok in zip(planar_poses(positions, yaw), known, strict=True)]
     if "yaw" in table.columns:  # else it is of the track, on the grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -126,6 +127,16 @@ def test_fixes_of_one_time_are_counted_if_they_differ(tmp_path: Path, bag_by_han
 
     assert lines(repeated) == []
     assert [line.split(" (")[0] for line in lines([*repeated, (3, bend[3][0], -1.2499)])] == [f"1 {TWO_POSES}"]
+
+
+def test_fixes_that_give_no_heading_say_what_was_left_out(tmp_path: Path) -> None:
+    """A log whose times are all the same was said not to move, and nothing else."""
+    folder = images(tmp_path / "d", ["1700000000.png"])
+    rows = [f"1700000000,{51.75 + 1e-4 * i},-1.25,90" for i in range(5)]
+    (folder / "poses.csv").write_text("\n".join(["stamp,lat,lon,heading", *rows]))
+    says = rf"do not move to give a heading; 1 column.s. not used: .*heading\); 4 {re.escape(TWO_POSES)}"
+    with pytest.raises(DriveError, match=says):
+        open_drive(folder)
 
 
 def test_latitude_and_longitude_go_to_utm(tmp_path: Path) -> None:
