@@ -168,6 +168,15 @@ def test_an_unknown_altitude_takes_no_pose(tmp_path: Path, altitude: str) -> Non
     assert [frame.T_map_camera[2, 3] for frame in open_drive(folder)] == [0, 0]
 
 
+def test_an_altitude_that_is_missing_is_that_of_its_neighbours_in_time(tmp_path: Path) -> None:
+    """It was that of the rows above and below, which may be of another street."""
+    folder = images(tmp_path / "d", [f"{k}.png" for k in range(4)])
+    altitudes = ["10", "", "20", "90"]
+    rows = [f"{k}.png,{100 + k},{48 + 1e-4 * k:.6f},9,{altitudes[k]}" for k in (2, 0, 3, 1)]
+    (folder / "poses.csv").write_text("\n".join(["file,stamp,lat,lon,alt", *rows]))
+    np.testing.assert_allclose(poses(open_drive(folder))[:, 2, 3], [10, 15, 20, 90])
+
+
 def test_a_yaw_from_true_east_is_turned_to_the_grid(tmp_path: Path) -> None:
     """Beside lat and lon, yaw is from true east. In Bergen the grid is 3.2 degrees off, and the course is on the grid.
 
@@ -209,6 +218,7 @@ def test_a_fix_far_aside_has_no_pose(tmp_path: Path, caplog: pytest.LogCaptureFi
     rows[3:] = [f"{i}.png,{i},52.75,{-1.25 + 1e-4 * i}" for i in (3, 4, 5)]
     (tmp_path / "poses.csv").write_text("\n".join(["file,stamp,lat,lon", *rows]))
     assert len(list(open_drive(tmp_path))) == 6 and "positions jump by 111.2 km" in caplog.text
+    assert f"check {tmp_path / 'poses.csv'}" in caplog.text  # it was "the receiver's log", of several drives
 
 
 def test_a_tunnel_of_kilometres_without_fixes_is_no_jump(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -180,6 +180,14 @@ def test_what_is_wrong_with_poses_is_said(run: Path) -> None:
     np.testing.assert_allclose([frame.T_map_camera[0, 3] for frame in drive][:10], 620000, atol=1e-3)
 
 
+def test_rows_in_another_order_are_no_jumps(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a file whose second half comes first, the step from its end back to the start was warned of."""
+    rows = pose_rows([se3((5_735_000.0 + 15 * i, 620_000.0, -100.0, 0, 0, 0)) for i in range(100)]).splitlines()
+    (run / "rtk.csv").write_text("\n".join([rows[0], *rows[51:], *rows[1:51]]))
+    open_drive(run)
+    assert "positions jump" not in caplog.text
+
+
 def test_angles_in_degrees_are_refused(run: Path) -> None:
     """A yaw of 90 was one of 117 degrees."""
     for name, there in (("gps/ins.csv", -1), ("vo/vo.csv", -3)):
