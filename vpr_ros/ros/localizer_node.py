@@ -319,7 +319,7 @@ def _spin(node: LocalizerNode, interrupts: Interrupts) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.create_task(node.start)
-    interrupts.wake = executor.wake
+    interrupts.wake = partial(executor.create_task, lambda: None)  # executor.wake only waits anew
     while rclpy.ok() and not interrupts.asked:
         try:
             executor.spin_once()

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,34 @@ def test_an_error_of_the_system_is_one_sentence(ros: None, monkeypatch: pytest.M
     assert node.trigger_configure() == localizer_node.FAILURE
     assert node.state == "unconfigured" and node._condition().message == "/root/m.onnx: Permission denied"
     assert said == ["configure failed: /root/m.onnx: Permission denied"]
+    node.destroy_node()
+
+
+def test_a_signal_ends_the_wait_for_work(ros: None) -> None:
+    """A node that maps, or is inactive, has work once a second: a session had that much less time to be closed."""
+    interrupts: Any = SimpleNamespace(asked=False, wake=None)
+    stopped: list[float] = []
+
+    class Quiet(rclpy.node.Node):
+        operation = ""
+
+        async def start(self) -> None:
+            """Nothing to configure."""
+
+        async def stop(self) -> None:
+            stopped.append(time.monotonic())
+
+    def stop() -> None:
+        interrupts.asked = True
+        interrupts.wake()
+
+    node = Quiet("quiet", start_parameter_services=False)
+    node.create_timer(3.0, lambda: None)
+    begun, timer = time.monotonic(), threading.Timer(0.5, stop)
+    timer.start()
+    localizer_node._spin(node, interrupts)
+    assert stopped[0] - begun < 2.0
+    timer.join()
     node.destroy_node()
 
 

@@ -31,7 +31,7 @@ class Interrupts:
     wake: called at a signal by that thread, to end what the main thread waits for.
     """
 
-    wake: Callable[[], None] = staticmethod(lambda: None)
+    wake: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(self) -> None:
         self._asked = False
