@@ -52,9 +52,10 @@ class Refused:
     driven_m: float
 
     @property
-    def drift(self) -> float:
-        """The least ``loops.drift`` that allows it."""
-        return (self.off_m - CANDIDATES.measured_slack_m) / self.driven_m
+    def advised_drift(self) -> float:
+        """The least ``loops.drift`` that allows it, and a tenth more; at most 1, the largest that can be set."""
+        least_m = 1.1 * (self.off_m - CANDIDATES.measured_slack_m)
+        return least_m / max(self.driven_m, least_m)
 
 
 class LoopSearch:

@@ -223,7 +223,7 @@ class LoopCloser:
                 "robot, and after %.0f m loops.drift %g allows %.1f m: no loop is closed. If odometry can be that "
                 "wrong, set loops.drift to %.2g; if places look alike there, as aisles do, this is right",
                 self._refused_in_a_row, refused.off_m, refused.driven_m, self.config.drift, refused.allowed_m,
-                1.1 * refused.drift,
+                refused.advised_drift,
             )  # fmt: skip
 
     def _keep(self, closures: Sequence[LoopClosure]) -> None:

@@ -18,6 +18,7 @@ from vpr_ros.base.camera import Intrinsics
 from vpr_ros.base.image import Preprocessing
 from vpr_ros.base.records import Frame
 from vpr_ros.inference.describer import Description, Manifest
+from vpr_ros.loops.candidates import Refused
 from vpr_ros.loops.config import LoopCloserConfig
 from vpr_ros.loops.keyframe_store import KeyframeStore
 from vpr_ros.loops.loop_closer import LoopCloser
@@ -165,6 +166,12 @@ def test_odometry_that_is_far_off_is_said(street, tmp_path, caplog):
     (said,) = [record.getMessage() for record in caplog.records if "loops.drift" in record.getMessage()]
     assert "that are 30.0 m from where odometry has the robot" in said and "set loops.drift to 0.14" in said, said
     robot.close()
+
+
+@pytest.mark.parametrize(("off_m", "driven_m", "advised"), [(30.5, 200.0, 0.165), (199.0, 200.0, 1.0), (2.0, 0.0, 1.0)])
+def test_a_drift_that_is_advised_is_one_that_can_be_set(off_m, driven_m, advised):
+    """A place like one at the other end of a straight road: "set loops.drift to 1.1", which the node refuses."""
+    assert Refused(off_m, 0.5, driven_m).advised_drift == pytest.approx(advised)
 
 
 def test_every_drive_of_a_session_closes_its_loops(street, tmp_path):
