@@ -52,7 +52,11 @@ class HypothesesConfig:
 
     count: int = option(5, "number of poses published for each image, best first", low=1, high=100)
     radius: float = option(
-        0.0, "places closer than this form one hypothesis; 0: 5 times the map's spacing", "m", low=0.0, high=500.0
+        0.0,
+        "places closer than this form one hypothesis; 0: 5 times the distance of the places there, at most 25",
+        "m",
+        low=0.0,
+        high=500.0,
     )
 
 

@@ -194,7 +194,7 @@ class ClusterConstants:
     heading: float = np.radians(60.0)
     """Radians, largest difference of heading between places of one hypothesis."""
     spacings: float = 5.0
-    """Radius of a hypothesis in multiples of the map's spacing, unless the parameter is set,"""
+    """Radius of a hypothesis in multiples of the distance of the places there, unless the parameter is set,"""
     largest_m: float = 25.0
     """and at most this many metres: within it a pose counts as right in place recognition."""
     clusters: int = 20
