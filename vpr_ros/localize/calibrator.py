@@ -22,7 +22,7 @@ from vpr_ros.inference.describer import Describer
 from vpr_ros.localize.config import LocalizerConfig
 from vpr_ros.localize.constants import CALIBRATION_GRID, CLUSTERS
 from vpr_ros.localize.held_out import DescribedDrive
-from vpr_ros.localize.hypotheses import hypothesis_radius
+from vpr_ros.localize.hypotheses import hypothesis_radii, hypothesis_radius
 from vpr_ros.localize.localizer import Localizer, check_has_places
 from vpr_ros.localize.observation import ObservationModel
 from vpr_ros.maps.calibration import Calibration
@@ -61,16 +61,23 @@ def fit(
     """
     config, default = config or LocalizerConfig(), default or Calibration()
     check_has_places(places)
-    radius = hypothesis_radius(config.hypotheses.radius, places)
-    if not any(_nearest(drive.T_map_camera, places).min() < radius for drive in drives):
+    wanted = config.hypotheses.radius
+    radius, radii = hypothesis_radius(wanted, places), hypothesis_radii(wanted, places)
+    reaches = [_reaches(drive, places, radii) for drive in drives]
+    if not any(
+        (_nearest(drive.T_map_camera, places) < reach).any() for drive, reach in zip(drives, reaches, strict=True)
+    ):
         raise DriveError(
             f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
             "calibrate with a drive on it"
         )
-    worlds = [(drive, shown) for drive in drives for shown in _with_holes(places, drive, radius)]
+    worlds = [
+        (drive, reach, shown)
+        for drive, reach in zip(drives, reaches, strict=True)
+        for shown in _with_holes(places, drive, radii)
+    ]
     trials = [
-        _tried(candidate, worlds, describer, config, radius)
-        for candidate in _candidates(places, drives, config, default)
+        _tried(candidate, worlds, describer, config) for candidate in _candidates(places, drives, config, default)
     ]
     chosen = _chosen(trials)
     fitted = dataclasses.replace(chosen.calibration, source=", ".join(drive.name for drive in drives))
@@ -147,22 +154,21 @@ def _shifted(calibration: Calibration, shift: float) -> Calibration:
 
 def _tried(
     candidate: Calibration,
-    worlds: Sequence[tuple[DescribedDrive, Places]],
+    worlds: Sequence[tuple[DescribedDrive, np.ndarray, Places]],
     describer: Describer,
     config: LocalizerConfig,
-    radius: float,
 ) -> _Trial:
-    """Localise every drive on every map with a candidate."""
+    """Localise every drive on every map with a candidate. worlds: drive, its ``_reaches``, map."""
     outcomes: list[_Outcome] = []
     all_listed = dataclasses.replace(config.hypotheses, count=CLUSTERS.clusters)  # certainty is shared among all
     config = dataclasses.replace(config, hypotheses=all_listed)
-    for drive, shown in worlds:
-        on_map = _nearest(drive.T_map_camera, shown) < radius
+    for drive, reach, shown in worlds:
+        on_map = _nearest(drive.T_map_camera, shown) < reach
         localizer = Localizer(shown, describer, config, candidate)
         for row, stamp_ns in enumerate(drive.stamps_ns):
             estimate = localizer.recognise(int(stamp_ns), drive.descriptors[row], drive.T_odom_camera[row])
             truth = drive.T_map_camera[row]
-            right = [_right(hypothesis, truth, radius, shown.has_levels) for hypothesis in estimate.hypotheses]
+            right = [_right(hypothesis, truth, reach[row], shown.has_levels) for hypothesis in estimate.hypotheses]
             outcomes.append(_Outcome(estimate, truth, bool(on_map[row]), right))
     answers = np.array([outcome.answer_right for outcome in outcomes])
     on = np.array([outcome.on_map for outcome in outcomes])
@@ -247,7 +253,13 @@ def _nearest(T_map_camera: np.ndarray, places: Places) -> np.ndarray:
     return nearest(T_map_camera[:, :3, 3], places.positions, places.has_levels)
 
 
-def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Places]:
+def _reaches(drive: DescribedDrive, places: Places, radii: np.ndarray) -> np.ndarray:
+    """Radius (F,) of a hypothesis at each image of a drive, metres. radii: (N,) at the places."""
+    found = (distances(places.positions, T[:3, 3], places.has_levels).argmin() for T in drive.T_map_camera)
+    return np.asarray(radii[np.fromiter(found, np.int64)])
+
+
+def _with_holes(places: Places, drive: DescribedDrive, radii: np.ndarray) -> list[Places]:
     """The map as it is, and once for each stretch of the drive, without the places around it."""
     shown = [places]
     count = len(drive.stamps_ns)
@@ -256,8 +268,8 @@ def _with_holes(places: Places, drive: DescribedDrive, radius: float) -> list[Pl
         if not len(stretch):
             continue
         distance = nearest(places.positions, stretch[:, :3, 3], places.has_levels)
-        if np.count_nonzero(distance > 2 * radius) > CALIBRATION_GRID.least_places:
-            shown.append(places.subset(distance > 2 * radius))
+        if np.count_nonzero(distance > 2 * radii) > CALIBRATION_GRID.least_places:
+            shown.append(places.subset(distance > 2 * radii))
     return shown
 
 
@@ -292,7 +304,7 @@ def _fit_observation(evidence: Sequence[_Evidence], calibration: Calibration) ->
 
 def _evidence(places: Places, drives: Sequence[DescribedDrive], config: LocalizerConfig) -> list[_Evidence]:
     mean = map_mean(places, config.search.mean_centring)
-    radius = hypothesis_radius(config.hypotheses.radius, places)
+    radii = hypothesis_radii(config.hypotheses.radius, places)
     observation, session_mean = ObservationModel(places, Calibration(), mean), SessionMean(mean)
     of_places = centred(places.descriptors, mean)
     found = []
@@ -305,7 +317,7 @@ def _evidence(places: Places, drives: Sequence[DescribedDrive], config: Localize
             similarities = (of_places @ seen).max(1)
             distance = distances(places.positions, T[:3, 3], places.has_levels)
             scores = observation.scores(seen, similarities)
-            found.append(_Evidence(scores, similarities, distance < radius, distance > 2 * radius))
+            found.append(_Evidence(scores, similarities, distance < radii, distance > 2 * radii))
     return found
 
 

@@ -21,6 +21,11 @@ def hypothesis_radius(radius: float, places: Places) -> float:
     return radius or _suiting(places.spacing)
 
 
+def hypothesis_radii(radius: float, places: Places) -> np.ndarray:
+    """The same (N,) at each place; where it is 0, values that suit the distance of the places there."""
+    return np.full(len(places), radius) if radius else np.minimum(CLUSTERS.spacings * places.gaps, CLUSTERS.largest_m)
+
+
 def _suiting(spacing: float) -> float:
     return min(CLUSTERS.spacings * spacing, CLUSTERS.largest_m)
 

@@ -13,6 +13,7 @@ from vpr_ros.localize.config import FilterConfig, LocalizerConfig
 from vpr_ros.localize.held_out import DescribedDrive
 from vpr_ros.localize.localizer import Localizer
 from vpr_ros.maps.calibration import Calibration
+from vpr_ros.maps.places import Places
 
 SECOND = 10**9
 SHIPPED = Calibration(
@@ -27,6 +28,13 @@ def held_out(world: Any, noise: float = 0.5, along: np.ndarray | None = None) ->
     poses = np.stack([world.pose(a) for a in along])
     descriptors = np.stack([world.descriptor(a, noise, 5000 + int(a)) for a in along])
     return DescribedDrive("held out", (along / 5 * SECOND).astype(np.int64), descriptors, poses, list(poses))
+
+
+def sparse_half(world: Any) -> Places:
+    along = np.append(np.arange(0.0, 60.0, 0.3), np.arange(60.0, 160.0, 5.0))
+    T, ids = np.stack([world.pose(a) for a in along]), np.arange(1, len(along) + 1)
+    descriptors = np.stack([world.descriptor(a) for a in along])[:, None]
+    return Places(ids, np.array(["reference"] * len(ids)), ids * SECOND, T, descriptors)
 
 
 def fitted(world: Any, default: Calibration, **given: Any) -> Fitted:
@@ -76,6 +84,15 @@ def test_a_map_that_cannot_show_elsewhere_keeps_the_default(toy_world: Any) -> N
     assert kept == {name: getattr(found.calibration, name) for name in kept}, "20 right answers may be chance"
     localizer = Localizer(short, None, None, found.calibration)  # type: ignore[arg-type]
     assert all(localizer.recognise(k * SECOND, toy_world.noise_image(k)).best is None for k in range(20))
+
+
+def test_an_image_between_places_of_the_sparse_half_is_on_the_map(toy_world: Any) -> None:
+    """A place every 0.3 m in a corridor and every 5 m on the street: there, 1.5 m from a place was off the map."""
+    places = sparse_half(toy_world)
+    street = held_out(toy_world, along=np.arange(62.5, 154.0, 5.0))
+    found = fit(places, None, [street], default=SHIPPED)  # type: ignore[arg-type]
+    on_map = re.search(r"(\d+) of images on the map", found.given)
+    assert on_map and int(on_map[1]) >= len(street.stamps_ns), found.given
 
 
 def test_what_was_given_is_counted(toy_world: Any) -> None:
