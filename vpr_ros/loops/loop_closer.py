@@ -219,8 +219,8 @@ class LoopCloser:
         if self._refused_in_a_row == self.config.agreement and not self._said_refused:
             self._said_refused = True
             logger.warning(
-                "%d keyframes in a row look like places of this session that are %.1f m from where odometry has the "
-                "robot, and after %.0f m loops.drift %g allows %.1f m: no loop is closed. If odometry can be that "
+                "%d keyframe(s) in a row look like places of this session that are %.1f m from where odometry has "
+                "the robot, and after %.0f m loops.drift %g allows %.1f m: no loop is closed. If odometry can be that "
                 "wrong, set loops.drift to %.2g; if places look alike there, as aisles do, this is right",
                 self._refused_in_a_row, refused.off_m, refused.driven_m, self.config.drift, refused.allowed_m,
                 refused.advised_drift,

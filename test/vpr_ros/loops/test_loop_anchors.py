@@ -153,7 +153,7 @@ def test_a_neighbour_that_looks_alike_closes_no_loop(street, tmp_path, caplog):
     assert robot.lap(lambda way: astray(0, 7.0), 0.5)[0] == 0
     assert robot.closer.refused > 0.7 * KEYFRAMES
     (said,) = [record.getMessage() for record in caplog.records if "loops.drift" in record.getMessage()]
-    assert "3 keyframes in a row look like places of this session that are 7.0 m" in said, said
+    assert "3 keyframe(s) in a row look like places of this session that are 7.0 m" in said, said
     assert "loops.drift 0.02 allows 4.6 m" in said and "set loops.drift to 0.035" in said, said
     robot.close()
 
