@@ -38,11 +38,7 @@ class ScoreConstants:
     low_share: float = 0.16
     """Quantile of the background whose distance to the median is one standard score: one sigma of a normal law."""
     smallest_spread: float = 0.01
-    """Least spread of cosines, for maps of equal places. Unrelated descriptors of 4096 numbers have 0.016;"""
-    of_few: float = 0.03
-    """of few places, which may be equally unlike an image by chance. The demo's town has 0.038 and more."""
-    few: int = 20
-    """That many places are few. The least spread falls with the root of their number."""
+    """Least spread of cosines, for maps of a few places that are all alike."""
 
 
 @dataclass(frozen=True)

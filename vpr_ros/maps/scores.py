@@ -26,8 +26,7 @@ def median_and_spread(background: np.ndarray) -> tuple[float, float]:
     """
     ranks = [int(SCORES.low_share * (len(background) - 1)), int(0.5 * (len(background) - 1))]
     low, median = np.partition(background, ranks)[ranks].tolist()
-    least = SCORES.of_few * min(1.0, float(np.sqrt(SCORES.few / len(background))))
-    return median, max(median - low, least, SCORES.smallest_spread)
+    return median, max(median - low, SCORES.smallest_spread)
 
 
 def largest(values: np.ndarray, count: int, above: float) -> np.ndarray:
