@@ -106,11 +106,11 @@ def train_head(
             f"'{source.config.kind}', gives no depth"
         )
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    for begun in filter(Path.is_file, (path, partial)):
-        check_begun(begun, recipe, shards, held_out)
-        _check_source(begun, source)
-    if path.is_file():
-        done = Checkpoint.load(path)
+    done = check_begun(path, recipe, shards, held_out)
+    for file, begun in ((path, done), (partial, check_begun(partial, recipe, shards, held_out))):
+        if begun is not None:
+            _check_source(file, begun.network, source)
+    if done is not None:
         if "drives" not in done.state:  # of an earlier version
             raise ConfigError(f"{path} does not say which drives it learnt from: give another output")
         Console(stderr=True).print(f"{path} is trained already")
@@ -126,9 +126,8 @@ def train_head(
     return done
 
 
-def _check_source(path: Path, source: PlaceNetwork) -> None:
-    """Raises ConfigError if the frozen parts of a checkpoint are not the source's, which compute the features."""
-    begun = Checkpoint.load(path).network
+def _check_source(path: Path, begun: PlaceNetwork, source: PlaceNetwork) -> None:
+    """Raises ConfigError if the frozen parts of a file's network are not the source's, which compute the features."""
     for name in _FROZEN:
         own, theirs = (_weights(network, name) for network in (begun, source))
         if own.keys() != theirs.keys() or any(not torch.equal(own[key], theirs[key]) for key in own):

@@ -101,10 +101,10 @@ def train(
     return folder / "best.pt"
 
 
-def check_begun(path: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> None:
-    """Raises ConfigError if a run's last checkpoint is of another recipe, or of other drives."""
+def check_begun(path: Path, recipe: Recipe, shards: Sequence[Shard], held_out: Sequence[Shard]) -> Checkpoint | None:
+    """A run's last checkpoint, if any. Raises ConfigError if it is of another recipe, or of other drives."""
     if not path.is_file():
-        return
+        return None
     last = _of_recipe(path, recipe)
     was, now = last.state.get("drives"), drives_of(shards, held_out)
     for kind, names in now.items():
@@ -116,6 +116,7 @@ def check_begun(path: Path, recipe: Recipe, shards: Sequence[Shard], held_out: S
                 f"{path} was begun with other drives {kind}, {then}, not {given}: give the same cache and --held-out, "
                 "or another folder"
             )
+    return last
 
 
 def _of_recipe(path: Path, recipe: Recipe) -> Checkpoint:

@@ -178,7 +178,7 @@ def release(
         with empty:
             describer = open_describer(model or empty.model.name, backend)
             empty.prepare(describer)
-            described = describe_drives(opened, empty, describer, progress_bar, tally)
+            described = list(describe_drives(opened, empty, describer, progress_bar, tally))
             default = empty.default_calibration(describer.manifest)
     result = next_release(
         opened_lake, described, lambda places: fit(places, describer, described, default=default).calibration

@@ -314,8 +314,9 @@ def calibrate(
     with reported_tally() as tally, PlaceMap.open(place_map, writable=True) as target:
         describer = _describer(model or target.model.name, backend)
         target.prepare(describer)
-        described = describe_drives(opened, target, describer, progress_bar, tally)
-        for drive in described:
+        described = []
+        for drive in describe_drives(opened, target, describer, progress_bar, tally):
+            described.append(drive)
             if drive.is_in(target.places):
                 typer.echo(
                     f"warning: {place_map} contains images of {drive.name}, so the probabilities will be too high: "

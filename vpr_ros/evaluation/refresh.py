@@ -65,7 +65,7 @@ def refresh_map(
         extractor = choose_extractor("", old) if drives else None
     added = []
     with rewritten(path, output) as part, PlaceMap.open(part, writable=True) as place_map:
-        described = describe_drives(held_out, place_map, describer, progress, tally)
+        described = list(describe_drives(held_out, place_map, describer, progress, tally))
         in_map = f"{path} or a new drive has", "give --held-out a drive that is not in the map"
         was = place_map.places if described else None
         if was is not None:

@@ -63,19 +63,13 @@ def fit(
     check_has_places(places)
     wanted = config.hypotheses.radius
     radius, radii = hypothesis_radius(wanted, places), hypothesis_radii(wanted, places)
-    reaches = [_reaches(drive, places, radii) for drive in drives]
-    if not any(
-        (_nearest(drive.T_map_camera, places) < reach).any() for drive, reach in zip(drives, reaches, strict=True)
-    ):
+    reached = [(drive, _reaches(drive, places, radii)) for drive in drives]
+    if not any((_nearest(drive.T_map_camera, places) < reach).any() for drive, reach in reached):
         raise DriveError(
             f"none of {', '.join(d.name for d in drives)} comes within {radius:g} m of the map: "
             "calibrate with a drive on it"
         )
-    worlds = [
-        (drive, reach, shown)
-        for drive, reach in zip(drives, reaches, strict=True)
-        for shown in _with_holes(places, drive, radii)
-    ]
+    worlds = [(drive, reach, shown) for drive, reach in reached for shown in _with_holes(places, drive, radii)]
     trials = [
         _tried(candidate, worlds, describer, config) for candidate in _candidates(places, drives, config, default)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -53,13 +53,12 @@ def check_held_out(described: Sequence[DescribedDrive], places: Places, whose: s
 
 def describe_drives(
     drives: Sequence[Drive], place_map: PlaceMap, describer: Describer, progress: ProgressOf, tally: Tally
-) -> list[DescribedDrive]:
-    """``describe_drive`` of each."""
-    described = []
+) -> Iterator[DescribedDrive]:
+    """``describe_drive`` of one after the other."""
     for drive in drives:
         with progress(f"describing {drive.name}") as step:
-            described.append(describe_drive(drive, place_map, describer, step, tally))
-    return described
+            described = describe_drive(drive, place_map, describer, step, tally)
+        yield described
 
 
 def describe_drive(

@@ -18,16 +18,16 @@ from vpr_ros.maps.places import Places
 
 def hypothesis_radius(radius: float, places: Places) -> float:
     """The parameter ``hypotheses.radius``, metres; where it is 0, a value that suits the map's spacing."""
-    return radius or _suiting(places.spacing)
+    return radius or float(_suiting(places.spacing))
 
 
 def hypothesis_radii(radius: float, places: Places) -> np.ndarray:
     """The same (N,) at each place; where it is 0, values that suit the distance of the places there."""
-    return np.full(len(places), radius) if radius else np.minimum(CLUSTERS.spacings * places.gaps, CLUSTERS.largest_m)
+    return np.full(len(places), radius) if radius else _suiting(places.gaps)
 
 
-def _suiting(spacing: float) -> float:
-    return min(CLUSTERS.spacings * spacing, CLUSTERS.largest_m)
+def _suiting(spacing: np.ndarray | float) -> np.ndarray:
+    return np.asarray(np.minimum(CLUSTERS.spacings * spacing, CLUSTERS.largest_m))
 
 
 def covariance_at(T_map_camera: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -74,7 +74,7 @@ def _clusters(belief: SparseValues, rig: Rig, radius: float) -> tuple[list[np.nd
     left = np.arange(len(cells))
     while len(left) and len(masses) < CLUSTERS.clusters:
         seed = left[np.argmax(values[left])]
-        reach = radius or _suiting(float(rig.places.gaps[rig.places_of(cells[seed])]))
+        reach = radius or _suiting(rig.places.gaps[rig.places_of(cells[seed])])
         near = distances(positions[left], positions[seed], levels) < reach
         alike = np.abs(geometry.wrap_angle(headings[left] - headings[seed])) < CLUSTERS.heading
         members = left[near & alike]

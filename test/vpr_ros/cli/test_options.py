@@ -76,6 +76,10 @@ def test_calibrating_on_the_maps_own_images_is_warned_of(
         capsys.readouterr()
         assert vpr("map", "calibrate", path, tmp_path / name, "--backend", "onnx") == 0
         assert (f"warning: {path} contains images of {name}" in capsys.readouterr().err) == (name == "stored")
+    for image in (tmp_path / "held_out").glob("*.png"):
+        image.write_bytes(b"no image")
+    assert vpr("map", "calibrate", path, tmp_path / "stored", tmp_path / "held_out", "--backend", "onnx") == 1
+    assert f"warning: {path} contains images of stored" in capsys.readouterr().err  # before the next drive fails
 
 
 def test_a_nodes_parameter_file_configures_an_evaluation(tmp_path: Path) -> None:

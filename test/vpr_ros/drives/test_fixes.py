@@ -101,7 +101,7 @@ def test_radians_are_told() -> None:
 
 @pytest.mark.parametrize("kind", ["bag", "table"])
 def test_fixes_of_one_time_are_counted_if_they_differ(tmp_path: Path, bag_by_hand, kind: str) -> None:
-    """Of a bag they were left out in silence; one that a table repeats was counted as another, on a curve."""
+    """In a bag they were not counted. In a table a repeated one on a curve was counted as a different one."""
     start_s, second = 1_700_000_000, 10**9
     bend = [(51.75 + 1e-6 * i * i, -1.25 + 1e-4 * i) for i in range(12)]
     repeated = [(i, *here) for i, here in enumerate(bend) for _ in range(3)]

@@ -178,7 +178,7 @@ def test_an_error_of_the_system_is_one_sentence(ros: None, monkeypatch: pytest.M
     """A model that another user owns: the node waits unconfigured, and no traceback hides what to do."""
 
     def unreadable(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied", "/root/m.onnx")
+        raise PermissionError(13, "Permission denied", "/models/m.onnx")
 
     monkeypatch.setattr(localizer_node, "WiredPipeline", unreadable)
     monkeypatch.setattr(localizer_node.param_server, "read", lambda _: localizer_node.params.NodeParams())
@@ -186,8 +186,8 @@ def test_an_error_of_the_system_is_one_sentence(ros: None, monkeypatch: pytest.M
     said: list[str] = []
     monkeypatch.setattr(node.get_logger(), "error", said.append)
     assert node.trigger_configure() == localizer_node.FAILURE
-    assert node.state == "unconfigured" and node._condition().message == "/root/m.onnx: Permission denied"
-    assert said == ["configure failed: /root/m.onnx: Permission denied"]
+    assert node.state == "unconfigured" and node._condition().message == "/models/m.onnx: Permission denied"
+    assert said == ["configure failed: /models/m.onnx: Permission denied"]
     node.destroy_node()
 
 
